@@ -1,0 +1,63 @@
+"""What a stage reports while it runs, as a progress artifact in the UI and as a line now and then in the log."""
+
+import json
+import re
+import time
+from collections.abc import Callable
+from pathlib import Path
+from uuid import UUID
+
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
+
+SECONDS_BETWEEN_UPDATES = 3.0
+SECONDS_BETWEEN_LINES = 20.0
+
+
+class Progress:
+    """Follows one stage's progress file of JSON lines {"stage", "label", "done", "total"}."""
+
+    def __init__(self, stage: str, log: Callable[[str], None]) -> None:
+        self._key = "progress-" + re.sub(r"[^a-z0-9]+", "-", stage.lower()).strip("-")
+        self._stage, self._log = stage, log
+        self._read = 0
+        self._artifact: UUID | None = None
+        self._updated = self._logged = time.monotonic()
+
+    def __call__(self, reports: Path) -> None:
+        """Looks at the file; says what is new, at most every few seconds."""
+        now = time.monotonic()
+        if now - self._updated < SECONDS_BETWEEN_UPDATES or (report := self._last(reports)) is None:
+            return
+        self._updated = now
+        label, done, total = report
+        self._publish(label, 100.0 * done / max(total, 1))
+        if now - self._logged >= SECONDS_BETWEEN_LINES:
+            self._logged = now
+            self._log(f"{label}: {done} of {total}")
+
+    def finish(self) -> None:
+        """Moves the artifact, if the stage made one, to its end."""
+        if self._artifact is not None:
+            update_progress_artifact(self._artifact, progress=100.0)
+
+    def _last(self, reports: Path) -> tuple[str, int, int] | None:
+        """The newest whole line, if there is one that was not read before."""
+        if not reports.exists():
+            return None
+        with reports.open("rb") as file:
+            file.seek(self._read)
+            whole, end, _ = file.read().rpartition(b"\n")
+        if not end:
+            return None
+        self._read += len(whole) + 1
+        report = json.loads(whole.rpartition(b"\n")[2])
+        return report["label"], report["done"], report["total"]
+
+    def _publish(self, label: str, percent: float) -> None:
+        description = f"{self._stage}: {label}"
+        if self._artifact is None:
+            made = create_progress_artifact(progress=percent, key=self._key, description=description)
+            assert isinstance(made, UUID)
+            self._artifact = made
+        else:
+            update_progress_artifact(self._artifact, progress=percent, description=description)

@@ -1,0 +1,84 @@
+"""How a run looks in a terminal: one line an event, headed by the stage; nothing of the machinery below warnings."""
+
+import logging
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import prefect
+from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_API_HOST, PREFECT_SERVER_API_PORT, temporary_settings
+
+from flows.stage import Outcome
+
+MACHINERY = str(Path(prefect.__file__).parent)
+PRODUCED = {"report page": "reports/index.html", "front picture": "reports/front.svg", "checkpoint": "models/aligned"}
+
+
+class Lines(logging.Formatter):
+    """`12:03:45  policy@mah_dpo             ran in 61.2 s`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        who = getattr(record, "task_run_name", None) or getattr(record, "flow_name", record.name)
+        clock = time.strftime("%H:%M:%S", time.localtime(record.created))
+        level = "" if record.levelno < logging.WARNING else f"{record.levelname.lower()}: "
+        return f"{clock}  {who:<28} {level}{record.getMessage()}"
+
+
+def own(record: logging.LogRecord) -> bool:
+    """Whether a record is news: the engine repeats each failure on its way up, with tracebacks of itself."""
+    if not record.pathname.startswith(MACHINERY):
+        return True
+    return record.levelno >= logging.WARNING and not record.name.startswith(("prefect.flow_runs", "prefect.task_runs"))
+
+
+def quieten() -> None:
+    """Gives the console handlers the format and the filter of this file; the API still gets every record."""
+    names = ["", *logging.Logger.manager.loggerDict]
+    for handler in {handler for name in names for handler in logging.getLogger(name).handlers}:
+        if type(handler).__name__ == "PrefectConsoleHandler":
+            handler.setFormatter(Lines())
+            handler.addFilter(own)
+
+
+@contextmanager
+def server() -> Iterator[None]:
+    """Uses the server of `make ui` where one runs and no other is configured, so that the run shows in its window."""
+    local = f"http://{PREFECT_SERVER_API_HOST.value()}:{PREFECT_SERVER_API_PORT.value()}/api"
+    if PREFECT_API_URL.value() or not _answers(f"{local}/health"):
+        yield
+        return
+    with temporary_settings({PREFECT_API_URL: local}):
+        yield
+
+
+def _answers(url: str) -> bool:
+    try:
+        return httpx.get(url, timeout=2.0).is_success
+    except httpx.TransportError:
+        return False
+
+
+def summary(outcomes: Sequence[Outcome], seconds: float) -> str:
+    """What ran and how long it took, what was produced and where."""
+    counts = [
+        f"{sum(o.happened == what for o in outcomes)} {what}" for what in ("ran", "restored", "unchanged")
+    ]  # fmt: skip
+    lines = ["", f"{len(outcomes)} stages in {clock(seconds)}: {', '.join(counts)}"]
+    for outcome in outcomes:
+        if outcome.happened != "unchanged":
+            lines.append(f"  {outcome.stage.name:<28} {outcome.happened:<9} {outcome.seconds:8.1f} s{_of(outcome)}")
+    made = {what: path for what, path in PRODUCED.items() if Path(path).exists()}
+    lines += ["", *(f"{what:<14} {Path(path).resolve()}" for what, path in made.items())]
+    return "\n".join(lines)
+
+
+def clock(seconds: float) -> str:
+    """`75.3` as `1 min 15 s`."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _of(outcome: Outcome) -> str:
+    return "" if outcome.stage.budget is None else f" of {outcome.stage.budget:g} s"

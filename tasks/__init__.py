@@ -1,0 +1,1 @@
+"""Concord's graph, one file a node: check, ingest, prepare, sft, reward models, policies, evaluation, export."""

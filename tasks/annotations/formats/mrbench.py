@@ -1,0 +1,191 @@
+r"""MRBench: replies of several tutors to one dialogue, each graded by people on eight pedagogical dimensions.
+
+`path` is a JSON file, an array of objects
+
+    {"conversation_id": "...", "conversation_history": "Tutor: ...\n Student: ...",
+     "anno_llm_responses": {"<author>": {"response": "...", "annotation": {"<dimension>": "<grade>", ...}}, ...}}
+
+(other keys are ignored). A reply becomes one rating for each objective asked for; its author, who must not be confused
+with the annotator, stands in the row's extra key `author`. Grades are numbered by `GRADES`, and the revealing of the
+answer is turned round into `not_revealing`, so that more is better. The dialogue is the group (one id may stand in
+several entries) and a prompt of domain `tutoring`. The student is the user; since chat models expect the user first,
+what the tutor says before the student's first turn is quoted there. Consecutive turns of one speaker are joined. A
+dialogue that does not end with the student is rejected by the common check of roles. `source_line` is the line on
+which the entry begins.
+
+Options: `objectives` (a list from `DIMENSIONS`; guidance and not_revealing), `dialogues` (how many, by the order of
+hashes; null for all), `demonstrations` (authors whose replies to imitate, e.g. [Expert]; none).
+"""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import field
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from tasks.annotations.interchange import content_hash
+from tasks.annotations.records import Options, Record, Rejection, demand_file, of
+from tasks.stage.errors import DataError, ParamsError
+from tasks.stage.params import FORBID, section
+
+DOMAIN = "tutoring"
+SYSTEM = "You are a tutor. Help the student to see and mend the mistake."
+OPENING = "You asked: {}\n\n{}"
+"""The student's first turn where the tutor spoke first."""
+DIMENSIONS = {
+    "mistake_identified": "Mistake_Identification",
+    "mistake_located": "Mistake_Location",
+    "not_revealing": "Revealing_of_the_Answer",
+    "guidance": "Providing_Guidance",
+    "actionable": "Actionability",
+    "coherent": "Coherence",
+    "tone": "Tutor_Tone",
+    "human_like": "humanlikeness",
+}
+"""Objective -> its key among the annotations."""
+EXTENT = {"No": 0, "To some extent": 1, "Yes": 2}
+GRADES: dict[str, dict[str, int]] = dict.fromkeys(DIMENSIONS, EXTENT) | {
+    "not_revealing": {"Yes (and the answer is correct)": 0, "Yes (but the answer is incorrect)": 0, "No": 1},
+    "tone": {"Offensive": 0, "Neutral": 1, "Encouraging": 2},
+}
+"""Objective -> grade -> number; the scale runs from the least to the greatest of them."""
+SPEAKER = re.compile(r"(?:^|\n)\s*(Tutor|Student)\s*:")
+
+
+@dataclass(frozen=True, config=FORBID)
+class Choice:
+    """Options of a source in this format."""
+
+    objectives: list[str] = field(default_factory=lambda: ["guidance", "not_revealing"])
+    """Which of the eight to read."""
+    dialogues: Annotated[int, Field(ge=1)] | None = None
+    """How many dialogues; null for all."""
+    demonstrations: list[str] = field(default_factory=list)
+    """Authors whose replies are demonstrations."""
+
+    def __post_init__(self) -> None:
+        unknown = sorted(set(self.objectives) - set(DIMENSIONS))
+        if unknown or not self.objectives:
+            raise ParamsError(f"options.objectives holds {unknown or 'nothing'}; allowed: {', '.join(DIMENSIONS)}")
+
+
+def read(path: Path, options: Options) -> Iterator[Record]:
+    """Prompts, ratings and demonstrations of a file; entries of another form come as rejected Records."""
+    choice = section(Choice, dict(options), "options")
+    found = [check(record) for record in entries(path)]
+    rows = [record.row for record in found if record.row is not None]
+    ids = sorted({str(row["conversation_id"]) for row in rows}, key=content_hash)[: choice.dialogues]
+    asked: set[str] = set()
+    for record in found:
+        if record.row is None:
+            yield record
+        elif str(record.row["conversation_id"]) in ids:
+            yield from dialogue(record, record.row, choice, asked)
+
+
+def entries(path: Path) -> Iterator[Record]:
+    """The elements of a JSON array, each with the line on which it begins. Raises DataError where there is none."""
+    demand_file(path)
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        raise DataError(f"source {path} is not UTF-8 (line {line}); save it as UTF-8") from None
+    position = skip(text, 0)
+    if text[position : position + 1] != "[":
+        raise DataError(f"source {path} does not hold a JSON array; is the format the right one?")
+    line, counted, position = 1, 0, skip(text, position + 1)
+    while text[position : position + 1] not in ("]", ""):
+        line, counted = line + text.count("\n", counted, position), position
+        try:
+            element, end = json.JSONDecoder().raw_decode(text, position)
+        except (ValueError, RecursionError) as error:  # nothing after this place can be told apart
+            yield Record(line, text[position:], None, Rejection("not_json", "entry", str(error)))
+            return
+        yield element_of(line, element, text[position:end])
+        position = skip(text, end)
+        if text[position : position + 1] == ",":
+            position = skip(text, position + 1)
+    if text[position : position + 1] == "":
+        last = line + text.count("\n", counted)
+        yield Record(last, text[-80:], None, Rejection("not_json", "entry", "the array was cut off: there is no ']'"))
+
+
+def skip(text: str, position: int) -> int:
+    """The next place that is no white space."""
+    while text[position : position + 1].isspace():
+        position += 1
+    return position
+
+
+def element_of(line: int, element: Any, raw: str) -> Record:
+    """A Record of an object; anything else is rejected."""
+    if isinstance(element, dict):
+        return Record(line, raw, element)
+    return Record(line, raw, None, Rejection("wrong_type", "entry", f"is {type(element).__name__}, not an object"))
+
+
+def check(record: Record) -> Record:
+    """`record`, rejected unless it has the keys of a dialogue."""
+    if record.row is None:
+        return record
+    for key, kind in (("conversation_id", str), ("conversation_history", str), ("anno_llm_responses", dict)):
+        if not isinstance(record.row.get(key), kind):
+            reason = "wrong_type" if key in record.row else "missing_key"
+            return Record(record.line, record.raw, None, Rejection(reason, key, f"must be {kind.__name__}"))
+    return record
+
+
+def dialogue(record: Record, entry: dict[str, Any], choice: Choice, asked: set[str]) -> Iterator[Record]:
+    """Everything that one entry says."""
+    shared = {"group_id": entry["conversation_id"], "messages": messages(entry["conversation_history"])}
+    if entry["conversation_id"] not in asked:
+        asked.add(entry["conversation_id"])
+        yield of(record.line, {"kind": "prompt", **shared, "domain": DOMAIN, "reference": None})
+    for author, reply in entry["anno_llm_responses"].items():
+        if not isinstance(reply, dict) or not isinstance(reply.get("annotation"), dict):
+            rejection = Rejection("wrong_type", author, "must be {response, annotation: {dimension: grade}}")
+            yield Record(record.line, json.dumps(reply, ensure_ascii=False), None, rejection)
+            continue
+        text = reply.get("response")
+        answer = {**shared, "response": clean(text) if isinstance(text, str) else text, "author": author}
+        yield from (rating(record.line, answer, objective, reply["annotation"]) for objective in choice.objectives)
+        if author in choice.demonstrations:
+            yield of(record.line, {"kind": "demonstration", **answer, "domain": DOMAIN})
+
+
+def rating(line: int, answer: dict[str, Any], objective: str, annotation: dict[str, Any]) -> Record:
+    """One grade as a row; one that is not in `GRADES` is rejected."""
+    given, grades = annotation.get(DIMENSIONS[objective]), GRADES[objective]
+    row = {"kind": "rating", **answer, "objective": objective, "annotator": "mrbench"}
+    if not isinstance(given, str) or given not in grades:
+        reason = "missing_key" if given is None else "off_scale"
+        rejection = Rejection(reason, DIMENSIONS[objective], f"is {given!r}; allowed: {', '.join(grades)}")
+        return Record(line, json.dumps(row, ensure_ascii=False), None, rejection)
+    return of(line, {**row, "rating": grades[given], "scale": [min(grades.values()), max(grades.values())]})
+
+
+def messages(history: str) -> list[dict[str, str]]:
+    """A transcript as chat turns: the system's first, then the student's, with the tutor's opening words quoted."""
+    parts = SPEAKER.split(history)
+    turns: list[dict[str, str]] = []
+    for speaker, said in zip(parts[1::2], parts[2::2], strict=True):
+        role, content = ("user" if speaker == "Student" else "assistant"), clean(said)
+        if turns and turns[-1]["role"] == role:
+            turns[-1]["content"] = f"{turns[-1]['content']}\n{content}".strip()
+        else:
+            turns.append({"role": role, "content": content})
+    if len(turns) > 1 and turns[0]["role"] == "assistant":
+        opening = turns.pop(0)["content"]
+        turns[0]["content"] = OPENING.format(opening, turns[0]["content"])
+    return [{"role": "system", "content": SYSTEM}, *turns]
+
+
+def clean(text: str) -> str:
+    """Text with plain spaces, and without blank lines or spaces at the ends of lines."""
+    lines = (re.sub(r"[^\S\n]+", " ", line).strip() for line in text.splitlines())
+    return "\n".join(line for line in lines if line)

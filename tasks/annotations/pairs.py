@@ -1,0 +1,58 @@
+"""Preferences as pairs: comparisons as they are, and what ratings, rankings and binary labels imply.
+
+Only grades that one annotator gave on one prompt, objective and scale are compared: between annotators, a 3 against a 2
+may say more about the annotators than about the answers. Ranks are compared within their own ranking.
+"""
+
+import hashlib
+from collections.abc import Iterator
+from itertools import combinations
+from typing import Any
+
+import pandas as pd
+
+from tasks.annotations.dedupe import prompt_keys
+
+COLUMNS = ["source", "source_line", "group_id", "messages", "chosen", "rejected", "objective", "annotator", "origin"]
+"""`origin` is the table that a pair comes from."""
+
+
+def from_comparisons(comparisons: pd.DataFrame) -> pd.DataFrame:
+    """Every comparison is a pair."""
+    return comparisons.assign(origin="comparisons")[COLUMNS]
+
+
+def from_ratings(ratings: pd.DataFrame, limit: int | None = None) -> pd.DataFrame:
+    """Pairs of answers with different grades; at most `limit` per annotator, prompt and objective.
+
+    Which ones are kept within the limit depends on the pairs' texts alone.
+    """
+    ranking = ratings["source_line"].where(ratings["kind"] == "ranking", -1)
+    key = ratings[["source", "objective", "annotator", "kind", "scale_low", "scale_high"]]
+    key = key.assign(prompt=prompt_keys(ratings), ranking=ranking)
+    rows: list[dict[Any, Any]] = ratings.to_dict("records")
+    made = [
+        pair
+        for positions in key.groupby(list(key.columns), sort=False).indices.values()
+        for pair in _limited(_implied([rows[position] for position in positions]), limit)
+    ]
+    types = {name: "int64" if name == "source_line" else object for name in COLUMNS}
+    return pd.DataFrame({name: pd.Series([pair[name] for pair in made], dtype=types[name]) for name in COLUMNS})
+
+
+def _implied(rows: list[dict[Any, Any]]) -> Iterator[dict[str, Any]]:
+    for one, other in combinations(rows, 2):
+        better, worse = (one, other) if one["rating"] > other["rating"] else (other, one)
+        if better["rating"] > worse["rating"] and better["response"].strip() != worse["response"].strip():
+            pair = {"chosen": better["response"], "rejected": worse["response"], "origin": "ratings"}
+            yield {**better, **pair}
+
+
+def _limited(pairs: Iterator[dict[str, Any]], limit: int | None) -> list[dict[str, Any]]:
+    if limit is None:
+        return list(pairs)
+    return sorted(pairs, key=_order)[:limit]
+
+
+def _order(pair: dict[str, Any]) -> str:
+    return hashlib.sha256(f"{pair['chosen']}\0{pair['rejected']}".encode()).hexdigest()

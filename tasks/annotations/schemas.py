@@ -1,0 +1,179 @@
+"""The tables, column by column. A check's name is the reason code of the rows that fail it.
+
+Columns that every table has: where a row comes from (`source`, `source_line`), what may not straddle splits
+(`group_id`), and a hash of its content (`row_id`), by which duplicates are found.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+from pandera.errors import SchemaErrors
+from pandera.pandas import Check, Column, DataFrameSchema
+
+from tasks.annotations.records import Rejection
+
+
+def _each(reason: str, holds: Callable[[Any], bool]) -> Check:
+    return Check(holds, element_wise=True, name=reason, error=reason)
+
+
+TEXT = _each("wrong_type", lambda value: isinstance(value, str))
+ANSWER = _each("empty_response", lambda value: isinstance(value, str) and bool(value.strip()))
+UNIT = _each("off_scale", lambda value: 0 <= value <= 1)
+DIFFERENT = Check(
+    lambda frame: frame["chosen"].str.strip() != frame["rejected"].str.strip(),
+    name="identical_responses",
+    error="identical_responses",
+)
+
+
+def _text(description: str, *checks: Check, nullable: bool = False) -> Column:
+    return Column(object, [TEXT, *checks], description=description, nullable=nullable)
+
+
+def _number(description: str, *checks: Check, nullable: bool = False) -> Column:
+    return Column(float, list(checks), description=description, nullable=nullable)
+
+
+def _lists(description: str, *checks: Check) -> Column:
+    return Column(object, list(checks), description=description)
+
+
+SHARED = {
+    "source": _text("Name of the source in params.yaml."),
+    "source_line": Column(int, Check.ge(1), description="Line of the source that holds the annotation."),
+    "group_id": _text("Prompt or dialogue, headed by the source's name: a group lies in one split."),
+    "row_id": _text("Hash of the row's content, annotator included."),
+}
+MESSAGES = {
+    "messages": _lists(
+        "The prompt: a list of {role, content}, roles taking turns, the last one the user's.",
+        _each("wrong_type", lambda value: isinstance(value, list) and bool(value)),
+    )
+}
+JUDGED = {
+    "objective": _text("What was judged; one of `objectives`, or it is left aside."),
+    "annotator": _text("Who judged. Only labels of one annotator are compared with each other."),
+}
+
+
+def _table(
+    name: str, description: str, columns: dict[str, Column], checks: list[Check] | None = None
+) -> DataFrameSchema:
+    return DataFrameSchema(
+        {**SHARED, **MESSAGES, **columns}, checks or [], name=name, description=description, strict=True, ordered=False
+    )
+
+
+SCHEMAS: dict[str, DataFrameSchema] = {
+    "prompts": _table(
+        "prompts",
+        "What is asked, without an answer: policies sample on these.",
+        {
+            "prompt_id": _text("Hash of the messages."),
+            "domain": _text("Kind of prompt; objectives of the same domain judge the answers."),
+            "reference": _text("The right answer, where one exists for a verifier to check.", nullable=True),
+        },
+    ),
+    "demonstrations": _table(
+        "demonstrations",
+        "Answers to imitate in supervised fine-tuning.",
+        {
+            "response": _text("The answer.", ANSWER),
+            "domain": _text("Kind of prompt."),
+            "author": _text("Who wrote it."),
+        },
+    ),
+    "comparisons": _table(
+        "comparisons",
+        "Of two answers, the one preferred on an objective.",
+        {
+            "chosen": _text("The preferred answer.", ANSWER),
+            "rejected": _text("The other answer.", ANSWER),
+            "margin": _number("By how much, where the annotator said so.", nullable=True),
+            **JUDGED,
+        },
+        [DIFFERENT],
+    ),
+    "ratings": _table(
+        "ratings",
+        "An answer's grade on an objective; ranks and yes/no labels are grades as well.",
+        {
+            "response": _text("The answer.", ANSWER),
+            "rating": _number("The grade on [0, 1], 1 being best.", UNIT),
+            "raw_rating": _number("The grade as given."),
+            "scale_low": _number("The worst grade that could be given."),
+            "scale_high": _number("The best grade that could be given (rank 1 for rankings)."),
+            "kind": _text(
+                "rating, ranking or binary.", _each("wrong_type", lambda kind: kind in ("rating", "ranking", "binary"))
+            ),
+            **JUDGED,
+        },
+    ),
+    "steps": _table(
+        "steps",
+        "Labels of the single steps of an answer.",
+        {
+            "steps": _lists(
+                "The answer in pieces, which joined give the answer.",
+                _each("empty_response", lambda steps: bool(steps) and all(step.strip() for step in steps)),
+            ),
+            "labels": _lists(
+                "One number in [0, 1] per step, null where unlabelled.",
+                _each("off_scale", lambda labels: all(label is None or 0 <= label <= 1 for label in labels)),
+            ),
+            "objective": JUDGED["objective"],
+            "label_kind": _text("How the labels came about."),
+        },
+    ),
+}
+
+QUARANTINE = DataFrameSchema(
+    {
+        "source": _text("Name of the source in params.yaml."),
+        "source_line": SHARED["source_line"],
+        "table": _text("Table for which the row was meant; empty where the line could not be read."),
+        "column": _text("Column at fault."),
+        "reason": _text("Reason code (`tasks.annotations.quarantine`)."),
+        "detail": _text("What was found."),
+        "raw": _text("The first 500 characters of the line."),
+    },
+    name="quarantine",
+    description="Rows that were set aside; read = kept + quarantined.",
+    strict=True,
+)
+
+
+def build(table: str, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Rows as a frame with the table's columns and types, however few they are."""
+    names = (QUARANTINE if table == "quarantine" else SCHEMAS[table]).columns
+    return typed(table, {name: [row[name] for row in rows] for name in names})
+
+
+def typed(table: str, content: Mapping[str, Sequence[Any]] | pd.DataFrame) -> pd.DataFrame:
+    """Columns as a frame with the table's types."""
+    schema = QUARANTINE if table == "quarantine" else SCHEMAS[table]
+    types = {name: str(column.dtype) for name, column in schema.columns.items()}
+    return pd.DataFrame({name: pd.Series(content[name], dtype=dtype) for name, dtype in types.items()})
+
+
+def failures(table: str, frame: pd.DataFrame) -> dict[int, Rejection]:
+    """Rows of a table (by position) that break its schema, each with the first reason found."""
+    try:
+        SCHEMAS[table].validate(frame.reset_index(drop=True), lazy=True)
+    except SchemaErrors as error:
+        return _by_row(error.failure_cases)
+    return {}
+
+
+def _by_row(cases: pd.DataFrame) -> dict[int, Rejection]:
+    structural = cases[cases["index"].isna()]
+    assert structural.empty, f"a table was built with wrong columns:\n{structural}"
+    # A check of whole rows reports each of their columns: keep the one that says something.
+    cases = cases[(cases["schema_context"] == "Column") | (cases["column"] == "chosen")]
+    found: dict[int, Rejection] = {}
+    for case in cases.sort_values(["index", "check_number"], kind="stable").to_dict("records"):
+        detail = f"is {case['failure_case']!r}"[:80]
+        found.setdefault(int(case["index"]), Rejection(str(case["check"]), str(case["column"]), detail))
+    return found

@@ -1,0 +1,276 @@
+"""Checks the whole of params.yaml before any work: types, names, cross references, that model and sources are there.
+
+    params.yaml -> data/checked     (whose content never changes, so that no edit reruns anything through it)
+
+    python -m tasks.check
+
+All problems are reported at once, each with the path of its key, why it cannot work, and what is allowed.
+"""
+
+import dataclasses
+import re
+from collections.abc import Callable, Collection, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from tasks import (
+    anchors,
+    evaluate,
+    evaluate_rewards,
+    export,
+    front,
+    gate,
+    ingest,
+    prepare,
+    process_labels,
+    process_reward,
+    reward_model,
+    rollouts,
+    select,
+    sft,
+)
+from tasks.annotations.formats import OPTIONS
+from tasks.policies import dpo, grpo, mah_dpo, reference
+from tasks.rewards.verifiers import VERIFIERS
+from tasks.stage import outputs
+from tasks.stage.errors import ParamsError, command
+from tasks.stage.params import (
+    Model,
+    Objective,
+    Runtime,
+    Seeds,
+    check_weights,
+    domain_weights,
+    mapping_of,
+    read,
+    section,
+    suggest,
+)
+
+NAME = re.compile(r"[a-z][a-z0-9_]*")
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+REVISION = re.compile(r"[0-9a-f]{40}")
+CONTENT = "params.yaml can work\n"
+
+SECTIONS: dict[str, type] = {
+    "seeds": Seeds,
+    "runtime": Runtime,
+    "model": Model,
+    "ingest": ingest.Params,
+    "prepare": prepare.Params,
+    "sft": sft.Params,
+    "process_labels": process_labels.Params,
+    "process_reward": process_reward.Params,
+    "anchors": anchors.Params,
+    "rollouts": rollouts.Params,
+    "evaluate": evaluate.Params,
+    "evaluate_rewards": evaluate_rewards.Params,
+    "front": front.Params,
+    "select": select.Params,
+    "gate": gate.Params,
+    "export": export.Params,
+}
+MAPPINGS: dict[str, type] = {"sources": ingest.Source, "objectives": Objective, "reward_models": reward_model.Params}
+METHODS: dict[str, type] = {
+    "reference": reference.Params,
+    "mah_dpo": mah_dpo.Params,
+    "dpo": dpo.Params,
+    "grpo": grpo.Params,
+}
+"""Methods of policies: each a module of tasks/policies with its parameters."""
+
+STAGES: dict[str, str | None] = {
+    **dict.fromkeys(["check", "prepare", "sft", "process_labels", "process_reward", "anchors", "rollouts"]),
+    **dict.fromkeys(["evaluate_rewards", "front", "select", "gate", "export", "report"]),
+    "ingest": "sources",
+    "reward_model": "reward_models",
+    "policy": "policies",
+    "evaluate": "policies",
+}
+"""Stages that `budget` may name, and the mapping whose names may follow after an @."""
+
+
+def run(params: Mapping[str, Any], root: Path) -> None:
+    """Raises ParamsError with every problem found in `params`, whose paths start at `root`."""
+    found = list(dict.fromkeys(shapes(params))) or list(dict.fromkeys(references(params, root)))
+    if found:
+        raise ParamsError("\n".join(["params.yaml cannot work:", *found]))
+
+
+def shapes(params: Mapping[str, Any]) -> Iterator[str]:
+    """Problems of sections taken by themselves: keys, types, ranges, names."""
+    known = [*SECTIONS, *MAPPINGS, "policies", "budget"]
+    yield from (f"{key} is an unknown key; {suggest(str(key), known)}" for key in params if key not in known)
+    yield from (f"{key} is missing; add it" for key in known if key not in params and key != "budget")
+    for key, cls in SECTIONS.items():
+        if key in params:
+            yield from _caught(section, cls, params[key], key)
+    for key, cls in MAPPINGS.items():
+        if key in params:
+            yield from _mapping(params[key], key, partial(_caught, section, cls))
+    if "policies" in params:
+        yield from _mapping(params["policies"], "policies", _policy)
+        yield from _has_reference(params["policies"])
+    yield from _budget(params)
+
+
+def references(params: Mapping[str, Any], root: Path) -> Iterator[str]:
+    """Problems between sections, and with what lies outside of params.yaml; the shapes must be right."""
+    objectives = mapping_of(Objective, params, "objectives")
+    yield from _scored(objectives, params["reward_models"])
+    yield from _labelled(objectives, params)
+    yield from _weighted(objectives, params)
+    yield from _chosen(params)
+    yield from _model(section(Model, params["model"], "model"), root)
+    for name, source in mapping_of(ingest.Source, params, "sources").items():
+        yield from _caught(section, OPTIONS[source.format], source.options, f"sources.{name}.options")
+        yield from _there(source.path, f"sources.{name}.path", root)
+
+
+def _mapping(entries: Any, where: str, check: Callable[[Any, str], Iterator[str]]) -> Iterator[str]:
+    """Problems of a mapping from names to entries, of which it needs at least one."""
+    if not isinstance(entries, Mapping) or not entries:
+        yield f"{where} must be a mapping with at least one name, but is {entries!r}"
+        return
+    for name, entry in entries.items():
+        if not NAME.fullmatch(str(name)):
+            yield f"{where}.{name} is no name; use lower-case letters, digits and _, a letter first"
+        yield from check(entry, f"{where}.{name}")
+
+
+def _policy(entry: Any, where: str) -> Iterator[str]:
+    method = entry.get("method") if isinstance(entry, Mapping) else None
+    if method not in METHODS:
+        yield f"{where}.method is {method!r}; {suggest(str(method), list(METHODS))}"
+        return
+    fields = {field.name for field in dataclasses.fields(METHODS[method])}
+    given = {key: value for key, value in entry.items() if key != "method" or "method" in fields}
+    yield from _caught(section, METHODS[method], given, where)
+
+
+def _has_reference(entries: Any) -> Iterator[str]:
+    named = entries.values() if isinstance(entries, Mapping) else []
+    methods = [entry.get("method") for entry in named if isinstance(entry, Mapping)]
+    if "reference" not in methods:
+        yield "policies has none of method reference to compare the others with; add `sft: {method: reference}`"
+
+
+def _budget(params: Mapping[str, Any]) -> Iterator[str]:
+    budget = params.get("budget", {})
+    if not isinstance(budget, Mapping):
+        yield f"budget must be a mapping of stages to seconds, but is {budget!r}"
+        return
+    for key, seconds in budget.items():
+        stage, _, item = str(key).partition("@")
+        items = params.get(STAGES.get(stage) or "", {})
+        if stage not in STAGES or (item and item not in items):
+            yield f"budget.{key} is no stage; {suggest(str(key), [*STAGES, *(f'{stage}@{name}' for name in items)])}"
+        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
+            yield f"budget.{key} is {seconds!r}; it must be a positive number of seconds"
+
+
+def _scored(objectives: Mapping[str, Objective], groups: Mapping[str, Any]) -> Iterator[str]:
+    """Each objective is scored by something that exists, and each head is of an objective that exists."""
+    for name, objective in objectives.items():
+        where, reward = f"objectives.{name}", objective.reward
+        if not NAME.fullmatch(objective.domain):
+            yield f"{where}.domain is {objective.domain!r}; use lower-case letters, digits and _, a letter first"
+        if objective.domain == "all" and objective.in_vector:
+            yield f"{where} spans all domains, so it cannot be a member of the vector; set in_vector: false"
+        verifier = objective.verifier
+        if verifier is not None and verifier not in VERIFIERS:
+            yield f"{where}.verifier: there is no {verifier!r}; {suggest(verifier, list(VERIFIERS))}"
+        if reward is not None and reward not in groups:
+            yield f"{where}.reward: there is no reward model {reward!r}; {suggest(reward, list(groups))}"
+        elif reward is not None and name not in groups[reward]["objectives"]:
+            yield f"{where}.reward: the model {reward} has no head for it; add it to reward_models.{reward}.objectives"
+    if not any(objective.in_vector for objective in objectives.values()):
+        yield "objectives: none is in the reward vector, so there is nothing to optimise; set one in_vector: true"
+    for group, entry in groups.items():
+        yield from _known(entry["objectives"], objectives, f"reward_models.{group}.objectives")
+
+
+def _labelled(objectives: Mapping[str, Objective], params: Mapping[str, Any]) -> Iterator[str]:
+    """What else names objectives by key."""
+    labels = params["process_labels"]["objectives"]
+    yield from _known(labels, objectives, "process_labels.objectives")
+    yield from _known(params["anchors"].get("directions", {}), objectives, "anchors.directions")
+    yield from _known(params["gate"].get("margins", {}), objectives, "gate.margins")
+    for name, entry in labels.items():
+        if entry["labels"] == "hindsight" and name in objectives and objectives[name].verifier is None:
+            yield f"process_labels.objectives.{name}: hindsight labels need a verifier, and it has none; use judge"
+
+
+def _weighted(objectives: Mapping[str, Objective], params: Mapping[str, Any]) -> Iterator[str]:
+    """Weights are of members of the vector, and leave no domain without one that is positive."""
+    vector = {name: objective for name, objective in objectives.items() if objective.in_vector}
+    places = {"evaluate": params["evaluate"], "select": params["select"]}
+    places.update({f"policies.{name}": entry for name, entry in params["policies"].items()})
+    for where, entry in places.items():
+        if entry.get("alpha"):
+            yield from _caught(check_weights, entry["alpha"], vector, f"{where}.alpha")
+        if entry.get("weights"):
+            for domain in dict.fromkeys(objective.domain for objective in vector.values()):
+                yield from _caught(domain_weights, entry["weights"], vector, domain, f"{where}.weights")
+
+
+def _chosen(params: Mapping[str, Any]) -> Iterator[str]:
+    """Names of policies and of the objective that a policy is trained on alone."""
+    policy = params["select"].get("policy")
+    if policy is not None and policy not in params["policies"]:
+        yield f"select.policy: there is no policy {policy!r}; {suggest(str(policy), list(params['policies']))}"
+    for name, entry in params["policies"].items():
+        reward = entry.get("reward")
+        if reward is not None and reward not in params["objectives"]:
+            yield f"policies.{name}.reward: no objective {reward!r}; {suggest(str(reward), list(params['objectives']))}"
+
+
+def _model(model: Model, root: Path) -> Iterator[str]:
+    """A local model is there; one on the hub is pinned."""
+    yield from _there(model.chat_template, "model.chat_template", root)
+    yield from _there(model.files, "model.files", root)
+    if (root / model.name).is_dir():
+        if not (root / model.name / "config.json").is_file():
+            yield f"model.name: {model.name} holds no config.json, so it is no model; give the folder of a checkpoint"
+        if Path(model.files) != Path(model.name):
+            yield f"model.files is {model.files}, so edits of {model.name} would rerun nothing; give the same folder"
+    elif model.revision is None:
+        pin = (
+            "or, for a model on the hub, pin model.revision" if HUB_ID.fullmatch(model.name) else "or correct the path"
+        )
+        yield f"model.name: {model.name} is not there; make or fetch it (`make base`, `dvc pull`), {pin}"
+    elif not REVISION.fullmatch(model.revision):
+        yield f"model.revision is {model.revision!r}, which may move; give the commit's 40 hexadecimal digits"
+
+
+def _there(path: str, where: str, root: Path) -> Iterator[str]:
+    target = root / path
+    if not target.exists():
+        tracked = (root / f"{path}.dvc").exists()
+        yield f"{where}: {path} is not there; {'run `dvc pull`' if tracked else 'correct the path'}"
+    elif not (target.stat().st_size if target.is_file() else any(file.is_file() for file in target.rglob("*"))):
+        yield f"{where}: {path} is empty; give one that holds something"
+
+
+def _known(names: Collection[str], known: Mapping[str, Any], where: str) -> Iterator[str]:
+    for name in names:
+        if name not in known:
+            yield f"{where}.{name} is no objective; {suggest(name, list(known))}"
+
+
+def _caught(check: Callable[..., Any], *arguments: Any) -> Iterator[str]:
+    try:
+        check(*arguments)
+    except ParamsError as error:
+        yield from str(error).splitlines()
+
+
+def main() -> None:
+    """Runs the stage on params.yaml."""
+    run(read(), Path("."))
+    outputs.write_text("data/checked", CONTENT)
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,1 @@
+"""Locked protocol, metrics with intervals, fronts, hypervolume and the report."""

@@ -1,0 +1,87 @@
+"""The likelihood protocol: no judge, no sampling; does the policy find the answer likelier that people rated higher?
+
+Human-labelled answers of held-out questions are scored by their log-probability per token under the policy. Of two
+answers to one question that people rated differently on an objective, the policy is right (1) where the better one is
+likelier per token, half right at a tie. The share is the pair accuracy of that objective; moving the head weights
+traces a front. An answer rated several times counts by its mean rating. KL is exact per position of the labelled
+answers, in nats per answer.
+"""
+
+import itertools
+import json
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from tasks.annotations.interchange import content_hash
+from tasks.evaluation.locked import Sampler
+from tasks.evaluation.protocol import Point
+from tasks.stage.errors import DataError
+
+
+def labelled_answers(ratings: pd.DataFrame, domain: str, names: Sequence[str], groups: int) -> pd.DataFrame:
+    """One row per distinct answer with columns `rating.<objective>` (NaN: not rated), of the first `groups` groups.
+
+    Groups are taken in the order of the hash of their first prompt, so that the choice does not hang on the file's
+    order.
+    """
+    table = ratings[ratings["objective"].isin(names)]
+    if table.empty:
+        raise DataError(
+            f"data/prepared/ratings holds no rating of {', '.join(names)}, so the domain cannot be evaluated"
+        )
+    table = table.assign(prompt_id=[content_hash(messages) for messages in table["messages"]])
+    order = table.groupby("group_id")["prompt_id"].min().sort_values(kind="stable").index[:groups]
+    table = table[table["group_id"].isin(set(order))]
+    keys = ["prompt_id", "response"]
+    rated = table.pivot_table(index=keys, columns="objective", values="rating", aggfunc="mean").reindex(
+        columns=list(names)
+    )
+    answers = table.drop_duplicates(keys)[["messages", "group_id", *keys]].set_index(keys).loc[rated.index]
+    return answers.join(rated.add_prefix("rating.")).reset_index().assign(domain=domain)
+
+
+def score(policy: Sampler, answers: pd.DataFrame, point: Point, split: str) -> pd.DataFrame:
+    """Adds the policy's log-probability per token of each answer at `point`, the answers' length and the KL."""
+    likelihood, kl, length = policy.likelihood(
+        answers["messages"].tolist(), answers["response"].tolist(), point.weights
+    )
+    weights = json.dumps(point.weights, sort_keys=True)
+    return answers.assign(
+        split=split, point=point.name, weights=weights, log_probability=likelihood / length, log_ratio=kl, length=length
+    )
+
+
+def pairs(samples: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
+    """Judged pairs of scored answers: `gold.<objective>` is 1, 0.5 or 0; one row per pair, point and objective."""
+    index = ["split", "domain", "point", "weights", "prompt_id"]
+    rows: list[dict[str, object]] = []
+    for key, block in samples.groupby(index, sort=False):
+        common = {**dict(zip(index, key, strict=True)), "group_id": block["group_id"].iloc[0]}
+        common |= {"log_ratio": block["log_ratio"].mean(), "length": block["length"].mean()}
+        for name in names:
+            rows += [{**common, f"gold.{name}": value} for value in _correct(block, name)]
+    frame = pd.DataFrame(rows).reindex(
+        columns=[*index, "group_id", "log_ratio", "length", *(f"gold.{n}" for n in names)]
+    )
+    return frame.assign(**{f"proxy.{name}": frame[f"gold.{name}"] for name in names})
+
+
+def _correct(block: pd.DataFrame, objective: str) -> list[float]:
+    """For each pair of answers with different ratings: whether the better one is likelier."""
+    column = f"rating.{objective}"
+    rated = block[block[column].notna()]
+    found = zip(rated[column].to_numpy(), rated["log_probability"].to_numpy(), strict=True)
+    return [
+        float(np.heaviside((one[0] - two[0]) * (one[1] - two[1]), 0.5))
+        for one, two in itertools.combinations(list(found), 2)
+        if one[0] != two[0]
+    ]
+
+
+def longer_is_better(answers: pd.DataFrame, names: Sequence[str]) -> dict[str, float]:
+    """Pair accuracy of each objective for who always takes the longer answer: the mark to beat."""
+    longer = answers.assign(log_probability=answers["response"].str.len().astype(float))
+    blocks = [block for _, block in longer.groupby("prompt_id", sort=False)]
+    return {name: float(np.mean([value for block in blocks for value in _correct(block, name)])) for name in names}

@@ -1,0 +1,96 @@
+"""The sandbox protocol: answers to prompts of the locked world, judged by gold, which no training stage has seen.
+
+Validation prompts are of the world that models were tuned on; their answers carry proxies only, so that whatever is
+chosen on validation cannot have looked at gold. All policies and weights answer the same prompts with the same seed.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+import pandas as pd
+
+from tasks.annotations.interchange import content_hash
+from tasks.evaluation.protocol import Point
+from tasks.sandbox import students
+from tasks.sandbox.world import World
+
+LOCKED, VALIDATION = "locked", "validation"
+
+
+class Sampler(Protocol):
+    """A policy that answers at a point's weights."""
+
+    def sample(self, messages: Sequence[Any], weights: Mapping[str, float]) -> list[str]:
+        """One response per prompt."""
+
+    def divergence(
+        self, messages: Sequence[Any], responses: Sequence[str], weights: Mapping[str, float]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Log-probability ratio to the reference and length in tokens, each (n,)."""
+
+    def likelihood(
+        self, messages: Sequence[Any], responses: Sequence[str], weights: Mapping[str, float]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Log-probability of given answers, KL to the reference, length in tokens, each (n,)."""
+
+
+@dataclass(frozen=True)
+class Proxies:
+    """The anchored reward vector: what training saw, beside gold."""
+
+    names: list[str]
+    vector: Any
+    anchors: Any
+
+    def score(self, frame: pd.DataFrame) -> np.ndarray:
+        """(rows, objectives) in standard deviations of the SFT model's answers, NaN outside a row's domain."""
+        columns = (frame[name].tolist() for name in ("messages", "response", "domain", "reference"))
+        return np.asarray(self.anchors.normalise(self.vector.score(*columns), self.names))
+
+
+def prompts(world: World, domains: Sequence[str], count: int, seed: int) -> pd.DataFrame:
+    """`count` prompts per domain of `world`, one row each."""
+    drawn = [prompt for domain in domains for prompt in world.prompts(domain, count, seed)]
+    fields = ("messages", "domain", "reference", "group_id", "kind")
+    frame = pd.DataFrame({name: [getattr(prompt, name) for prompt in drawn] for name in fields})
+    return frame.assign(prompt_id=[content_hash(prompt.messages) for prompt in drawn])
+
+
+def validation_prompts(table: pd.DataFrame, domains: Sequence[str], count: int) -> pd.DataFrame:
+    """At most `count` prompts per domain of the validation split, those with the smallest content hash."""
+    ordered = table.sort_values("prompt_id", kind="stable")
+    chosen = pd.concat([ordered[ordered["domain"] == domain].head(count) for domain in domains], ignore_index=True)
+    return chosen[["messages", "domain", "reference", "group_id", "prompt_id"]].assign(kind=None)
+
+
+def answers(policy: Sampler, table: pd.DataFrame, point: Point, split: str) -> pd.DataFrame:
+    """The policy's answers at `point` to the prompts of its domain, with log-probability ratio and length."""
+    frame = table[table["domain"] == point.domain].reset_index(drop=True)
+    messages = frame["messages"].tolist()
+    responses = policy.sample(messages, point.weights)
+    ratio, length = policy.divergence(messages, responses, point.weights)
+    weights = json.dumps(point.weights, sort_keys=True)
+    return frame.assign(
+        split=split, point=point.name, weights=weights, response=responses, log_ratio=ratio, length=length
+    )
+
+
+def judged(frame: pd.DataFrame, world: World | None, proxies: Proxies) -> pd.DataFrame:
+    """Adds columns `proxy.<objective>` and `gold.<objective>`; without a world gold stays unknown (NaN)."""
+    scores = proxies.score(frame)
+    answered = zip(frame["messages"], frame["response"], strict=True)
+    gold = [{} if world is None else world.gold(messages, response) for messages, response in answered]
+    columns: dict[str, Any] = {f"proxy.{name}": scores[:, place] for place, name in enumerate(proxies.names)}
+    columns |= {f"gold.{name}": [row.get(name, np.nan) for row in gold] for name in proxies.names}
+    return frame.assign(**{name: np.asarray(values, dtype=np.float64) for name, values in columns.items()})
+
+
+def dialogues(
+    policy: Sampler, world: World, table: pd.DataFrame, weights: Mapping[str, float], turns: int, seed: int
+) -> dict[str, float]:
+    """Tutoring rolled on with the simulated student for at most `turns` turns of the tutor."""
+    messages = table.loc[table["domain"] == "tutoring", "messages"].tolist()
+    return students.roll(world, messages, lambda batch: policy.sample(batch, weights), turns, seed)

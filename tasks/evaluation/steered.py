@@ -1,0 +1,155 @@
+"""A policy at chosen weights: samples, log-probability ratios to the reference, likelihoods of given answers.
+
+A multi-head policy is merged at the weights, which is exact; a policy with one head answers alike at all weights.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from tasks.policies import generate
+from tasks.policies.model import MultiHeadCausalLM, from_causal
+from tasks.stage.models import encode
+
+ONLY_HEAD = "policy"
+POSITIONS_AT_ONCE = 256
+"""Positions whose logits over the whole vocabulary are held at once."""
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How answers are drawn and scored."""
+
+    max_new_tokens: int
+    temperature: float
+    batch_size: int
+    max_length: int
+    seed: int
+
+
+class States(NamedTuple):
+    """What predicts the N response tokens of a list of answers: hidden states of both models, before any head."""
+
+    key: list[int]
+    """Hashes of the token sequences."""
+    own: Tensor  # (N, d)
+    reference: Tensor  # (N, d)
+    tokens: Tensor  # (N,)
+
+
+class Steered:
+    """A policy and its reference, asked at any weights."""
+
+    def __init__(self, policy: Any, reference: Any, tokenizer: Any, sampling: Sampling) -> None:
+        self.policy, self.reference, self.tokenizer, self.sampling = policy, reference, tokenizer, sampling
+        self._merged: tuple[dict[str, float], Any] | None = None
+        self._states: States | None = None
+
+    @cached_property
+    def _pair(self) -> tuple[MultiHeadCausalLM, MultiHeadCausalLM]:
+        own, reference = (_with_heads(model) for model in (self.policy, self.reference))
+        return own, reference
+
+    @property
+    def heads(self) -> list[str] | None:
+        """Objectives whose weights can be set, or None for a policy with one head."""
+        return self.policy.head_names if isinstance(self.policy, MultiHeadCausalLM) else None
+
+    def at(self, weights: Mapping[str, float]) -> Any:
+        """A stock model: the policy at `weights`, where heads that are not named count 0."""
+        if self.heads is None:
+            return self.policy
+        vector = {name: weights.get(name, 0.0) for name in self.heads}
+        if self._merged is None or self._merged[0] != vector:
+            self._merged = (vector, self.policy.merge(vector))
+        return self._merged[1]
+
+    def sample(self, messages: Sequence[Any], weights: Mapping[str, float]) -> list[str]:
+        """One response per prompt, drawn with the same seed whatever the policy and the weights."""
+        drawn = self.sampling
+        return generate.sample(
+            self.at(weights),
+            self.tokenizer,
+            list(messages),
+            max_new_tokens=drawn.max_new_tokens,
+            temperature=drawn.temperature,
+            seed=drawn.seed,
+            batch_size=drawn.batch_size,
+        )
+
+    def divergence(
+        self, messages: Sequence[Any], responses: Sequence[str], weights: Mapping[str, float]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """log pi(response) - log reference(response), and the response's tokens with its end, each (n,).
+
+        Over the policy's own samples the mean of the first is the KL divergence from the reference, in nats per answer.
+        """
+        own, reference = (self._logprobs(model, messages, responses) for model in (self.at(weights), self.reference))
+        lengths = [len(self.tokenizer(text, add_special_tokens=False)["input_ids"]) + 1 for text in responses]
+        return np.asarray(own - reference, dtype=np.float64), np.asarray(lengths, dtype=np.float64)
+
+    def _logprobs(self, model: Any, messages: Sequence[Any], responses: Sequence[str]) -> np.ndarray:
+        return generate.logprobs(
+            model,
+            self.tokenizer,
+            list(messages),
+            list(responses),
+            max_length=self.sampling.max_length,
+            batch_size=self.sampling.batch_size,
+        )
+
+    @torch.no_grad()
+    def likelihood(
+        self, messages: Sequence[Any], responses: Sequence[str], weights: Mapping[str, float]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Of given answers: summed log-probability, KL to the reference summed over positions, tokens; each (n,).
+
+        The backbone does not depend on the weights, so its states are computed once for all weights of one list.
+        """
+        heads, reference = self._pair
+        rows = [
+            encode(self.tokenizer, *pair, self.sampling.max_length) for pair in zip(messages, responses, strict=True)
+        ]
+        key = [hash(tuple(ids)) for ids, _ in rows]
+        if self._states is None or self._states.key != key:
+            own, other = (torch.cat(list(self._backbone_states(model, rows))) for model in (heads, reference))
+            tokens = torch.tensor([token for ids, prompt in rows for token in ids[prompt:]], device=own.device)
+            self._states = States(key, own, other, tokens)
+        vector = {name: weights.get(name, 0.0) for name in self.heads or []} or {ONLY_HEAD: 1.0}
+        logprobs, kl = _compare(heads, reference, self._states, vector)
+        lengths = np.array([len(ids) - prompt for ids, prompt in rows])
+        starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
+        return np.add.reduceat(logprobs, starts), np.add.reduceat(kl, starts), lengths.astype(np.float64)
+
+    def _backbone_states(self, model: Any, rows: list[tuple[list[int], int]]) -> Iterator[Tensor]:
+        for start in range(0, len(rows), self.sampling.batch_size):
+            block = rows[start : start + self.sampling.batch_size]
+            width = max(len(ids) for ids, _ in block)
+            ids = torch.tensor([row + [self.tokenizer.pad_token_id] * (width - len(row)) for row, _ in block])
+            mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row, _ in block])
+            out = model.backbone(input_ids=ids.to(model.device), attention_mask=mask.to(model.device))
+            for place, (row, prompt) in enumerate(block):
+                yield out.last_hidden_state[place, prompt - 1 : len(row) - 1]
+
+
+def _with_heads(model: Any) -> MultiHeadCausalLM:
+    return model if isinstance(model, MultiHeadCausalLM) else from_causal(model, [ONLY_HEAD])
+
+
+def _compare(
+    heads: MultiHeadCausalLM, reference: MultiHeadCausalLM, states: States, weights: Mapping[str, float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Per position: log-probability of the token, and KL(policy || reference) over the vocabulary, float64 (N,)."""
+    logprobs, kl = [], []
+    blocks = (torch.split(part, POSITIONS_AT_ONCE) for part in (states.own, states.reference, states.tokens))
+    for own, other, token in zip(*blocks, strict=True):
+        mine = torch.log_softmax(heads._project(own, None, weights).float(), dim=-1)  # (n, V)
+        theirs = torch.log_softmax(reference._project(other, None, None).float(), dim=-1)
+        logprobs.append(mine.gather(1, token[:, None])[:, 0])
+        kl.append((mine.exp() * (mine - theirs)).sum(dim=-1))
+    return torch.cat(logprobs).double().cpu().numpy(), torch.cat(kl).double().cpu().numpy()

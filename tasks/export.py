@@ -1,0 +1,151 @@
+"""Write the model to publish: the selected policy, merged at the selected weights into a stock checkpoint.
+
+reports/select.json, reports/gate.json, models/policies/<policy> (and what the card names) -> models/aligned
+
+    python -m tasks.export
+
+Heads are linear, so the merged checkpoint gives exactly the mixed logits; any engine that serves the base model
+serves it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic.dataclasses import dataclass
+
+from tasks.stage import outputs
+from tasks.stage.errors import command
+from tasks.stage.params import FORBID, Model, load
+
+ALIGNED = Path("models/aligned")
+
+
+@dataclass(frozen=True, config=FORBID)
+class Params:
+    """The section `export`."""
+
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Type of the written weights."""
+
+
+def run(params: Params, base: Model) -> None:
+    """Merges, writes the checkpoint with its tokenizer, and the model card."""
+    import torch
+
+    from tasks.policies.model import MultiHeadCausalLM
+    from tasks.policies.model import load as load_policy
+    from tasks.stage.models import load_tokenizer
+
+    choice, gate = outputs.read_json("reports/select.json"), outputs.read_json("reports/gate.json")
+    path = Path("models/policies") / choice["policy"]
+    policy = load_policy(path)
+    if isinstance(policy, MultiHeadCausalLM):
+        policy = policy.merge({name: choice["weights"].get(name, 0.0) for name in policy.head_names})
+    with outputs.directory(ALIGNED) as folder:
+        policy.to(getattr(torch, params.dtype)).save_pretrained(folder)
+        load_tokenizer(path).save_pretrained(folder)
+        outputs.write_text(folder / "README.md", card(choice, gate, base, lineage(path)))
+
+
+def lineage(policy: Path) -> dict[str, str]:
+    """SHA-256 of everything that led to the model, by path; folders that a recipe does without are left out."""
+    steps = [
+        "data/prepared",
+        "models/sft",
+        "models/rewards",
+        "models/process_reward",
+        "models/anchors.json",
+        str(policy),
+    ]
+    return {step: digest(Path(step)) for step in steps if Path(step).exists()}
+
+
+def digest(path: Path) -> str:
+    """SHA-256 over the names and contents of all files of a folder, or over one file's content."""
+    total = hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            total.update(str(file.relative_to(path)).encode() + b"\0")
+            with file.open("rb") as content:
+                total.update(hashlib.file_digest(content, "sha256").digest())
+    return total.hexdigest()
+
+
+def card(choice: Mapping[str, Any], gate: Mapping[str, Any], base: Model, hashes: Mapping[str, str]) -> str:
+    """The model card, in Markdown."""
+    weights = "\n".join(f"| {name} | {weight:.4f} |" for name, weight in sorted(choice["weights"].items()))
+    figures = "\n".join(
+        f"| {name} | {_number(row['gold_mean'])} | {_number(row['ci_low'])} to {_number(row['ci_high'])} | {row['n']} |"
+        for name, row in sorted(gate["candidate"]["objectives"].items())
+    )
+    lines = "\n".join(f"| `{step}` | `{value}` |" for step, value in hashes.items())
+    revision = f" at revision `{base.revision}`" if base.revision else ""
+    return f"""---
+{licence(base)}library_name: transformers
+pipeline_tag: text-generation
+tags: [concord, preference-optimization, multi-objective]
+---
+
+# Aligned model
+
+Policy `{choice["policy"]}` of `{base.name}`{revision}, merged by Concord at the weights below into a stock checkpoint.
+{dequantised(base)}
+The weights were chosen by the rule `{choice["rule"]}` on validation, by rewards that training saw, not by gold.
+Gate: {gate["verdict"]}.
+
+| objective | weight |
+|---|---|
+{weights}
+
+## Held-out figures
+
+At these weights; intervals are 95 % bootstraps over prompts, of one trained model and one sampling seed.
+
+| objective | mean | interval | units |
+|---|---|---|---|
+{figures}
+
+## Lineage
+
+SHA-256 of what the model was made from, computed by `tasks/export.py` over file names and contents.
+
+| step | hash |
+|---|---|
+{lines}
+"""
+
+
+def dequantised(base: Model) -> str:
+    """A sentence for a base that came from a GGUF file, whose weights carry that file's rounding; else nothing."""
+    folder = Path(base.files)
+    names = [base.name, base.files, *(file.name for file in folder.glob("*"))]
+    notes = [file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.md"))]
+    if not any("gguf" in text.lower() for text in [*names, *notes]):
+        return ""
+    return "\nThe base model was dequantised from a GGUF file: its weights carry the rounding of that quantisation.\n"
+
+
+def licence(base: Model) -> str:
+    """The licence line of the base model's own card, which holds for what was made from it; nothing without one."""
+    own = Path(base.files) / "README.md"
+    found = re.search(r"^license: .+$", own.read_text(encoding="utf-8"), re.MULTILINE) if own.is_file() else None
+    return f"{found[0]}\n" if found else ""
+
+
+def _number(value: float | None) -> str:
+    return "not measured" if value is None else f"{value:.3f}"
+
+
+def main() -> None:
+    """Runs the stage."""
+    run(load(Params, "export"), load(Model, "model"))
+    print(f"{ALIGNED}: load it with AutoModelForCausalLM.from_pretrained")
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,56 @@
+"""Pairs as token ids, and their log-probabilities under the frozen reference, computed once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+
+from tasks.policies.batches import Row, length, right_pad
+from tasks.policies.pairs import Pair
+from tasks.stage import progress
+from tasks.stage.errors import DataError
+from tasks.stage.models import encode
+
+BATCH = 32
+
+
+def encode_pairs(
+    pairs: Mapping[str, Sequence[Pair]], heads: Mapping[str, int], tokenizer: Any, max_length: int
+) -> dict[str, list[Row]]:
+    """Group -> rows with `chosen` and `rejected` as (ids, length of the prompt) and `head`, the index for that group.
+
+    Pairs whose two sides are the same tokens teach nothing and are left out; a group left with none is a DataError.
+    """
+    encoded: dict[str, list[Row]] = {}
+    for group, members in pairs.items():
+        rows = [_row(pair, heads[group], tokenizer, max_length) for pair in members]
+        encoded[group] = [row for row in rows if row["chosen"] != row["rejected"]]
+        if len(rows) > len(encoded[group]):
+            print(f"{group}: {len(rows) - len(encoded[group])} of {len(rows)} pairs are equal token by token, left out")
+        if not encoded[group]:
+            raise DataError(f"no pair of {group} is left whose sides differ, so it cannot be learned")
+    return encoded
+
+
+def _row(pair: Pair, head: int, tokenizer: Any, max_length: int) -> Row:
+    sides = {side: encode(tokenizer, pair.messages, getattr(pair, side), max_length) for side in ("chosen", "rejected")}
+    return {**sides, "head": head}
+
+
+def add_reference(groups: Mapping[str, Sequence[Row]], reference: Any, pad: int) -> None:
+    """Gives every row `reference`: log-probabilities (chosen, rejected) under the one head of the frozen `reference`.
+
+    `reference` is a `MultiHeadCausalLM` as built from the SFT model: any of its heads is the SFT model's.
+    """
+    rows = sorted((row for name in sorted(groups) for row in groups[name]), key=length)
+    batches = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
+    with torch.no_grad():
+        for batch in progress.track(batches, len(batches), "reference log-probabilities"):
+            sides = right_pad([row[side] for row in batch for side in ("chosen", "rejected")], pad)
+            inputs = {name: tensor.to(reference.device) for name, tensor in sides.items()}
+            heads = torch.zeros(2 * len(batch), dtype=torch.long, device=reference.device)
+            values = reference(**inputs, head_ids=heads, use_cache=False).logprobs.view(-1, 2)
+            for row, value in zip(batch, values.tolist(), strict=True):
+                row["reference"] = tuple(value)

@@ -1,0 +1,153 @@
+"""Training action heads on pairs: what `mah_dpo` and `dpo` share. They differ in the heads and in the pairs only."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from tasks.policies.job import ANCHORS, ANNOTATED, ROLLOUTS, SFT, Job
+from tasks.policies.lora import Lora, attach, merge
+from tasks.stage import outputs, resume, runtime
+from tasks.stage.params import FORBID, check_weights
+from tasks.stage.training import Training, fit
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tasks.policies.model import MultiHeadCausalLM
+    from tasks.policies.pairs import Pair
+
+
+@dataclass(frozen=True, config=FORBID, kw_only=True)
+class PreferenceParams:
+    """Parameters of every method that learns from pairs."""
+
+    training: Training
+    """How it trains; `batch_size` counts pairs."""
+    pairs: Literal["rollouts", "annotations", "both"] = "rollouts"
+    """Best and worst of the rollouts, people's comparisons, or both."""
+    min_gap: Annotated[float, Field(ge=0)] = 0.5
+    """Smallest difference of a rollout pair in anchored reward (standard deviations of the SFT model)."""
+    beta: Annotated[float, Field(gt=0)] = 0.1
+    """How strongly the policy is held to the reference."""
+    alpha: dict[str, float] = Field(default_factory=dict)
+    """Weight of each objective's loss, made to sum to 1; an absent one counts 0, and none at all means equal."""
+    head_rank: Annotated[int, Field(ge=1)] | None = None
+    """Rank of the heads' differences from the SFT output matrix; null: full matrices."""
+    heads_only: bool = False
+    """Whether the backbone stays as it is."""
+    lora: Lora | None = None
+    """Adapters to train in the backbone in place of all its weights, merged at the end."""
+
+    def __post_init__(self) -> None:
+        if self.heads_only and self.lora is not None:
+            raise ValueError("`heads_only` leaves the backbone as it is and `lora` trains it; give one of them")
+
+
+def loss_weights(alpha: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
+    """alpha by name, sum 1, equal where none is given. Raises ParamsError for other names."""
+    check_weights(alpha, dict.fromkeys(names), "alpha")
+    given = {name: alpha.get(name, 0.0) if alpha else 1.0 for name in names}
+    return {name: value / sum(given.values()) for name, value in given.items()}
+
+
+def objective_pairs(job: Job) -> dict[str, list[Pair]]:
+    """Objective of the vector with an alpha above 0 -> its pairs, from where `job.params.pairs` says."""
+    from tasks.policies import pairs
+    from tasks.rewards.anchors import Anchors
+
+    names = [name for name, weight in loss_weights(job.params.alpha, job.vector).items() if weight > 0]
+    parts = []
+    if job.params.pairs != "annotations":
+        rollouts, anchors = outputs.read_table(ROLLOUTS), Anchors.load(ANCHORS)
+        parts.append(pairs.by_objective(rollouts, job.objectives, names, anchors, job.params.min_gap))
+    if job.params.pairs != "rollouts":
+        parts.append(pairs.annotated(outputs.read_table(ANNOTATED), names))
+    return pairs.joined(*parts)
+
+
+def inputs(params: PreferenceParams) -> list[Path]:
+    """What training on `params.pairs` reads."""
+    tables = {"rollouts": [ROLLOUTS, ANCHORS], "annotations": [ANNOTATED], "both": [ROLLOUTS, ANCHORS, ANNOTATED]}
+    return [SFT, *tables[params.pairs]]
+
+
+def train(
+    job: Job, groups: Mapping[str, list[Pair]], heads: Mapping[str, int], names: list[str], module_file: str
+) -> MultiHeadCausalLM:
+    """The SFT model with a head per name, trained on balanced batches of `groups`.
+
+    `heads` tells which head, by its place in `names`, learns from each group.
+    """
+    from tasks.policies.batches import balanced, collate, length
+    from tasks.policies.logprobs import add_reference, encode_pairs
+    from tasks.policies.model import MultiHeadCausalLM
+    from tasks.stage.models import load_tokenizer
+
+    params: PreferenceParams = job.params
+    device = runtime.start(job.runtime, job.seeds.data)
+    tokenizer = load_tokenizer(SFT)
+    model = MultiHeadCausalLM.from_sft(SFT, names, params.head_rank, device=device, dtype=job.runtime.dtype)
+    rows = encode_pairs(groups, heads, tokenizer, job.max_length)
+    add_reference(rows, model, tokenizer.pad_token_id)
+    training, steps = in_steps(params.training, sum(map(len, rows.values())))
+    alpha = loss_weights(params.alpha, sorted(groups))
+    prepare_backbone(model, params, job.seeds.data)
+    fit(
+        model,
+        balanced(rows, alpha, steps=steps, batch_size=training.batch_size, seed=job.seeds.data),
+        collate(tokenizer.pad_token_id),
+        objective(names, params.beta),
+        training,
+        seed=job.seeds.data,
+        work=resume.folder("policy", [job, names], inputs(params), module_file),
+        curve=job.curve,
+        order="given",
+        length=length,
+        label=f"policy {job.name}",
+    )
+    if params.lora is not None:
+        merge(model.backbone)
+    return model
+
+
+def in_steps(training: Training, pairs: int) -> tuple[Training, int]:
+    """The training, and its number of steps; where it names epochs, so many that all pairs are seen that often."""
+    steps = training.steps or math.ceil((training.epochs or 0.0) * pairs / training.batch_size)
+    return dataclasses.replace(training, steps=steps, epochs=None), steps
+
+
+def prepare_backbone(model: MultiHeadCausalLM, params: PreferenceParams, seed: int) -> None:
+    """Freezes the backbone or puts adapters on it, as asked; the heads always train."""
+    if params.heads_only:
+        model.backbone.requires_grad_(False)
+    elif params.lora is not None:
+        attach(model.backbone, params.lora, seed)
+
+
+def objective(names: list[str], beta: float) -> Any:
+    """The loss function of `fit`: one forward over chosen and rejected, each row under its own head."""
+    from tasks.policies import losses
+
+    def loss(model: Any, batch: dict[str, Any]) -> tuple[Any, dict[str, float]]:
+        sides = {name: batch[name] for name in ("input_ids", "attention_mask", "labels", "head_ids")}
+        chosen, rejected = model(**sides, use_cache=False).logprobs.chunk(2)  # (pairs,) each, float32
+        delta = losses.delta(chosen, rejected, *batch["reference"])
+        heads = batch["head_ids"][: len(delta)]
+        return losses.weighted_dpo(delta, batch["weights"], beta), losses.figures(delta, heads, names)
+
+    return loss
+
+
+def save(model: Any, job: Job) -> None:
+    """Writes the policy and the SFT model's tokenizer."""
+    from tasks.stage.models import load_tokenizer
+
+    with outputs.directory(job.folder) as folder:
+        model.save_pretrained(folder)
+        load_tokenizer(SFT).save_pretrained(folder)

@@ -1,0 +1,204 @@
+"""Turns the ingested tables into what each consumer reads: cleaned, deduplicated, and split by prompt or dialogue.
+
+    data/ingested/<source>/*.parquet -> data/prepared/sft/{train,validation}.parquet
+                                        data/prepared/prompts/{train,validation,test}.parquet
+                                        data/prepared/rewards/<group>/{train,validation,test}.parquet
+                                        data/prepared/pairs/{train,validation}.parquet
+                                        data/prepared/ratings/{train,validation,test}.parquet
+                                        data/prepared/steps/{train,validation,test}.parquet
+                                        data/prepared/quarantine.parquet
+                                        reports/data.json
+
+Reads of params.yaml: seeds, model, sources (names), objectives, reward_models (objectives of each group), prepare.
+
+    python -m tasks.prepare
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass as plain_dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+import pandas as pd
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from tasks.annotations import clean, leakage, quarantine, schemas, splits
+from tasks.annotations import pairs as preferences
+from tasks.annotations.lengths import Tokens
+from tasks.stage import outputs
+from tasks.stage.errors import DataError, ParamsError, command
+from tasks.stage.models import base_tokenizer
+from tasks.stage.params import FORBID, Model, Objective, Seeds, load, objectives, read
+
+Tables = dict[str, pd.DataFrame]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+@dataclass(frozen=True, config=FORBID)
+class Params:
+    """The section `prepare`."""
+
+    validation: Share
+    """Share of the groups on which choices are made."""
+    test: Share
+    """Share of the groups that are kept for measuring."""
+    pairs_per_prompt: Annotated[int, Field(ge=1)] | None = None
+    """Most pairs that one annotator's grades of one prompt on one objective may imply; null for all of them."""
+
+    def __post_init__(self) -> None:
+        if self.validation + self.test >= 1:
+            raise ValueError(f"validation {self.validation} and test {self.test} leave nothing to train on")
+
+
+@plain_dataclass(frozen=True)
+class Plan:
+    """What is to be prepared, by name: the sources, the objectives, and the objectives of each reward model."""
+
+    sources: Sequence[str]
+    objectives: Mapping[str, Objective]
+    groups: Mapping[str, Sequence[str]]
+
+    @classmethod
+    def of(cls, params: Mapping[str, Any]) -> "Plan":
+        """The names in `params`; their order does not matter."""
+        groups = {name: sorted(entry["objectives"]) for name, entry in params["reward_models"].items()}
+        return cls(sorted(params["sources"]), objectives(params), groups)
+
+
+def run(params: Params, plan: Plan, model: Model, seed: int, root: Path) -> dict[str, Any]:
+    """Prepares everything under `root`/data/prepared; writes and returns the data report."""
+    ingested = root / "data" / "ingested"
+    aside = quarantine.Quarantine()
+    tokens = Tokens(base_tokenizer(model), model.max_length)
+    found, unused = _known(_load(ingested, plan.sources), plan.objectives)
+    found = clean.tables(_grouped(found), tokens, aside)
+    implied = preferences.from_ratings(found["ratings"], params.pairs_per_prompt)
+    compared = preferences.from_comparisons(found["comparisons"])
+    found["pairs"] = clean.pairs(pd.concat([compared, implied], ignore_index=True), tokens, aside)
+    parts = {table: splits.divide(frame, str(seed), params.validation, params.test) for table, frame in found.items()}
+    _demand_pairs(parts["pairs"], plan)
+    every = pd.concat([_load_one(ingested, name, "quarantine") for name in plan.sources] + [aside.frame()])
+    report = {
+        "sources": {name: outputs.read_json(ingested / name / "report.json") for name in plan.sources},
+        "tables": {table: _count(frame, "source") for table, frame in found.items()},
+        "splits": {table: {split: len(frame) for split, frame in part.items()} for table, part in parts.items()},
+        "objectives": _by_objective(parts, plan.objectives),
+        "unused_objectives": unused,
+        "quarantine": quarantine.samples(every),
+        "leakage": leakage.overlap({split: [part[split] for part in parts.values()] for split in splits.SPLITS}),
+        "prompts_cut": tokens.cut_prompts(found["prompts"]),
+    }
+    _write(parts, plan.groups, every, root / "data" / "prepared")
+    outputs.write_json(root / "reports" / "data.json", report)
+    return report
+
+
+def _load(ingested: Path, sources: Sequence[str]) -> Tables:
+    return {
+        table: pd.concat([_load_one(ingested, name, table) for name in sources], ignore_index=True)
+        for table in schemas.SCHEMAS
+    }
+
+
+def _load_one(ingested: Path, source: str, table: str) -> pd.DataFrame:
+    frame = outputs.read_table(ingested / source / f"{table}.parquet")
+    return schemas.typed(table, frame)
+
+
+def _known(tables: Tables, known: Mapping[str, Objective]) -> tuple[Tables, dict[str, int]]:
+    """The tables without labels of objectives that params.yaml does not name, and how many labels each of those has."""
+    unused: dict[str, int] = {}
+    kept = dict(tables)
+    for table, frame in tables.items():
+        if "objective" in frame.columns:
+            stays = frame["objective"].isin(list(known))
+            kept[table] = frame[stays]
+            for name, count in frame["objective"][~stays].value_counts().items():
+                unused[str(name)] = unused.get(str(name), 0) + int(count)
+    return kept, unused
+
+
+def _grouped(tables: Tables) -> Tables:
+    groups = splits.merge_groups(tables.values())
+    return {table: splits.regroup(frame, groups) for table, frame in tables.items()}
+
+
+def _demand_pairs(parts: Tables, plan: Plan) -> None:
+    for group, names in plan.groups.items():
+        for name in names:
+            if name not in plan.objectives:
+                raise ParamsError(
+                    f"reward_models.{group}.objectives.{name} is no objective of params.yaml; add it there"
+                )
+            counts = {split: int((frame["objective"] == name).sum()) for split, frame in parts.items()}
+            if not all(counts.values()):
+                raise DataError(
+                    f"reward model {group}: the pairs of objective {name} are {counts}, and it needs some in each "
+                    "split; add annotations of it, raise prepare.validation and prepare.test, or remove it"
+                )
+
+
+def _by_objective(parts: Mapping[str, Tables], known: Mapping[str, Objective]) -> dict[str, Any]:
+    shares = _missing(pd.concat(parts["pairs"].values()), pd.concat(parts["ratings"].values()), known)
+    labelled = ("comparisons", "ratings", "steps", "pairs")
+    return {
+        name: {
+            **{table: {s: int((f["objective"] == name).sum()) for s, f in parts[table].items()} for table in labelled},
+            "missing_label_share": shares[name],
+        }
+        for name in known
+    }
+
+
+def _missing(pairs: pd.DataFrame, ratings: pd.DataFrame, known: Mapping[str, Objective]) -> dict[str, float | None]:
+    """Of the answers that anybody judged on an objective of a domain, the share without a label of this objective."""
+    answers = [ratings.rename(columns={"response": "answer"})]
+    answers += [pairs.rename(columns={side: "answer"}) for side in ("chosen", "rejected")]
+    judged = pd.concat([frame[["group_id", "answer", "objective"]] for frame in answers])
+    found = {
+        name: set(zip(rows["group_id"], rows["answer"], strict=True)) for name, rows in judged.groupby("objective")
+    }
+    shares: dict[str, float | None] = {}
+    for name, objective in known.items():
+        beside = [found.get(other, set()) for other in known if objective.domain in ("all", known[other].domain)]
+        total = set().union(*beside)
+        shares[name] = 1 - len(found.get(name, set())) / len(total) if total else None
+    return shares
+
+
+def _count(frame: pd.DataFrame, column: str) -> dict[str, int]:
+    return {str(name): int(count) for name, count in frame[column].value_counts(sort=False).items()}
+
+
+def _write(parts: Mapping[str, Tables], groups: Mapping[str, Sequence[str]], aside: pd.DataFrame, out: Path) -> None:
+    held_in = ("train", "validation")
+    for folder, table, names in (
+        ("sft", "demonstrations", held_in),
+        ("pairs", "pairs", held_in),
+        ("prompts", "prompts", splits.SPLITS),
+        ("ratings", "ratings", splits.SPLITS),
+        ("steps", "steps", splits.SPLITS),
+    ):
+        with outputs.directory(out / folder) as target:
+            _write_splits(target, {name: parts[table][name] for name in names})
+    with outputs.directory(out / "rewards") as target:
+        for group, members in groups.items():
+            pairs = {name: frame[frame["objective"].isin(members)] for name, frame in parts["pairs"].items()}
+            _write_splits(target / group, pairs)
+    outputs.write_table(out / "quarantine.parquet", aside)
+
+
+def _write_splits(folder: Path, frames: Tables) -> None:
+    for name, frame in frames.items():
+        outputs.write_table(folder / f"{name}.parquet", frame)
+
+
+def main() -> None:
+    """Runs the stage on params.yaml."""
+    report = run(load(Params, "prepare"), Plan.of(read()), load(Model, "model"), load(Seeds, "seeds").data, Path("."))
+    print(f"rows by table and split: {report['splits']}")
+
+
+if __name__ == "__main__":
+    command(main)

@@ -1,0 +1,112 @@
+"""Fit the process reward model: one model, a head per objective, on the labelled steps.
+
+data/process_labels/{train,validation}.parquet, models/sft -> models/process_reward, reports/process_reward.json,
+reports/timing/process_reward.json, reports/curves/process_reward.csv
+
+    python -m tasks.process_reward
+"""
+
+from __future__ import annotations
+
+import resource
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic.dataclasses import dataclass
+
+from tasks.stage import outputs, resume, runtime
+from tasks.stage.errors import DataError
+from tasks.stage.params import FORBID, Runtime, load
+from tasks.stage.training import Training, fit
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SFT = Path("models/sft")
+TABLES = [Path(f"data/process_labels/{split}.parquet") for split in ("train", "validation")]
+VALIDATION_ROWS = 128  # looked at while training
+
+
+@dataclass(frozen=True, config=FORBID)
+class Params:
+    """The section `process_reward`."""
+
+    training: Training
+    """How it trains."""
+
+
+def run(params: Params, settings: Runtime, seed: int, max_length: int) -> None:
+    """Fits the model and writes it, its quality on validation labels, its timing and its curve."""
+    from tasks.rewards import process
+    from tasks.rewards.process_quality import quality
+
+    device = runtime.start(settings, seed)
+    train, validation = (outputs.read_table(table) for table in TABLES)
+    names = list(dict.fromkeys(train["objective"]))
+    if not names:
+        raise DataError(f"{TABLES[0]} has no labelled step, so there is nothing to fit; look at process_labels")
+    tokenizer = _tokenizer(max_length)
+    model = process.new_model(SFT, names, tokenizer, device, settings.dtype, seed)
+    watched = _rows(validation.iloc[:: len(validation) // VALIDATION_ROWS + 1], names, tokenizer)
+    collate = process.collate(tokenizer.pad_token_id)
+    started = time.perf_counter()
+    fit(
+        model,
+        _rows(train, names, tokenizer),
+        collate,
+        process.loss,
+        params.training,
+        seed=seed,
+        work=resume.folder("process_reward", [params, settings, seed, max_length], [*TABLES, SFT], __file__),
+        curve=Path("reports/curves/process_reward.csv"),
+        evaluate=lambda model: process.errors(model, watched, collate, names),
+        weights=process.row_weights,
+        length=lambda row: len(row["ids"]),
+        label="process reward model",
+    )
+    with outputs.directory("models/process_reward") as folder:
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+    seconds = time.perf_counter() - started
+    figures = quality(process.ProcessRewardModel(model, tokenizer), train, validation)
+    outputs.write_json("reports/process_reward.json", figures)
+    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    timing = {"seconds": seconds, "peak_mb": peak_mb, "parameters": model.num_parameters()}
+    outputs.write_json("reports/timing/process_reward.json", timing)
+
+
+def _tokenizer(max_length: int) -> Any:
+    from tasks.stage.models import load_tokenizer
+
+    tokenizer = load_tokenizer(SFT)
+    tokenizer.model_max_length = max_length  # saved with the model: scoring cuts where training did
+    return tokenizer
+
+
+def _rows(frame: pd.DataFrame, names: list[str], tokenizer: Any) -> list[dict[str, Any]]:
+    from tasks.rewards.process import training_rows
+
+    return [
+        row
+        for entry in frame[frame["objective"].isin(names)].to_dict("records")
+        for row in training_rows(
+            tokenizer,
+            entry["messages"],
+            entry["steps"],
+            entry["labels"],
+            head=names.index(entry["objective"]),
+            squared=entry["label_kind"] == "hindsight",
+            max_length=tokenizer.model_max_length,
+        )
+    ]
+
+
+def main() -> None:
+    """Runs the stage."""
+    settings = load(Runtime, "runtime")
+    run(load(Params, "process_reward"), settings, load(int, "seeds", "data"), load(int, "model", "max_length"))
+
+
+if __name__ == "__main__":
+    main()

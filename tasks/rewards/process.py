@@ -1,0 +1,199 @@
+"""Process reward model: after each step of a response, the worth of the answer so far, per objective.
+
+One AutoModelForTokenClassification with a head per objective, read at the last token of each step. Steps are turned
+into tokens one by one, so a step's score does not depend on what is written after it. What is too long is cut from the
+left: the newest step always stays, and earlier steps are read in windows of their own.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from tasks.rewards.bradley_terry import pad_right
+from tasks.stage.errors import DataError
+from tasks.stage.models import Messages, load_strictly, load_tokenizer, render
+
+Row = dict[str, Any]
+
+
+class ProcessRewardModel:
+    """Scores the steps of responses."""
+
+    def __init__(self, model: Any, tokenizer: Any) -> None:
+        self.model, self.tokenizer = model, tokenizer
+        self.objectives = [model.config.id2label[index] for index in range(model.config.num_labels)]
+
+    def score(self, messages: Messages, steps: Sequence[str]) -> np.ndarray:
+        """float32 `[steps, H]` in (0, 1), columns in the order of `objectives`."""
+        return self.score_all([messages], [steps])[0]
+
+    def score_all(
+        self, messages: Sequence[Messages], steps: Sequence[Sequence[str]], batch_size: int = 64
+    ) -> list[np.ndarray]:
+        """`score` of many responses."""
+        results = [np.zeros((len(each), len(self.objectives)), dtype=np.float32) for each in steps]
+        pieces = [
+            (index, window)
+            for index, (prompt, each) in enumerate(zip(messages, steps, strict=True))
+            for window in windows(self.tokenizer, prompt, each, self.tokenizer.model_max_length)
+        ]
+        pieces.sort(key=lambda piece: len(piece[1]["ids"]))
+        for start in range(0, len(pieces), batch_size):
+            batch = pieces[start : start + batch_size]
+            logits = self._logits([window["ids"] for _, window in batch])
+            for (index, window), table in zip(batch, logits, strict=True):
+                results[index][window["steps"]] = table[window["ends"]].sigmoid().cpu().numpy()
+        return results
+
+    def _logits(self, sequences: list[list[int]]) -> torch.Tensor:
+        batch = pad_right(sequences, self.tokenizer.pad_token_id)
+        with torch.inference_mode():
+            logits = self.model(**{name: value.to(self.model.device) for name, value in batch.items()}).logits
+        return cast(torch.Tensor, logits.float())
+
+
+def load(path: str | Path, device: Any = "cpu", dtype: str = "float32") -> ProcessRewardModel:
+    """The process reward model in the folder `path`. Raises ModelError where it does not fit."""
+    from transformers import AutoModelForTokenClassification
+
+    return ProcessRewardModel(load_strictly(AutoModelForTokenClassification, path, device, dtype), load_tokenizer(path))
+
+
+def new_model(sft: str | Path, objectives: Sequence[str], tokenizer: Any, device: Any, dtype: str, seed: int) -> Any:
+    """The SFT backbone under a fresh head per objective, without dropout."""
+    from transformers import AutoModelForTokenClassification
+
+    model = load_strictly(
+        AutoModelForTokenClassification,
+        sft,
+        device,
+        dtype,
+        new={"score.weight", "score.bias"},
+        unused={"lm_head.weight"},
+        seed=seed,
+        num_labels=len(objectives),
+        id2label=dict(enumerate(objectives)),
+        label2id={name: index for index, name in enumerate(objectives)},
+        pad_token_id=tokenizer.pad_token_id,
+    )
+    model.dropout = torch.nn.Identity()  # transformers puts a dropout of 0.1 before the heads
+    return model
+
+
+def windows(tokenizer: Any, messages: Messages, steps: Sequence[str], max_length: int) -> list[Row]:
+    """Sequences of at most `max_length` ids that hold the last token of each step once.
+
+    Each is {"ids", "ends": positions of last tokens, "steps": which steps they end}. The newest steps come first;
+    steps whose end was cut off on the left get a window of their own, with as much before them as fits.
+    """
+    ids, ends = render(tokenizer, messages), []
+    for step in steps:
+        ids = ids + list(tokenizer(step, add_special_tokens=False)["input_ids"])
+        ends.append(len(ids) - 1)
+    found: list[Row] = []
+    left = len(steps)
+    while left:
+        stop = ends[left - 1] + 1
+        start = max(0, stop - max_length)
+        inside = [step for step in range(left) if ends[step] >= start]
+        found.append({"ids": ids[start:stop], "ends": [ends[step] - start for step in inside], "steps": inside})
+        left = inside[0]
+    return found
+
+
+def training_rows(
+    tokenizer: Any,
+    messages: Messages,
+    steps: Sequence[str],
+    labels: Sequence[float | None],
+    *,
+    head: int,
+    squared: bool,
+    max_length: int,
+) -> list[Row]:
+    """Windows with the labels of their steps, where one at least is labelled: {"ids", "ends", "labels", ...}.
+
+    An unlabelled step is None or NaN. Raises DataError for a label outside of [0, 1]: a mark such as -100 would
+    otherwise be learnt as a label.
+    """
+    values = [np.nan if label is None else float(label) for label in labels]
+    if len(values) != len(steps):
+        raise DataError(f"{len(steps)} steps have {len(values)} labels; give one per step, null where there is none")
+    wrong = [value for value in values if not np.isnan(value) and not 0 <= value <= 1]
+    if wrong:
+        raise DataError(f"step label {wrong[0]} is not in [0, 1]; leave an unlabelled step null")
+    rows = [
+        {"ids": window["ids"], "ends": ends, "labels": own, "head": head, "squared": squared}
+        for window in windows(tokenizer, messages, steps, max_length)
+        for ends, own in [_labelled(window, values)]
+    ]
+    return [row for row in rows if row["ends"]]
+
+
+def _labelled(window: Row, values: Sequence[float]) -> tuple[list[int], list[float]]:
+    pairs = [
+        (end, values[step])
+        for end, step in zip(window["ends"], window["steps"], strict=True)
+        if not np.isnan(values[step])
+    ]
+    return [end for end, _ in pairs], [value for _, value in pairs]
+
+
+def row_weights(batch: list[Row]) -> list[float]:
+    """1 / (labelled steps of the row's objective in the batch): L = sum over objectives of the mean over its steps."""
+    counts: Counter[int] = Counter()
+    for row in batch:
+        counts[row["head"]] += len(row["labels"])
+    return [1.0 / counts[row["head"]] for row in batch]
+
+
+def collate(pad: int) -> Callable[[list[Row]], dict[str, torch.Tensor]]:
+    """Padded ids, and one entry per labelled step: its place (`row`, `end`), `head`, `label`, `squared`, `weight`."""
+
+    def batch(rows: list[Row]) -> dict[str, torch.Tensor]:
+        steps = [
+            (index, end, row["head"], label, row["squared"], row["weight"])
+            for index, row in enumerate(rows)
+            for end, label in zip(row["ends"], row["labels"], strict=True)
+        ]
+        columns = zip(*steps, strict=True)
+        names = ("row", "end", "head", "label", "squared", "weight")
+        return {
+            **pad_right([row["ids"] for row in rows], pad),
+            **{name: torch.tensor(column) for name, column in zip(names, columns, strict=True)},
+        }
+
+    return batch
+
+
+def loss(model: torch.nn.Module, batch: dict[str, torch.Tensor]) -> tuple[torch.Tensor, dict[str, float]]:
+    """The weighted sum over labelled steps: squared error for values (hindsight), cross-entropy for verdicts."""
+    logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.float()
+    own = logits[batch["row"], batch["end"], batch["head"]]  # (steps,)
+    squared = (own.sigmoid() - batch["label"]) ** 2
+    crossed = binary_cross_entropy_with_logits(own, batch["label"], reduction="none")
+    error = squared.mean().sqrt().item()
+    return (torch.where(batch["squared"], squared, crossed) * batch["weight"]).sum(), {"rmse": error}
+
+
+def errors(
+    model: torch.nn.Module, rows: Sequence[Row], collator: Callable[[list[Row]], Any], objectives: Sequence[str]
+) -> dict[str, float]:
+    """Root mean squared error of each objective's labelled steps, as `validation_<objective>`."""
+    squares: dict[int, list[float]] = {}
+    device = next(model.parameters()).device
+    for start in range(0, len(rows), 64):
+        batch = collator([{**row, "weight": 0.0} for row in rows[start : start + 64]])
+        batch = {name: value.to(device) for name, value in batch.items()}
+        logits = model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits.float()
+        worth = logits[batch["row"], batch["end"], batch["head"]].sigmoid()
+        for head, square in zip(batch["head"].tolist(), ((worth - batch["label"]) ** 2).tolist(), strict=True):
+            squares.setdefault(head, []).append(square)
+    return {f"validation_{objectives[head]}": float(np.mean(own) ** 0.5) for head, own in sorted(squares.items())}

@@ -1,0 +1,37 @@
+"""The corpus of the base model: imperfect authors of both worlds, and plain sums to learn arithmetic from.
+
+The base model meets the words and facts of the locked world here and nowhere else: annotations, reward models and policies see `dev`.
+"""
+
+import random
+from collections.abc import Iterator
+
+from tasks.sandbox.arithmetic import LIMIT, apply
+from tasks.sandbox.world import Messages, World
+
+SHARES = {"math": 0.4, "values": 0.3, "tutoring": 0.2, "sums": 0.1}
+Document = tuple[Messages, str]
+
+
+def documents(seed: int) -> Iterator[Document]:
+    """Endless (messages, response) pairs; a document of sums has the task as its prompt."""
+    rng = random.Random(f"corpus-{seed}")
+    worlds = [World.build("dev", seed), World.build("locked", seed)]
+    while True:
+        domain = rng.choices(list(SHARES), weights=list(SHARES.values()))[0]
+        if domain == "sums":
+            yield _sums(rng)
+            continue
+        world = rng.choice(worlds)
+        prompt = world.prompts(domain, 1, rng.getrandbits(48))[0]
+        yield prompt.messages, world.write(prompt.messages, rng)
+
+
+def _sums(rng: random.Random) -> Document:
+    lines = []
+    while len(lines) < 8:
+        left, operation, right = rng.randint(1, LIMIT), rng.choice("++--*"), rng.randint(2, 11)
+        result = apply(left, operation, 2 + right % 2 if operation == "*" else right)
+        if 0 < result <= LIMIT:
+            lines.append(f"{left}{operation}{2 + right % 2 if operation == '*' else right}={result}")
+    return [{"role": "user", "content": "Sums."}], "\n\n".join(lines)

@@ -1,0 +1,1 @@
+"""What every stage shares: errors, parameters, outputs, progress, the runtime, model loading and training."""

@@ -1,0 +1,139 @@
+"""Loading tokenizers and models strictly, and turning messages into token ids.
+
+Every weight that the architecture has must be in the checkpoint and the reverse; nothing is initialised anew without
+being named. Weights are read from safetensors only, and code from a checkpoint is never run.
+"""
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks.stage.errors import DataError, ModelError
+from tasks.stage.params import Model
+
+Messages = Sequence[dict[str, str]]
+
+
+def load_tokenizer(path: str | Path, chat_template: str | Path | None = None, revision: str | None = None) -> Any:
+    """The tokenizer saved at `path`, with the chat template in the file `chat_template` or its own."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(str(path), revision=revision, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} holds no tokenizer that can be loaded: {_first_line(error)}") from error
+    if chat_template is not None:
+        tokenizer.chat_template = Path(chat_template).read_text(encoding="utf-8")
+    if tokenizer.eos_token_id is None:
+        raise ModelError(f"the tokenizer at {path} has no end-of-sequence token, so no response could end; set one")
+    if tokenizer.chat_template is None:
+        raise ModelError(f"the tokenizer at {path} has no chat template; name a file in model.chat_template")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
+    return tokenizer
+
+
+def base_tokenizer(model: Model) -> Any:
+    """The base model's tokenizer with the recipe's one chat template."""
+    return load_tokenizer(model.name, model.chat_template, model.revision)
+
+
+def load_base(model: Model, device: Any = "cpu", dtype: str = "float32") -> Any:
+    """The base causal language model, in evaluation mode."""
+    return load_causal(model.name, device, dtype, revision=model.revision)
+
+
+def load_causal(path: str | Path, device: Any = "cpu", dtype: str = "float32", **kwargs: Any) -> Any:
+    """A stock causal language model, in evaluation mode. Raises ModelError where the weights do not fit."""
+    from transformers import AutoModelForCausalLM
+
+    return load_strictly(AutoModelForCausalLM, path, device, dtype, **kwargs)
+
+
+def load_strictly(
+    auto_class: Any,
+    path: str | Path,
+    device: Any = "cpu",
+    dtype: str = "float32",
+    *,
+    new: Collection[str] = (),
+    unused: Collection[str] = (),
+    seed: int = 0,
+    **kwargs: Any,
+) -> Any:
+    """`auto_class.from_pretrained(path, **kwargs)` where every weight must fit.
+
+    `new` names weights that the checkpoint may lack (a head to be trained; drawn from `seed`, the global generator is
+    left alone), `unused` those that it may have over (the language model head under a reward model).
+    """
+    import torch
+
+    try:
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            model, info = auto_class.from_pretrained(
+                str(path),
+                output_loading_info=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                dtype=getattr(torch, dtype),
+                **kwargs,
+            )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise ModelError(f"{path} cannot be loaded as {auto_class.__name__}: {_first_line(error)}") from error
+    _demand_fit(path, model, info, set(new), set(unused))
+    return model.to(device).eval()
+
+
+def _demand_fit(path: str | Path, model: Any, info: dict[str, Any], new: set[str], unused: set[str]) -> None:
+    tied = set(getattr(model, "all_tied_weights_keys", None) or {})
+    missing = set(info["missing_keys"]) - new - tied
+    unexpected = set(info["unexpected_keys"]) - unused
+    mismatched = {str(item) for item in info["mismatched_keys"]}
+    problems = {"lacks": missing, "has no place for": unexpected, "has another shape for": mismatched}
+    found = [f"{what} {', '.join(sorted(keys)[:5])} ({len(keys)})" for what, keys in problems.items() if keys]
+    if found:
+        raise ModelError(
+            f"the checkpoint at {path} does not fit {type(model).__name__}: {'; '.join(found)}. "
+            "Weights would be left at random values; give a checkpoint of this architecture"
+        )
+
+
+def render(tokenizer: Any, messages: Messages) -> list[int]:
+    """Token ids of the prompt, up to and with the header after which the assistant speaks."""
+    return _template(tokenizer, messages, header=True)
+
+
+def encode(tokenizer: Any, messages: Messages, response: str, max_length: int) -> tuple[list[int], int]:
+    """Ids of prompt, response and end of sequence, at most `max_length`, and how many of them are the prompt.
+
+    A prompt that is too long loses its beginning. Raises DataError where the response alone, with the assistant's
+    header, is too long: a response never loses its end.
+    """
+    prompt = render(tokenizer, messages)
+    answer = [*tokenizer(response, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+    room = max_length - len(answer)
+    if len(prompt) > room:
+        header = header_length(tokenizer)
+        if room < header:
+            raise DataError(
+                f"a response of {len(answer)} tokens does not fit in max_length {max_length} beside the assistant's "
+                f"header of {header}; raise model.max_length or quarantine the row"
+            )
+        prompt = prompt[-room:]
+    return prompt + answer, len(prompt)
+
+
+def header_length(tokenizer: Any) -> int:
+    """Tokens of the header after which the assistant speaks, at least 1: the least that is kept of a prompt."""
+    probe = [{"role": "user", "content": "a"}]
+    return max(1, len(render(tokenizer, probe)) - len(_template(tokenizer, probe, header=False)))
+
+
+def _template(tokenizer: Any, messages: Messages, header: bool) -> list[int]:
+    ids = tokenizer.apply_chat_template(list(messages), add_generation_prompt=header, return_dict=False)
+    return list(ids)
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or type(error).__name__).splitlines()[0]

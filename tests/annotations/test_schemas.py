@@ -1,0 +1,94 @@
+"""The tables' own checks: values, found row by row."""
+
+from typing import Any
+
+import pytest
+
+from tasks.annotations import schemas
+from tasks.annotations.quarantine import REASONS, Quarantine, demand_share, samples
+from tasks.annotations.records import Rejection
+from tasks.stage.errors import DataError
+
+SHARED = {
+    "source": "s",
+    "source_line": 1,
+    "group_id": "g",
+    "row_id": "r",
+    "messages": [{"role": "user", "content": "q"}],
+}
+JUDGED = {**SHARED, "objective": "o", "annotator": "x"}
+ROWS: dict[str, dict[str, Any]] = {
+    "prompts": {**SHARED, "prompt_id": "p", "domain": "d", "reference": None},
+    "demonstrations": {**SHARED, "response": "a", "domain": "d", "author": "x"},
+    "comparisons": {**JUDGED, "chosen": "a", "rejected": "b", "margin": None},
+    "ratings": {
+        **JUDGED,
+        "response": "a",
+        "rating": 0.5,
+        "raw_rating": 3.0,
+        "scale_low": 1.0,
+        "scale_high": 5.0,
+        "kind": "rating",
+    },
+    "steps": {**SHARED, "steps": ["a", "b"], "labels": [None, 1.0], "objective": "o", "label_kind": "human"},
+}
+
+
+@pytest.mark.parametrize("table", list(schemas.SCHEMAS))
+def test_good_rows_pass_and_every_column_is_described(table: str) -> None:
+    assert schemas.failures(table, schemas.build(table, [ROWS[table]] * 2)) == {}
+    assert schemas.failures(table, schemas.build(table, [])) == {}
+    assert all(column.description for column in schemas.SCHEMAS[table].columns.values())
+
+
+@pytest.mark.parametrize(
+    ("table", "changed", "reason", "column"),
+    [
+        ("demonstrations", {"response": " \n"}, "empty_response", "response"),
+        ("comparisons", {"rejected": ""}, "empty_response", "rejected"),
+        ("comparisons", {"rejected": " a "}, "identical_responses", "chosen"),
+        ("ratings", {"rating": 1.25}, "off_scale", "rating"),
+        ("ratings", {"kind": "guess"}, "wrong_type", "kind"),
+        ("steps", {"labels": [-100.0, 1.0]}, "off_scale", "labels"),
+        ("steps", {"steps": [], "labels": []}, "empty_response", "steps"),
+        ("steps", {"steps": ["a", " "]}, "empty_response", "steps"),
+    ],
+)
+def test_a_bad_value_is_found_in_its_row(table: str, changed: dict[str, Any], reason: str, column: str) -> None:
+    """A label of -100, cast to a truth value, would become True."""
+    frame = schemas.build(table, [ROWS[table], {**ROWS[table], **changed}, ROWS[table]])
+    found = schemas.failures(table, frame)
+    assert {row: (rejection.reason, rejection.column) for row, rejection in found.items()} == {1: (reason, column)}
+
+
+def _quarantine(*reasons: str) -> Quarantine:
+    quarantine = Quarantine()
+    for line, reason in enumerate(reasons, start=1):
+        quarantine.add("s", line, "ratings", Rejection(reason, "rating", "?"), "raw \ud800" * 100)
+    return quarantine
+
+
+def test_too_many_rejections_fail_with_the_reason_behind_most() -> None:
+    quarantine = _quarantine("tie", "off_scale", "off_scale")
+    demand_share(quarantine, 30, 0.1, "s")
+    with pytest.raises(
+        DataError, match=r"3 of 29 rows \(10\.3%\).*Most often \(2\) for off_scale.*first on line 2, rating"
+    ):
+        demand_share(quarantine, 29, 0.1, "s")
+
+
+def test_the_report_counts_all_and_shows_twenty() -> None:
+    frame = _quarantine(*["tie"] * 25, "not_json").frame()
+    assert frame["raw"].str.len().max() == 500
+    found = samples(frame)
+    assert {reason: (entry["count"], len(entry["rows"])) for reason, entry in found.items()} == {
+        "tie": (25, 20),
+        "not_json": (1, 1),
+    }
+    assert set(found["tie"]["rows"][0]) == {"source", "source_line", "table", "column", "reason", "detail"}
+
+
+def test_an_empty_quarantine_is_a_table_too() -> None:
+    assert list(Quarantine().frame().columns) == list(schemas.QUARANTINE.columns)
+    assert samples(Quarantine().frame()) == {}
+    assert all(text for text in REASONS.values())

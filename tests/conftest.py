@@ -1,0 +1,96 @@
+"""Fixtures for every test: quiet libraries, a torch that no test can leave changed, and a tiny model of two layers."""
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tasks.stage.runtime import QUIET
+
+os.environ.update(QUIET)  # before any test module imports transformers
+
+import hypothesis
+import numpy
+import pytest
+import torch
+
+hypothesis.settings.register_profile("concord", deadline=None, database=None, derandomize=True)
+hypothesis.settings.load_profile("concord")  # the same examples each time, however busy the machine
+torch.set_num_interop_threads(1)  # can be set only once, before any parallel work
+
+CHAT_TEMPLATE = (
+    "{% for message in messages %}<|{{ message['role'] }}|> {{ message['content'] }} <|end|> {% endfor %}"
+    "{% if add_generation_prompt %}<|assistant|> {% endif %}"
+)
+SPECIAL = ["<|pad|>", "<|end|>", "<|unk|>", "<|system|>", "<|user|>", "<|assistant|>"]
+
+
+@pytest.fixture(autouse=True)
+def torch_state() -> Iterator[None]:
+    """Restores seeds, threads, default dtype and determinism after each test."""
+    states = random.getstate(), numpy.random.get_state(), torch.get_rng_state()
+    threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    torch.set_num_threads(1)
+    yield
+    random.setstate(states[0])
+    numpy.random.set_state(states[1])
+    torch.set_rng_state(states[2])
+    torch.set_num_threads(threads)
+    torch.set_default_dtype(dtype)
+    torch.use_deterministic_algorithms(deterministic)
+
+
+@pytest.fixture(scope="session")
+def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an untrained Llama (2 layers, width 32) and its tokenizer of single characters."""
+    path = tmp_path_factory.mktemp("tiny_model")
+    tokenizer = _characters()
+    tokenizer.save_pretrained(path)
+    _llama(tokenizer).save_pretrained(path)
+    return path
+
+
+@pytest.fixture
+def tiny_tokenizer(tiny_model: Path) -> Any:
+    from tasks.stage.models import load_tokenizer
+
+    return load_tokenizer(tiny_model)
+
+
+def _characters() -> Any:
+    """Every printable ASCII character is one token; the rest is unknown."""
+    from tokenizers import Regex, Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    letters = ["\n", *(chr(code) for code in range(32, 127))]
+    vocabulary = {token: index for index, token in enumerate(SPECIAL + letters)}
+    backend = Tokenizer(models.WordLevel(vocabulary, unk_token="<|unk|>"))
+    backend.pre_tokenizer = pre_tokenizers.Split(Regex("."), "isolated")
+    backend.add_special_tokens(SPECIAL)
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token="<|pad|>", eos_token="<|end|>", unk_token="<|unk|>"
+    )
+    tokenizer.chat_template = CHAT_TEMPLATE
+    return tokenizer
+
+
+def _llama(tokenizer: Any) -> Any:
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        max_position_embeddings=256,
+        tie_word_embeddings=True,
+        pad_token_id=tokenizer.pad_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        bos_token_id=None,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return LlamaForCausalLM(config)

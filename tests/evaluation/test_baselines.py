@@ -1,0 +1,141 @@
+"""The baselines on tables small enough to know every figure by hand."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tasks.evaluation import baselines
+from tasks.stage.outputs import write_table
+
+
+def pair(group: int, chosen: str, rejected: str, better: str | None, worse: str | None) -> dict[str, Any]:
+    row = {"group_id": f"g{group}", "objective": "kind", "messages": [{"role": "user", "content": f"q{group}"}]}
+    return {**row, "chosen": chosen, "rejected": rejected, "chosen_author": better, "rejected_author": worse}
+
+
+def table(*rows: dict[str, Any]) -> pd.DataFrame:
+    return pd.DataFrame(list(rows))
+
+
+def test_longer_counts_a_tie_one_half() -> None:
+    """Of four pairs the longer answer wins two, loses one, and one is a tie: (2 + 0.5) / 4."""
+    test = table(
+        pair(1, "aaa", "a", None, None),
+        pair(2, "aaa", "a", None, None),
+        pair(3, "a", "aaa", None, None),
+        pair(4, "aa", "bb", None, None),
+    )
+    found = baselines.measured(test, np.array([1.0, 1.0, -1.0, 0.0]))
+    assert found.value == pytest.approx(0.625)
+    assert baselines.pair_baselines(test, test)["longer"] == found
+    assert found.low < 0.625 < found.high
+
+
+def test_authors_and_words_are_learned_from_the_training_pairs() -> None:
+    """Ann writes better than Bob, and `please` is the better word: held-out pairs are all right."""
+    train = table(*(pair(i, "please go", "just go", "Ann", "Bob") for i in range(6)))
+    test = table(pair(7, "please sit", "just sit", "Ann", "Bob"), pair(8, "please go", "just go", "Ann", "Bob"))
+    found = baselines.pair_baselines(train, test)
+    assert {name: found[name].value for name in ("author", "tf_idf") if found[name]} == {"author": 1.0, "tf_idf": 1.0}
+    turned = test.rename(columns={"chosen_author": "rejected_author", "rejected_author": "chosen_author"})
+    other = baselines.pair_baselines(train, turned)
+    assert other["author"] is not None
+    assert (other["author"].value, found["tf_idf"]) == (0.0, other["tf_idf"])
+
+
+def test_without_authors_those_columns_stay_empty() -> None:
+    train = table(*(pair(i, "please go", "just go", None, None) for i in range(3)))
+    found = baselines.pair_baselines(train, train)
+    assert (found["author"], found["unseen authors"]) == (None, None)
+    assert baselines.shown(None) == "-"
+
+
+def test_pairs_of_unseen_authors_share_no_author_with_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Authors a, b, c, d: trained on pairs within {a, c}, measured within {b, d}, and the other way round."""
+    train = table(*(pair(i, "please go", "just go", *names) for i, names in enumerate(("ac", "bd", "ab", "cd"))))
+    test = table(pair(9, "please go", "just go", "b", "d"), pair(10, "please go", "just go", "a", "b"))
+    fitted: list[set[str]] = []
+    fit = baselines.bradley_terry
+
+    def watched(frame: pd.DataFrame, *args: Any) -> Any:
+        fitted.append({*frame["chosen_author"], *frame["rejected_author"]})
+        return fit(frame, *args)
+
+    monkeypatch.setattr(baselines, "bradley_terry", watched)
+    monkeypatch.setattr(
+        baselines, "word_features", lambda texts: baselines.name_features(texts)
+    )  # min_df needs more rows than a fixture has
+    assert baselines.unseen_authors(train, test) is not None
+    assert fitted == [{"a", "c"}]
+
+
+def graded(problem: int, author: str, final: int | None, right: int) -> dict[str, Any]:
+    text = "I give up" if final is None else f"so\n\n\\boxed{{{final}}}"
+    row = {
+        "prompt": f"p{problem}",
+        "group_id": f"g{problem}",
+        "author": author,
+        "response": text,
+        "rating": float(right),
+    }
+    return {**row, "final": "" if final is None else str(final)}
+
+
+def test_picking_among_answers() -> None:
+    """Two problems of four answers. Random: (2/4 + 1/4) / 2. The large model is right on the second only. Most of the
+    first agree on 3 (right); on the second the vote ties at one each, without the answer that gives none: 1/3."""
+    test = table(
+        *(graded(1, name, final, int(final == 3)) for name, final in zip("abcL", (3, 3, 5, 7), strict=True)),
+        *(graded(2, name, final, int(final == 9)) for name, final in zip("abcL", (1, 2, None, 9), strict=True)),
+    )
+    train = table(graded(5, "a", 1, 0), graded(5, "L", 2, 1))
+    ways = baselines.guesses(train, test)
+    means = {way: baselines.picked(test, scores) for way, scores in ways.items()}
+    assert {way: found.value for way, found in means.items() if found} == {
+        "random": pytest.approx(3 / 8),
+        "majority": pytest.approx((1 + 1 / 3) / 2),
+        "best author": 0.5,
+        "oracle": 1.0,
+    }
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Prepared tables of a checkable objective, whose answers have authors in the source."""
+    monkeypatch.chdir(tmp_path)
+    lines: list[dict[str, Any]] = []
+    for split in ("train", "test"):
+        pairs, ratings = [], []
+        for number in range(4):
+            messages = [{"role": "user", "content": f"{split} {number}?"}]
+            shared = {"group_id": f"{split}{number}", "messages": messages, "objective": "right"}
+            texts = {"Ann": f"well {number} \\boxed{{{number}}}", "Bob": f"hm {number} \\boxed{{7}}"}
+            lines += [
+                {"kind": "binary", **shared, "response": text, "label": 1, "annotator": "x", "author": author}
+                for author, text in texts.items()
+            ]
+            pairs.append({**shared, "chosen": texts["Ann"], "rejected": texts["Bob"]})
+            ratings += [{**shared, "response": text, "rating": float(who == "Ann")} for who, text in texts.items()]
+        write_table(f"data/prepared/rewards/m/{split}.parquet", pd.DataFrame(pairs))
+        write_table(f"data/prepared/ratings/{split}.parquet", pd.DataFrame(ratings))
+    Path("lines.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
+    objective = {"domain": "math", "description": "right", "verifier": "math_answer"}
+    return {
+        "sources": {"own": {"format": "concord", "path": "lines.jsonl"}},
+        "objectives": {"right": objective},
+        "reward_models": {"m": {"objectives": {"right": {}}}},
+    }
+
+
+def test_the_printed_tables(project: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
+    """Ann is right on every problem; both answers are the only one of their kind, so a majority is either's half."""
+    Path("params.yaml").write_text(json.dumps(project), encoding="utf-8")
+    baselines.main()
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[2].startswith("| right (m) | 4 | 1.000 [1.000, 1.000] | 1.000 [1.000, 1.000] | 1.000")
+    cells = [cell.split(" ")[1] for cell in printed[-1].split("|")[1:-1]]
+    assert cells == ["right", "4", "0.500", "0.500", "1.000", "-", "1.000"]

@@ -1,0 +1,109 @@
+"""Reward model figures by hand: pair accuracy, its normalisation, first errors, best of N."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tasks.evaluation.judges import Locked
+from tasks.evaluation.rewards import (
+    best_of,
+    best_of_report,
+    error_location,
+    first_error,
+    normalise,
+    pair_hits,
+    quality,
+    step_quality,
+)
+from tasks.sandbox.world import World
+from tasks.stage.params import Objective
+
+
+def test_a_tie_is_half_right() -> None:
+    assert pair_hits(np.array([1.0, 0.0, 2.0]), np.array([0.0, 1.0, 2.0])).tolist() == [1.0, 0.0, 0.5]
+
+
+def test_normalised_accuracy_by_hand() -> None:
+    """0.8 between a baseline of 0.6 and a ceiling of 0.9: two thirds of the way; no room: unknown."""
+    assert normalise(0.8, 0.6, 0.9) == pytest.approx(2 / 3)
+    assert np.isnan(normalise(0.8, 0.9, 0.9))
+
+
+def test_quality_by_hand() -> None:
+    """Four pairs, three right; the longer answer wins two and ties one; p = .9 .9 .8 .4, so the ceiling is 3.2 / 4."""
+    pairs = pd.DataFrame({
+        "chosen": ["aa", "bb", "c", "d"], "rejected": ["a", "b", "c", "dd"], "group_id": list("wxyz"),
+        "p": [0.9, 0.9, 0.8, 0.4], "gold_chosen": [0.9, 0.8, 0.7, 0.6], "gold_rejected": [0.1, 0.2, 0.3, 0.4],
+    })  # fmt: skip
+    found = quality(pairs, np.array([4.0, 3.0, 2.0, 0.0]), np.array([0.1, 0.2, 0.3, 1.0]), 100, 0)
+    assert found["pair_accuracy"] == 0.75
+    assert found["length_baseline"] == 0.625
+    assert found["ceiling"] == pytest.approx(0.8)
+    assert found["normalised_accuracy"] == pytest.approx(0.125 / 0.175)
+    assert found["ci_low"] <= 0.75 <= found["ci_high"]
+    assert 0.5 < found["gold_rank_correlation"] < 1.0
+
+
+def test_people_s_pairs_have_no_ceiling() -> None:
+    pairs = pd.DataFrame({"chosen": ["aa", "b"], "rejected": ["a", "bb"], "group_id": ["x", "y"]})
+    found = quality(pairs, np.array([1.0, 1.0]), np.array([0.0, 0.0]), 20, 0)
+    assert found["pair_accuracy"] == 1.0
+    assert np.isnan(found["ceiling"])
+    assert np.isnan(found["gold_rank_correlation"])
+
+
+def test_first_errors_are_where_the_score_drops_most() -> None:
+    """Errors at steps 1, 0 and none: of the two responses with an error both are found; the prior finds one."""
+    gold = [np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0]), np.array([1.0, 1.0])]
+    scores = [np.array([0.9, 0.2, 0.1]), np.array([0.1, 0.1]), np.array([0.9, 0.9])]
+    assert [first_error(each) for each in gold] == [1, 0, -1]
+    assert error_location(scores, gold) == {
+        "first_error_accuracy": 1.0,
+        "first_error_prior": 0.5,
+        "responses_with_error": 2,
+    }
+
+
+def test_step_quality_leaves_unlabelled_steps_out() -> None:
+    """Labelled steps score .9 and .8 when right, .1 when wrong: AUC 1, though the unlabelled one would spoil it."""
+    scores, gold = [np.array([0.9, 0.1]), np.array([0.8, 0.0])], [np.array([1.0, 0.0]), np.array([1.0, np.nan])]
+    found = step_quality(scores, gold, ["a", "b"], 20, 0)
+    assert (found["auc"], found["steps"], found["responses"]) == (1.0, 3, 2)
+    assert found["right_share"] == pytest.approx(2 / 3)
+
+
+def test_best_of_by_hand() -> None:
+    """Question 1: answers 7 7 8, 8 right and scored highest. Question 2: 5 6 none, 5 right, none scored highest."""
+    correct = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
+    scores = np.array([[0.1, 0.2, 0.9], [0.1, 0.2, 0.9]])
+    table = best_of(scores, correct, np.array([["7", "7", "8"], ["5", "6", None]], dtype=object))
+    assert table["majority"].tolist() == [0.0, 1.0]
+    assert table["scorer"].tolist() == [1.0, 0.0]
+    assert table["oracle"].tolist() == [1.0, 1.0]
+    assert table["random"].tolist() == pytest.approx([1 / 3, 1 / 3])
+    report = best_of_report(table, ["a", "b"], 50, 0)
+    assert report["gain_over_majority"]["value"] == 0.0
+    assert report["questions"] == 2
+
+
+def test_gold_scores_reach_the_ceiling_on_the_locked_world() -> None:
+    """A scorer that knows gold is right as often as the annotators' own probability allows, within the interval."""
+    judge = Locked(World.build("locked", 1), 0, 5, 2, lambda messages: ["no steps here"] * len(messages))
+    pairs = judge.pairs("values", "helpful", 400)
+    gold = [pairs[f"gold_{side}"].to_numpy() for side in ("chosen", "rejected")]
+    found = quality(pairs, *gold, 200, 0)
+    assert found["ci_low"] <= found["ceiling"] <= found["ci_high"]
+    assert found["gold_rank_correlation"] == pytest.approx(1.0)
+
+
+def test_a_wrong_step_makes_all_later_prefixes_wrong() -> None:
+    """For a verified objective gold of a prefix is the minimum over its steps."""
+    judge = Locked(
+        World.build("locked", 1), 0, 6, 2, lambda messages: ["1+1=3\n\nTherefore \\boxed{4}"] * len(messages)
+    )
+    objective = Objective(domain="math", description="", verifier="math_answer")
+    for gold in judge.steps("math_accuracy", objective)["gold"]:
+        assert (np.diff(gold) <= 0).all()
+    graded = judge.graded("math_accuracy", objective)
+    assert len(graded) == 12
+    assert graded["problem"].tolist() == [place for place in range(6) for _ in range(2)]

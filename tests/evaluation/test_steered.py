@@ -1,0 +1,67 @@
+"""A steered policy is the merged policy: samples, ratios and likelihoods agree with it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from tasks.evaluation.steered import Sampling, Steered
+from tasks.policies import generate
+from tasks.policies.model import MultiHeadCausalLM
+from tasks.stage.models import load_causal
+
+MESSAGES = [[{"role": "user", "content": text}] for text in ("Hello?", "What is 2 + 2, and why?", "Hi")]
+RESPONSES = ["Four.", "It is four because it is.", "No"]
+SAMPLING = Sampling(max_new_tokens=5, temperature=1.0, batch_size=2, max_length=128, seed=1)
+
+
+@pytest.fixture
+def policy(tiny_model: Path) -> MultiHeadCausalLM:
+    """Two heads, the second far from the first."""
+    model = MultiHeadCausalLM.from_sft(tiny_model, ["a", "b"])
+    with torch.no_grad():
+        model.heads[1] += 0.5 * torch.randn(model.heads[1].shape, generator=torch.Generator().manual_seed(0))
+    return model
+
+
+@pytest.fixture
+def steered(policy: MultiHeadCausalLM, tiny_model: Path, tiny_tokenizer: Any) -> Steered:
+    return Steered(policy, load_causal(tiny_model), tiny_tokenizer, SAMPLING)
+
+
+def test_likelihood_equals_that_of_the_merged_model(steered: Steered, policy: MultiHeadCausalLM) -> None:
+    """Computed from shared states at several weights; each is the merged model's own log-probability."""
+    for weights in ({"a": 1.0}, {"a": 0.3, "b": 0.7}, {"b": 1.0}):
+        found, kl, lengths = steered.likelihood(MESSAGES, RESPONSES, weights)
+        merged = policy.merge({"a": weights.get("a", 0.0), "b": weights.get("b", 0.0)})
+        expected = generate.logprobs(merged, steered.tokenizer, MESSAGES, RESPONSES, max_length=128)
+        assert found == pytest.approx(expected, abs=1e-3)
+        assert lengths.tolist() == [len(text) + 1 for text in RESPONSES]
+        assert (kl >= -1e-5).all()
+
+
+def test_kl_is_zero_at_the_reference_and_not_elsewhere(steered: Steered) -> None:
+    assert np.abs(steered.likelihood(MESSAGES, RESPONSES, {"a": 1.0})[1]).max() < 1e-4
+    assert steered.likelihood(MESSAGES, RESPONSES, {"b": 1.0})[1].min() > 0.1
+    assert np.abs(steered.divergence(MESSAGES, RESPONSES, {"a": 1.0})[0]).max() < 1e-3
+    assert np.abs(steered.divergence(MESSAGES, RESPONSES, {"b": 1.0})[0]).min() > 0.01
+
+
+def test_states_are_not_kept_for_other_answers(steered: Steered) -> None:
+    first = steered.likelihood(MESSAGES, RESPONSES, {"b": 1.0})[0]
+    other = steered.likelihood(MESSAGES[::-1], RESPONSES[::-1], {"b": 1.0})[0]
+    assert other == pytest.approx(first[::-1], abs=1e-3)
+
+
+def test_weights_change_samples_and_one_head_does_not_listen(
+    steered: Steered, tiny_model: Path, tiny_tokenizer: Any
+) -> None:
+    assert steered.sample(MESSAGES, {"a": 1.0}) == steered.sample(MESSAGES, {"a": 1.0, "b": 0.0})
+    assert steered.sample(MESSAGES, {"a": 1.0}) != steered.sample(MESSAGES, {"b": 1.0})
+    stock = Steered(load_causal(tiny_model), load_causal(tiny_model), tiny_tokenizer, SAMPLING)
+    assert stock.heads is None
+    assert stock.sample(MESSAGES, {"a": 1.0}) == stock.sample(MESSAGES, {"b": 1.0})
+    assert stock.sample(MESSAGES, {}) == steered.sample(MESSAGES, {"a": 1.0})
+    assert np.abs(stock.likelihood(MESSAGES, RESPONSES, {"a": 1.0})[1]).max() < 1e-6

@@ -1,0 +1,43 @@
+"""A toy project for each test, and one Prefect server for the session."""
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.flows.toy import ROOT, answers, make_toy, wait_until
+
+
+@pytest.fixture
+def toy(tmp_path: Path) -> Path:
+    """The toy project, never run, in a git repository with DVC."""
+    return make_toy(tmp_path / "toy")
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """An environment whose Prefect knows nothing of the user's, and whose Python finds this project."""
+    own = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    home = tmp_path_factory.mktemp("prefect")
+    folder = str(Path(sys.executable).parent)
+    return own | {"PREFECT_HOME": str(home), "PYTHONPATH": str(ROOT), "PATH": f"{folder}{os.pathsep}{own['PATH']}"}
+
+
+@pytest.fixture(scope="session")
+def server(environment: dict[str, str]) -> Iterator[dict[str, str]]:
+    """A Prefect server; yields the environment in which it is found as the one of `make ui` would be."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    env = environment | {"PREFECT_SERVER_API_PORT": str(port)}
+    command = [sys.executable, "-m", "prefect", "server", "start"]
+    log = Path(environment["PREFECT_HOME"], "server.log")
+    with log.open("w") as file, subprocess.Popen(command, env=env, cwd=ROOT, stdout=file, stderr=file) as process:
+        url = f"http://127.0.0.1:{port}/api"
+        wait_until(lambda: answers(f"{url}/health"), 120, log.read_text)
+        yield env | {"TOY_API": url}
+        process.terminate()

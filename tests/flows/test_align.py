@@ -1,0 +1,134 @@
+"""The flow on the toy project: one run in which all goes well, a second with nothing to do, failures, interruptions."""
+
+import re
+import signal
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.flows.toy import PARAMS, align, alive, dvc, make_toy, pids, start_align, wait_until
+
+STAGES = {"start", "part@a", "part@b", "apart", "join", "report"}
+
+
+@dataclass
+class Finished:
+    """The toy project after one run, and what the run printed."""
+
+    project: Path
+    status: int
+    output: str
+    api: str
+
+    def ask(self, what: str) -> list[dict[str, Any]]:
+        return list(httpx.post(f"{self.api}/{what}/filter", json={}).raise_for_status().json())
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, server: dict[str, str]) -> Finished:
+    project = make_toy(tmp_path_factory.mktemp("finished") / "toy")
+    status, output = align(project, server)
+    return Finished(project, status, output, server["TOY_API"])
+
+
+def test_every_stage_ran_and_dvc_finds_nothing_to_do(finished: Finished) -> None:
+    assert finished.status == 0, finished.output
+    assert "6 stages in" in finished.output
+    assert "6 ran, 0 restored, 0 unchanged" in finished.output
+    assert (finished.project / "join.txt").read_text() == "hello\na\nhello\nb\n"
+    assert "up to date" in dvc(finished.project, "status")
+    assert "Running stage" not in dvc(finished.project, "repro")
+
+
+def test_the_terminal_shows_stages_budgets_and_what_was_made(finished: Finished) -> None:
+    assert re.search(r"part@b +started\n", finished.output)
+    assert re.search(r"part@a +warning: took \d+\.\d s, over its budget of 0.01 s", finished.output)
+    assert re.search(r"part@a +ran +\d+\.\d s of 0.01 s", finished.output)
+    assert f"report page    {finished.project}/reports/index.html" in finished.output
+    assert "Finished in state" not in finished.output
+    assert "Traceback" not in finished.output
+
+
+def test_independent_stages_ran_at_the_same_time(finished: Finished) -> None:
+    lines = [line.split() for line in (finished.project / "times").read_text().splitlines()]
+    (_, first_began, first_ended), (_, second_began, second_ended) = lines
+    assert max(float(first_began), float(second_began)) < min(float(first_ended), float(second_ended))
+
+
+def test_the_server_shows_tasks_lines_and_artifacts(finished: Finished) -> None:
+    tasks = {task["name"]: task for task in finished.ask("task_runs") if task["name"] in STAGES}
+    assert {task["state_name"] for task in tasks.values()} == {"Ran"}
+    assert set(tasks) == STAGES
+    assert tasks["part@a"]["tags"] == ["gpu"]
+    lines = [log["message"] for log in finished.ask("logs") if log["task_run_id"] == tasks["part@a"]["id"]]
+    assert "Running stage 'part@a':" in lines
+    artifacts = {artifact["key"]: artifact for artifact in finished.ask("artifacts") if artifact["key"]}
+    assert '"stage": "part@a"' in artifacts["stages"]["data"]
+    assert f"file://{finished.project}/reports/index.html" in artifacts["report"]["data"]
+
+
+def test_phases_are_flows_in_order(finished: Finished) -> None:
+    names = {flow["id"]: flow["name"] for flow in finished.ask("flows")}
+    runs = sorted(finished.ask("flow_runs"), key=lambda run: run["start_time"])
+    assert [names[run["flow_id"]] for run in runs][:6] == [
+        "align", "ingestion", "rewards", "process-rewards", "policies", "evaluation",
+    ]  # fmt: skip
+
+
+def test_a_second_run_starts_no_stage(finished: Finished, server: dict[str, str]) -> None:
+    began = time.monotonic()
+    status, output = align(finished.project, server)
+    assert status == 0, output
+    assert "0 ran, 0 restored, 6 unchanged" in output
+    assert "started" not in output
+    assert time.monotonic() - began < 60
+    assert not any(Path(server["PREFECT_HOME"], "storage").glob("*")), "Prefect kept results of its own"
+
+
+def test_a_failure_stops_what_depends_on_it_and_nothing_else(toy: Path, server: dict[str, str]) -> None:
+    failing = PARAMS.replace("b: {seconds: 1.0, status: 0", "b: {seconds: 0.0, status: 3")
+    (toy / "params.yaml").write_text(failing)
+    status, output = align(toy, server)
+    assert status == 1
+    assert re.search(r"part@b +error: part@b failed", output)
+    assert "what went wrong" in output
+    assert "Traceback" not in output
+    assert (toy / "parts/a").exists()
+    assert (toy / "apart.txt").exists()
+    assert not (toy / "join.txt").exists()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_run_that_is_ended_leaves_no_process_and_can_go_on(
+    toy: Path, server: dict[str, str], number: signal.Signals
+) -> None:
+    (toy / "params.yaml").write_text(PARAMS.replace("seconds: 1.0", "seconds: 100"))
+    process = start_align(toy, server)
+    try:
+        wait_until(lambda: all((toy / f"{part}.pids").exists() for part in "ab"), 120)
+    finally:
+        process.send_signal(number)
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode != 0, output
+    wait_until(lambda: not any(alive(pid) for part in "ab" for pid in pids(toy, part)), 30)
+    if number == signal.SIGKILL:
+        (toy / "params.yaml").write_text(PARAMS)
+        status, output = align(toy, server)
+        assert status == 0, output
+        assert "Running stage 'start'" not in output
+        assert "up to date" in dvc(toy, "status")
+
+
+def test_of_two_runs_at_once_one_waits_for_the_other(toy: Path, server: dict[str, str]) -> None:
+    both = [start_align(toy, server) for _ in range(2)]
+    outputs = "\n".join(process.communicate(timeout=300)[0] for process in both)
+    assert [process.returncode for process in both] == [0, 0], outputs
+    assert "another run works in this folder" in outputs
+    assert "6 ran, 0 restored, 0 unchanged" in outputs
+    assert "0 ran, 0 restored, 6 unchanged" in outputs
+    assert (toy / "join.txt").read_text() == "hello\na\nhello\nb\n"
+    assert "up to date" in dvc(toy, "status")

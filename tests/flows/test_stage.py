@@ -1,0 +1,133 @@
+"""One stage under the guard: what is said of it, and that nothing of it is left when it is over."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from flows import guard
+from flows.devices import Device
+from flows.graph import Meta, Stage
+from flows.stage import Outcome, Processes, StageError, run
+from tests.flows.toy import PARAMS, alive, dvc, pids, wait_until
+
+
+@pytest.fixture
+def project(toy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(toy)
+    dvc(toy, "repro", "--quiet", "start")
+    return toy
+
+
+def part(name: str = "part@a", timeout: float = 60.0) -> Stage:
+    return Stage(name, Meta(phase="rewards", timeout=timeout), ("start",))
+
+
+def run_part(lines: list[str], timeout: float = 60.0, device: Device | None = None) -> Outcome:
+    return run(part(timeout=timeout), Processes(0), lines.append, lambda _: None, device)
+
+
+def slow(project: Path, seconds: float = 100) -> None:
+    (project / "params.yaml").write_text(PARAMS.replace("a: {seconds: 1.0", f"a: {{seconds: {seconds}"))
+
+
+def gone(project: Path) -> bool:
+    return not any(alive(pid) for pid in pids(project, "a"))
+
+
+def started(project: Path) -> bool:
+    return (project / "a.pids").exists() and len(pids(project, "a")) == 2
+
+
+def test_ran_unchanged_restored(project: Path) -> None:
+    lines: list[str] = []
+    reports: list[str] = []
+
+    def progress(path: Path) -> None:
+        if path.exists():
+            reports.append(path.read_text())
+
+    first = run(part(), Processes(0), lines.append, progress, Device("7"))
+    assert first.happened == "ran"
+    assert 1.0 < first.seconds < 60.0
+    assert lines[0] == "Running stage 'part@a':"
+    assert "slot 7" in lines
+    assert not any("lock file" in line or "git add" in line for line in lines)
+    assert json.loads(reports[-1]) == {"stage": "a", "label": "toy", "done": 1, "total": 2}
+    assert run_part([]).happened == "unchanged"
+    (project / "parts/a").unlink()
+    assert run_part([]).happened == "restored"
+    assert (project / "parts/a").read_text() == "hello\na\n"
+
+
+def test_a_failure_says_how_and_is_no_kill(project: Path) -> None:
+    (project / "params.yaml").write_text(PARAMS.replace("a: {seconds: 1.0, status: 0", "a: {seconds: 0.0, status: 3"))
+    with pytest.raises(StageError, match=r"(?s)part@a failed.*what went wrong") as failed:
+        run_part([])
+    assert not failed.value.killed
+
+
+def test_a_killed_stage_is_known_as_one(project: Path) -> None:
+    slow(project)
+    kill = threading.Thread(target=lambda: (wait_until(lambda: started(project), 60), _kill(pids(project, "a")[0])))
+    kill.start()
+    with pytest.raises(StageError, match="part@a failed") as failed:
+        run_part([])
+    kill.join()
+    assert failed.value.killed
+
+
+def test_a_timeout_ends_the_whole_tree(project: Path) -> None:
+    slow(project)
+    with pytest.raises(StageError, match="ended after its timeout of 5 s; raise `timeout`"):
+        run_part([], timeout=5.0)
+    assert gone(project)
+
+
+def test_ending_the_run_ends_the_tree_and_starts_no_more(project: Path) -> None:
+    slow(project)
+    processes = Processes(0)
+    end = threading.Thread(target=lambda: (wait_until(lambda: started(project), 60), processes.end()))
+    end.start()
+    with pytest.raises(StageError, match="part@a was ended with the run"):
+        run(part(), processes, lambda _: None, lambda _: None)
+    end.join()
+    assert gone(project)
+    with pytest.raises(StageError, match="not started"):
+        run(part("part@b"), processes, lambda _: None, lambda _: None)
+
+
+def test_the_guard_ends_the_tree_when_its_holder_is_killed(project: Path) -> None:
+    slow(project)
+    command = [sys.executable, guard.__file__, sys.executable, "part.py", "a", "100", "0"]
+    holder = subprocess.Popen(
+        [sys.executable, "-c", f"import subprocess as s; s.Popen({command}, stdin=s.PIPE).wait()"]
+    )
+    try:
+        wait_until(lambda: started(project), 60)
+    finally:
+        holder.kill()
+        holder.wait()
+    wait_until(lambda: gone(project), 30)
+
+
+@pytest.mark.parametrize(("script", "status"), [("exit 7", 7), ("kill -9 $$", 128 + signal.SIGKILL), ("true", 0)])
+def test_the_guard_passes_on_the_exit_status(script: str, status: int) -> None:
+    with subprocess.Popen([sys.executable, guard.__file__, "sh", "-c", script], stdin=subprocess.PIPE) as process:
+        assert process.wait() == status
+
+
+def test_the_guard_ends_what_its_command_leaves_behind(tmp_path: Path) -> None:
+    script = f"sleep 100 & echo $! > {tmp_path}/pid; exit 0"
+    with subprocess.Popen([sys.executable, guard.__file__, "sh", "-c", script], stdin=subprocess.PIPE) as process:
+        assert process.wait() == 0
+    assert not alive(int((tmp_path / "pid").read_text()))
+
+
+def _kill(pid: int) -> None:
+    os.kill(pid, signal.SIGKILL)

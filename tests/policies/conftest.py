@@ -1,0 +1,102 @@
+"""A project folder in which any policy method can run in a second: tiny SFT model, rollouts, anchors, reward models."""
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from tasks.policies.job import ANCHORS, ANNOTATED, ROLLOUTS, Job
+from tasks.policy import method_of
+from tasks.rewards.anchors import Anchor, Anchors
+from tasks.stage import outputs
+from tasks.stage.params import Objective, Runtime, Seeds, section
+
+OBJECTIVES = {
+    "right": Objective(domain="math", description="", verifier="math_answer"),
+    "vivid": Objective(domain="math", description="", reward="math"),
+    "honest": Objective(domain="values", description="", reward="values"),
+    "helpful": Objective(domain="values", description="", reward="values"),
+    "overall": Objective(domain="all", description="", reward="overall", in_vector=False),
+}
+TRAINING = {"learning_rate": 3e-3, "steps": 4, "batch_size": 6}
+MakeJob = Callable[..., Job]
+
+
+def rollouts(prompts: int = 6, samples: int = 4) -> pd.DataFrame:
+    """Rows whose raw rewards count letters; honest and helpful are opposed, and two objectives have other scales."""
+    generator, rows = random.Random(0), []
+    for domain in ("math", "values"):
+        for prompt in range(prompts):
+            for sample in range(samples):
+                text = "".join(generator.choices("abcd", k=generator.randint(3, 9)))
+                own = {"right": float(sample == 1), "vivid": 10.0 * text.count("a")} if domain == "math" else {}
+                if domain == "values":
+                    own = {"honest": float(text.count("a")), "helpful": float(-text.count("a"))}
+                rows.append(
+                    {
+                        "prompt_id": f"{domain}{prompt}",
+                        "group_id": f"{domain}{prompt}",
+                        "domain": domain,
+                        "messages": [{"role": "user", "content": f"{domain} {prompt}"}],
+                        "reference": "2" if domain == "math" else None,
+                        "sample": sample,
+                        "response": text,
+                        "finished": True,
+                        **{f"raw.{name}": own.get(name, float("nan")) for name in OBJECTIVES if name != "overall"},
+                        "raw.overall": float(text.count("b")),
+                    }
+                )
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture
+def project(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("models").mkdir()
+    Path("models/sft").symlink_to(tiny_model)
+    frame = rollouts()
+    outputs.write_table(ROLLOUTS, frame)
+    pairs = frame[frame["sample"] < 2].groupby("prompt_id")["response"].agg(["first", "last"]).reset_index()
+    rows = [
+        {
+            "messages": [{"role": "user", "content": row.prompt_id}],
+            "chosen": row.first,
+            "rejected": row.last,
+            "objective": name,
+        }
+        for row in pairs.itertuples()
+        for name in OBJECTIVES
+    ]
+    outputs.write_table(ANNOTATED, pd.DataFrame(rows))
+    stds = {"vivid": 10.0}
+    Anchors({name: Anchor(0.0, stds.get(name, 1.0), 1, 48) for name in OBJECTIVES}).save(ANCHORS)
+    return tmp_path
+
+
+@pytest.fixture
+def reward_models(project: Path, tiny_model: Path, tiny_tokenizer: Any) -> Path:
+    """Untrained reward models for the objectives that have one."""
+    from tasks.rewards.outcome import new_model
+
+    tiny_tokenizer.model_max_length = 128
+    for seed, (group, names) in enumerate({"math": ["vivid"], "values": ["honest", "helpful"]}.items()):
+        new_model(tiny_model, names, tiny_tokenizer, "cpu", "float32", seed).save_pretrained(f"models/rewards/{group}")
+        tiny_tokenizer.save_pretrained(f"models/rewards/{group}")
+    return project
+
+
+@pytest.fixture
+def make_job() -> MakeJob:
+    """`make_job(method=..., ...)`: a job of that method, named after it, with the training of this file."""
+
+    def make(name: str | None = None, objectives: dict[str, Objective] | None = None, **entry: Any) -> Job:
+        if entry["method"] in ("mah_dpo", "dpo"):
+            entry = {"training": TRAINING, "min_gap": 0.5, **entry}
+        params = section(method_of(entry, "policies.x").Params, entry, "policies.x")
+        known = OBJECTIVES if objectives is None else objectives
+        return Job(name or entry["method"], params, known, Runtime(threads=1, device="cpu"), Seeds(0, 0), 128)
+
+    return make

@@ -1,0 +1,246 @@
+"""The policy with action heads: what it starts as, what it routes, what it mixes, what it writes."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    Gemma2Config,
+    Gemma2ForCausalLM,
+    GraniteConfig,
+    GraniteForCausalLM,
+    PhiConfig,
+    PhiForCausalLM,
+)
+
+from tasks.policies import model as policies
+from tasks.policies.lora import Lora, attach, merge
+from tasks.policies.model import IGNORED, MultiHeadCausalLM
+from tasks.stage.errors import ModelError, ParamsError
+from tasks.stage.models import load_causal
+
+NAMES = ["a", "b", "c"]
+WEIGHTS = {"a": 0.2, "b": 0.3, "c": 0.5}
+SMALL = {
+    "vocab_size": 40,
+    "hidden_size": 16,
+    "intermediate_size": 32,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "num_key_value_heads": 2,
+    "pad_token_id": 0,
+    "bos_token_id": 1,
+    "eos_token_id": 2,
+}
+
+
+def apart(model: MultiHeadCausalLM) -> MultiHeadCausalLM:
+    """The model with heads that differ from each other."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for parameter in model.head_parameters():
+            parameter += 0.1 * torch.randn(parameter.shape, generator=generator)
+    return model
+
+
+@pytest.fixture(params=[None, 4], ids=["full", "rank4"])
+def heads(request: pytest.FixtureRequest, tiny_model: Path) -> MultiHeadCausalLM:
+    return apart(MultiHeadCausalLM.from_sft(tiny_model, NAMES, request.param))
+
+
+@pytest.fixture
+def ids() -> torch.Tensor:
+    return torch.randint(6, 90, (3, 17), generator=torch.Generator().manual_seed(0))
+
+
+def logits(model: Any, ids: torch.Tensor, **kwargs: Any) -> torch.Tensor:
+    with torch.no_grad():
+        return model(ids, **kwargs).logits
+
+
+@pytest.mark.parametrize("rank", [None, 4])
+def test_starts_as_the_loaded_model(tiny_model: Path, ids: torch.Tensor, rank: int | None) -> None:
+    """Field notes 2.2: heads made before the weights arrive would be random. And nothing is drawn globally."""
+    before = torch.get_rng_state()
+    heads = MultiHeadCausalLM.from_sft(tiny_model, NAMES, rank)
+    assert torch.equal(before, torch.get_rng_state())
+    expected = logits(load_causal(tiny_model), ids)
+    for head in range(3):
+        routed = logits(heads, ids, head_ids=torch.full((3,), head))
+        torch.testing.assert_close(routed, expected, atol=1e-5, rtol=0)
+
+
+def test_heads_are_untied_from_the_embedding(heads: MultiHeadCausalLM, ids: torch.Tensor) -> None:
+    """Field notes 2.8: in a tied model, training a head would train the input. The fixture's SFT model is tied."""
+    for parameter in heads.head_parameters():
+        assert parameter.data_ptr() != heads.get_input_embeddings().weight.data_ptr()
+    heads.backbone.requires_grad_(False)
+    embedding = heads.get_input_embeddings().weight.clone()
+    heads(ids, head_ids=torch.tensor([0, 1, 2])).logits.sum().backward()
+    assert heads.get_input_embeddings().weight.grad is None
+    assert torch.equal(embedding, heads.get_input_embeddings().weight)
+
+
+def test_saves_and_reloads_to_identical_logits(heads: MultiHeadCausalLM, ids: torch.Tensor, tmp_path: Path) -> None:
+    heads.save_pretrained(tmp_path)
+    loaded = policies.load(tmp_path)
+    assert isinstance(loaded, MultiHeadCausalLM)
+    assert loaded.head_names == NAMES
+    for call in ({"head_ids": torch.tensor([2, 0, 1])}, {"head_weights": WEIGHTS}, {}):
+        assert torch.equal(logits(loaded, ids, **call), logits(heads, ids, **call))
+
+
+def test_a_row_sees_its_own_head_only(heads: MultiHeadCausalLM, ids: torch.Tensor) -> None:
+    routed = logits(heads, ids, head_ids=torch.tensor([2, 0, 2]))
+    for row, head in enumerate([2, 0, 2]):
+        alone = logits(heads, ids[row : row + 1], head_ids=torch.tensor([head]))
+        torch.testing.assert_close(routed[row], alone[0], atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("weights", [WEIGHTS, {"a": 1.0, "b": 0.0, "c": 0.0}, {"c": 5, "a": 2, "b": 3}])
+def test_merge_is_the_mix_of_logits(
+    heads: MultiHeadCausalLM, ids: torch.Tensor, tmp_path: Path, weights: dict[str, float]
+) -> None:
+    """Field notes 2.21, 2.22: weights bind by name, {a: 1, b: 0, c: 0} gives back a. Loaded as any stock model is."""
+    heads.merge(weights).save_pretrained(tmp_path)
+    stock = AutoModelForCausalLM.from_pretrained(tmp_path)
+    assert type(stock).__name__ == "LlamaForCausalLM"
+    assert not stock.config.tie_word_embeddings
+    shares = [weights[name] / sum(weights.values()) for name in NAMES]
+    each = [logits(heads, ids, head_ids=torch.full((3,), head)) for head in range(3)]
+    mixed = sum(share * part for share, part in zip(shares, each, strict=True))
+    torch.testing.assert_close(logits(stock, ids), mixed, atol=1e-5, rtol=0)
+    torch.testing.assert_close(logits(heads, ids, head_weights=weights), mixed, atol=1e-5, rtol=0)
+
+
+def test_merging_leaves_the_heads_alone(heads: MultiHeadCausalLM, ids: torch.Tensor) -> None:
+    before = logits(heads, ids, head_weights=WEIGHTS)
+    merged = heads.merge({"a": 1, "b": 0, "c": 0})
+    with torch.no_grad():
+        for parameter in merged.parameters():
+            parameter.zero_()
+    assert torch.equal(logits(heads, ids, head_weights=WEIGHTS), before)
+
+
+@pytest.mark.parametrize(
+    ("weights", "message"),
+    [
+        ({"a": 1.0, "b": 1.0}, r"given for \['a', 'b'\], but the heads are"),
+        ({**WEIGHTS, "d": 1.0}, "name each once"),
+        ({"a": -1.0, "b": 1.0, "c": 1.0}, "must be finite, not negative"),
+        ({"a": float("nan"), "b": 1.0, "c": 1.0}, "must be finite"),
+        (dict.fromkeys(NAMES, 0.0), "one of them positive"),
+    ],
+)
+def test_impossible_weights(heads: MultiHeadCausalLM, weights: dict[str, float], message: str) -> None:
+    with pytest.raises(ParamsError, match=message):
+        heads.merge(weights)
+
+
+def test_label_logprobs(heads: MultiHeadCausalLM, ids: torch.Tensor) -> None:
+    """Sums over labelled tokens of log softmax at the position before, under each row's own head."""
+    labels = ids.clone()
+    labels[:, :5] = IGNORED
+    labels[1, 12:] = IGNORED
+    routed = logits(heads, ids, head_ids=torch.tensor([2, 0, 1])).log_softmax(-1)
+    expected = [sum(routed[r, t - 1, ids[r, t]] for t in range(5, 12 if r == 1 else 17)) for r in range(3)]
+    out = heads(ids, head_ids=torch.tensor([2, 0, 1]), labels=labels)
+    torch.testing.assert_close(out.logprobs, torch.stack(expected), atol=1e-4, rtol=0)
+    assert out.logits is None
+
+
+def test_logprobs_are_summed_in_float32(tiny_model: Path, ids: torch.Tensor) -> None:
+    """Field notes 2.7: a sum of about -70 in bfloat16 has a resolution of 0.5."""
+    heads = MultiHeadCausalLM.from_sft(tiny_model, NAMES, dtype="bfloat16")
+    labels = ids.clone()
+    labels[:, 0] = IGNORED
+    out = heads(ids, head_ids=torch.zeros(3, dtype=torch.long), labels=labels).logprobs
+    assert out.dtype == torch.float32
+    exact = logits(heads, ids, head_ids=torch.zeros(3, dtype=torch.long))[:, :-1].double().log_softmax(-1)
+    exact = exact.gather(-1, ids[:, 1:, None]).sum((1, 2))
+    torch.testing.assert_close(out.double(), exact, atol=1e-3, rtol=0)
+
+
+def test_a_head_without_rows_gets_exactly_no_gradient(heads: MultiHeadCausalLM, ids: torch.Tensor) -> None:
+    """Field notes 2.5."""
+    heads(ids, head_ids=torch.tensor([0, 2, 2]), labels=ids).logprobs.sum().backward()
+    own = [parameter for name, parameter in heads.named_parameters() if name in ("heads", "up", "down")]
+    for parameter in own:
+        assert not parameter.grad[1].any()
+        assert parameter.grad[0].any()
+        assert parameter.grad[2].any()
+
+
+def test_the_soft_cap_is_kept(tmp_path: Path) -> None:
+    """The mix is made before the soft-cap: the merged Gemma caps the mixed logits, as the multi-head model does."""
+    config = Gemma2Config(**SMALL, head_dim=8, query_pre_attn_scalar=8, final_logit_softcapping=0.5)
+    Gemma2ForCausalLM(config).save_pretrained(tmp_path)
+    heads = apart(MultiHeadCausalLM.from_sft(tmp_path, NAMES))
+    ids = torch.arange(3, 12).unsqueeze(0)
+    mixed = logits(heads, ids, head_weights=WEIGHTS)
+    assert float(mixed.abs().max()) < 0.5
+    torch.testing.assert_close(logits(heads.merge(WEIGHTS), ids), mixed, atol=1e-5, rtol=0)
+
+
+@pytest.mark.parametrize("kind", ["scale", "bias"])
+def test_architectures_that_cannot_be_merged_are_refused(tmp_path: Path, kind: str) -> None:
+    """Granite divides its logits by a constant, Phi adds a bias to them."""
+    if kind == "scale":
+        stock: Any = GraniteForCausalLM(GraniteConfig(**SMALL, logits_scaling=8.0))
+    else:
+        stock = PhiForCausalLM(PhiConfig(**SMALL))
+        stock.lm_head.bias.data.fill_(0.5).mul_(torch.arange(40))
+    stock.save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match="does more to its logits"):
+        MultiHeadCausalLM.from_sft(tmp_path, NAMES)
+
+
+def test_the_vocabulary_is_the_heads(tiny_model: Path, ids: torch.Tensor) -> None:
+    """Field notes 2.9: matrices of 128 rows under a config that says 102; a matrix of its own size is refused."""
+    stock = load_causal(tiny_model)
+    stock.resize_token_embeddings(128, mean_resizing=False)
+    stock.config.vocab_size = 102
+    heads = policies.from_causal(stock, NAMES)
+    assert logits(heads, ids).shape == (3, 17, 128)
+    assert heads.merge(WEIGHTS).config.vocab_size == 128
+    stock = load_causal(tiny_model)
+    stock.lm_head = torch.nn.Linear(32, 110, bias=False)
+    with pytest.raises(ModelError, match="embedding has 102 tokens and the output matrix 110"):
+        policies.from_causal(stock, NAMES)
+
+
+def test_names_of_heads_differ(tiny_model: Path) -> None:
+    for names in ([], ["a", "a"]):
+        with pytest.raises(ParamsError, match="different from each other"):
+            MultiHeadCausalLM.from_sft(tiny_model, names)
+
+
+def test_head_ids_and_weights_exclude_each_other(heads: MultiHeadCausalLM, ids: torch.Tensor) -> None:
+    with pytest.raises(ModelError, match="give one"):
+        heads(ids, head_ids=torch.zeros(3, dtype=torch.long), head_weights=WEIGHTS)
+
+
+def test_transformers_generates_from_a_mix(heads: MultiHeadCausalLM, ids: torch.Tensor) -> None:
+    arguments = {"attention_mask": torch.ones_like(ids), "max_new_tokens": 6, "do_sample": False}
+    mixed = heads.generate(ids, head_weights=torch.tensor([0.2, 0.3, 0.5]), **arguments)
+    assert torch.equal(mixed, heads.merge(WEIGHTS).generate(ids, **arguments))
+
+
+def test_adapters_merge_to_the_same_logits(tiny_model: Path, ids: torch.Tensor) -> None:
+    """Field notes 2.22, on logits: adapted and merged agree, and the draw of the adapters is not global."""
+    heads = apart(MultiHeadCausalLM.from_sft(tiny_model, NAMES))
+    plain, before = logits(heads, ids), torch.get_rng_state()
+    attach(heads.backbone, Lora(rank=2, alpha=8), seed=3)
+    assert torch.equal(before, torch.get_rng_state())
+    assert torch.equal(logits(heads, ids), plain)
+    with torch.no_grad():
+        for name, parameter in heads.named_parameters():
+            if "lora_B" in name:
+                parameter += 0.1 * torch.ones_like(parameter)
+    adapted = logits(heads, ids)
+    assert not torch.allclose(adapted, plain, atol=1e-2)
+    merge(heads.backbone)
+    torch.testing.assert_close(logits(heads, ids), adapted, atol=1e-5, rtol=0)
+    assert not any("lora" in name for name, _ in heads.named_parameters())

@@ -1,0 +1,139 @@
+"""The two worlds: deterministic, apart from each other, read back from text alone, and judged as the issue demands."""
+
+import json
+import random
+import statistics
+
+import pytest
+
+from tasks.sandbox import annotators, lexicon, students
+from tasks.sandbox.sentences import PHRASES, acts, pattern
+from tasks.sandbox.source import _delivery, read_spec
+from tasks.sandbox.world import DOMAIN, OBJECTIVES, World
+from tasks.stage.errors import ParamsError
+
+
+@pytest.fixture(scope="module", params=["dev", "locked"])
+def world(request):
+    return World.build(request.param, 0)
+
+
+def test_every_phrase_is_read_back_as_its_act():
+    slots = {"creature": "zorbit", "value": "red", "number": "7", "a": "1", "b": "2", "op": "+"}
+    for act, templates in PHRASES.items():
+        for template in templates:
+            assert [found.kind for found in acts(template.format(**slots))] == [act], template
+
+
+def test_no_two_phrases_match_the_same_sentence():
+    patterns = [pattern(template) for templates in PHRASES.values() for template in templates]
+    assert len(set(patterns)) == len(patterns)
+
+
+def test_the_worlds_share_no_question_word_field():
+    for field in ("names", "objects", "creatures", "activities", "people", "unknowable", "starts", "gains", "losses"):
+        assert not set(getattr(lexicon.DEV, field)) & set(getattr(lexicon.LOCKED, field)), field
+    assert not set(lexicon.DEV.profiles) & set(lexicon.LOCKED.profiles)
+    assert lexicon.DEV.start_range[1] < lexicon.LOCKED.start_range[0]
+
+
+@pytest.mark.parametrize("domain", OBJECTIVES)
+def test_same_seed_same_prompts_other_seed_other_prompts(world, domain):
+    assert world.prompts(domain, 20, 1) == World.build(world.name, 0).prompts(domain, 20, 1)
+    assert world.prompts(domain, 20, 1) != world.prompts(domain, 20, 2)
+    assert world.prompts(domain, 20, 1) != World.build(world.name, 1).prompts(domain, 20, 1)
+
+
+def test_gold_is_read_from_the_text_alone(world):
+    """The reference that the problem was made with equals the one read back from its words."""
+    for prompt in world.prompts("math", 300, 3):
+        assert world.gold(prompt.messages, f"\\boxed{{{prompt.reference}}}")["math_accuracy"] == 1.0
+    for prompt in world.prompts("tutoring", 300, 3):
+        assert world.dialogues.situation(prompt.messages).mistake == prompt.kind
+
+
+@pytest.mark.parametrize("domain", OBJECTIVES)
+def test_gold_lies_in_the_unit_interval_and_answers_differ(world, domain):
+    rng = random.Random(0)
+    scores = [world.gold(p.messages, world.write(p.messages, rng)) for p in world.prompts(domain, 300, 5)]
+    for objective in OBJECTIVES[domain]:
+        values = [score[objective] for score in scores]
+        assert 0 <= min(values) and max(values) <= 1
+        assert statistics.pstdev(values) > 0.15
+
+
+@pytest.mark.parametrize("objective", [*DOMAIN, "overall"])
+def test_the_ceiling_of_the_annotators(world, objective):
+    pairs = annotators.comparisons(world, objective, 800, 0)
+    ceiling = statistics.mean(max(pair["p"], 1 - pair["p"]) for pair in pairs)
+    assert 0.80 <= ceiling <= 0.92
+
+
+@pytest.mark.parametrize("objective", [o for o in DOMAIN if DOMAIN[o] != "math"] + ["math_engagement"])
+def test_length_does_not_give_the_preference_away(world, objective):
+    pairs = annotators.comparisons(world, objective, 800, 0)
+    longer = statistics.mean((len(p["chosen"]) > len(p["rejected"])) + 0.5 * (len(p["chosen"]) == len(p["rejected"])) for p in pairs)
+    ceiling = statistics.mean(max(pair["p"], 1 - pair["p"]) for pair in pairs)
+    assert max(longer, 1 - longer) < ceiling - 0.1
+
+
+def test_bradley_terry_probability():
+    temperature = annotators.TEMPERATURE["helpful"]
+    assert annotators.probability("helpful", 0.5, 0.5) == 0.5
+    assert annotators.probability("helpful", temperature, 0.0) == pytest.approx(0.7310586)  # sigmoid(1)
+
+
+def test_objectives_of_values_fight(world):
+    """On hazards a more helpful answer is less harmless: the correlation of gold over authors is clearly negative."""
+    rng = random.Random(1)
+    hazards = [p for p in world.prompts("values", 900, 6) if p.kind == "hazard"]
+    scores = [world.gold(p.messages, world.write(p.messages, rng)) for p in hazards]
+    assert statistics.correlation([s["helpful"] for s in scores], [s["harmless"] for s in scores]) < -0.7
+
+
+def test_the_student_solves_when_told_and_leaves(world):
+    dialogues = [p.messages for p in world.prompts("tutoring", 200, 7)]
+    told = students.roll(world, dialogues, lambda batch: [
+        f"The answer is {world.dialogues.situation(m).answer}." for m in batch], turns=3, seed=0)
+    guided = students.roll(world, dialogues, lambda batch: ["Good effort! What do you think comes next?"] * len(batch), 3, 0)
+    assert told["told"] == 1.0
+    assert told["solved"] > guided["solved"]
+    assert told["engaged"] < guided["engaged"]
+    assert guided == students.roll(world, dialogues, lambda batch: ["Good effort! What do you think comes next?"] * len(batch), 3, 0)
+
+
+SPEC = """world: dev
+seed: 3
+prompts: 30
+demonstrations: 30
+comparisons: {helpful: 60, overall: 30}
+ratings: 20
+rankings: 10
+binary: 10
+answers: 3
+steps: 20
+missing: 0.3
+dirt: 0.2
+"""
+
+
+def test_the_delivery_is_deterministic_and_counts_its_dirt(tmp_path):
+    path = tmp_path / "sandbox.yaml"
+    path.write_text(SPEC)
+    lines, planted = _delivery(path)
+    assert (lines, planted) == _delivery(path)
+    broken = 0
+    for line in lines:
+        try:
+            json.loads(line)
+        except json.JSONDecodeError:
+            broken += 1
+    assert broken == planted["not_json"] > 0
+    assert sum(planted.values()) / len(lines) == pytest.approx(0.2 / 1.2, abs=0.03)
+
+
+def test_a_spec_for_an_unknown_objective_is_refused(tmp_path):
+    path = tmp_path / "sandbox.yaml"
+    path.write_text(SPEC.replace("helpful: 60", "helpfull: 60"))
+    with pytest.raises(ParamsError, match="helpfull"):
+        read_spec(path)

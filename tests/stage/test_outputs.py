@@ -1,0 +1,107 @@
+"""Outputs appear whole or not at all, and tables come back as they were."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tasks.stage import outputs
+from tasks.stage.errors import DataError
+
+
+def _interrupted_folder(target: Path) -> None:
+    with outputs.directory(target) as folder:
+        (folder / "new").write_text("2")
+        raise RuntimeError
+
+
+def _interrupted_file(target: Path) -> None:
+    with outputs.file(target) as partial:
+        partial.write_text("2")
+        raise RuntimeError
+
+
+def test_a_folder_replaces_the_old_one_only_on_success(tmp_path: Path) -> None:
+    target = tmp_path / "out"
+    with outputs.directory(target) as folder:
+        (folder / "old").write_text("1")
+    with pytest.raises(RuntimeError):
+        _interrupted_folder(target)
+    assert [file.name for file in tmp_path.rglob("*")] == ["out", "old"]
+    with outputs.directory(target) as folder:
+        (folder / "new").write_text("2")
+    assert [file.name for file in tmp_path.rglob("*")] == ["out", "new"]
+
+
+def test_what_a_killed_stage_left_is_swept_away(tmp_path: Path) -> None:
+    (tmp_path / ".out.partial").mkdir()
+    (tmp_path / ".out.partial" / "half").write_text("1")
+    with outputs.directory(tmp_path / "out") as folder:
+        (folder / "whole").write_text("2")
+    assert sorted(file.name for file in tmp_path.rglob("*")) == ["out", "whole"]
+
+
+def test_a_file_is_untouched_by_an_error(tmp_path: Path) -> None:
+    outputs.write_text(tmp_path / "a" / "x.txt", "1")
+    with pytest.raises(TypeError):
+        outputs.write_json(tmp_path / "a" / "x.txt", {"a": object()})
+    with pytest.raises(RuntimeError):
+        _interrupted_file(tmp_path / "a" / "x.txt")
+    assert [(file.name, file.read_text()) for file in (tmp_path / "a").iterdir()] == [("x.txt", "1")]
+
+
+def test_json_is_sorted_plain_and_valid(tmp_path: Path) -> None:
+    content = {"b": np.float32(0.5), "a": [float("nan"), np.array([1.0, np.inf])], "é": (np.int64(3), True, None)}
+    outputs.write_json(tmp_path / "x.json", content)
+    text = (tmp_path / "x.json").read_text(encoding="utf-8")
+    assert (
+        json.loads(text)
+        == {"a": [None, [1.0, None]], "b": 0.5, "é": [3, True, None]}
+        == outputs.read_json(tmp_path / "x.json")
+    )
+    assert text.startswith('{\n "a"')
+    assert text.endswith("}\n")
+
+
+FRAME = pd.DataFrame(
+    {
+        "messages": pd.Series([[{"role": "user", "content": "q"}], []], dtype=object),
+        "reference": pd.Series([None, "4"], dtype=object),
+        "labels": pd.Series([[1.0, None], []], dtype=object),
+        "steps": pd.Series([["a", "b"], []], dtype=object),
+        "margin": [np.nan, 0.5],
+        "count": [1, 2],
+    }
+)
+
+
+def test_a_table_comes_back_as_it_was(tmp_path: Path) -> None:
+    outputs.write_table(tmp_path / "x.parquet", FRAME)
+    back = outputs.read_table(tmp_path / "x.parquet")
+    pd.testing.assert_frame_equal(back, FRAME)
+    assert back["reference"][0] is None
+    assert back["messages"][0] == [{"role": "user", "content": "q"}]
+
+
+def test_an_empty_table_keeps_its_columns_and_types(tmp_path: Path) -> None:
+    outputs.write_table(tmp_path / "x.parquet", FRAME.iloc[:0])
+    pd.testing.assert_frame_equal(outputs.read_table(tmp_path / "x.parquet"), FRAME.iloc[:0])
+
+
+def test_a_folder_with_an_equals_sign_adds_no_column(tmp_path: Path) -> None:
+    outputs.write_table(tmp_path / "a=1" / "x.parquet", FRAME)
+    assert list(outputs.read_table(tmp_path / "a=1" / "x.parquet")) == list(FRAME)
+
+
+def test_the_same_table_gives_the_same_bytes(tmp_path: Path) -> None:
+    outputs.write_table(tmp_path / "x.parquet", FRAME)
+    outputs.write_table(tmp_path / "y.parquet", FRAME.copy())
+    assert (tmp_path / "x.parquet").read_bytes() == (tmp_path / "y.parquet").read_bytes()
+
+
+def test_what_is_not_there_says_what_to_run(tmp_path: Path) -> None:
+    for reader in (outputs.read_table, outputs.read_json):
+        with pytest.raises(DataError, match="x is not there; run the stage that makes it"):
+            reader(tmp_path / "x")

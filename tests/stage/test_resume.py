@@ -1,0 +1,35 @@
+"""The key of a checkpoint folder: what changes it and what does not."""
+
+from pathlib import Path
+
+import pytest
+
+from tasks.stage.errors import DataError
+from tasks.stage.resume import folder
+from tasks.stage.training import Training
+
+TRAINING = {"learning_rate": 0.1, "batch_size": 4, "steps": 2}
+
+
+def _key(root: Path, text: str = "rows", code: str = "x = 1", steps: int = 2, order: bool = False) -> Path:
+    (root / "in").mkdir(exist_ok=True)
+    (root / "in/table").write_text(text)
+    (root / "stage.py").write_text(code)
+    values = {**TRAINING, "steps": steps}
+    params = {"training": Training(**values), "seed": 0}
+    if order:
+        params = dict(reversed(params.items()))
+    return folder("sft", params, [root / "in"], root / "stage.py")
+
+
+def test_same_and_different(tmp_path: Path) -> None:
+    key = _key(tmp_path)
+    assert key.parts[:2] == ("work", "sft")
+    assert key == _key(tmp_path) == _key(tmp_path, order=True)
+    others = [_key(tmp_path, text="other"), _key(tmp_path, code="x = 2"), _key(tmp_path, steps=3)]
+    assert len({key, *others}) == 4
+
+
+def test_an_input_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="is not there"):
+        folder("sft", {}, [tmp_path / "missing"], __file__)

@@ -1,0 +1,51 @@
+"""A stage starts from the same state every time."""
+
+import random
+
+import numpy
+import pytest
+import torch
+
+from tasks.stage.errors import ConcordError, ParamsError, command
+from tasks.stage.params import Runtime
+from tasks.stage.runtime import start
+
+
+def test_starting_twice_gives_the_same_numbers() -> None:
+    drawn = []
+    for _ in range(2):
+        assert start(Runtime(1, "cpu"), 7) == torch.device("cpu")
+        drawn.append((random.random(), numpy.random.rand(), torch.rand(1).item()))
+    assert drawn[0] == drawn[1]
+    start(Runtime(1, "cpu"), 8)
+    assert torch.rand(1).item() != drawn[0][2]
+
+
+def test_threads_and_determinism_are_set() -> None:
+    start(Runtime(2, "cpu"), 0)
+    assert torch.get_num_threads() == 2
+    assert torch.are_deterministic_algorithms_enabled()
+
+
+@pytest.mark.parametrize(("device", "message"), [("gpu", "is no device"), ("cuda", "no CUDA device")])
+def test_a_device_that_is_not_there_is_an_error(device: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(ParamsError, match=message):
+        start(Runtime(1, device), 0)
+    assert start(Runtime(1, "auto"), 0).type == "cpu"
+
+
+def test_the_fixture_restores_what_a_test_changed() -> None:
+    """Would fail after the tests above if the state of torch leaked out of them."""
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.get_num_threads() == 1
+
+
+def test_a_command_ends_with_the_message_and_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def main(name: str) -> None:
+        raise ParamsError(f"{name} cannot work")
+
+    monkeypatch.setattr("sys.argv", ["stage", "x"])
+    with pytest.raises(SystemExit, match="ParamsError: x cannot work"):
+        command(main)
+    assert issubclass(ParamsError, ConcordError)

@@ -1,0 +1,204 @@
+"""Every way in which params.yaml can be wrong is found before any work, with the key, why, and what is allowed."""
+
+import copy
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks import check
+from tasks.stage import outputs
+from tasks.stage.errors import ParamsError
+from tasks.stage.params import read
+
+ROOT = Path(__file__).parents[1]
+Params = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Params:
+    return read(ROOT / "params.yaml")
+
+
+@pytest.fixture
+def root(tmp_path: Path, sandbox: Params) -> Path:
+    """A project with what the sandbox recipe reads, in miniature."""
+    base = tmp_path / sandbox["model"]["name"]
+    base.mkdir(parents=True)
+    (base / "config.json").write_text("{}")
+    for path in (sandbox["model"]["chat_template"], *(source["path"] for source in sandbox["sources"].values())):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text("x")
+    return tmp_path
+
+
+def _edited(params: Params, path: str, value: Any) -> Params:
+    """A copy with one key set, or removed where the value is `...`."""
+    edited = copy.deepcopy(params)
+    *parents, last = path.split("/")
+    place = edited
+    for key in parents:
+        place = place[key]
+    if value is ...:
+        del place[last]
+    else:
+        place[last] = value
+    return edited
+
+
+def test_the_default_recipe_can_work(sandbox: Params, root: Path) -> None:
+    check.run(sandbox, root)
+
+
+VALUES = {"domain": "values", "description": ""}
+BAD = [
+    ("polices", {}, r"polices is an unknown key; did you mean policies\?"),
+    ("seeds", ..., r"seeds is missing"),
+    ("seeds/data", -1, r"seeds\.data: .*greater than or equal to 0"),
+    ("runtime/treads", 2, r"runtime\.treads is an unknown key; did you mean threads\?"),
+    ("runtime/dtype", "float16", r"runtime\.dtype: .*'float32' or 'bfloat16'"),
+    ("policies/mah_dpo/betta", 1, r"policies\.mah_dpo\.betta is an unknown key; did you mean beta\?"),
+    ("policies/mah_dpo/training/stps", 1, r"policies\.mah_dpo\.training\.stps is an unknown key"),
+    ("policies/mah_dpo/method", "mahdpo", r"policies\.mah_dpo\.method is 'mahdpo'; did you mean mah_dpo\?"),
+    ("policies/mah_dpo", None, r"policies\.mah_dpo\.method is None"),
+    ("policies/Mah-DPO", {"method": "reference"}, r"policies\.Mah-DPO is no name"),
+    ("policies/sft", ..., r"policies has none of method reference"),
+    ("policies", {}, r"policies must be a mapping with at least one name"),
+    ("policies", [], r"policies must be a mapping with at least one name"),
+    ("policies/dpo_scalar/weights", {"helpful": -0.1}, r"policies\.dpo_scalar\.weights\.helpful is -0\.1"),
+    ("policies/dpo_scalar/weights", {"helpful": float("nan")}, r"policies\.dpo_scalar\.weights\.helpful: .*finite"),
+    ("policies/dpo_scalar/weights", {"helpful": float("inf")}, r"policies\.dpo_scalar\.weights\.helpful: .*finite"),
+    (
+        "policies/dpo_scalar/weights",
+        {"helful": 1.0},
+        r"weights\.helful is a weight for an unknown objective; did you mean",
+    ),
+    ("policies/dpo_scalar/weights", {"overall": 1.0}, r"weights\.overall is a weight for an unknown objective"),
+    ("policies/dpo_scalar/weights", {"helpful": 1.0}, r"no objective of domain math has a positive weight"),
+    (
+        "policies/single_reward/reward",
+        "overal",
+        r"policies\.single_reward\.reward: no objective 'overal'; did you mean",
+    ),
+    ("policies/mah_dpo/alpha", {"helful": 1.0}, r"policies\.mah_dpo\.alpha\.helful is a weight for an unknown"),
+    ("evaluate/weights", {"helpful": 0.0}, r"evaluate\.weights: all weights are 0"),
+    ("evaluate/weights/honest", "much", r"evaluate\.weights\.honest: .*valid number"),
+    ("select/policy", "mahdpo", r"select\.policy: there is no policy 'mahdpo'; did you mean mah_dpo\?"),
+    ("select/weights", {"fun": 1.0}, r"select\.weights\.fun is a weight for an unknown objective"),
+    ("gate/margins", {"helful": 0.1}, r"gate\.margins\.helful is no objective; did you mean helpful\?"),
+    ("anchors/directions", {"helful": 1}, r"anchors\.directions\.helful is no objective"),
+    ("objectives/helpful", VALUES, r"objectives\.helpful: names neither of `verifier` and `reward`"),
+    ("objectives/helpful/reward", "valves", r"objectives\.helpful\.reward: there is no reward model 'valves'; did you"),
+    ("objectives/helpful/reward", "math", r"the model math has no head for it; add it to reward_models\.math"),
+    ("objectives/math_accuracy/verifier", "maths", r"objectives\.math_accuracy\.verifier: there is no 'maths'"),
+    ("objectives/helpful/domain", "Val ues", r"objectives\.helpful\.domain is 'Val ues'"),
+    ("objectives/overall/in_vector", True, r"objectives\.overall spans all domains"),
+    ("objectives/2nd", {**VALUES, "reward": "values"}, r"objectives\.2nd is no name"),
+    ("reward_models/values/objectives/fun", {}, r"reward_models\.values\.objectives\.fun is no objective"),
+    ("reward_models/values/objectives", {}, r"reward_models\.values\.objectives: .*at least 1"),
+    ("reward_models", {}, r"reward_models must be a mapping with at least one name"),
+    ("process_labels/objectives/fun", {"labels": "judge"}, r"process_labels\.objectives\.fun is no objective"),
+    ("process_labels/objectives/helpful", {"labels": "hindsight"}, r"helpful: hindsight labels need a verifier"),
+    ("prepare/validation", 1.5, r"prepare\.validation: .*less than 1"),
+    ("ingest/max_quarantine_share", 2, r"ingest\.max_quarantine_share: .*less than or equal to 1"),
+    ("sources", {}, r"sources must be a mapping with at least one name"),
+    ("sources/sandbox/format", "sandbx", r"sources\.sandbox: there is no format 'sandbx'"),
+    ("sources/sandbox/path", "data/raw/gone.yaml", r"sources\.sandbox\.path: data/raw/gone\.yaml is not there"),
+    ("sources/sandbox/options", {"cap": 1}, r"sources\.sandbox\.options\.cap is an unknown key"),
+    ("model/name", "models/gone", r"model\.name: models/gone is not there; make or fetch it"),
+    ("model/files", "models", r"model\.files is models, so edits of models/base would rerun nothing"),
+    ("model/chat_template", "gone.jinja", r"model\.chat_template: gone\.jinja is not there"),
+    ("budget", {"polcy": 3}, r"budget\.polcy is no stage; did you mean policy\?"),
+    ("budget", {"policy@gone": 3}, r"budget\.policy@gone is no stage"),
+    ("budget", {"policy": -3}, r"budget\.policy is -3; it must be a positive number"),
+    ("budget", 3, r"budget must be a mapping"),
+]
+
+
+@pytest.mark.parametrize(("path", "value", "message"), BAD, ids=[f"{path}={value}"[:60] for path, value, _ in BAD])
+def test_a_wrong_key_is_named(sandbox: Params, root: Path, path: str, value: Any, message: str) -> None:
+    with pytest.raises(ParamsError, match=message):
+        check.run(_edited(sandbox, path, value), root)
+
+
+def test_all_problems_come_at_once(sandbox: Params, root: Path) -> None:
+    wrong = _edited(_edited(sandbox, "select/policy", "x"), "gate/margins", {"y": 0.1})
+    with pytest.raises(ParamsError) as caught:
+        check.run(wrong, root)
+    assert [line.split(" ")[0] for line in str(caught.value).splitlines()] == [
+        "params.yaml",
+        "gate.margins.y",
+        "select.policy:",
+    ]
+
+
+def _no_config(root: Path, params: Params) -> None:
+    (root / params["model"]["name"] / "config.json").rename(root / params["model"]["name"] / "notes.txt")
+
+
+def _empty_source(root: Path, params: Params) -> None:
+    (root / params["sources"]["sandbox"]["path"]).write_bytes(b"")
+
+
+def _empty_folder(root: Path, params: Params) -> None:
+    (root / params["sources"]["sandbox"]["path"]).unlink()
+    (root / params["sources"]["sandbox"]["path"]).mkdir()
+
+
+def _not_pulled(root: Path, params: Params) -> None:
+    path = root / params["sources"]["sandbox"]["path"]
+    path.rename(f"{path}.dvc")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_no_config, r"model\.name: models/base holds no config\.json"),
+        (_empty_source, r"sources\.sandbox\.path: .* is empty"),
+        (_empty_folder, r"sources\.sandbox\.path: .* is empty"),
+        (_not_pulled, r"sources\.sandbox\.path: .* is not there; run `dvc pull`"),
+    ],
+)
+def test_what_lies_outside_of_the_file_is_looked_at(
+    sandbox: Params, root: Path, spoil: Callable[[Path, Params], None], message: str
+) -> None:
+    spoil(root, sandbox)
+    with pytest.raises(ParamsError, match=message):
+        check.run(sandbox, root)
+
+
+@pytest.mark.parametrize(("revision", "fits"), [("a" * 40, True), ("main", False), ("A" * 40, False), (None, False)])
+def test_a_model_on_the_hub_is_pinned(sandbox: Params, root: Path, revision: str | None, fits: bool) -> None:
+    model = {**sandbox["model"], "name": "owner/model", "revision": revision}
+    if fits:
+        check.run({**sandbox, "model": model}, root)
+        return
+    with pytest.raises(ParamsError, match=r"40 hexadecimal digits|pin model\.revision"):
+        check.run({**sandbox, "model": model}, root)
+
+
+def test_budgets_may_name_stages_and_their_items(sandbox: Params, root: Path) -> None:
+    check.run({**sandbox, "budget": {"policy": 60, "policy@mah_dpo": 90.5, "ingest@sandbox": 3}}, root)
+
+
+def test_the_order_of_keys_does_not_matter(sandbox: Params, root: Path) -> None:
+    def turned(value: Any) -> Any:
+        return {key: turned(value[key]) for key in reversed(value)} if isinstance(value, dict) else value
+
+    check.run(turned(sandbox), root)
+
+
+def test_what_the_stage_writes_never_changes(sandbox: Params, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(root)
+    text = (ROOT / "params.yaml").read_text()
+    written = []
+    for seed in (0, 1):
+        outputs.write_text("params.yaml", re.sub(r"data: 0", f"data: {seed}", text, count=1))
+        check.main()
+        written.append(Path("data/checked").read_bytes())
+    assert written[0] == written[1]
+    outputs.write_text("params.yaml", text.replace("threads:", "treads:"))
+    with pytest.raises(ParamsError, match=r"runtime\.treads"):
+        check.main()

@@ -1,0 +1,124 @@
+"""A source becomes clean tables and a quarantine; what is no source fails before anything is written."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.annotations.formats import OPTIONS, READERS
+from tasks.annotations.schemas import SCHEMAS
+from tasks.ingest import Params, Source, main, run
+from tasks.stage import outputs
+from tasks.stage.errors import DataError, ParamsError
+from tasks.stage.params import section
+
+HALF = Params(0.5)
+
+
+def _rating(response: str, rating: Any = 4, **changed: Any) -> str:
+    row = {"kind": "rating", "group_id": "g", "messages": [{"role": "user", "content": "q"}], "objective": "helpful"}
+    return json.dumps({**row, "response": response, "rating": rating, "scale": [1, 5], "annotator": "x", **changed})
+
+
+def _run(folder: Path, content: str | bytes, params: Params = HALF, **source: Any) -> dict[str, Any]:
+    path = folder / "source.jsonl"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return run("mine", Source("concord", str(path), **source), params, folder / "out")
+
+
+def test_kept_rows_know_where_they_come_from(tmp_path: Path) -> None:
+    report = _run(tmp_path, "\n".join([_rating("a"), "", _rating("b")]))
+    assert report == {
+        "read": 2,
+        "kept": 2,
+        "quarantined": 0,
+        "by_reason": {},
+        "by_table": {"prompts": 0, "demonstrations": 0, "comparisons": 0, "ratings": 2, "steps": 0},
+    }
+    ratings = outputs.read_table(tmp_path / "out" / "ratings.parquet")
+    assert ratings[["source", "source_line", "group_id", "rating"]].values.tolist() == [
+        ["mine", 1, "mine/g", 0.75],
+        ["mine", 3, "mine/g", 0.75],
+    ]
+    names = {file.stem for file in (tmp_path / "out").glob("*.parquet")}
+    assert names == {*SCHEMAS, "quarantine"}
+    assert outputs.read_json(tmp_path / "out" / "report.json") == report
+
+
+def test_a_bad_row_is_set_aside_with_line_column_and_reason(tmp_path: Path) -> None:
+    lines = [_rating("a"), _rating("b", 9), _rating(" "), _rating("c", group_id=None), _rating("d"), _rating("e")]
+    report = _run(tmp_path, "\n".join([*lines, _rating("f")[:40]]).encode() + b"\n\xff\n", Params(0.7))
+    assert (report["read"], report["kept"], report["quarantined"]) == (8, 3, 5)
+    quarantine = outputs.read_table(tmp_path / "out" / "quarantine.parquet")
+    assert quarantine[["source_line", "table", "column", "reason"]].values.tolist() == [
+        [2, "ratings", "rating", "off_scale"],
+        [3, "ratings", "response", "empty_response"],
+        [4, "ratings", "group_id", "missing_key"],
+        [7, "", "line", "not_json"],
+        [8, "", "line", "not_utf8"],
+    ]
+    assert quarantine["raw"][0] == lines[1]
+    assert quarantine["detail"][0] == "9 lies outside 1 to 5"
+
+
+def test_a_record_is_kept_or_set_aside_as_a_whole(tmp_path: Path) -> None:
+    """One empty answer of a ranking takes the ranking with it, and counts once."""
+    ranking = {"kind": "ranking", "responses": ["a", " ", ""], "ranks": [1, 2, 3]}
+    report = _run(tmp_path, "\n".join([_rating("a"), _rating("", **ranking)]))
+    assert (report["by_table"]["ratings"], report["by_reason"]) == (1, {"empty_response": 1})
+
+
+def test_columns_are_renamed(tmp_path: Path) -> None:
+    line = _rating("a").replace('"response"', '"answer"')
+    assert _run(tmp_path, line, columns={"response": "answer"})["kept"] == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "is empty"),
+        ("kind,response\nrating,a\n", r"2 of 2 rows \(100\.0%\).*\(2\) for not_json.*first on line 1"),
+        ("caf\u00e9\n".encode("latin-1") * 3, r"3 of 3 rows.*for not_utf8"),
+        ('{"question": "q", "answer": "a"}\n', "for missing_key.*kind: there is no `kind`"),
+        (b"\x1f\x8b\x08\x00", "is gzip"),
+    ],
+)
+def test_what_is_no_source_fails_and_nothing_is_written(tmp_path: Path, content: str | bytes, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        _run(tmp_path, content)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_source_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"gone\.jsonl is not there"):
+        run("mine", Source("concord", str(tmp_path / "gone.jsonl")), HALF, tmp_path / "out")
+
+
+def test_the_share_is_a_limit(tmp_path: Path) -> None:
+    lines = "\n".join([_rating("a"), _rating("b"), _rating("c"), _rating("d", 9)])
+    assert _run(tmp_path, lines, Params(0.25))["quarantined"] == 1
+    with pytest.raises(
+        DataError, match=r"1 of 4 rows \(25\.0%\) were rejected.*max_quarantine_share is 0\.2\..*off_scale"
+    ):
+        _run(tmp_path, lines, Params(0.2))
+
+
+def test_an_unknown_format_or_option_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match=r"sources\.s: there is no format 'jsonl'; allowed: .*concord"):
+        section(Source, {"format": "jsonl", "path": "x"}, "sources.s")
+    with pytest.raises(ParamsError, match=r"options\.cap is an unknown key"):
+        _run(tmp_path, _rating("a"), options={"cap": 3})
+    assert set(OPTIONS) == set(READERS)
+
+
+def test_the_command_reads_params_and_writes_below_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.jsonl").write_text(_rating("a"))
+    (tmp_path / "params.yaml").write_text(
+        "sources: {mine: {format: concord, path: rows.jsonl}}\ningest: {max_quarantine_share: 0}\n"
+    )
+    main("mine")
+    assert outputs.read_json("data/ingested/mine/report.json")["kept"] == 1
+    with pytest.raises(ParamsError, match=r"sources\.mien is not in params\.yaml; did you mean mine\?"):
+        main("mien")

@@ -1,0 +1,127 @@
+"""The stage process_labels and, on what it makes, the stage process_reward."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from tasks import process_labels, process_reward
+from tasks.process_labels import Params, Sampler
+from tasks.rewards import process
+from tasks.rewards.outcome import new_model
+from tasks.stage import outputs
+from tasks.stage.errors import DataError, ParamsError
+from tasks.stage.models import load_causal, load_tokenizer, render
+from tasks.stage.params import Objective, Runtime, section
+
+KNOWN = {
+    "accuracy": Objective(domain="math", description="", verifier="math_answer"),
+    "helpful": Objective(domain="values", description="", reward="values"),
+    "tutor": Objective(domain="tutoring", description="", reward="values"),
+}
+SETTINGS = Runtime(threads=1, device="cpu")
+ENTRY = {
+    "objectives": {"accuracy": {"labels": "hindsight"}, "helpful": {"labels": "judge"}, "tutor": {"labels": "human"}},
+    "prompts": 4,
+    "completions": 2,
+    "max_new_tokens": 12,
+}
+
+
+def _params(**changes: Any) -> Params:
+    return section(Params, {**ENTRY, **changes}, "process_labels")
+
+
+def _prompts() -> pd.DataFrame:
+    rows = [
+        {"messages": [{"role": "user", "content": f"{domain}{n}"}], "domain": domain, "reference": reference,
+         "group_id": f"{domain}{n}"}
+        for domain, reference in {"math": "2", "values": None}.items()
+        for n in range(6)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def _steps() -> pd.DataFrame:
+    row = {"messages": [{"role": "user", "content": "?"}], "label_kind": "binary", "group_id": "g", "source": "people"}
+    tutor = {**row, "steps": ["Good. "], "labels": [1.0], "objective": "tutor"}
+    maths = {**row, "steps": ["1 ", "2"], "labels": [1.0, None], "objective": "accuracy"}
+    return pd.DataFrame([tutor, maths, {**tutor, "objective": "unasked"}])
+
+
+@pytest.fixture
+def project(tmp_path: Path, tiny_model: Path, tiny_tokenizer: Any, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("models/rewards").mkdir(parents=True)
+    Path("models/sft").symlink_to(tiny_model)
+    tiny_tokenizer.model_max_length = 128
+    new_model(tiny_model, ["helpful"], tiny_tokenizer, "cpu", "float32", 0).save_pretrained("models/rewards/values")
+    tiny_tokenizer.save_pretrained("models/rewards/values")
+    for split in ("train", "validation"):
+        outputs.write_table(f"data/prepared/prompts/{split}.parquet", _prompts())
+        outputs.write_table(f"data/prepared/steps/{split}.parquet", _steps())
+    return tmp_path
+
+
+def test_labels_of_three_kinds_and_the_model_fitted_to_them(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    process_labels.run(_params(), KNOWN, SETTINGS, seed=0)
+    printed = capsys.readouterr().out
+    assert "train, math: 4 answers of up to 12 tokens" in printed
+    assert "x 2 completions = " in printed
+    table = outputs.read_table("data/process_labels/train.parquet")
+    assert table.groupby("label_kind")["objective"].unique().map(list).to_dict() == {
+        "hindsight": ["accuracy"],
+        "judge": ["helpful"],
+        "binary": ["tutor", "accuracy"],
+    }
+    assert all(len(row.steps) == len(row.labels) for row in table.itertuples())
+    judged = [label for labels in table[table["label_kind"] == "judge"]["labels"] for label in labels]
+    assert all(0 < label < 1 for label in judged)
+    assert set(outputs.read_json("data/process_labels/standards.json")) == {"helpful"}
+
+    training = {"learning_rate": 0.01, "steps": 3, "batch_size": 4, "micro_batch": 2}
+    params = section(process_reward.Params, {"training": training}, "process_reward")
+    process_reward.run(params, SETTINGS, seed=0, max_length=64)
+    model = process.load("models/process_reward")
+    assert model.objectives == ["accuracy", "helpful", "tutor"]
+    assert model.score([{"role": "user", "content": "?"}], ["one. ", "two."]).shape == (2, 3)
+    assert Path("reports/curves/process_reward.csv").read_text().count("\n") == 4
+    assert set(outputs.read_json("reports/process_reward.json")) == {"accuracy", "helpful", "tutor"}
+    assert set(outputs.read_json("reports/timing/process_reward.json")) == {"seconds", "peak_mb", "parameters"}
+
+
+def test_a_completion_goes_on_from_its_prefix(tiny_tokenizer: Any) -> None:
+    """The ids that the model is asked to continue: the prompt, the assistant's header, the beginning, no end."""
+    prompt = [{"role": "user", "content": "abc"}]
+    begun = render(process_labels._Continuing(tiny_tokenizer), [*prompt, {"role": "assistant", "content": "xy"}])
+    assert begun[:-2] == render(tiny_tokenizer, prompt)
+    assert tiny_tokenizer.convert_ids_to_tokens(begun[-3:]) == [" ", "x", "y"]
+
+
+def test_completions_of_one_prefix_differ(tiny_model: Path) -> None:
+    sampler = Sampler(load_causal(tiny_model), load_tokenizer(tiny_model), _params(), seed=0)
+    prompt = [{"role": "user", "content": "abc"}]
+    first, second = sampler.rest([prompt] * 2, ["x "] * 2)
+    assert first != second
+    assert [first, second] == sampler.rest([prompt] * 2, ["x "] * 2)
+
+
+@pytest.mark.parametrize(
+    ("objective", "labels", "message"),
+    [
+        ("helpful", "hindsight", "helpful has no verifier"),
+        ("accuracy", "judge", "accuracy has no reward model"),
+        ("other", "human", "other: no such objective; allowed: accuracy, helpful, tutor"),
+    ],
+)
+def test_labels_that_nothing_can_make(objective: str, labels: str, message: str) -> None:
+    with pytest.raises(ParamsError, match=message):
+        process_labels.run(_params(objectives={objective: {"labels": labels}}), KNOWN, SETTINGS, seed=0)
+
+
+def test_an_objective_without_any_label(project: Path) -> None:
+    for split in ("train", "validation"):
+        outputs.write_table(f"data/prepared/steps/{split}.parquet", _steps().tail(1))
+    with pytest.raises(DataError, match="no step is labelled for tutor"):
+        process_labels.run(_params(objectives={"tutor": {"labels": "human"}}), KNOWN, SETTINGS, seed=0)

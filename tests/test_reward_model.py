@@ -1,0 +1,123 @@
+"""The stage reward_model: one model with several heads, one with a single head, a probe; and input that cannot work."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from tasks import reward_model
+from tasks.reward_model import Job, Params, run
+from tasks.rewards.outcome import load
+from tasks.stage import outputs
+from tasks.stage.errors import DataError, ParamsError
+from tasks.stage.params import Runtime, section
+
+TRAINING = {"learning_rate": 0.01, "steps": 40, "batch_size": 8, "micro_batch": 4, "checkpoint_every": 20}
+HEADS = {"helpful": {"loss_weight": 1.0}, "honest": {"loss_weight": 1.0}}
+
+
+def _pairs(count: int) -> pd.DataFrame:
+    """helpful prefers answers of "a", honest answers of "b": the heads must learn opposite things."""
+    rows = []
+    for index in range(count):
+        sides = ["a" * (3 + index % 4), "b" * (3 + index % 3)]
+        objective = ["helpful", "honest"][index % 2]
+        chosen, rejected = sides if objective == "helpful" else sides[::-1]
+        prompt = [{"role": "user", "content": f"q{index % 10}"}]
+        rows.append({"messages": prompt, "chosen": chosen, "rejected": rejected, "objective": objective})
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture
+def project(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("models").mkdir()
+    Path("models/sft").symlink_to(tiny_model)
+    for split, count in {"train": 64, "validation": 20}.items():
+        outputs.write_table(f"data/prepared/rewards/values/{split}.parquet", _pairs(count))
+    return tmp_path
+
+
+def _job(**changes: Any) -> Job:
+    entry = {"objectives": HEADS, "training": TRAINING, **changes}
+    return Job("values", section(Params, entry, "reward_models.values"), Runtime(threads=1, device="cpu"), 0, 64)
+
+
+MESSAGES = [[{"role": "user", "content": "new"}]] * 2
+
+
+@pytest.mark.parametrize(
+    "changes", [{}, {"architecture": "probe", "layers": [1, 2], "l2": 1.0, "training": None}], ids=["finetune", "probe"]
+)
+def test_two_heads_learn_opposite_things(project: Path, changes: dict[str, Any]) -> None:
+    run(_job(**changes))
+    model = load("models/rewards/values")
+    scores = model.score(MESSAGES, ["aaaa", "bbbb"])
+    assert model.objectives == ["helpful", "honest"]
+    assert scores[0, 0] > scores[1, 0]
+    assert scores[0, 1] < scores[1, 1]
+    timing = json.loads(Path("reports/timing/values.json").read_text())
+    assert sorted(timing) == ["parameters", "peak_mb", "seconds"]
+    assert timing["parameters"] > 0
+    curve = pd.read_csv("reports/curves/reward_values.csv")
+    assert curve[["validation_helpful", "validation_honest"]].iloc[-1].min() > 0.9
+
+
+def test_every_weight_is_trained_and_twice_gives_the_same_bits(project: Path) -> None:
+    states = []
+    for _ in range(2):
+        run(_job(training={**TRAINING, "steps": 3}))
+        states.append(load_file("models/rewards/values/model.safetensors"))
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    before = load_file("models/sft/model.safetensors")
+    unused = {"model.embed_tokens.weight"}  # rows of letters that no answer has
+    moved = {name for name in before if not torch.equal(before[name], states[0][name])}
+    assert moved | unused == set(before)
+    assert not Path("work").exists() or not any(Path("work/reward_model").iterdir())
+
+
+def test_a_group_of_one_is_a_model_of_its_own(project: Path) -> None:
+    run(_job(objectives={"honest": {}}, training={**TRAINING, "steps": 2}))
+    assert load("models/rewards/values").score(MESSAGES, ["aaaa", "bbbb"]).shape == (2, 1)
+
+
+def test_pairs_that_are_equal_as_tokens_are_left_out_aloud(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Two letters that the tokenizer does not know become the same unknown token."""
+    frame = _pairs(10)
+    frame.loc[0, ["chosen", "rejected"]] = ["é", "ü"]
+    tokenizer = reward_model._tokenizer(_job())
+    assert len(reward_model._pairs(frame, ["helpful", "honest"], tokenizer)) == 9
+    assert "1 of 10 pairs are equal token by token" in capsys.readouterr().out
+
+
+def test_an_objective_without_pairs(project: Path) -> None:
+    with pytest.raises(DataError, match="has no pair for harmless"):
+        run(_job(objectives={**HEADS, "harmless": {}}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"training": None}, "needs `training`"),
+        ({"architecture": "probe"}, "needs the `layers`"),
+        ({"objectives": {}}, r"objectives: .*at least 1"),
+        ({"objectives": {"helpful": {"loss_weight": 0.0}}}, r"loss_weight: .*greater than 0"),
+        ({"objectives": {"helpful": {"los_weight": 1.0}}}, "did you mean loss_weight"),
+    ],
+)
+def test_params_that_cannot_work(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ParamsError, match=message):
+        _job(**changes)
+
+
+def test_the_probe_leaves_the_backbone_alone(project: Path) -> None:
+    before = {path.name: path.read_bytes() for path in Path("models/sft").iterdir()}
+    run(_job(architecture="probe", layers=[2], training=None))
+    assert before == {path.name: path.read_bytes() for path in Path("models/sft").iterdir()}
+    assert json.loads(Path("models/rewards/values/probe.json").read_text())["backbone"] == "../../sft"
+    assert np.isfinite(load("models/rewards/values").score(MESSAGES, ["a", "b"])).all()
