@@ -63,6 +63,8 @@ class Params:
     """Of the answers; KL is measured between the models as they are, so only 1 makes it the KL of what was sampled."""
     max_new_tokens: Annotated[int, Field(gt=0)] = 96
     """Longest answer, in tokens."""
+    kl_prompts: Annotated[int, Field(gt=0)] = 100
+    """Answers of each point on which KL is measured (likelihood: all of them)."""
     batch_size: Annotated[int, Field(gt=0)] = 100
     """Answers drawn or scored at once; changes no figure."""
     turns: Annotated[int, Field(gt=0)] = 3
@@ -179,7 +181,9 @@ def _sandbox(
     points = _points(job, everything, names, steered.heads)
     frames: list[pd.DataFrame] = []
     for rows, split, judge in ((prompts, locked.LOCKED, world), (tuned, locked.VALIDATION, None)):
-        answered = pd.concat([locked.answers(steered, rows, point, split) for point in points], ignore_index=True)
+        answered = pd.concat(
+            [locked.answers(steered, rows, point, split, params.kl_prompts) for point in points], ignore_index=True
+        )
         frames.append(locked.judged(answered, judge, proxies))
     dialogue = {}
     if "tutoring" in names:

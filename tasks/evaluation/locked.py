@@ -26,10 +26,11 @@ class Sampler(Protocol):
     def sample(self, messages: Sequence[Any], weights: Mapping[str, float]) -> list[str]:
         """One response per prompt."""
 
-    def divergence(
-        self, messages: Sequence[Any], responses: Sequence[str], weights: Mapping[str, float]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Log-probability ratio to the reference and length in tokens, each (n,)."""
+    def log_ratio(self, messages: Sequence[Any], responses: Sequence[str], weights: Mapping[str, float]) -> np.ndarray:
+        """log pi(response) - log reference(response), (n,)."""
+
+    def lengths(self, responses: Sequence[str]) -> list[float]:
+        """Tokens of each response."""
 
     def likelihood(
         self, messages: Sequence[Any], responses: Sequence[str], weights: Mapping[str, float]
@@ -66,12 +67,17 @@ def validation_prompts(table: pd.DataFrame, domains: Sequence[str], count: int) 
     return chosen[["messages", "domain", "reference", "group_id", "prompt_id"]].assign(kind=None)
 
 
-def answers(policy: Sampler, table: pd.DataFrame, point: Point, split: str) -> pd.DataFrame:
-    """The policy's answers at `point` to the prompts of its domain, with log-probability ratio and length."""
+def answers(policy: Sampler, table: pd.DataFrame, point: Point, split: str, kl_prompts: int) -> pd.DataFrame:
+    """The policy's answers at `point` to the prompts of its domain, with their length.
+
+    The first `kl_prompts` also have the log-probability ratio to the reference, whose mean is the KL; the others NaN.
+    """
     frame = table[table["domain"] == point.domain].reset_index(drop=True)
     messages = frame["messages"].tolist()
     responses = policy.sample(messages, point.weights)
-    ratio, length = policy.divergence(messages, responses, point.weights)
+    ratio = np.full(len(responses), np.nan)
+    ratio[:kl_prompts] = policy.log_ratio(messages[:kl_prompts], responses[:kl_prompts], point.weights)
+    length = policy.lengths(responses)
     weights = json.dumps(point.weights, sort_keys=True)
     return frame.assign(
         split=split, point=point.name, weights=weights, response=responses, log_ratio=ratio, length=length

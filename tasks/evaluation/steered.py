@@ -82,16 +82,17 @@ class Steered:
             batch_size=drawn.batch_size,
         )
 
-    def divergence(
-        self, messages: Sequence[Any], responses: Sequence[str], weights: Mapping[str, float]
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """log pi(response) - log reference(response), and the response's tokens with its end, each (n,).
+    def log_ratio(self, messages: Sequence[Any], responses: Sequence[str], weights: Mapping[str, float]) -> np.ndarray:
+        """log pi(response) - log reference(response), (n,).
 
-        Over the policy's own samples the mean of the first is the KL divergence from the reference, in nats per answer.
+        Over the policy's own samples its mean is the KL divergence from the reference, in nats per answer.
         """
         own, reference = (self._logprobs(model, messages, responses) for model in (self.at(weights), self.reference))
-        lengths = [len(self.tokenizer(text, add_special_tokens=False)["input_ids"]) + 1 for text in responses]
-        return np.asarray(own - reference, dtype=np.float64), np.asarray(lengths, dtype=np.float64)
+        return np.asarray(own - reference, dtype=np.float64)
+
+    def lengths(self, responses: Sequence[str]) -> list[float]:
+        """Tokens of each response with its end, (n,)."""
+        return [float(len(self.tokenizer(text, add_special_tokens=False)["input_ids"]) + 1) for text in responses]
 
     def _logprobs(self, model: Any, messages: Sequence[Any], responses: Sequence[str]) -> np.ndarray:
         return generate.logprobs(

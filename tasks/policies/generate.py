@@ -170,7 +170,7 @@ def _decode(
 
 
 def _read_prompts(model: Any, ids: Tensor, mask: Tensor, forward: dict[str, Any]) -> Tensor:
-    """Logits (rows, V) after the prompts, and the cache filled for every row; a prompt that stands K times is read once."""
+    """Logits (rows, V) after the prompts, the cache filled for every row; a prompt that stands K times is read once."""
     distinct, place = torch.unique(torch.cat([ids, mask], dim=1), dim=0, return_inverse=True)
     ids, mask = distinct.chunk(2, dim=1)
     out = model(input_ids=ids, attention_mask=mask, position_ids=_positions(mask), **forward)

@@ -37,6 +37,7 @@ def params(protocol: str) -> dict[str, Any]:
             "weights": {"helpful": 1.0, "honest": 2.0, "harmless": 1.0},
             "sweep": 3,
             "max_new_tokens": 4,
+            "kl_prompts": 4,
             "bootstrap": 20,
         },
         "evaluate_rewards": {"pairs": 12, "prompts": 4, "samples": 2, "max_new_tokens": 4},
@@ -112,6 +113,7 @@ def test_sandbox_protocol(chain: Path) -> None:
     locked, validation = (samples[samples["split"] == split] for split in ("locked", "validation"))
     assert validation[[f"gold.{name}" for name in VALUES]].isna().all(axis=None)
     assert samples[[f"proxy.{name}" for name in VALUES]].notna().all(axis=None)
+    assert locked.groupby("point")["log_ratio"].count().unique().tolist() == [4]
     world = World.build("locked", 1)
     for row in locked.head(8).to_dict("records"):
         gold = world.gold(row["messages"], row["response"])

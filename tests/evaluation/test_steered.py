@@ -45,8 +45,9 @@ def test_likelihood_equals_that_of_the_merged_model(steered: Steered, policy: Mu
 def test_kl_is_zero_at_the_reference_and_not_elsewhere(steered: Steered) -> None:
     assert np.abs(steered.likelihood(MESSAGES, RESPONSES, {"a": 1.0})[1]).max() < 1e-4
     assert steered.likelihood(MESSAGES, RESPONSES, {"b": 1.0})[1].min() > 0.1
-    assert np.abs(steered.divergence(MESSAGES, RESPONSES, {"a": 1.0})[0]).max() < 1e-3
-    assert np.abs(steered.divergence(MESSAGES, RESPONSES, {"b": 1.0})[0]).min() > 0.01
+    assert np.abs(steered.log_ratio(MESSAGES, RESPONSES, {"a": 1.0})).max() < 1e-3
+    assert np.abs(steered.log_ratio(MESSAGES, RESPONSES, {"b": 1.0})).min() > 0.01
+    assert steered.lengths(RESPONSES) == [len(text) + 1 for text in RESPONSES]
 
 
 def test_states_are_not_kept_for_other_answers(steered: Steered) -> None:
