@@ -71,6 +71,9 @@ def main() -> int:
     except ConcordError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print("\ninterrupted; finished stages are kept, so the next run goes on from here", file=sys.stderr)
+        return 130
     print(terminal.summary(outcomes, time.monotonic() - began))
     return 0
 

@@ -1,23 +1,32 @@
-"""GPUs as slots: a global concurrency limit of Prefect for each, so that no two stages share one, whoever runs them."""
+"""GPUs as slots: a global concurrency limit of Prefect for each, so that no two stages share one, whoever runs them.
 
+Leases of a limit outlive a run that was killed, and for ever where its temporary server died with it. So a slot is also
+a file lock of this machine, which the kernel releases; whoever has it may take back what the limit still counts.
+"""
+
+import fcntl
 import os
 import platform
 import queue
 import shutil
 import subprocess
-from collections.abc import Iterator, Sequence
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from prefect import get_client
-from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate
+from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
 from prefect.concurrency.sync import concurrency
-from prefect.exceptions import ObjectAlreadyExists
+
+SECONDS_BETWEEN_TRIES = 0.5
 
 
 @dataclass(frozen=True)
 class Device:
-    """One GPU."""
+    """One GPU of this machine."""
 
     id: str
     """What CUDA_VISIBLE_DEVICES calls it."""
@@ -26,6 +35,20 @@ class Device:
     def limit(self) -> str:
         """Name of its concurrency limit."""
         return f"gpu-{platform.node()}-{self.id}"
+
+    @property
+    def lock(self) -> Path:
+        """Its lock, one for all users of the machine."""
+        return Path(tempfile.gettempdir()) / f"concord-{self.limit}.lock"
+
+
+@dataclass(frozen=True)
+class Slot:
+    """A device that a stage has to itself."""
+
+    device: Device
+    descriptor: int
+    """Descriptor of the lock; a process that inherits it keeps the slot."""
 
 
 def present() -> list[Device]:
@@ -47,23 +70,49 @@ class Devices:
         self.count = len(devices)
         self._free: queue.SimpleQueue[Device] = queue.SimpleQueue()
         for device in devices:
-            _create(device.limit)
             self._free.put(device)
 
     @contextmanager
-    def slot(self) -> Iterator[Device]:
-        """Waits for a device that neither this run nor another has, and keeps it."""
+    def slot(self, given_up: Callable[[], bool] = lambda: False) -> Iterator[Slot | None]:
+        """Waits for a device that neither this run nor another has, and keeps it; None once `given_up` says so."""
         device = self._free.get()
         try:
-            with concurrency(device.limit, strict=True):
-                yield device
+            with _opened(device.lock) as descriptor:
+                if not _locked(descriptor, given_up):
+                    yield None
+                    return
+                _take_back(device.limit)
+                with concurrency(device.limit, strict=True):
+                    yield Slot(device, descriptor)
         finally:
             self._free.put(device)
 
 
-def _create(name: str) -> None:
-    with get_client(sync_client=True) as client:
+@contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CREAT, 0o644)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _locked(descriptor: int, given_up: Callable[[], bool]) -> bool:
+    while not given_up():
         try:
-            client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=name, limit=1))
-        except ObjectAlreadyExists:
-            return
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(SECONDS_BETWEEN_TRIES)
+        else:
+            return True
+    return False
+
+
+def _take_back(limit: str) -> None:
+    """Creates the limit where it is absent, and frees it of what a killed run left."""
+    with get_client(sync_client=True) as client:
+        client.upsert_global_concurrency_limit_by_name(limit, limit=1)
+        client.update_global_concurrency_limit(limit, GlobalConcurrencyLimitUpdate(active_slots=0))

@@ -121,10 +121,11 @@ def node(stage: Stage) -> State[None]:
 def _run(stage: Stage, machine: Machine) -> Outcome:
     log = get_run_logger()
     progress = Progress(stage.name, log.info)
-    with machine.devices.slot() if stage.meta.gpu and machine.devices.count else nullcontext() as device, machine.cores:
-        log.info("started" if device is None else f"started with slot {device.limit} on device {device.id}")
+    devices = machine.devices if stage.meta.gpu and machine.devices.count else None
+    with devices.slot(lambda: machine.processes.ended) if devices else nullcontext() as slot, machine.cores:
+        log.info(f"started with slot {slot.device.limit} on device {slot.device.id}" if slot else "started")
         try:
-            outcome = run(stage, machine.processes, log.info, progress, device)
+            outcome = run(stage, machine.processes, log.info, progress, slot)
         except StageError as failed:
             log.error(str(failed).partition("\n")[0])
             raise

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from flows import guard
-from flows.devices import Device
+from flows.devices import Slot
 from flows.graph import Stage, dvc, environment
 from tasks.stage.errors import ConcordError
 
@@ -72,7 +72,7 @@ class Processes:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
-    def start(self, command: list[str], env: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    def start(self, command: list[str], env: dict[str, str], slot: Slot | None) -> Iterator[subprocess.Popen[bytes]]:
         """`command` under the guard, with its output on one pipe; over when the block is left, in whatever way."""
         guarded = [sys.executable, str(Path(guard.__file__)), *command]
         with self.lock:
@@ -80,7 +80,7 @@ class Processes:
                 raise StageError("not started, because the run is being ended", killed=False)
             process = subprocess.Popen(
                 guarded, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                start_new_session=True, pass_fds=[self.folder],
+                start_new_session=True, pass_fds=[self.folder, *([] if slot is None else [slot.descriptor])],
             )  # fmt: skip
             self.running.add(process)
         try:
@@ -106,7 +106,7 @@ def run(
     processes: Processes,
     line: Callable[[str], None],
     progress: Callable[[Path], None],
-    device: Device | None = None,
+    slot: Slot | None = None,
 ) -> Outcome:
     """Brings one stage up to date. Each line of its output goes to `line`; `progress` looks at the file that the stage
     reports to, about once a second. Raises StageError."""
@@ -114,9 +114,9 @@ def run(
     with tempfile.TemporaryDirectory() as folder:
         reports = Path(folder) / "progress"
         env = environment() | {"CONCORD_PROGRESS": str(reports), "TQDM_DISABLE": "1", "PYTHONUNBUFFERED": "1"}
-        if device is not None:
-            env["CUDA_VISIBLE_DEVICES"] = device.id
-        with processes.start(dvc("repro", "--single-item", stage.name), env) as process:
+        if slot is not None:
+            env["CUDA_VISIBLE_DEVICES"] = slot.device.id
+        with processes.start(dvc("repro", "--single-item", stage.name), env, slot) as process:
             happened: Happened = "unchanged"
             for text in _lines(process, began + stage.meta.timeout, stage):
                 progress(reports)

@@ -18,7 +18,11 @@ from tasks.policy import METHODS
 from tasks.stage.closure import ROOT, local_imports
 from tasks.stage.params import read
 
-RECIPES = ["params.yaml", *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("recipes/*.yaml"))]
+RECIPES = [
+    str(path.relative_to(ROOT))
+    for path in [ROOT / "params.yaml", *sorted(ROOT.glob("recipes/*.yaml"))]
+    if "policies" in read(path)
+]
 ENTRIES: dict[str, Any] = {name: entry.get("do", entry) for name, entry in read(ROOT / "dvc.yaml")["stages"].items()}
 STARTS_RUNTIME = "tasks/stage/runtime.py"
 

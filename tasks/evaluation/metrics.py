@@ -89,7 +89,7 @@ class Clusters:
 
     def bootstrap(self, count: int, seed: int) -> np.ndarray:
         """Means of `count` resamples, (count, keys, measures); the same seed pairs every key and measure."""
-        drawn = resamples(len(self.sums), count, seed + len(self.keys))
+        drawn = resamples(len(self.sums), count, seed)
         return _ratio(np.tensordot(drawn, self.sums, axes=1), np.tensordot(drawn, self.counts, axes=1))
 
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic.dataclasses import dataclass
 
-from tasks.policies.job import ANCHORS, ANNOTATED, ROLLOUTS, Job
-from tasks.policies.preference import PreferenceParams, objective_pairs, save, train
+from tasks.policies.job import ANCHORS, ANNOTATED, ROLLOUTS, Job, save
+from tasks.policies.preference import PreferenceParams, objective_pairs, train
 from tasks.stage import outputs
 from tasks.stage.params import FORBID
 

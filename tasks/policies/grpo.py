@@ -19,7 +19,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from tasks.policies.advantages import Aggregation
-from tasks.policies.job import ANCHORS, REWARDS, ROLLOUTS, SFT, Job
+from tasks.policies.job import ANCHORS, REWARDS, ROLLOUTS, SFT, Job, save
 from tasks.policies.lora import Lora
 from tasks.stage import outputs, resume, runtime
 from tasks.stage.errors import DataError
@@ -79,7 +79,6 @@ class Params:
 def run(job: Job) -> None:
     """Trains the policy and writes it as a stock checkpoint."""
     from tasks.policies.lora import attach, merge
-    from tasks.policies.preference import save
     from tasks.rewards.anchors import Anchors
     from tasks.rewards.vector import RewardVector
     from tasks.stage.models import load_causal, load_tokenizer

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tasks.stage import outputs
 from tasks.stage.params import Objective, Runtime, Seeds
 
 SFT = Path("models/sft")
@@ -45,3 +46,12 @@ class Job:
     def vector(self) -> list[str]:
         """The objectives of the reward vector by name, so that their order in params.yaml changes nothing."""
         return sorted(name for name, objective in self.objectives.items() if objective.in_vector)
+
+
+def save(model: Any, job: Job) -> None:
+    """Writes the policy and the SFT model's tokenizer."""
+    from tasks.stage.models import load_tokenizer
+
+    with outputs.directory(job.folder) as folder:
+        model.save_pretrained(folder)
+        load_tokenizer(SFT).save_pretrained(folder)

@@ -9,8 +9,8 @@ from typing import Literal
 
 from pydantic.dataclasses import dataclass
 
-from tasks.policies.job import Job
-from tasks.policies.preference import PreferenceParams, objective_pairs, save, train
+from tasks.policies.job import Job, save
+from tasks.policies.preference import PreferenceParams, objective_pairs, train
 from tasks.stage.params import FORBID
 
 

@@ -142,12 +142,3 @@ def objective(names: list[str], beta: float) -> Any:
         return losses.weighted_dpo(delta, batch["weights"], beta), losses.figures(delta, heads, names)
 
     return loss
-
-
-def save(model: Any, job: Job) -> None:
-    """Writes the policy and the SFT model's tokenizer."""
-    from tasks.stage.models import load_tokenizer
-
-    with outputs.directory(job.folder) as folder:
-        model.save_pretrained(folder)
-        load_tokenizer(SFT).save_pretrained(folder)

@@ -3,7 +3,7 @@
 Inputs: nothing but the seed. Outputs: models/base (weights, tokenizer, chat template, figures), kept in git because training takes
 longer than a run of the pipeline may.
 
-    python -m tasks.sandbox.base [--steps 6000] [--seed 0] [--out models/base]
+    python -m tasks.sandbox.base [--steps 4000] [--seed 0] [--out models/base]
 """
 
 import argparse
@@ -95,7 +95,7 @@ def train(model: LlamaForCausalLM, words: PreTrainedTokenizerFast, steps: int, s
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=6000)
+    parser.add_argument("--steps", type=int, default=4000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--out", default="models/base")

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from tasks.sandbox.arithmetic import LIMIT, apply
 from tasks.sandbox.world import Messages, World
 
-SHARES = {"math": 0.4, "values": 0.3, "tutoring": 0.2, "sums": 0.1}
+SHARES = {"math": 0.4, "values": 0.27, "tutoring": 0.25, "sums": 0.08}
 Document = tuple[Messages, str]
 
 

@@ -1,5 +1,7 @@
 """Tutoring domain: a student shows work with one modelled mistake; gold of the tutor's turn is a simulated student.
 
+The tutor has the solution before him, as in real tutoring sets: the difficulty is to guide with it and not to give it away.
+
 Mistakes: `operation` (a wrong operation), `slip` (a wrong result), `stop` (a step is missing). With the acts of the turn
 (an act that an earlier turn of the dialogue already had counts half) and the student's profile:
 - tutor_accuracy = P(right next answer) = ability + 0.3 if the mistake is found (- 0.15 if another is named) + hint if the hint is the
@@ -58,7 +60,8 @@ class DialogueReader:
 
     def situation(self, messages: Messages) -> Situation:
         """The situation that the first message of the dialogue describes."""
-        told, _, rest = messages[0]["content"].removeprefix("Problem: ").partition(" My work: ")
+        told, _, rest = messages[0]["content"].removeprefix("Problem: ").partition(" Solution: ")
+        _, _, rest = rest.partition(" Student: ")
         work, _, remark = rest.partition(". ")
         chain, shown = self.problems.steps(told), work.removesuffix(".").split(", ")
         for step, line in zip(chain, shown, strict=False):
@@ -79,7 +82,8 @@ def dialogue(lexicon: Lexicon, rng: random.Random) -> tuple[Messages, str]:
     else:
         shown = [*shown[:place], wrong_line(step, mistake, rng)]
     remark = rng.choice([text for texts in lexicon.profiles.values() for text in texts])
-    return [{"role": "user", "content": f"Problem: {text} My work: {', '.join(shown)}. {remark}"}], text
+    solution, work = ", ".join(map(str, chain)), ", ".join(shown)
+    return [{"role": "user", "content": f"Problem: {text} Solution: {solution}. Student: {work}. {remark}"}], text
 
 
 def wrong_line(step: Step, mistake: str, rng: random.Random) -> str:

@@ -102,10 +102,8 @@ def test_a_failure_stops_what_depends_on_it_and_nothing_else(toy: Path, server: 
     assert not (toy / "join.txt").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_a_run_that_is_ended_leaves_no_process_and_can_go_on(
-    toy: Path, server: dict[str, str], number: signal.Signals
-) -> None:
+def interrupted(toy: Path, server: dict[str, str], number: signal.Signals) -> tuple[int, str]:
+    """Exit status and output of a run that gets a signal while both parts are at work."""
     (toy / "params.yaml").write_text(PARAMS.replace("seconds: 1.0", "seconds: 100"))
     process = start_align(toy, server)
     try:
@@ -113,14 +111,25 @@ def test_a_run_that_is_ended_leaves_no_process_and_can_go_on(
     finally:
         process.send_signal(number)
         output, _ = process.communicate(timeout=60)
-    assert process.returncode != 0, output
     wait_until(lambda: not any(alive(pid) for part in "ab" for pid in pids(toy, part)), 30)
-    if number == signal.SIGKILL:
-        (toy / "params.yaml").write_text(PARAMS)
-        status, output = align(toy, server)
-        assert status == 0, output
-        assert "Running stage 'start'" not in output
-        assert "up to date" in dvc(toy, "status")
+    return process.returncode, output
+
+
+def test_an_interrupted_run_leaves_no_process(toy: Path, server: dict[str, str]) -> None:
+    status, output = interrupted(toy, server, signal.SIGINT)
+    assert status == 130
+    assert "interrupted; finished stages are kept" in output
+    assert "Traceback" not in output
+
+
+def test_a_killed_run_leaves_no_process_and_the_next_goes_on(toy: Path, server: dict[str, str]) -> None:
+    status, _ = interrupted(toy, server, signal.SIGKILL)
+    assert status == -signal.SIGKILL
+    (toy / "params.yaml").write_text(PARAMS)
+    status, output = align(toy, server)
+    assert status == 0, output
+    assert "Running stage 'start'" not in output
+    assert "up to date" in dvc(toy, "status")
 
 
 def test_of_two_runs_at_once_one_waits_for_the_other(toy: Path, server: dict[str, str]) -> None:

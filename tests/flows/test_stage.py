@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from flows import guard
-from flows.devices import Device
+from flows.devices import Device, Slot
 from flows.graph import Meta, Stage
 from flows.stage import Outcome, Processes, StageError, run
 from tests.flows.toy import PARAMS, alive, dvc, pids, wait_until
@@ -28,8 +28,8 @@ def part(name: str = "part@a", timeout: float = 60.0) -> Stage:
     return Stage(name, Meta(phase="rewards", timeout=timeout), ("start",))
 
 
-def run_part(lines: list[str], timeout: float = 60.0, device: Device | None = None) -> Outcome:
-    return run(part(timeout=timeout), Processes(0), lines.append, lambda _: None, device)
+def run_part(lines: list[str], timeout: float = 60.0, slot: Slot | None = None) -> Outcome:
+    return run(part(timeout=timeout), Processes(0), lines.append, lambda _: None, slot)
 
 
 def slow(project: Path, seconds: float = 100) -> None:
@@ -52,7 +52,7 @@ def test_ran_unchanged_restored(project: Path) -> None:
         if path.exists():
             reports.append(path.read_text())
 
-    first = run(part(), Processes(0), lines.append, progress, Device("7"))
+    first = run(part(), Processes(0), lines.append, progress, Slot(Device("7"), 0))
     assert first.happened == "ran"
     assert 1.0 < first.seconds < 60.0
     assert lines[0] == "Running stage 'part@a':"

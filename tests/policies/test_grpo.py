@@ -2,6 +2,7 @@
 
 import random
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -137,6 +138,23 @@ def test_a_killed_training_goes_on_bitwise(
     assert not any("lora" in name for name in resumed)
     assert pd.read_csv(job.curve)["step"].tolist() == [1, 2, 3]
     assert not list(Path("work").rglob("checkpoint-*"))
+
+
+@TRL_READS_AN_OLD_NAME
+def test_every_micro_step_has_its_own_draws(make_job: MakeJob, tiny_model: Path, tiny_tokenizer: Any) -> None:
+    """TRL's own counter starts at 0 again after a resume; the draws follow the number of the step instead."""
+    rollout = grpo._sampler(make_job(**{**ENTRY, "micro_prompts": 1}), tiny_tokenizer)
+    accelerator = SimpleNamespace(unwrap_model=lambda model, **_: model, state=SimpleNamespace(deepspeed_plugin=None))
+
+    def drawn(step: int, counter: int) -> Any:
+        state = SimpleNamespace(global_step=step)
+        trainer = SimpleNamespace(model_wrapped=model, accelerator=accelerator, state=state, _step=counter)
+        return rollout([[{"role": "user", "content": "q"}]] * 2, trainer)["completion_ids"]
+
+    model = load_causal(tiny_model)
+    draws = [drawn(0, 0), drawn(0, 1), drawn(1, 2), drawn(1, 3)]
+    assert all(draws[one] != draws[other] for one in range(4) for other in range(one))
+    assert [drawn(1, 0), drawn(1, 1)] == draws[2:]
 
 
 def test_micro_prompts_divide_the_step() -> None:

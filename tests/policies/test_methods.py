@@ -88,6 +88,7 @@ def test_pooled_dpo_sees_exactly_the_batches_of_mah_dpo(
         def record(policy: Any, rows: Any, *_: Any, method: str = job.params.method, **kwargs: Any) -> None:
             seen[method] = [{**row, "head": None} for row in rows]
             seen[method + " heads"] = {row["head"] for row in rows}
+            assert kwargs["order"] == "given"  # shuffled rows would carry the weights of other batches
 
         monkeypatch.setattr(preference, "fit", record)
         METHODS[job.params.method].run(job)

@@ -1,0 +1,72 @@
+"""Stands in for `python` while DVC runs the chain: a stage sees nothing but what it declares.
+
+Its folder holds links to its deps alone, and a params.yaml with its own keys alone. What it writes must be its outs.
+Reads from the environment: HERMETIC_LOCK, the dvc.lock of a finished tree, where deps, params and outs are resolved.
+"""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+EMPTY_PACKAGES = ["tasks/__init__.py", *(f"tasks/{area}/__init__.py" for area in os.listdir("tasks"))]
+UNCHECKED = ("check",)  # looks at whether sources and models are there, which are deps of others
+
+
+def main(arguments: list[str]) -> int:
+    if arguments[:1] != ["-m"] or not arguments[1].startswith("tasks."):
+        return subprocess.call([sys.executable, *arguments])
+    stage = "@".join([arguments[1].removeprefix("tasks."), *arguments[2:]])
+    if stage in UNCHECKED:
+        return subprocess.call([sys.executable, *arguments])
+    entry = YAML(typ="safe", pure=True).load(Path(os.environ["HERMETIC_LOCK"]))["stages"][stage]
+    with tempfile.TemporaryDirectory() as folder:
+        return run(Path.cwd(), Path(folder), entry, arguments)
+
+
+def run(project: Path, folder: Path, entry: dict[str, Any], arguments: list[str]) -> int:
+    declared = [dep["path"] for dep in entry["deps"]]
+    for path in dict.fromkeys([*declared, *filter(os.path.isfile, EMPTY_PACKAGES)]):
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).symlink_to(project / path)
+    (folder / "params.yaml").write_text(json.dumps(nested(entry.get("params", {}).get("params.yaml", {}))))
+    given = files(folder)
+    if code := subprocess.call([sys.executable, *arguments], cwd=folder):
+        return code
+    outs = [out["path"] for out in entry["outs"]]
+    undeclared = [file for file in files(folder) - given if not any(f"{file}/".startswith(f"{out}/") for out in outs)]
+    if undeclared:
+        print(f"wrote what dvc.yaml does not declare: {sorted(undeclared)}", file=sys.stderr)
+        return 1
+    for out in outs:
+        (project / out).parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(folder / out, project / out)
+    return 0
+
+
+def nested(flat: dict[str, Any]) -> dict[str, Any]:
+    """`{"a.b": 1}` as `{"a": {"b": 1}}`."""
+    found: dict[str, Any] = {}
+    for key, value in flat.items():
+        *parents, last = key.split(".")
+        place = found
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = value
+    return found
+
+
+def files(folder: Path) -> set[str]:
+    """Files and links under `folder`, but for bytecode and the checkpoints of training."""
+    found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_symlink() or path.is_file()}
+    return {name for name in found if "__pycache__" not in name and not name.startswith("work/")}
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

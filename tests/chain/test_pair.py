@@ -1,0 +1,60 @@
+"""Both ways of running are one: after the flow `dvc repro` finds nothing to do, after a cold `dvc repro` the flow.
+
+The cold run is hermetic: each stage sees its declared deps and params alone, writes its declared outs alone, and must
+come to the same bytes.
+"""
+
+import stat
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.chain import hermetic
+from tests.chain.conftest import Finished
+from tests.chain.tree import copy_project, dvc, environment, hashes, lock, run
+
+
+@pytest.fixture(scope="module")
+def cold(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The project after a cold `dvc repro` without flow, server or cache."""
+    folder = tmp_path_factory.mktemp("cold")
+    project = copy_project(folder / "project", folder / "cache")
+    wrapper = folder / "bin/python"
+    wrapper.parent.mkdir()
+    wrapper.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{hermetic.__file__}" "$@"\n')
+    wrapper.chmod(wrapper.stat().st_mode | stat.S_IXUSR)
+    env = environment(HERMETIC_LOCK=str(finished.folder / "dvc.lock"))
+    run(project, *dvc("repro"), env=env | {"PATH": f"{wrapper.parent}:{env['PATH']}"})
+    return project
+
+
+def test_the_flow_ran_everything_and_says_what_it_made(finished: Finished) -> None:
+    assert f"{len(lock(finished.folder))} stages in" in finished.output
+    assert "0 restored, 0 unchanged" in finished.output
+    for path in ("reports/index.html", "reports/front.svg", "models/aligned"):
+        assert str(finished.folder / path) in finished.output
+        assert (finished.folder / path).exists()
+
+
+def test_after_the_flow_dvc_finds_nothing_to_do(finished: Finished) -> None:
+    assert "up to date" in run(finished.folder, *dvc("status"))
+    assert "Running stage" not in run(finished.folder, *dvc("repro"))
+
+
+def test_a_cold_repro_of_stages_that_see_what_they_declare_makes_the_same_bytes(finished: Finished, cold: Path) -> None:
+    assert hashes(cold) == hashes(finished.folder)
+    assert len(hashes(cold)) > 20
+
+
+def test_after_repro_the_flow_finds_nothing_to_do(cold: Path, prefect_home: str) -> None:
+    began = time.monotonic()
+    output = run(cold, sys.executable, "-m", "flows.align", env=environment(PREFECT_HOME=prefect_home))
+    assert f"0 ran, 0 restored, {len(lock(cold))} unchanged" in output
+    assert time.monotonic() - began < 60
+
+
+def test_git_sees_nothing_but_the_record(finished: Finished) -> None:
+    changed = {line.split()[-1] for line in run(finished.folder, "git", "status", "--porcelain").splitlines()}
+    assert changed <= {"dvc.lock", "reports/"}
