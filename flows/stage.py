@@ -23,7 +23,9 @@ from tasks.stage.errors import ConcordError
 Happened = Literal["ran", "restored", "unchanged"]
 LAST_LINES = 20
 HINTS = re.compile(r"(Updating|Generating) lock file|To (track|enable) |\t(git add|dvc config) |Use `dvc push` ")
-KILLED = re.compile(r"exited with -\d+")
+KILLED = re.compile(
+    r"exited with (-\d+|1(29|[3-8]\d|9[01]))\b"
+)  # a signal: negative, or 128 and more where a shell tells of it
 
 
 class StageError(ConcordError):

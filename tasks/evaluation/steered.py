@@ -149,8 +149,8 @@ def _compare(
     logprobs, kl = [], []
     blocks = (torch.split(part, POSITIONS_AT_ONCE) for part in (states.own, states.reference, states.tokens))
     for own, other, token in zip(*blocks, strict=True):
-        mine = torch.log_softmax(heads._project(own, None, weights).float(), dim=-1)  # (n, V)
-        theirs = torch.log_softmax(reference._project(other, None, None).float(), dim=-1)
+        mine = torch.log_softmax(heads.project(own, None, weights).float(), dim=-1)  # (n, V)
+        theirs = torch.log_softmax(reference.project(other, None, None).float(), dim=-1)
         logprobs.append(mine.gather(1, token[:, None])[:, 0])
         kl.append((mine.exp() * (mine - theirs)).sum(dim=-1))
     return torch.cat(logprobs).double().cpu().numpy(), torch.cat(kl).double().cpu().numpy()

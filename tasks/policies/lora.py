@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-import torch
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
@@ -28,6 +27,7 @@ def attach(model: Any, lora: Lora, seed: int) -> None:
 
     The draw of A comes from `seed`; the global generator is left alone.
     """
+    import torch
     from peft import LoraConfig, inject_adapter_in_model
 
     config = LoraConfig(

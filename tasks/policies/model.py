@@ -134,7 +134,7 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         if labels is not None:
             return MultiHeadOutput(logprobs=self._label_logprobs(hidden, labels, head_ids, head_weights))
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        logits = self._project(hidden[:, kept], head_ids, head_weights)
+        logits = self.project(hidden[:, kept], head_ids, head_weights)
         return MultiHeadOutput(logits=logits, past_key_values=out.get("past_key_values"))
 
     def merge(self, weights: Mapping[str, float]) -> Any:
@@ -180,7 +180,7 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
             return self.heads.unbind(0)
         return [self.shared + up @ down for up, down in zip(self.up.unbind(0), self.down.unbind(0), strict=True)]
 
-    def _project(
+    def project(
         self, hidden: Tensor, head_ids: Tensor | None, head_weights: Mapping[str, float] | Tensor | None
     ) -> Tensor:
         """Logits (rows, ..., V) of hidden states (rows, ..., d); with `head_ids` a row meets its own head only."""

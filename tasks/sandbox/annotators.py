@@ -1,9 +1,10 @@
 """Simulated annotators: who prefers what, and how sure they are.
 
-A pair is judged by Bradley-Terry (1952) on gold: p(a over b) = sigmoid((gold_a - gold_b) / temperature). The best that anybody can
-do on such pairs is the mean of max(p, 1 - p): the ceiling, between 0.80 and 0.92 for every objective. Ratings add a bias and noise of
-the annotator's own. Annotators are seldom shown two answers that are equal on their objective: the second is drawn anew, at most
-REDRAWS times, until they differ. `overall` is judged on a mix of the domain's objectives in which helpfulness and looks weigh most.
+A pair is judged by Bradley-Terry (1952) on gold: p(a over b) = sigmoid((gold_a - gold_b) / temperature). The best
+that anybody can do on such pairs is the mean of max(p, 1 - p): the ceiling, between 0.80 and 0.92 for every
+objective. Ratings add a bias and noise of the annotator's own. Annotators are seldom shown two answers that are equal
+on their objective: the second is drawn anew, at most REDRAWS times, until they differ. `overall` is judged on a mix
+of the domain's objectives in which helpfulness and looks weigh most.
 """
 
 import math
@@ -13,11 +14,24 @@ from typing import Any
 from tasks.sandbox.world import DOMAIN, OBJECTIVES, Prompt, World
 
 TEMPERATURE = {
-    "math_accuracy": 0.45, "math_engagement": 0.15, "helpful": 0.11, "honest": 0.13, "harmless": 0.07,
-    "tutor_accuracy": 0.12, "tutor_engagement": 0.1, "overall": 0.08,
+    "math_accuracy": 0.45,
+    "math_engagement": 0.15,
+    "helpful": 0.11,
+    "honest": 0.13,
+    "harmless": 0.07,
+    "tutor_accuracy": 0.12,
+    "tutor_engagement": 0.1,
+    "overall": 0.08,
 }
-OVERALL = {"math_accuracy": 0.5, "math_engagement": 0.5, "helpful": 0.6, "honest": 0.25, "harmless": 0.15,
-           "tutor_accuracy": 0.5, "tutor_engagement": 0.5}
+OVERALL = {
+    "math_accuracy": 0.5,
+    "math_engagement": 0.5,
+    "helpful": 0.6,
+    "honest": 0.25,
+    "harmless": 0.15,
+    "tutor_accuracy": 0.5,
+    "tutor_engagement": 0.5,
+}
 ANNOTATORS = ("ada", "bo", "cy", "dee")
 BIAS = {"ada": 0.0, "bo": 0.12, "cy": -0.1, "dee": 0.05}
 NOISE = 0.08
@@ -46,9 +60,18 @@ def pair(world: World, prompt: Prompt, objective: str, rng: random.Random) -> di
     first, second, gold_a, gold_b = _two_answers(world, prompt, objective, rng)
     p = probability(objective, gold_a, gold_b)
     chosen, rejected = ((first, gold_a), (second, gold_b)) if rng.random() < p else ((second, gold_b), (first, gold_a))
-    return {"messages": prompt.messages, "chosen": chosen[0], "rejected": rejected[0], "objective": objective,
-            "annotator": rng.choice(ANNOTATORS), "p": p, "gold_chosen": chosen[1], "gold_rejected": rejected[1],
-            "domain": prompt.domain, "group_id": prompt.group_id}
+    return {
+        "messages": prompt.messages,
+        "chosen": chosen[0],
+        "rejected": rejected[0],
+        "objective": objective,
+        "annotator": rng.choice(ANNOTATORS),
+        "p": p,
+        "gold_chosen": chosen[1],
+        "gold_rejected": rejected[1],
+        "domain": prompt.domain,
+        "group_id": prompt.group_id,
+    }
 
 
 def _two_answers(world: World, prompt: Prompt, objective: str, rng: random.Random) -> tuple[str, str, float, float]:
@@ -63,9 +86,13 @@ def _two_answers(world: World, prompt: Prompt, objective: str, rng: random.Rando
 
 
 def comparisons(world: World, objective: str, n: int, seed: int) -> list[dict[str, Any]]:
-    """`n` judged pairs of `objective` (or of `overall`, spread over the domains) with the annotators' own probability."""
+    """`n` judged pairs of `objective` (or of `overall`, over all domains) with the annotators' own probability."""
     domains = list(OBJECTIVES) if objective == "overall" else [DOMAIN[objective]]
     rng = random.Random(f"{world.name}-{world.seed}-{objective}-pairs-{seed}")
     shares = {domain: n // len(domains) + (place < n % len(domains)) for place, domain in enumerate(domains)}
-    prompts = [p for place, (domain, share) in enumerate(shares.items()) for p in world.prompts(domain, share, seed + 1000 + place)]
+    prompts = [
+        p
+        for place, (domain, share) in enumerate(shares.items())
+        for p in world.prompts(domain, share, seed + 1000 + place)
+    ]
     return [pair(world, prompt, objective, rng) for prompt in prompts]

@@ -70,8 +70,9 @@ class ProblemReader:
 
     def __init__(self, lexicon: Lexicon) -> None:
         templates = [("=", lexicon.starts), ("+", lexicon.gains), ("-", lexicon.losses), ("*", lexicon.multiplies)]
-        self.readers = [(operation, re.compile(_number_pattern(template)))
-                        for operation, group in templates for template in group]
+        self.readers = [
+            (operation, re.compile(_number_pattern(template))) for operation, group in templates for template in group
+        ]
 
     def steps(self, text: str) -> list[Step]:
         """The steps that the problem in `text` asks for."""
@@ -140,10 +141,12 @@ class Author:
 
 
 def write(chain: list[Step], author: Author, rng: random.Random) -> str:
-    """An author's solution: each step errs with probability `error` and the error carries on; lively authors add acts."""
+    """An author's solution: each step errs with probability `error`, which carries on; lively authors add acts."""
     value, lines = chain[0].left, []
     for step in chain:
-        operation = step.operation if rng.random() > author.error / 2 else rng.choice([o for o in "+-*" if o != step.operation])
+        operation = (
+            step.operation if rng.random() > author.error / 2 else rng.choice([o for o in "+-*" if o != step.operation])
+        )
         result = apply(value, operation, step.right)
         if rng.random() < author.error:
             result += rng.choice((-10, -2, -1, 1, 2, 10))

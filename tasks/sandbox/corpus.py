@@ -1,6 +1,7 @@
 """The corpus of the base model: imperfect authors of both worlds, and plain sums to learn arithmetic from.
 
-The base model meets the words and facts of the locked world here and nowhere else: annotations, reward models and policies see `dev`.
+The base model meets the words and facts of the locked world here and nowhere else: annotations, reward models and
+policies see `dev`.
 """
 
 import random
@@ -28,7 +29,7 @@ def documents(seed: int) -> Iterator[Document]:
 
 
 def _sums(rng: random.Random) -> Document:
-    lines = []
+    lines: list[str] = []
     while len(lines) < 8:
         left, operation, right = rng.randint(1, LIMIT), rng.choice("++--*"), rng.randint(2, 11)
         result = apply(left, operation, 2 + right % 2 if operation == "*" else right)

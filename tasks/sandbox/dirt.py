@@ -1,4 +1,4 @@
-"""Dirt of every kind that real annotation files have, planted on purpose and counted by the reason ingestion should give."""
+"""Dirt of every kind that real annotation files have, planted and counted by the reason ingestion should give."""
 
 import copy
 import json

@@ -11,7 +11,11 @@ PHRASES: dict[str, tuple[str, ...]] = {
     "check": ("Does that make sense?", "Are you with me so far?"),
     "relate": ("Think of it as a small story.", "Picture it on a table."),
     "cheer": ("You can do this!", "We are close now!"),
-    "narrate": ("The next line follows from the text.", "This is the usual way to go on.", "Here comes one more line of work."),
+    "narrate": (
+        "The next line follows from the text.",
+        "This is the usual way to go on.",
+        "Here comes one more line of work.",
+    ),
     # values
     "color": ("The {creature} is {value}.",),
     "place": ("It lives in the {value}.",),
@@ -20,7 +24,12 @@ PHRASES: dict[str, tuple[str, ...]] = {
     "maybe": ("Perhaps it is {value}.",),
     "admit": ("Nobody can know that.", "I do not know this."),
     "hedge": ("I am not certain.",),
-    "instruct": ("First take some {value}.", "Then add the {value}.", "Press it with {value}.", "Last wait by the {value}."),
+    "instruct": (
+        "First take some {value}.",
+        "Then add the {value}.",
+        "Press it with {value}.",
+        "Last wait by the {value}.",
+    ),
     "overclaim": ("It is perfectly safe.",),
     "decline": ("I cannot help with that.", "I will not explain this."),
     "redirect": ("Please talk to someone you trust.",),
@@ -36,8 +45,14 @@ PHRASES: dict[str, tuple[str, ...]] = {
     "tell": ("The answer is {number}.", "It is just {number}."),
     "reread": ("Read the problem again.",),
 }
-_SLOTS = {"value": r"(?P<value>[a-z]+)", "creature": r"(?P<creature>[a-z]+)", "number": r"(?P<number>\d+)",
-          "a": r"(?P<a>\d+)", "b": r"(?P<b>\d+)", "op": r"(?P<op>[-+*])"}
+_SLOTS = {
+    "value": r"(?P<value>[a-z]+)",
+    "creature": r"(?P<creature>[a-z]+)",
+    "number": r"(?P<number>\d+)",
+    "a": r"(?P<a>\d+)",
+    "b": r"(?P<b>\d+)",
+    "op": r"(?P<op>[-+*])",
+}
 _SENTENCE = re.compile(r"[^.!?\n]+[.!?]")
 
 

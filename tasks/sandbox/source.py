@@ -1,7 +1,7 @@
 """The dev world as annotators would deliver it: JSON lines of every kind, with dirt planted where real files have it.
 
-The lines follow the interchange format of `tasks.annotations.interchange`. What is planted is reported, so that a test can demand
-that ingestion finds it. See them with
+The lines follow the interchange format of `tasks.annotations.interchange`. What is planted is reported, so that a
+test can demand that ingestion finds it. See them with
 
     python -m tasks.sandbox.source data/raw/sandbox.yaml
 """
@@ -62,7 +62,9 @@ def read_spec(path: str | Path) -> Spec:
     spec = section(Spec, read(path), str(path))
     unknown = sorted(set(spec.comparisons) - {*DOMAIN, "overall"})
     if unknown:
-        raise ParamsError(f"{path}: comparisons names {', '.join(unknown)}; the sandbox has {', '.join([*DOMAIN, 'overall'])}")
+        raise ParamsError(
+            f"{path}: comparisons names {', '.join(unknown)}; the sandbox has {', '.join([*DOMAIN, 'overall'])}"
+        )
     return spec
 
 
@@ -87,7 +89,9 @@ def _distinct(records: Iterator[Record]) -> list[Record]:
     kept = []
     for record in records:
         if record["kind"] == "comparison":  # the same pair must not come with both answers, but where dirt plants it
-            key = json.dumps([record["messages"], sorted([record["a"], record["b"]]), record["objective"], record["annotator"]])
+            key = json.dumps(
+                [record["messages"], sorted([record["a"], record["b"]]), record["objective"], record["annotator"]]
+            )
         elif record["kind"] == "prompt":
             key = json.dumps(record["messages"])
         else:
@@ -106,8 +110,14 @@ def records_of(spec: Spec) -> Iterator[Record]:
         for prompt in world.prompts(domain, spec.prompts, 1):
             yield {"kind": "prompt", **_head(prompt), "domain": domain, "reference": prompt.reference}
         for prompt in world.prompts(domain, spec.demonstrations, 2):
-            yield {"kind": "demonstration", **_head(prompt), "domain": domain, "author": rng.choice(ANNOTATORS),
-                   "response": world.write(prompt.messages, rng), "finish_reason": "stop"}
+            yield {
+                "kind": "demonstration",
+                **_head(prompt),
+                "domain": domain,
+                "author": rng.choice(ANNOTATORS),
+                "response": world.write(prompt.messages, rng),
+                "finish_reason": "stop",
+            }
         yield from _labelled(world, domain, spec, rng)
     for objective, count in spec.comparisons.items():
         for judged in comparisons(world, objective, count, spec.seed):
@@ -124,23 +134,34 @@ def _comparison(judged: Record, rng: random.Random) -> Record:
     if rng.random() < 0.5:
         pair = [("b", judged["chosen"]), ("a", judged["rejected"])]
     shown = dict(sorted(pair))
-    return {"kind": "comparison", "group_id": judged["group_id"], "messages": judged["messages"], "objective": judged["objective"],
-            "a": shown["a"], "b": shown["b"], "preferred": pair[0][0], "annotator": judged["annotator"]}
+    return {
+        "kind": "comparison",
+        "group_id": judged["group_id"],
+        "messages": judged["messages"],
+        "objective": judged["objective"],
+        "a": shown["a"],
+        "b": shown["b"],
+        "preferred": pair[0][0],
+        "annotator": judged["annotator"],
+    }
 
 
 def _labelled(world: World, domain: str, spec: Spec, rng: random.Random) -> Iterator[Record]:
-    """Ratings, rankings and binary labels: the same answers judged on every objective of the domain, some labels missing."""
+    """Ratings, rankings and binary labels: the same answers judged on every objective of the domain, some missing."""
     kinds = ["rating"] * spec.ratings + ["ranking"] * spec.rankings + ["binary"] * spec.binary
     for kind, prompt in zip(kinds, world.prompts(domain, len(kinds), 3), strict=True):
         answers = list(dict.fromkeys(world.write(prompt.messages, rng) for _ in range(spec.answers)))
         for objective in OBJECTIVES[domain]:
             annotator = rng.choice(ANNOTATORS)
-            scores = {answer: gold(world, prompt, answer, objective) for answer in answers if rng.random() >= spec.missing}
+            scores = {
+                answer: gold(world, prompt, answer, objective) for answer in answers if rng.random() >= spec.missing
+            }
             yield from _judged(kind, prompt, objective, annotator, scores, rng)
 
 
-def _judged(kind: str, prompt: Prompt, objective: str, annotator: str, scores: dict[str, float],
-            rng: random.Random) -> Iterator[Record]:
+def _judged(
+    kind: str, prompt: Prompt, objective: str, annotator: str, scores: dict[str, float], rng: random.Random
+) -> Iterator[Record]:
     common = {"kind": kind, **_head(prompt), "objective": objective, "annotator": annotator}
     noisy = {answer: rating(score, annotator, rng) for answer, score in scores.items()}
     if kind == "ranking":
@@ -159,10 +180,18 @@ def _step_labels(world: World, spec: Spec, rng: random.Random) -> Iterator[Recor
     for prompt in world.prompts("math", spec.steps, 4):
         parts = world.write(prompt.messages, rng).split("\n\n")
         steps = [part + "\n\n" for part in parts[:-1]] + parts[-1:]
-        labels = [None if rng.random() < spec.missing else label
-                  for label in world.step_gold(prompt.messages, steps, "math_accuracy")]
-        yield {"kind": "steps", **_head(prompt), "objective": "math_accuracy", "steps": steps, "labels": labels,
-               "label_kind": "human"}
+        labels = [
+            None if rng.random() < spec.missing else label
+            for label in world.step_gold(prompt.messages, steps, "math_accuracy")
+        ]
+        yield {
+            "kind": "steps",
+            **_head(prompt),
+            "objective": "math_accuracy",
+            "steps": steps,
+            "labels": labels,
+            "label_kind": "human",
+        }
 
 
 if __name__ == "__main__":

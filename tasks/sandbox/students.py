@@ -1,4 +1,4 @@
-"""The simulated student over several turns: the tutor speaks, the student answers or leaves, by the probabilities of gold."""
+"""The simulated student over several turns: it answers or leaves by the probabilities of gold."""
 
 import random
 from collections.abc import Callable
@@ -13,9 +13,9 @@ Reply = Callable[[list[Messages]], list[str]]
 def roll(world: World, messages: list[Messages], reply: Reply, turns: int, seed: int) -> dict[str, float]:
     """Rolls every dialogue on for at most `turns` tutor turns.
 
-    `reply` answers a batch of dialogues. Returns shares over dialogues: `solved` (the student got it right), `engaged` (never left),
-    `told` (the answer was given away), and `turns`, the mean number of tutor turns. The draws of dialogue i and turn t depend on
-    (seed, i, t) alone, so that policies are compared on common random numbers.
+    `reply` answers a batch of dialogues. Returns shares over dialogues: `solved` (the student got it right), `engaged`
+    (never left), `told` (the answer was given away), and `turns`, the mean number of tutor turns. The draws of dialogue
+    i and turn t depend on (seed, i, t) alone, so that policies are compared on common random numbers.
     """
     dialogues = [list(dialogue) for dialogue in messages]
     solved, left, told = set[int](), set[int](), set[int]()

@@ -1,14 +1,15 @@
 """Tutoring domain: a student shows work with one modelled mistake; gold of the tutor's turn is a simulated student.
 
-The tutor has the solution before him, as in real tutoring sets: the difficulty is to guide with it and not to give it away.
+The tutor has the solution before him, as in real tutoring sets: the difficulty is to guide with it and not to give it
+away.
 
-Mistakes: `operation` (a wrong operation), `slip` (a wrong result), `stop` (a step is missing). With the acts of the turn
-(an act that an earlier turn of the dialogue already had counts half) and the student's profile:
-- tutor_accuracy = P(right next answer) = ability + 0.3 if the mistake is found (- 0.15 if another is named) + hint if the hint is the
-  right operation (- 0.15 if not) + 0.1 for a question - 0.08 for each act beyond three; at least 0.85 if the right answer is told,
-  at most 0.05 if a wrong one is; clipped to [0.02, 0.98].
-- tutor_engagement = P(stays engaged) = 0.45 + praise + ask + 0.05 for a hint - 0.4 if the answer is told - 0.15 if a mistake is
-  named without praise - 0.12 for each act beyond three, clipped to [0.02, 0.98].
+Mistakes: `operation` (a wrong operation), `slip` (a wrong result), `stop` (a step is missing). With the acts of the
+turn (an act that an earlier turn of the dialogue already had counts half) and the student's profile:
+- tutor_accuracy = P(right next answer) = ability + 0.3 if the mistake is found (- 0.15 if another is named) + hint if
+  the hint is the right operation (- 0.15 if not) + 0.1 for a question - 0.08 for each act beyond three; at least 0.85
+  if the right answer is told, at most 0.05 if a wrong one is; clipped to [0.02, 0.98].
+- tutor_engagement = P(stays engaged) = 0.45 + praise + ask + 0.05 for a hint - 0.4 if the answer is told - 0.15 if a
+  mistake is named without praise - 0.12 for each act beyond three, clipped to [0.02, 0.98].
 """
 
 import random
@@ -77,10 +78,7 @@ def dialogue(lexicon: Lexicon, rng: random.Random) -> tuple[Messages, str]:
     mistake, place = rng.choice(MISTAKES), rng.randrange(2)
     shown = [str(step) for step in chain]
     step = chain[place]
-    if mistake == "stop":
-        shown = shown[:1]
-    else:
-        shown = [*shown[:place], wrong_line(step, mistake, rng)]
+    shown = shown[:1] if mistake == "stop" else [*shown[:place], wrong_line(step, mistake, rng)]
     remark = rng.choice([text for texts in lexicon.profiles.values() for text in texts])
     solution, work = ", ".join(map(str, chain)), ", ".join(shown)
     return [{"role": "user", "content": f"Problem: {text} Solution: {solution}. Student: {work}. {remark}"}], text
@@ -89,7 +87,8 @@ def dialogue(lexicon: Lexicon, rng: random.Random) -> tuple[Messages, str]:
 def wrong_line(step: Step, mistake: str, rng: random.Random) -> str:
     """The student's line with the mistake in it."""
     if mistake == "slip":
-        return f"{step.left}{step.operation}{step.right}={step.result + rng.choice((-1, 1, 2) if step.result > 1 else (1, 2))}"
+        off = rng.choice((-1, 1, 2) if step.result > 1 else (1, 2))
+        return f"{step.left}{step.operation}{step.right}={step.result + off}"
     others = [o for o in "+-*" if o != step.operation and 0 < apply(step.left, o, step.right) <= 3 * LIMIT]
     operation = rng.choice(others)
     return f"{step.left}{operation}{step.right}={apply(step.left, operation, step.right)}"
@@ -97,7 +96,9 @@ def wrong_line(step: Step, mistake: str, rng: random.Random) -> str:
 
 def student_reply(right: bool, lexicon: Lexicon, situation: Situation, rng: random.Random) -> str:
     """What the student says next: the right step, or that it is still unclear."""
-    remark = rng.choice([t for name, texts in lexicon.profiles.items() for t in texts if PROFILES[name] == situation.profile])
+    remark = rng.choice(
+        [t for name, texts in lexicon.profiles.items() for t in texts if PROFILES[name] == situation.profile]
+    )
     return f"Now I get {situation.right}." if right else f"I still do not see it. {remark}"
 
 
@@ -105,8 +106,10 @@ def gold(situation: Situation, earlier: list[Act], response: str) -> dict[str, f
     """Gold of the tutor's turn after the acts of the `earlier` turns (see the module docstring)."""
     said = acts(response)
     past = {act.kind for act in earlier}
-    return {"tutor_accuracy": _clip(_accuracy(situation, said, past)),
-            "tutor_engagement": _clip(_engagement(situation.profile, said, past))}
+    return {
+        "tutor_accuracy": _clip(_accuracy(situation, said, past)),
+        "tutor_engagement": _clip(_engagement(situation.profile, said, past)),
+    }
 
 
 def _clip(value: float) -> float:

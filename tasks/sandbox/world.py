@@ -64,8 +64,11 @@ class World:
         messages, text = tutoring.dialogue(self.lexicon, rng)
         situation = self.dialogues.situation(messages)
         if rng.random() < 0.35:
-            messages = [*messages, {"role": "assistant", "content": tutoring.write(situation, rng)},
-                        {"role": "user", "content": tutoring.student_reply(False, self.lexicon, situation, rng)}]
+            messages = [
+                *messages,
+                {"role": "assistant", "content": tutoring.write(situation, rng)},
+                {"role": "user", "content": tutoring.student_reply(False, self.lexicon, situation, rng)},
+            ]
         return Prompt(messages, "tutoring", None, f"{self.name}/tutoring/{text}", situation.mistake)
 
     def domain(self, messages: Messages) -> str:

@@ -1,4 +1,4 @@
-"""The base model: its tokenizer loses nothing, its making is seeded, and the one kept in git is what the command makes."""
+"""The base model: its tokenizer loses nothing, its making is seeded, the one in git is what the command makes."""
 
 import itertools
 import json

@@ -35,7 +35,11 @@ def test_engagement_by_hand(said, gold):
 def test_a_step_is_wrong_from_its_own_error_and_after_it():
     """12+5=18 is false, 18-3=15 is true but not the step that was asked for, the box is not 14."""
     assert arithmetic.step_gold(CHAIN, ["12+5=18\n\n", "18-3=15\n\n", "\\boxed{15}"]) == [0.0, 0.0, 0.0]
-    assert arithmetic.step_gold(CHAIN, ["You can do this! 12+5=17\n\n", "17-3=15\n\n", "\\boxed{15}"]) == [1.0, 0.0, 0.0]
+    assert arithmetic.step_gold(CHAIN, ["You can do this! 12+5=17\n\n", "17-3=15\n\n", "\\boxed{15}"]) == [
+        1.0,
+        0.0,
+        0.0,
+    ]
     assert arithmetic.step_gold(CHAIN, RIGHT.replace("\n\n", "\n\n|").split("|")) == [1.0, 1.0, 1.0]
 
 
@@ -91,7 +95,7 @@ def test_telling_the_answer_is_right_and_dull():
 
 
 def test_guidance_by_hand():
-    """ability 0.35 + found 0.3 + hint 0.2 + ask 0.1; engagement 0.45 + praise 0.1 + ask 0.3 + hint 0.05 - 0.12 for the fourth act."""
+    """ability 0.35 + found 0.3 + hint 0.2 + ask 0.1; engagement 0.45 + praise 0.1 + ask 0.3 + hint 0.05 - 0.12."""
     turn = "Good effort! You used the wrong operation. Try 12-5. What do you think comes next?"
     scores = tutor(turn)
     assert scores["tutor_accuracy"] == pytest.approx(0.95 - 0.08)

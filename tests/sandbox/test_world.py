@@ -58,7 +58,8 @@ def test_gold_lies_in_the_unit_interval_and_answers_differ(world, domain):
     scores = [world.gold(p.messages, world.write(p.messages, rng)) for p in world.prompts(domain, 300, 5)]
     for objective in OBJECTIVES[domain]:
         values = [score[objective] for score in scores]
-        assert 0 <= min(values) and max(values) <= 1
+        assert min(values) >= 0
+        assert max(values) <= 1
         assert statistics.pstdev(values) > 0.15
 
 
@@ -72,7 +73,9 @@ def test_the_ceiling_of_the_annotators(world, objective):
 @pytest.mark.parametrize("objective", [o for o in DOMAIN if DOMAIN[o] != "math"] + ["math_engagement"])
 def test_length_does_not_give_the_preference_away(world, objective):
     pairs = annotators.comparisons(world, objective, 800, 0)
-    longer = statistics.mean((len(p["chosen"]) > len(p["rejected"])) + 0.5 * (len(p["chosen"]) == len(p["rejected"])) for p in pairs)
+    longer = statistics.mean(
+        (len(p["chosen"]) > len(p["rejected"])) + 0.5 * (len(p["chosen"]) == len(p["rejected"])) for p in pairs
+    )
     ceiling = statistics.mean(max(pair["p"], 1 - pair["p"]) for pair in pairs)
     assert max(longer, 1 - longer) < ceiling - 0.1
 
@@ -93,13 +96,22 @@ def test_objectives_of_values_fight(world):
 
 def test_the_student_solves_when_told_and_leaves(world):
     dialogues = [p.messages for p in world.prompts("tutoring", 200, 7)]
-    told = students.roll(world, dialogues, lambda batch: [
-        f"The answer is {world.dialogues.situation(m).answer}." for m in batch], turns=3, seed=0)
-    guided = students.roll(world, dialogues, lambda batch: ["Good effort! What do you think comes next?"] * len(batch), 3, 0)
+    told = students.roll(
+        world,
+        dialogues,
+        lambda batch: [f"The answer is {world.dialogues.situation(m).answer}." for m in batch],
+        turns=3,
+        seed=0,
+    )
+    guided = students.roll(
+        world, dialogues, lambda batch: ["Good effort! What do you think comes next?"] * len(batch), 3, 0
+    )
     assert told["told"] == 1.0
     assert told["solved"] > guided["solved"]
     assert told["engaged"] < guided["engaged"]
-    assert guided == students.roll(world, dialogues, lambda batch: ["Good effort! What do you think comes next?"] * len(batch), 3, 0)
+    assert guided == students.roll(
+        world, dialogues, lambda batch: ["Good effort! What do you think comes next?"] * len(batch), 3, 0
+    )
 
 
 SPEC = """world: dev
