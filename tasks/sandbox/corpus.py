@@ -1,4 +1,4 @@
-"""The corpus of the base model: imperfect authors of both worlds, and plain sums to learn arithmetic from.
+"""The corpus of the base model: imperfect authors of both worlds, sums to learn arithmetic from, and an encyclopedia.
 
 The base model meets the words and facts of the locked world here and nowhere else: annotations, reward models and
 policies see `dev`.
@@ -8,20 +8,25 @@ import random
 from collections.abc import Iterator
 
 from tasks.sandbox.arithmetic import LIMIT, apply
+from tasks.sandbox.sentences import say
 from tasks.sandbox.world import Messages, World
 
-SHARES = {"math": 0.4, "values": 0.27, "tutoring": 0.25, "sums": 0.08}
+SHARES = {"math": 0.36, "values": 0.25, "tutoring": 0.22, "sums": 0.07, "entries": 0.1}
 Document = tuple[Messages, str]
 
 
 def documents(seed: int) -> Iterator[Document]:
-    """Endless (messages, response) pairs; a document of sums has the task as its prompt."""
+    """Endless (messages, response) pairs; sums and entries have the task as their prompt."""
     rng = random.Random(f"corpus-{seed}")
     worlds = [World.build("dev", seed), World.build("locked", seed)]
+    creatures = [(world, creature) for world in worlds for creature in world.facts.table]
     while True:
         domain = rng.choices(list(SHARES), weights=list(SHARES.values()))[0]
         if domain == "sums":
             yield _sums(rng)
+            continue
+        if domain == "entries":
+            yield _entries(rng.sample(creatures, 4), rng)
             continue
         world = rng.choice(worlds)
         prompt = world.prompts(domain, 1, rng.getrandbits(48))[0]
@@ -36,3 +41,12 @@ def _sums(rng: random.Random) -> Document:
         if 0 < result <= LIMIT:
             lines.append(f"{left}{operation}{2 + right % 2 if operation == '*' else right}={result}")
     return [{"role": "user", "content": "Sums."}], "\n\n".join(lines)
+
+
+def _entries(creatures: list[tuple[World, str]], rng: random.Random) -> Document:
+    """What is true of some creatures, a paragraph each."""
+    paragraphs = [
+        " ".join(say(name, rng, creature=creature, value=value) for name, value in world.facts.table[creature].items())
+        for world, creature in creatures
+    ]
+    return [{"role": "user", "content": "Facts."}], "\n\n".join(paragraphs)

@@ -1,7 +1,7 @@
 """Tutoring domain: a student shows work with one modelled mistake; gold of the tutor's turn is a simulated student.
 
-The tutor has the solution before him, as in real tutoring sets: the difficulty is to guide with it and not to give it
-away.
+The tutor has the solution and a note on the student's confusion before him, as in MathDial (Macina et al.,
+arXiv 2305.14536): the difficulty is to guide with them and not to give the answer away.
 
 Mistakes: `operation` (a wrong operation), `slip` (a wrong result), `stop` (a step is missing). With the acts of the
 turn (an act that an earlier turn of the dialogue already had counts half) and the student's profile:
@@ -21,6 +21,7 @@ from tasks.sandbox.sentences import Act, acts, say
 
 Messages = list[dict[str, str]]
 MISTAKES = ("operation", "slip", "stop")
+NOTES = {"operation": "wrong operation at {step}", "slip": "wrong sum at {step}", "stop": "stopped before {step}"}
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,7 @@ class DialogueReader:
     def situation(self, messages: Messages) -> Situation:
         """The situation that the first message of the dialogue describes."""
         told, _, rest = messages[0]["content"].removeprefix("Problem: ").partition(" Solution: ")
-        _, _, rest = rest.partition(" Student: ")
-        work, _, remark = rest.partition(". ")
+        work, _, remark = rest.partition(" Student: ")[2].partition(". ")
         chain, shown = self.problems.steps(told), work.removesuffix(".").split(", ")
         for step, line in zip(chain, shown, strict=False):
             if line != str(step):
@@ -75,13 +75,14 @@ class DialogueReader:
 def dialogue(lexicon: Lexicon, rng: random.Random) -> tuple[Messages, str]:
     """An opening message with one mistake in the work; returns it with the problem's text."""
     text, chain = problem(lexicon, rng, steps=2)
-    mistake, place = rng.choice(MISTAKES), rng.randrange(2)
-    shown = [str(step) for step in chain]
-    step = chain[place]
-    shown = shown[:1] if mistake == "stop" else [*shown[:place], wrong_line(step, mistake, rng)]
+    mistake = rng.choice(MISTAKES)
+    place = 1 if mistake == "stop" else rng.randrange(2)
+    lines, step = [str(step) for step in chain], chain[place]
+    work = lines[:place] if mistake == "stop" else [*lines[:place], wrong_line(step, mistake, rng)]
     remark = rng.choice([text for texts in lexicon.profiles.values() for text in texts])
-    solution, work = ", ".join(map(str, chain)), ", ".join(shown)
-    return [{"role": "user", "content": f"Problem: {text} Solution: {solution}. Student: {work}. {remark}"}], text
+    note = NOTES[mistake].format(step="".join(_operands(step)))
+    content = f"Problem: {text} Solution: {', '.join(lines)}. Note: {note}. Student: {', '.join(work)}. {remark}"
+    return [{"role": "user", "content": content}], text
 
 
 def wrong_line(step: Step, mistake: str, rng: random.Random) -> str:
