@@ -31,6 +31,7 @@ from tasks.stage.params import (
     objectives,
     read,
 )
+from tasks.stage.progress import track
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -155,9 +156,8 @@ def _points(job: Job, everything: Mapping[str, Any], names: Mapping[str, Sequenc
     known = objectives(everything)
     points = []
     for domain, members in names.items():
-        default = domain_weights(
-            job.params.weights, {name: known[name] for name in members}, domain, "evaluate.weights"
-        )
+        own = {name: job.params.weights.get(name, 0.0) for name in members}
+        default = domain_weights(own, {name: known[name] for name in members}, domain, "evaluate.weights")
         points += operating_points(domain, members, default, job.params.sweep)
     return points if heads else [point for point in points if point.name == EQUAL]
 
@@ -181,10 +181,9 @@ def _sandbox(
     points = _points(job, everything, names, steered.heads)
     frames: list[pd.DataFrame] = []
     for rows, split, judge in ((prompts, locked.LOCKED, world), (tuned, locked.VALIDATION, None)):
-        answered = pd.concat(
-            [locked.answers(steered, rows, point, split, params.kl_prompts) for point in points], ignore_index=True
-        )
-        frames.append(locked.judged(answered, judge, proxies))
+        shown = track(points, len(points), f"weights, {split} prompts")
+        answered = [locked.answers(steered, rows, point, split, params.kl_prompts) for point in shown]
+        frames.append(locked.judged(pd.concat(answered, ignore_index=True), judge, proxies))
     dialogue = {}
     if "tutoring" in names:
         equal = next(point.weights for point in points if point.domain == "tutoring")

@@ -123,10 +123,12 @@ def outcome_report(
 def process_report(
     job: Job, model: ProcessRewardModel, judge: Locked | HeldOut, known: Mapping[str, Objective]
 ) -> dict[str, Any]:
-    """`objectives`: AUC and, where steps are checkable, first errors; `best_of_n`: for each verified objective."""
+    """`objectives`: AUC and, where steps are checkable, first errors; `best_of_n`: for each verified objective; `fit`:
+    what fitting took, and the errors on validation labels."""
     from tasks.evaluation.rewards import error_location, step_quality
 
-    report: dict[str, Any] = {"objectives": {}, "best_of_n": {}}
+    fitted = outputs.read_json("reports/timing/process_reward.json")
+    report: dict[str, Any] = {"objectives": {}, "best_of_n": {}, "fit": fitted}
     for column, name in enumerate(model.objectives):
         table = judge.steps(name, known[name])
         if table.empty:

@@ -29,7 +29,7 @@ from tasks.annotations.lengths import Tokens
 from tasks.stage import outputs
 from tasks.stage.errors import DataError, ParamsError, command
 from tasks.stage.models import base_tokenizer
-from tasks.stage.params import FORBID, Model, Objective, Seeds, load, objectives, read
+from tasks.stage.params import FORBID, Model, Objective, load, objectives, read
 
 Tables = dict[str, pd.DataFrame]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -196,7 +196,7 @@ def _write_splits(folder: Path, frames: Tables) -> None:
 
 def main() -> None:
     """Runs the stage on params.yaml."""
-    report = run(load(Params, "prepare"), Plan.of(read()), load(Model, "model"), load(Seeds, "seeds").data, Path("."))
+    report = run(load(Params, "prepare"), Plan.of(read()), load(Model, "model"), load(int, "seeds", "data"), Path("."))
     print(f"rows by table and split: {report['splits']}")
 
 

@@ -1,6 +1,6 @@
 """Fit the process reward model: one model, a head per objective, on the labelled steps.
 
-data/process_labels/{train,validation}.parquet, models/sft -> models/process_reward, reports/process_reward.json,
+data/process_labels/{train,validation}.parquet, models/sft -> models/process_reward,
 reports/timing/process_reward.json, reports/curves/process_reward.csv
 
     python -m tasks.process_reward
@@ -70,9 +70,8 @@ def run(params: Params, settings: Runtime, seed: int, max_length: int) -> None:
         tokenizer.save_pretrained(folder)
     seconds = time.perf_counter() - started
     figures = quality(process.ProcessRewardModel(model, tokenizer), train, validation)
-    outputs.write_json("reports/process_reward.json", figures)
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    timing = {"seconds": seconds, "peak_mb": peak_mb, "parameters": model.num_parameters()}
+    timing = {"seconds": seconds, "peak_mb": peak_mb, "parameters": model.num_parameters(), "validation": figures}
     outputs.write_json("reports/timing/process_reward.json", timing)
 
 

@@ -87,8 +87,9 @@ def test_labels_of_three_kinds_and_the_model_fitted_to_them(project: Path, capsy
     assert model.objectives == ["accuracy", "helpful", "tutor"]
     assert model.score([{"role": "user", "content": "?"}], ["one. ", "two."]).shape == (2, 3)
     assert Path("reports/curves/process_reward.csv").read_text().count("\n") == 4
-    assert set(outputs.read_json("reports/process_reward.json")) == {"accuracy", "helpful", "tutor"}
-    assert set(outputs.read_json("reports/timing/process_reward.json")) == {"seconds", "peak_mb", "parameters"}
+    fitted = outputs.read_json("reports/timing/process_reward.json")
+    assert set(fitted) == {"seconds", "peak_mb", "parameters", "validation"}
+    assert set(fitted["validation"]) == {"accuracy", "helpful", "tutor"}
 
 
 def test_a_completion_goes_on_from_its_prefix(tiny_tokenizer: Any) -> None:

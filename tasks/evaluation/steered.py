@@ -80,6 +80,7 @@ class Steered:
             temperature=drawn.temperature,
             seed=drawn.seed,
             batch_size=drawn.batch_size,
+            label=None,
         )
 
     def log_ratio(self, messages: Sequence[Any], responses: Sequence[str], weights: Mapping[str, float]) -> np.ndarray:
@@ -102,6 +103,7 @@ class Steered:
             list(responses),
             max_length=self.sampling.max_length,
             batch_size=self.sampling.batch_size,
+            label=None,
         )
 
     @torch.no_grad()

@@ -34,7 +34,7 @@ def sample(
     temperature: float = 1.0,
     seed: int = 0,
     batch_size: int = 128,
-    label: str = "sampling",
+    label: str | None = "sampling",
     **forward: Any,
 ) -> list[str]:
     """One response per prompt, in order, without special tokens; a response ends at end-of-sequence.
@@ -87,7 +87,7 @@ def logprobs(
     max_length: int,
     batch_size: int = 32,
     per_token: bool = False,
-    label: str = "log-probabilities",
+    label: str | None = "log-probabilities",
     **forward: Any,
 ) -> np.ndarray:
     """log p(response and its end | prompt) of each row, float32 `[n]`; `per_token` divides by the number of tokens.
@@ -103,7 +103,7 @@ def logprobs(
     lengths = np.array([len(ids) - start for ids, start in encoded])
     result = np.zeros(len(encoded), dtype=np.float32)
     with torch.inference_mode():
-        for rows in progress.track(batches, len(batches), label):
+        for rows in progress.track(batches, len(batches), label) if label else batches:
             ids, mask = left_pad([encoded[row][0] for row in rows], tokenizer.pad_token_id, model.device)
             own = torch.tensor(lengths[rows], device=model.device)
             result[rows] = answer_logprobs(model, ids, mask, own, **forward).cpu().numpy()

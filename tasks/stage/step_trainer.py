@@ -74,7 +74,11 @@ class StepTrainer(Trainer):
     def last_complete_checkpoint(self) -> str | None:
         """The newest checkpoint whose writing was finished."""
         found = [path.parent for path in self._folder.glob(f"checkpoint-*/{COMPLETE}")]
-        return str(max(found, key=lambda path: int(path.name.split("-")[1]))) if found else None
+        if not found:
+            return None
+        newest = max(found, key=lambda path: int(path.name.split("-")[1]))
+        print(f"goes on from step {newest.name.split('-')[1]} of {self.args.max_steps}, where it was interrupted")
+        return str(newest)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
         return SequentialSampler(self._plan)

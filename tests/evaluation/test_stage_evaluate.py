@@ -66,7 +66,8 @@ def chain(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     for path in ("models/policies/mah_dpo", "models/rewards/values", "models/process_reward"):
         tokenizer.save_pretrained(path)
     Anchors(dict.fromkeys(VALUES, Anchor(mean=0.1, std=0.5, direction=1, n=9))).save("models/anchors.json")
-    outputs.write_json("reports/timing/values.json", {"seconds": 1.0, "peak_mb": 2.0, "parameters": 3})
+    for fitted in ("values", "process_reward"):
+        outputs.write_json(f"reports/timing/{fitted}.json", {"seconds": 1.0, "peak_mb": 2.0, "parameters": 3})
     _tables()
     return tmp_path
 

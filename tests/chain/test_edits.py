@@ -1,0 +1,162 @@
+"""What an edit reruns: a table of edits and of the stages whose own deps or params they touch.
+
+Stages downstream of a touched one follow if what it writes changes; `check` looks at every param and all code, and
+always writes the same.
+"""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from flows.graph import edges
+from tasks.stage.params import read
+from tests.chain.conftest import Finished
+from tests.chain.tree import dvc, lock, run
+
+Params = dict[str, Any]
+EVALUATE = {"evaluate@sft", "evaluate@mah_dpo", "evaluate@dpo_scalar", "evaluate@grpo"}
+POLICY = {name.replace("evaluate", "policy") for name in EVALUATE}
+REWARD_MODEL = {"reward_model@heads", "reward_model@overall"}
+TRAINING = {"sft", "process_reward"} | REWARD_MODEL | POLICY
+
+PARAMS: list[tuple[str, Any, set[str]]] = [
+    ("seeds.sampling", 3, {"process_labels", "anchors", "rollouts", "evaluate_rewards"} | POLICY | EVALUATE),
+    ("ingest.max_quarantine_share", 0.3, {"ingest@sandbox"}),
+    ("prepare.validation", 0.3, {"prepare"}),
+    ("sft.training.steps", 5, {"sft"}),
+    ("reward_models.heads.training.steps", 7, {"prepare", "reward_model@heads", "evaluate_rewards", "report"}),
+    ("process_labels.completions", 3, {"process_labels"}),
+    ("process_reward.training.steps", 4, {"process_reward"}),
+    ("anchors.samples", 3, {"anchors"}),
+    ("rollouts.temperature", 0.9, {"rollouts"}),
+    ("policies.dpo_scalar.weights.harmless", 0.6, {"policy@dpo_scalar", "front", "report"}),
+    ("policies.grpo.beta", 0.1, {"policy@grpo", "front", "report"}),
+    ("evaluate.weights.harmless", 0.6, EVALUATE),
+    ("evaluate.locked_seed", 2, {"evaluate_rewards"} | EVALUATE),
+    ("evaluate_rewards.pairs", 30, {"evaluate_rewards"}),
+    ("front.reference_point", -0.1, {"front"}),
+    ("select.rule", "chebyshev", {"select"}),
+    ("gate.margins", {"helpful": 0.1}, {"gate"}),
+    ("export.dtype", "bfloat16", {"export"}),
+]
+FILES = {
+    "recipes/tiny-sandbox.yaml": {"ingest@sandbox"},
+    "templates/sandbox.jinja": {"prepare", "sft"},
+    "models/champion.json": {"gate"},
+    "tasks/annotations/dedupe.py": {"prepare"},
+    "tasks/annotations/formats/sandbox.py": {"ingest@sandbox"},
+    "tasks/sandbox/students.py": {"front"} | EVALUATE,
+    "tasks/rewards/process.py": {"process_reward", "evaluate_rewards"},
+    "tasks/rewards/scalarisers.py": {"select"} | POLICY,
+    "tasks/policies/grpo.py": {"policy@grpo"},
+    "tasks/policies/lora.py": {"sft"} | POLICY,
+    "tasks/evaluation/chart.py": {"front", "report"},
+    "tasks/stage/training.py": {"sft", "process_reward"} | REWARD_MODEL | POLICY,
+    "tasks/steering/best_of.py": set(),
+    "tasks/sandbox/base.py": set(),
+    "flows/publish.py": set(),
+}
+
+
+@pytest.fixture(scope="module")
+def project(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the finished tree, which tests edit in turn."""
+    folder = tmp_path_factory.mktemp("edits")
+    run(folder, "cp", "-a", str(finished.folder), str(folder / "project"))
+    return folder / "project"
+
+
+@pytest.fixture
+def edited(project: Path) -> Iterator[Path]:
+    """The same, mended after the test."""
+    yield project
+    run(project, "git", "checkout", "--quiet", "--", "params.yaml", *FILES)
+
+
+def edit(project: Path, change: Callable[[Params], None]) -> None:
+    params = json.loads(json.dumps(read(project / "params.yaml")))  # so that no two entries share a mapping
+    change(params)
+    (project / "params.yaml").write_text(json.dumps(params, indent=1), encoding="utf-8")
+
+
+def put(params: Params, key: str, value: Any) -> None:
+    *parents, last = key.split(".")
+    for parent in parents:
+        params = params[parent]
+    assert last in params
+    params[last] = value
+
+
+def touched(project: Path) -> set[str]:
+    """Stages that DVC finds changed by themselves, but for `check`."""
+    return set(json.loads(run(project, *dvc("status", "--json")))) - {"check"}
+
+
+def followers(project: Path, stages: set[str]) -> set[str]:
+    """The stages and all that is downstream of them."""
+    upstream, found = edges(run(project, *dvc("dag", "--dot"))), set(stages)
+    while more := {name for name, needs in upstream.items() if found.intersection(needs)} - found:
+        found |= more
+    return found
+
+
+@pytest.mark.parametrize(("key", "value", "stages"), PARAMS, ids=[key for key, _, _ in PARAMS])
+def test_a_param_touches(edited: Path, key: str, value: Any, stages: set[str]) -> None:
+    edit(edited, lambda params: put(params, key, value))
+    assert touched(edited) == stages
+
+
+@pytest.mark.parametrize("file", FILES)
+def test_a_file_touches(edited: Path, file: str) -> None:
+    with (edited / file).open("a", encoding="utf-8") as end:
+        end.write("\n")
+    assert touched(edited) == FILES[file]
+
+
+def test_an_untouched_tree_has_nothing_to_do(edited: Path) -> None:
+    assert touched(edited) == set()
+
+
+def test_the_weights_of_one_policy_rerun_that_policy_and_what_follows(edited: Path) -> None:
+    follow = followers(edited, {"policy@dpo_scalar"})
+    assert follow == {"policy@dpo_scalar", "evaluate@dpo_scalar", "front", "report"}
+
+
+@pytest.mark.parametrize("stages", [EVALUATE, {"select"}], ids=["weights of evaluation", "rule"])
+def test_neither_weights_of_evaluation_nor_the_rule_retrain(edited: Path, stages: set[str]) -> None:
+    assert not followers(edited, stages) & TRAINING
+
+
+def test_an_objective_whose_labels_exist_is_added_in_params_alone(copy: Path) -> None:
+    """The tiny recipe leaves `honest` out, though its source has the labels."""
+    assert not (copy / "data/prepared/rewards/honest").exists()
+
+    def add(params: Params) -> None:
+        entry = {"domain": "values", "description": "asserts what is known", "reward": "honest"}
+        params["objectives"]["honest"] = entry
+        params["reward_models"]["honest"] = {**params["reward_models"]["overall"], "objectives": {"honest": {}}}
+
+    edit(copy, add)
+    before = set(lock(copy))
+    run(copy, *dvc("repro", "reward_model@honest"))
+    assert set(lock(copy)) - before == {"reward_model@honest"}
+    rows = pd.read_parquet(copy / "data/prepared/rewards/honest/train.parquet")
+    assert set(rows["objective"]) == {"honest"}
+    assert len(rows) > 20
+    assert "evaluate@mah_dpo" in followers(copy, {"reward_model@honest"})
+
+
+def test_a_source_is_added_in_params_alone(copy: Path) -> None:
+    line = {"kind": "comparison", "group_id": "greeting", "messages": [{"role": "user", "content": "How are you?"}]}
+    labels = {"objective": "helpful", "a": "Well, and you?", "b": "Fine.", "preferred": "a", "annotator": "me"}
+    text = json.dumps(line | labels)
+    (copy / "data/raw/mine.jsonl").write_text(text + "\n", encoding="utf-8")
+    entry = {"format": "concord", "path": "data/raw/mine.jsonl"}
+    edit(copy, lambda params: params["sources"].update(mine=entry))
+    assert touched(copy) == {"ingest@mine", "prepare"}
+    run(copy, *dvc("repro", "ingest@mine"))
+    assert len(pd.read_parquet(copy / "data/ingested/mine/comparisons.parquet")) == 1

@@ -1,0 +1,66 @@
+"""A stage killed with SIGKILL goes on from its last checkpoint and ends with the bits of an uninterrupted run."""
+
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from tests.chain.tree import dvc, environment, lock, run
+
+STEPS = 60
+
+
+def lengthen(project: Path, before: str, after: str) -> None:
+    text = (project / "params.yaml").read_text(encoding="utf-8")
+    assert before in text
+    (project / "params.yaml").write_text(text.replace(before, after), encoding="utf-8")
+
+
+def kill_after_a_checkpoint(project: Path, stage: str) -> None:
+    """Starts the stage through DVC and kills its whole tree once a checkpoint of it is complete."""
+    process = subprocess.Popen(
+        dvc("repro", "--single-item", stage), cwd=project, env=environment(), stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    deadline = time.monotonic() + 120
+    while not list((project / "work").glob("**/checkpoint-*/trainer_state.json")):
+        assert process.poll() is None, "ended before its first checkpoint"
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    tree = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+    for member in tree:
+        member.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def result(project: Path, stage: str) -> dict[str, str]:
+    return {out["path"]: out["md5"] for out in lock(project)[stage]["outs"]}
+
+
+@pytest.mark.parametrize(
+    ("stage", "before", "after"),
+    [
+        ("sft", "steps: 4, batch_size: 8", f"steps: {STEPS}, batch_size: 8"),
+        ("policy@mah_dpo", "steps: 4, batch_size: 14", f"steps: {STEPS}, batch_size: 14"),
+    ],
+)
+def test_the_rest_of_a_killed_stage(copy: Path, tmp_path: Path, stage: str, before: str, after: str) -> None:
+    lengthen(copy, before, after)
+    shutil.rmtree(copy / "work", ignore_errors=True)
+    run(copy, *dvc("repro", "--single-item", "check"))
+    run(tmp_path, "cp", "-a", str(copy), str(tmp_path / "undisturbed"))
+    run(
+        tmp_path / "undisturbed", *dvc("config", "--local", "cache.dir", str(tmp_path / "cache"))
+    )  # else its run is restored
+    run(tmp_path / "undisturbed", *dvc("repro", "--single-item", stage))
+
+    kill_after_a_checkpoint(copy, stage)
+    assert result(copy, stage) != result(tmp_path / "undisturbed", stage)
+    output = run(copy, *dvc("repro", "--single-item", stage))
+    assert "goes on from step" in output
+    assert result(copy, stage) == result(tmp_path / "undisturbed", stage)
+    assert not list((copy / "work").glob("**/checkpoint-*"))
