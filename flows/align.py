@@ -6,6 +6,7 @@ DVC owns the graph, the cache and the record: each task brings one stage of dvc.
 as `dvc repro` would. Prefect sees to order, parallelism, slots, retries and the window.
 """
 
+import signal
 import sys
 import time
 
@@ -65,6 +66,7 @@ def evaluation(stages: list[Stage]) -> None:
 def main() -> int:
     began = time.monotonic()
     terminal.quieten()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the temporary server ends too
     try:
         with terminal.server():
             outcomes = align()

@@ -44,6 +44,7 @@ PHRASES: dict[str, tuple[str, ...]] = {
     "praise": ("Good effort!", "You are on a good way!"),
     "tell": ("The answer is {number}.", "It is just {number}."),
     "reread": ("Read the problem again.",),
+    "chat": ("Let us look at this calmly.", "I have seen problems like this before.", "Take your time with it."),
 }
 _SLOTS = {
     "value": r"(?P<value>[a-z]+)",

@@ -4,7 +4,7 @@ The tutor has the solution and a note on the student's confusion before him, as 
 arXiv 2305.14536): the difficulty is to guide with them and not to give the answer away.
 
 Mistakes: `operation` (a wrong operation), `slip` (a wrong result), `stop` (a step is missing). With the acts of the
-turn (an act that an earlier turn of the dialogue already had counts half) and the student's profile:
+turn (small talk is one too; what an earlier turn of the dialogue already had counts half) and the student's profile:
 - tutor_accuracy = P(right next answer) = ability + 0.3 if the mistake is found (- 0.15 if another is named) + hint if
   the hint is the right operation (- 0.15 if not) + 0.1 for a question - 0.08 for each act beyond three; at least 0.85
   if the right answer is told, at most 0.05 if a wrong one is; clipped to [0.02, 0.98].
@@ -149,9 +149,10 @@ def _engagement(profile: Profile, said: list[Act], past: set[str]) -> float:
 
 
 def write(situation: Situation, rng: random.Random) -> str:
-    """An imperfect tutor's turn: warm or curt, skilled or not, patient or giving the answer away."""
-    warmth, skill, patience = rng.random(), rng.choice((0.55, 0.75, 0.9)), rng.random()
+    """A tutor's turn: warm or curt, attentive or not, patient or giving the answer away, with or without small talk."""
+    warmth, skill, patience = rng.random(), rng.choice((0.8, 0.9, 1.0)), rng.random()
     said = [say("praise", rng)] if rng.random() < warmth * 0.8 else []
+    said += [say("chat", rng) for _ in range(2) if rng.random() < 0.35]
     if rng.random() < 0.55:
         named = situation.mistake if rng.random() < skill else rng.choice(MISTAKES)
         said.append(say(f"find_{named}", rng))
@@ -159,8 +160,7 @@ def write(situation: Situation, rng: random.Random) -> str:
         said.append(_hint(situation.right, skill, rng))
     said += [say("ask", rng) for _ in range(2) if rng.random() < warmth * 0.4]
     if rng.random() < (1 - patience) * 0.8:
-        number = situation.answer if rng.random() < skill else max(1, situation.answer + rng.choice((-3, -1, 1, 4)))
-        said.append(say("tell", rng, number=number))
+        said.append(say("tell", rng, number=situation.answer))
     said += [say("reread", rng)] * (rng.random() < 0.15 or not said)
     return " ".join(said)
 

@@ -138,7 +138,7 @@ class Author:
 
     @classmethod
     def draw(cls, rng: random.Random) -> "Author":
-        return cls(rng.random(), rng.random(), rng.random(), rng.choice((0.05, 0.1, 0.3)))
+        return cls(rng.random(), rng.random(), rng.random(), rng.choice((0.02, 0.06, 0.15)))
 
 
 def write(facts: Facts, question: Question, author: Author, rng: random.Random) -> str:

@@ -115,11 +115,18 @@ def interrupted(toy: Path, server: dict[str, str], number: signal.Signals) -> tu
     return process.returncode, output
 
 
-def test_an_interrupted_run_leaves_no_process(toy: Path, server: dict[str, str]) -> None:
-    status, output = interrupted(toy, server, signal.SIGINT)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_run_leaves_no_process(toy: Path, server: dict[str, str], number: signal.Signals) -> None:
+    status, output = interrupted(toy, server, number)
     assert status == 130
     assert "interrupted; finished stages are kept" in output
     assert "Traceback" not in output
+
+
+def test_a_run_that_is_ended_ends_the_temporary_server(toy: Path, environment: dict[str, str]) -> None:
+    """The output is read to its end, which comes only when nobody has the pipe any more."""
+    status, _ = interrupted(toy, environment, signal.SIGTERM)
+    assert status == 130
 
 
 def test_a_killed_run_leaves_no_process_and_the_next_goes_on(toy: Path, server: dict[str, str]) -> None:
