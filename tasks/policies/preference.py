@@ -39,6 +39,9 @@ class PreferenceParams:
     """Weight of each objective's loss, made to sum to 1; an absent one counts 0, and none at all means equal."""
     head_rank: Annotated[int, Field(ge=1)] | None = None
     """Rank of the heads' differences from the SFT output matrix; null: full matrices."""
+    head_learning_rate: Annotated[float, Field(gt=0)] | None = None
+    """Peak learning rate of the heads (null: that of `training`): the higher, the less the backbone, which all share,
+    takes over, and the more the weights move at inference."""
     heads_only: bool = False
     """Whether the backbone stays as it is."""
     lora: Lora | None = None
@@ -109,6 +112,7 @@ def train(
         curve=job.curve,
         order="given",
         length=length,
+        rates=head_rates(params),
         label=f"policy {job.name}",
     )
     if params.lora is not None:
@@ -120,6 +124,12 @@ def in_steps(training: Training, pairs: int) -> tuple[Training, int]:
     """The training, and its number of steps; where it names epochs, so many that all pairs are seen that often."""
     steps = training.steps or math.ceil((training.epochs or 0.0) * pairs / training.batch_size)
     return dataclasses.replace(training, steps=steps, epochs=None), steps
+
+
+def head_rates(params: PreferenceParams) -> dict[str, float]:
+    """The heads' own learning rate, by the names of their parameters."""
+    rate = params.head_learning_rate
+    return {} if rate is None else dict.fromkeys(("heads", "up", "down"), rate)
 
 
 def prepare_backbone(model: MultiHeadCausalLM, params: PreferenceParams, seed: int) -> None:

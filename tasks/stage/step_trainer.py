@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch.utils.data import SequentialSampler
@@ -24,14 +24,35 @@ class StepTrainer(Trainer):
     loss_is_scaled_for_ga = True  # micro-batches are added up, not averaged
 
     def __init__(
-        self, model: Any, args: Any, plan: Any, collate: Any, loss: Any, evaluate: Any = None, label: str = "training"
+        self,
+        model: Any,
+        args: Any,
+        plan: Any,
+        collate: Any,
+        loss: Any,
+        evaluate: Any = None,
+        rates: Mapping[str, float] | None = None,
+        label: str = "training",
     ) -> None:
         super().__init__(model, args, train_dataset=plan, data_collator=collate)
         self._plan, self._folder = plan, Path(args.output_dir)
-        self._loss, self._evaluate_model = loss, evaluate
+        self._loss, self._evaluate_model, self._rates = loss, evaluate, dict(rates or {})
         self._figures: dict[str, list[float]] = defaultdict(list)
         self.remove_callback(PrinterCallback)
         self.add_callback(_Progress(label))
+
+    def create_optimizer(self, model: Any = None) -> Any:
+        """The Trainer's own, with the parameters that have a learning rate of their own in groups apart."""
+        optimizer, trained = super().create_optimizer(model), dict(cast(Any, self.model).named_parameters())
+        own = {
+            id(trained[name]): rate for start, rate in self._rates.items() for name in trained if name.startswith(start)
+        }
+        for group in list(optimizer.param_groups):
+            apart = [parameter for parameter in group["params"] if id(parameter) in own]
+            group["params"] = [parameter for parameter in group["params"] if id(parameter) not in own]
+            for parameter in apart:
+                optimizer.add_param_group({**group, "params": [parameter], "lr": own[id(parameter)]})
+        return optimizer
 
     def compute_loss(self, model: Any, inputs: Any, *unused: Any, **also_unused: Any) -> Any:
         """The summed loss of one micro-batch, and its figures kept for the curve."""

@@ -16,7 +16,7 @@ import random
 import shutil
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -159,6 +159,7 @@ def fit(
     evaluate: Callable[[torch.nn.Module], dict[str, float]] | None = None,
     weights: Callable[[list[Row]], list[float]] | None = None,
     length: Callable[[Row], int] | None = None,
+    rates: Mapping[str, float] | None = None,
     label: str = "training",
 ) -> None:
     """Train `model` in place.
@@ -170,6 +171,7 @@ def fit(
             micro-batches of a step is kept, NaN left out).
         work: keyed checkpoint folder (`tasks.stage.resume.folder`); None saves nothing on the way.
         curve: CSV with the columns step, loss, learning_rate, grad_norm and the figures; written at the end.
+        rates: name of a submodule's or a parameter's prefix -> its own peak learning rate.
         evaluate: called on the model every `checkpoint_every` steps and at the end; its figures enter the curve.
     Raises: DataError without rows; ModelError when the loss is no longer finite or a checkpoint does not fit.
     """
@@ -178,7 +180,7 @@ def fit(
     plan = Plan(rows, training, seed=seed, order=order, weights=weights, length=length)
     with tempfile.TemporaryDirectory() as scratch:
         arguments = _arguments(model, plan, training, work or Path(scratch), seed, save=work is not None)
-        trainer = StepTrainer(model, arguments, plan, collate, loss, evaluate, label)
+        trainer = StepTrainer(model, arguments, plan, collate, loss, evaluate, rates, label)
         trainer.train(resume_from_checkpoint=trainer.last_complete_checkpoint())
     model.eval()
     if curve is not None and trainer.is_world_process_zero():

@@ -44,7 +44,7 @@ PARAMS: list[tuple[str, Any, set[str]]] = [
     ("export.dtype", "bfloat16", {"export"}),
 ]
 FILES = {
-    "recipes/tiny-sandbox.yaml": {"ingest@sandbox"},
+    "tests/chain/world.yaml": {"ingest@sandbox"},
     "templates/sandbox.jinja": {"prepare", "sft"},
     "models/champion.json": {"gate"},
     "tasks/annotations/dedupe.py": {"prepare"},

@@ -32,7 +32,7 @@ def test_an_older_revision_comes_back(copy: Path) -> None:
             "method: mah_dpo, pairs: rollouts, min_gap: 0.0, beta: 0.1",
             "method: mah_dpo, pairs: rollouts, min_gap: 0.0, beta: 0.3",
         ),
-        ("recipes/tiny-sandbox.yaml", "seed: 0", "seed: 1"),
+        ("tests/chain/world.yaml", "seed: 0", "seed: 1"),
     ):
         text = (copy / file).read_text(encoding="utf-8")
         assert before in text

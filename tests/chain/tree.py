@@ -11,7 +11,7 @@ from typing import Any
 from tasks.stage.params import read
 
 ROOT = Path(__file__).resolve().parents[2]
-RECIPE = ROOT / "recipes/tiny.yaml"
+RECIPE = ROOT / "tests/chain/recipe.yaml"
 GIT = ["git", "-c", "user.name=test", "-c", "user.email=test@example.org"]
 
 

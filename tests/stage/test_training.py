@@ -155,6 +155,12 @@ def train_with_dropout(out: Path, die_at: int = 0) -> tuple[torch.Tensor, int]:
     return model.slope.detach(), calls[0]
 
 
+def test_a_parameter_may_have_a_learning_rate_of_its_own() -> None:
+    own = fitted(Training(learning_rate=0.1, batch_size=4, steps=5), rates={"slope": 0.02})
+    assert own == fitted(Training(learning_rate=0.02, batch_size=4, steps=5))
+    assert own != fitted(Training(learning_rate=0.1, batch_size=4, steps=5), rates={"other": 0.02})
+
+
 DEADLY = """
 import sys, torch
 from pathlib import Path
