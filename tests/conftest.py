@@ -26,6 +26,17 @@ CHAT_TEMPLATE = (
 SPECIAL = ["<|pad|>", "<|end|>", "<|unk|>", "<|system|>", "<|user|>", "<|assistant|>"]
 
 
+GROUPS = ("tests/chain", "tests/flows")
+"""Folders whose tests share what takes long to make: with several workers each stays with one."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        folder = item.path.relative_to(item.config.rootpath).parent.as_posix()
+        if folder in GROUPS:
+            item.add_marker(pytest.mark.xdist_group(folder))
+
+
 @pytest.fixture(autouse=True)
 def torch_state() -> Iterator[None]:
     """Restores seeds, threads, default dtype and determinism after each test."""
