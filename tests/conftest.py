@@ -30,6 +30,7 @@ GROUPS = ("tests/chain", "tests/flows")
 """Folders whose tests share what takes long to make: with several workers each stays with one."""
 
 
+@pytest.hookimpl(tryfirst=True)  # before xdist looks at the marks
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         folder = item.path.relative_to(item.config.rootpath).parent.as_posix()
