@@ -23,7 +23,7 @@ else
 endif
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadgroup
+	$(BIN)/python -m pytest --numprocesses 2
 
 check: $(INSTALLED)
 	$(BIN)/ruff check .

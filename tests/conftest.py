@@ -14,6 +14,7 @@ import hypothesis
 import numpy
 import pytest
 import torch
+from xdist.scheduler import LoadScopeScheduling
 
 hypothesis.settings.register_profile("concord", deadline=None, database=None, derandomize=True)
 hypothesis.settings.load_profile("concord")  # the same examples each time, however busy the machine
@@ -30,12 +31,16 @@ GROUPS = ("tests/chain", "tests/flows")
 """Folders whose tests share what takes long to make: with several workers each stays with one."""
 
 
-@pytest.hookimpl(tryfirst=True)  # before xdist looks at the marks
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        folder = item.path.relative_to(item.config.rootpath).parent.as_posix()
-        if folder in GROUPS:
-            item.add_marker(pytest.mark.xdist_group(folder))
+class ByGroup(LoadScopeScheduling):
+    """Hands out tests one by one, but a group as a whole. (`--dist loadgroup` has no effect under this pytest.)"""
+
+    def _split_scope(self, nodeid: str) -> str:
+        folder = nodeid.partition("::")[0].rpartition("/")[0]
+        return folder if folder in GROUPS else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByGroup:
+    return ByGroup(config, log)
 
 
 @pytest.fixture(autouse=True)
