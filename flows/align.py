@@ -66,7 +66,8 @@ def evaluation(stages: list[Stage]) -> None:
 def main() -> int:
     began = time.monotonic()
     terminal.quieten()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the temporary server ends too
+    for number in (signal.SIGINT, signal.SIGTERM):  # the first is ignored where a script started this in the background
+        signal.signal(number, signal.default_int_handler)  # so that the temporary server ends too
     try:
         with terminal.server():
             outcomes = align()

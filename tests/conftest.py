@@ -14,7 +14,6 @@ import hypothesis
 import numpy
 import pytest
 import torch
-from xdist.scheduler import LoadScopeScheduling
 
 hypothesis.settings.register_profile("concord", deadline=None, database=None, derandomize=True)
 hypothesis.settings.load_profile("concord")  # the same examples each time, however busy the machine
@@ -25,22 +24,6 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<|assistant|> {% endif %}"
 )
 SPECIAL = ["<|pad|>", "<|end|>", "<|unk|>", "<|system|>", "<|user|>", "<|assistant|>"]
-
-
-GROUPS = ("tests/chain", "tests/flows")
-"""Folders whose tests share what takes long to make: with several workers each stays with one."""
-
-
-class ByGroup(LoadScopeScheduling):
-    """Hands out tests one by one, but a group as a whole. (`--dist loadgroup` has no effect under this pytest.)"""
-
-    def _split_scope(self, nodeid: str) -> str:
-        folder = nodeid.partition("::")[0].rpartition("/")[0]
-        return folder if folder in GROUPS else nodeid
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByGroup:
-    return ByGroup(config, log)
 
 
 @pytest.fixture(autouse=True)

@@ -36,7 +36,7 @@ def test_what_it_points_to_is_there() -> None:
     assert len(named) > 10
     missing = {name for name in named if not (ROOT / name).exists() and not name.startswith(tuple(made))}
     assert not missing
-    for target in set(re.findall(r"`?make (\w+)", TEXT)):
+    for target in set(re.findall(r"(?m)(?:^|`)make (\w+)", TEXT)):
         assert f"\n{target}:" in (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
@@ -48,7 +48,7 @@ def test_moving_a_weight_edits_the_default_recipe(tmp_path: Path) -> None:
 
 
 def test_moving_a_weight_without_training(copy: Path) -> None:
-    code = block("from tasks.policies.model", "python").replace(', "honest": 0.1', "")  # not in the tiny recipe
+    code = block("from tasks.policies.model", "python")
     run(copy, sys.executable, "-W", "ignore", "-c", code)
     loads = "from transformers import AutoModelForCausalLM as A; print(type(A.from_pretrained('careful')).__name__)"
     assert "LlamaForCausalLM" in run(copy, sys.executable, "-W", "ignore", "-c", loads)

@@ -30,6 +30,10 @@ def deployed(tmp_path_factory: pytest.TempPathFactory, env: dict[str, str]) -> I
     with log.open("w") as file, subprocess.Popen(command, env=env, cwd=project, stdout=file, stderr=file) as worker:
         yield project
         worker.terminate()
+        try:
+            worker.wait(30)
+        except subprocess.TimeoutExpired:
+            worker.kill()
 
 
 def prefect(project: Path, env: dict[str, str], *arguments: str) -> str:
