@@ -47,13 +47,13 @@ def rewards(stages: list[Stage]) -> None:
 
 @flow(persist_result=False)
 def process_rewards(stages: list[Stage]) -> None:
-    """Labels for the steps of responses, and the model that learns them."""
+    """The rewards at work on the start model's samples: anchors, scored rollouts, step labels and who learns them."""
     bring_up_to_date(stages)
 
 
 @flow(persist_result=False)
 def policies(stages: list[Stage]) -> None:
-    """Anchored rewards of sampled responses, and every policy trained on them."""
+    """Every policy."""
     bring_up_to_date(stages)
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from threading import BoundedSemaphore
+from threading import Condition
 from typing import Any
 
 from prefect import Task, get_run_logger, task
@@ -28,13 +28,40 @@ class PhaseError(ConcordError):
     """Stages of a phase failed, so that those after it cannot run."""
 
 
+class Cores:
+    """So many stages at once; of those that wait, the one with the longest budget comes first, so that no long one is
+    left to run alone at the end."""
+
+    def __init__(self, count: int) -> None:
+        self.free, self.waiting, self.changes = count, list[tuple[float, str]](), Condition()
+
+    @contextmanager
+    def slot(self, stage: Stage) -> Iterator[None]:
+        """Waits for a turn, and keeps a slot in the block."""
+        own = (-(stage.budget or 0.0), stage.name)
+        with self.changes:
+            self.waiting.append(own)
+            self.changes.wait_for(lambda: self.free > 0 and min(self.waiting) == own)
+            self.waiting.remove(own)
+            self._move(-1)
+        try:
+            yield
+        finally:
+            with self.changes:
+                self._move(1)
+
+    def _move(self, slots: int) -> None:
+        self.free += slots
+        self.changes.notify_all()
+
+
 @dataclass
 class Machine:
     """What the stages of one run share."""
 
     changed: set[str]
     """Stages that may have work to do."""
-    cores: BoundedSemaphore
+    cores: Cores
     """As many slots as stages may run at once."""
     devices: Devices
     """The GPUs."""
@@ -55,7 +82,7 @@ def machine_for(stages: Sequence[Stage]) -> Iterator[Machine]:
     with alone(log.info) as folder:
         work = changed(stages)
         log.info(f"{len(stages)} stages, {len(work)} may have work to do; at most {at_once} at once")
-        machine = Machine(work, BoundedSemaphore(at_once), devices, Processes(folder))
+        machine = Machine(work, Cores(at_once), devices, Processes(folder))
         token = _machine.set(machine)
         try:
             yield machine
@@ -122,7 +149,7 @@ def _run(stage: Stage, machine: Machine) -> Outcome:
     log = get_run_logger()
     progress = Progress(stage.name, log.info)
     devices = machine.devices if stage.meta.gpu and machine.devices.count else None
-    with devices.slot(lambda: machine.processes.ended) if devices else nullcontext() as slot, machine.cores:
+    with devices.slot(lambda: machine.processes.ended) if devices else nullcontext() as slot, machine.cores.slot(stage):
         log.info(f"started with slot {slot.device.limit} on device {slot.device.id}" if slot else "started")
         try:
             outcome = run(stage, machine.processes, log.info, progress, slot)

@@ -1,6 +1,7 @@
 """One stage in processes of its own: `dvc repro --single-item <stage>` under a guard that ends the whole tree."""
 
 import fcntl
+import json
 import os
 import re
 import select
@@ -60,7 +61,32 @@ def alone(log: Callable[[str], None]) -> Iterator[int]:
         except BlockingIOError:
             log("another run works in this folder; waiting for its end")
             fcntl.flock(file, fcntl.LOCK_EX)
+        if remove_torn_lock(path.with_name("rwlock")):
+            log("removed .dvc/tmp/rwlock: a DVC that was killed had not finished writing it")
         yield file.fileno()
+
+
+def remove_torn_lock(path: Path) -> bool:
+    """Removes DVC's list of readers and writers at `path` if a kill left it half written, for then DVC only fails."""
+    if _is_whole(path):
+        return False
+    from dvc.lock import make_lock  # type: ignore[import-untyped]
+
+    with make_lock(str(path.with_name("rwlock.lock")), tmp_dir=str(path.parent)):  # so nobody is writing it now
+        torn = not _is_whole(path)
+        if torn:
+            path.unlink()
+    return torn
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return True
+    except ValueError:
+        return False
+    return True
 
 
 @dataclass

@@ -15,7 +15,8 @@ import pandas as pd
 from tasks.annotations.interchange import content_hash
 from tasks.evaluation.protocol import Point
 from tasks.sandbox import students
-from tasks.sandbox.world import World
+from tasks.sandbox.world import Prompt, World
+from tasks.stage.errors import ParamsError
 
 LOCKED, VALIDATION = "locked", "validation"
 
@@ -53,11 +54,23 @@ class Proxies:
 
 
 def prompts(world: World, domains: Sequence[str], count: int, seed: int) -> pd.DataFrame:
-    """`count` prompts per domain of `world`, one row each."""
-    drawn = [prompt for domain in domains for prompt in world.prompts(domain, count, seed)]
+    """`count` distinct prompts per domain of `world`, one row each. Raises ParamsError where it has fewer."""
+    drawn = [prompt for domain in domains for prompt in _distinct(world, domain, count, seed)]
     fields = ("messages", "domain", "reference", "group_id", "kind")
     frame = pd.DataFrame({name: [getattr(prompt, name) for prompt in drawn] for name in fields})
     return frame.assign(prompt_id=[content_hash(prompt.messages) for prompt in drawn])
+
+
+def _distinct(world: World, domain: str, count: int, seed: int) -> list[Prompt]:
+    """The first `count` different ones of the prompts that the world draws."""
+    for draws in (count, 4 * count, 16 * count):
+        different = {json.dumps(prompt.messages): prompt for prompt in world.prompts(domain, draws, seed)}
+        if len(different) >= count:
+            return list(different.values())[:count]
+    raise ParamsError(
+        f"the {world.name} world has no {count} different prompts in {domain}: {16 * count} draws gave "
+        f"{len(different)}; lower evaluate.prompts to that or less"
+    )
 
 
 def validation_prompts(table: pd.DataFrame, domains: Sequence[str], count: int) -> pd.DataFrame:
@@ -85,13 +98,19 @@ def answers(policy: Sampler, table: pd.DataFrame, point: Point, split: str, kl_p
 
 
 def judged(frame: pd.DataFrame, world: World | None, proxies: Proxies) -> pd.DataFrame:
-    """Adds columns `proxy.<objective>` and `gold.<objective>`; without a world gold stays unknown (NaN)."""
-    scores = proxies.score(frame)
-    answered = zip(frame["messages"], frame["response"], strict=True)
+    """Adds columns `proxy.<objective>` and `gold.<objective>`; without a world gold stays unknown (NaN).
+
+    An answer that several points gave to a prompt is judged once.
+    """
+    answer = ["prompt_id", "response"]
+    distinct = frame.drop_duplicates(answer)
+    scores = proxies.score(distinct)
+    answered = zip(distinct["messages"], distinct["response"], strict=True)
     gold = [{} if world is None else world.gold(messages, response) for messages, response in answered]
     columns: dict[str, Any] = {f"proxy.{name}": scores[:, place] for place, name in enumerate(proxies.names)}
     columns |= {f"gold.{name}": [row.get(name, np.nan) for row in gold] for name in proxies.names}
-    return frame.assign(**{name: np.asarray(values, dtype=np.float64) for name, values in columns.items()})
+    judgements = distinct[answer].assign(**{n: np.asarray(values, dtype=np.float64) for n, values in columns.items()})
+    return frame.merge(judgements, on=answer, how="left", validate="many_to_one")
 
 
 def dialogues(

@@ -2,7 +2,7 @@
 
 - math_accuracy: 1 if the number in the last `\\boxed{}` is the answer, else 0.
 - step gold: 1 if the equation holds and is the step that the problem asks for at that place, else 0.
-- math_engagement: 0.1 + 0.3 * min(distinct engaging acts, 3) - 0.25 * max(0, engaging acts - 3), clipped to [0, 1].
+- math_engagement: 0.1 + 0.3 * min(engaging acts, 3) - 0.25 * max(0, engaging acts - 3), clipped to [0, 1].
   Plain narration adds length and nothing else.
 """
 
@@ -102,8 +102,8 @@ def answer(response: str) -> int | None:
 
 def engagement(response: str) -> float:
     """Gold math_engagement (see the module docstring)."""
-    engaging = [act.kind for act in acts(response) if act.kind in ENGAGING]
-    score = 0.1 + 0.3 * min(len(set(engaging)), 3) - 0.25 * max(0, len(engaging) - 3)
+    engaging = sum(act.kind in ENGAGING for act in acts(response))
+    score = 0.1 + 0.3 * min(engaging, 3) - 0.25 * max(0, engaging - 3)
     return min(1.0, max(0.0, score))
 
 

@@ -6,10 +6,11 @@ arXiv 2305.14536): the difficulty is to guide with them and not to give the answ
 Mistakes: `operation` (a wrong operation), `slip` (a wrong result), `stop` (a step is missing). With the acts of the
 turn (small talk is one too; what an earlier turn of the dialogue already had counts half) and the student's profile:
 - tutor_accuracy = P(right next answer) = ability + 0.3 if the mistake is found (- 0.15 if another is named) + hint if
-  the hint is the right operation (- 0.15 if not) + 0.1 for a question - 0.08 for each act beyond three; at least 0.85
-  if the right answer is told, at most 0.05 if a wrong one is; clipped to [0.02, 0.98].
+  the hint is the right operation (- 0.15 if not) + 0.1 for a question + 0.3 if the right answer is told - 0.08 for each
+  act beyond four; at most 0.05 if a wrong answer is told; clipped to [0.02, 0.98].
 - tutor_engagement = P(stays engaged) = 0.45 + praise + ask + 0.05 for a hint - 0.4 if the answer is told - 0.15 if a
-  mistake is named without praise - 0.12 for each act beyond three, clipped to [0.02, 0.98].
+  mistake is named without praise - 0.12 for each act beyond four, clipped to [0.02, 0.98].
+Praise, the mistake, a hint and a question go together without a fine, and need no answer told to be right.
 """
 
 import random
@@ -21,6 +22,7 @@ from tasks.sandbox.sentences import Act, acts, say
 
 Messages = list[dict[str, str]]
 MISTAKES = ("operation", "slip", "stop")
+FREE_ACTS = 4
 NOTES = {"operation": "wrong operation at {step}", "slip": "wrong sum at {step}", "stop": "stopped before {step}"}
 
 
@@ -129,10 +131,10 @@ def _accuracy(situation: Situation, said: list[Act], past: set[str]) -> float:
     if hints:
         right = all((act.slots["a"], act.slots["op"], act.slots["b"]) == _operands(situation.right) for act in hints)
         chance += (situation.profile.hint if right else -0.15) * _once("hint", said, past)
-    chance += 0.1 * _once("ask", said, past) - 0.08 * max(0, len(said) - 3)
+    chance += 0.1 * _once("ask", said, past) - 0.08 * max(0, len(said) - FREE_ACTS)
     told = [act.slots["number"] for act in said if act.kind == "tell"]
     if told:
-        return max(chance, 0.85) if all(n == str(situation.answer) for n in told) else min(chance, 0.05)
+        return chance + 0.3 if all(n == str(situation.answer) for n in told) else min(chance, 0.05)
     return chance
 
 
@@ -143,7 +145,7 @@ def _operands(step: Step) -> tuple[str, str, str]:
 def _engagement(profile: Profile, said: list[Act], past: set[str]) -> float:
     kinds = {act.kind for act in said}
     chance = 0.45 + profile.praise * _once("praise", said, past) + profile.ask * _once("ask", said, past)
-    chance += 0.05 * _once("hint", said, past) - 0.4 * ("tell" in kinds) - 0.12 * max(0, len(said) - 3)
+    chance += 0.05 * _once("hint", said, past) - 0.4 * ("tell" in kinds) - 0.12 * max(0, len(said) - FREE_ACTS)
     named = any(kind.startswith("find_") for kind in kinds)
     return chance - 0.15 * (named and "praise" not in kinds)
 

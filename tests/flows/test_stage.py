@@ -13,7 +13,7 @@ import pytest
 from flows import guard
 from flows.devices import Device, Slot
 from flows.graph import Meta, Stage
-from flows.stage import Outcome, Processes, StageError, run
+from flows.stage import Outcome, Processes, StageError, alone, run
 from tests.flows.toy import PARAMS, alive, dvc, pids, wait_until
 
 
@@ -63,6 +63,20 @@ def test_ran_unchanged_restored(project: Path) -> None:
     (project / "parts/a").unlink()
     assert run_part([]).happened == "restored"
     assert (project / "parts/a").read_text() == "hello\na\n"
+
+
+@pytest.mark.parametrize("left", ["", '{"write": {"a'])
+def test_a_list_of_locks_that_dvc_was_killed_over_is_removed(project: Path, left: str) -> None:
+    """DVC fails on such a file until somebody deletes it."""
+    (project / ".dvc/tmp/rwlock").write_text(left)
+    said = list[str]()
+    with alone(said.append):
+        dvc(project, "repro", "--quiet", "--single-item", "part@b")
+    assert "rwlock" in said[0]
+    whole = (project / ".dvc/tmp/rwlock").read_text()
+    with alone(said.append):
+        assert (project / ".dvc/tmp/rwlock").read_text() == whole
+    assert len(said) == 1
 
 
 def test_a_failure_says_how_and_is_no_kill(project: Path) -> None:

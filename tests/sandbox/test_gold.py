@@ -22,9 +22,10 @@ def test_accuracy_counts_the_last_box_only():
     [
         ("", 0.1),
         ("You can do this!", 0.4),
-        ("You can do this! We are close now!", 0.4),  # the same kind twice counts once
+        ("You can do this! We are close now!", 0.7),
         ("You can do this! Does that make sense? Picture it on a table.", 1.0),  # 0.1 + 3 * 0.3
-        ("You can do this! " * 5, 0.0),  # 0.1 + 0.3 - 2 * 0.25 < 0
+        ("You can do this! " * 5, 0.5),  # 0.1 + 3 * 0.3 - 2 * 0.25
+        ("You can do this! " * 9, 0.0),
         ("Here comes one more line of work. " * 5, 0.1),  # narration is no engagement
     ],
 )
@@ -89,17 +90,20 @@ def tutor(response, earlier=""):
 
 
 def test_telling_the_answer_is_right_and_dull():
-    assert tutor("The answer is 9.")["tutor_accuracy"] == 0.85
+    assert tutor("The answer is 9.")["tutor_accuracy"] == pytest.approx(0.65)  # 0.35 + 0.3
     assert tutor("The answer is 8.")["tutor_accuracy"] == 0.05
     assert tutor("The answer is 9.")["tutor_engagement"] == pytest.approx(0.05)  # 0.45 - 0.4
 
 
 def test_guidance_by_hand():
-    """ability 0.35 + found 0.3 + hint 0.2 + ask 0.1; engagement 0.45 + praise 0.1 + ask 0.3 + hint 0.05 - 0.12."""
+    """ability 0.35 + found 0.3 + hint 0.2 + ask 0.1; engagement 0.45 + praise 0.1 + ask 0.3 + hint 0.05; four acts."""
     turn = "Good effort! You used the wrong operation. Try 12-5. What do you think comes next?"
     scores = tutor(turn)
-    assert scores["tutor_accuracy"] == pytest.approx(0.95 - 0.08)
-    assert scores["tutor_engagement"] == pytest.approx(0.9 - 0.12)
-    assert tutor(turn, earlier="Good effort!")["tutor_engagement"] == pytest.approx(0.9 - 0.12 - 0.05)
+    assert scores["tutor_accuracy"] == pytest.approx(0.95)
+    assert scores["tutor_engagement"] == pytest.approx(0.9)
+    longer = tutor(turn + " Good effort!")
+    assert longer["tutor_accuracy"] == pytest.approx(0.95 - 0.08)
+    assert longer["tutor_engagement"] == pytest.approx(0.9 - 0.12)
+    assert tutor(turn, earlier="Good effort!")["tutor_engagement"] == pytest.approx(0.9 - 0.05)
     assert tutor("Try 12+5.")["tutor_accuracy"] == pytest.approx(0.2)  # 0.35 - 0.15
     assert tutor("You stopped too early.")["tutor_accuracy"] == pytest.approx(0.2)

@@ -96,22 +96,21 @@ def test_objectives_of_values_fight(world):
 
 def test_the_student_solves_when_told_and_leaves(world):
     dialogues = [p.messages for p in world.prompts("tutoring", 200, 7)]
-    told = students.roll(
-        world,
-        dialogues,
-        lambda batch: [f"The answer is {world.dialogues.situation(m).answer}." for m in batch],
-        turns=3,
-        seed=0,
-    )
-    guided = students.roll(
-        world, dialogues, lambda batch: ["Good effort! What do you think comes next?"] * len(batch), 3, 0
-    )
+
+    def tell(batch):
+        return [f"The answer is {world.dialogues.situation(messages).answer}." for messages in batch]
+
+    def guide(batch):
+        return ["Good effort! What do you think comes next?"] * len(batch)
+
+    told, guided = (students.roll(world, dialogues, reply, 1, 0) for reply in (tell, guide))
     assert told["told"] == 1.0
-    assert told["solved"] > guided["solved"]
-    assert told["engaged"] < guided["engaged"]
-    assert guided == students.roll(
-        world, dialogues, lambda batch: ["Good effort! What do you think comes next?"] * len(batch), 3, 0
-    )
+    assert told["solved"] > guided["solved"] + 0.1
+    assert told["engaged"] < guided["engaged"] - 0.5
+    longer = students.roll(world, dialogues, guide, 3, 0)
+    assert longer["solved"] > guided["solved"] + 0.1
+    assert longer["turns"] > guided["turns"] == 1.0
+    assert longer == students.roll(world, dialogues, guide, 3, 0)
 
 
 SPEC = """world: dev

@@ -1,0 +1,38 @@
+"""Which of the waiting stages gets the next core."""
+
+import threading
+
+from flows.graph import Meta, Stage
+from flows.nodes import Cores
+from tests.flows.toy import wait_until
+
+
+def test_the_longest_budget_goes_first() -> None:
+    cores, order = Cores(1), list[str]()
+    budgets = {"short": 5.0, "none": None, "long": 300.0, "middle": 60.0}
+    stages = [Stage(name, Meta(phase="rewards"), (), budget) for name, budget in budgets.items()]
+
+    def take(stage: Stage) -> None:
+        with cores.slot(stage):
+            order.append(stage.name)
+
+    threads = [threading.Thread(target=take, args=[stage]) for stage in stages]
+    with cores.slot(Stage("first", Meta(phase="rewards"), (), None)):
+        for thread in threads:
+            thread.start()
+        wait_until(lambda: len(cores.waiting) == len(stages), 10)
+        assert order == []
+    for thread in threads:
+        thread.join()
+    assert order == ["long", "middle", "short", "none"]
+
+
+def test_a_failed_stage_gives_its_core_back() -> None:
+    cores, stage = Cores(2), Stage("fails", Meta(phase="rewards"), (), 1.0)
+    try:
+        with cores.slot(stage):
+            assert cores.free == 1
+            raise RuntimeError
+    except RuntimeError:
+        pass
+    assert (cores.free, cores.waiting) == (2, [])
