@@ -1,10 +1,14 @@
 """How a run looks in a terminal: one line an event, headed by the stage; nothing of the machinery below warnings."""
 
 import logging
+import subprocess
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
+from unittest.mock import patch
 
 import httpx
 import prefect
@@ -45,12 +49,30 @@ def quieten() -> None:
 @contextmanager
 def server() -> Iterator[None]:
     """Uses the server of `make ui` where one runs and no other is configured, so that the run shows in its window."""
-    local = f"http://{PREFECT_SERVER_API_HOST.value()}:{PREFECT_SERVER_API_PORT.value()}/api"
-    if PREFECT_API_URL.value() or not _answers(f"{local}/health"):
+    if PREFECT_API_URL.value():
         yield
         return
-    with temporary_settings({PREFECT_API_URL: local}):
+    local = f"http://{PREFECT_SERVER_API_HOST.value()}:{PREFECT_SERVER_API_PORT.value()}/api"
+    if _answers(f"{local}/health"):
+        with temporary_settings({PREFECT_API_URL: local}):
+            yield
+    else:
+        start_temporary_server()
         yield
+
+
+def start_temporary_server() -> None:
+    """Prefect's own for a run without a server, but out of reach of the terminal: Ctrl-C goes to all processes there at
+    once, and the run, which then tells the server how it ended, would wait minutes for one that is gone. Prefect ends
+    it with this process, after the last lines have been sent."""
+    from prefect.server.api.server import SubprocessASGIServer  # takes seconds
+
+    class Apart(SubprocessASGIServer):
+        def _run_uvicorn_command(self) -> subprocess.Popen[Any]:
+            with patch("subprocess.Popen", partial(subprocess.Popen, start_new_session=True)):
+                return super()._run_uvicorn_command()
+
+    Apart().start()
 
 
 def _answers(url: str) -> bool:

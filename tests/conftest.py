@@ -15,6 +15,8 @@ import numpy
 import pytest
 import torch
 
+from tests.chain.finished import Runs
+
 hypothesis.settings.register_profile("concord", deadline=None, database=None, derandomize=True)
 hypothesis.settings.load_profile("concord")  # the same examples each time, however busy the machine
 torch.set_num_interop_threads(1)  # can be set only once, before any parallel work
@@ -24,6 +26,23 @@ CHAT_TEMPLATE = (
     "{% if add_generation_prompt %}<|assistant|> {% endif %}"
 )
 SPECIAL = ["<|pad|>", "<|end|>", "<|unk|>", "<|system|>", "<|user|>", "<|assistant|>"]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What needs the finished chain comes last, since that is made in the background meanwhile."""
+    items.sort(key=lambda item: [item.path.parent.name == "chain", "cold" in item.fixturenames])  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs | None]:
+    """The chain in the background, where a test that was chosen asks for it."""
+    chosen = [item for item in request.session.items if item.path.parent.name == "chain"]
+    if not any("finished" in item.fixturenames for item in chosen):  # type: ignore[attr-defined]
+        yield None
+        return
+    started = Runs(tmp_path_factory.mktemp("chain"))
+    yield started
+    started.end()
 
 
 @pytest.fixture(autouse=True)

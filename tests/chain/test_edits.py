@@ -14,7 +14,7 @@ import pytest
 
 from flows.graph import edges
 from tasks.stage.params import read
-from tests.chain.conftest import Finished
+from tests.chain.finished import Finished
 from tests.chain.tree import dvc, lock, run
 
 Params = dict[str, Any]

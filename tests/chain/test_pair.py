@@ -4,30 +4,19 @@ The cold run is hermetic: each stage sees its declared deps and params alone, wr
 come to the same bytes.
 """
 
-import stat
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
-from tests.chain import hermetic
-from tests.chain.conftest import Finished
-from tests.chain.tree import copy_project, dvc, environment, hashes, lock, run
+from tests.chain.finished import Finished, Runs
+from tests.chain.tree import dvc, environment, hashes, lock, run
 
 
 @pytest.fixture(scope="module")
-def cold(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The project after a cold `dvc repro` without flow, server or cache."""
-    folder = tmp_path_factory.mktemp("cold")
-    project = copy_project(folder / "project", folder / "cache")
-    wrapper = folder / "bin/python"
-    wrapper.parent.mkdir()
-    wrapper.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{hermetic.__file__}" "$@"\n')
-    wrapper.chmod(wrapper.stat().st_mode | stat.S_IXUSR)
-    env = environment(HERMETIC_LOCK=str(finished.folder / "dvc.lock"))
-    run(project, *dvc("repro"), env=env | {"PATH": f"{wrapper.parent}:{env['PATH']}"})
-    return project
+def cold(runs: Runs) -> Path:
+    return runs.cold.result().folder
 
 
 def test_the_flow_ran_everything_and_says_what_it_made(finished: Finished) -> None:
@@ -48,9 +37,9 @@ def test_a_cold_repro_of_stages_that_see_what_they_declare_makes_the_same_bytes(
     assert len(hashes(cold)) > 20
 
 
-def test_after_repro_the_flow_finds_nothing_to_do(cold: Path, prefect_home: str) -> None:
+def test_after_repro_the_flow_finds_nothing_to_do(cold: Path, runs: Runs) -> None:
     began = time.monotonic()
-    output = run(cold, sys.executable, "-m", "flows.align", env=environment(PREFECT_HOME=prefect_home))
+    output = run(cold, sys.executable, "-m", "flows.align", env=environment(PREFECT_HOME=runs.prefect_home))
     assert f"0 ran, 0 restored, {len(lock(cold))} unchanged" in output
     assert time.monotonic() - began < 60
 

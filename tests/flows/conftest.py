@@ -1,4 +1,4 @@
-"""A toy project for each test, and one Prefect server for the session."""
+"""A toy project for each test, and one Prefect server for all of them."""
 
 import os
 import socket
@@ -27,7 +27,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return own | {"PREFECT_HOME": str(home), "PYTHONPATH": str(ROOT), "PATH": f"{folder}{os.pathsep}{own['PATH']}"}
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def server(environment: dict[str, str]) -> Iterator[dict[str, str]]:
     """A Prefect server; yields the environment in which it is found as the one of `make ui` would be."""
     with socket.socket() as free:

@@ -1,5 +1,6 @@
 """The flow on the toy project: one run in which all goes well, a second with nothing to do, failures, interruptions."""
 
+import os
 import re
 import signal
 import time
@@ -102,14 +103,14 @@ def test_a_failure_stops_what_depends_on_it_and_nothing_else(toy: Path, server: 
     assert not (toy / "join.txt").exists()
 
 
-def interrupted(toy: Path, server: dict[str, str], number: signal.Signals) -> tuple[int, str]:
-    """Exit status and output of a run that gets a signal while both parts are at work."""
+def interrupted(toy: Path, server: dict[str, str], number: signal.Signals, group: bool = False) -> tuple[int, str]:
+    """Exit status and output of a run that gets a signal, alone or with its group, while both parts are at work."""
     (toy / "params.yaml").write_text(PARAMS.replace("seconds: 1.0", "seconds: 100"))
     process = start_align(toy, server)
     try:
         wait_until(lambda: all((toy / f"{part}.pids").exists() for part in "ab"), 120)
     finally:
-        process.send_signal(number)
+        (os.killpg if group else os.kill)(process.pid, number)
         output, _ = process.communicate(timeout=60)
     wait_until(lambda: not any(alive(pid) for part in "ab" for pid in pids(toy, part)), 30)
     return process.returncode, output
@@ -123,10 +124,13 @@ def test_an_interrupted_run_leaves_no_process(toy: Path, server: dict[str, str],
     assert "Traceback" not in output
 
 
-def test_a_run_that_is_ended_ends_the_temporary_server(toy: Path, environment: dict[str, str]) -> None:
-    """The output is read to its end, which comes only when nobody has the pipe any more."""
-    status, _ = interrupted(toy, environment, signal.SIGTERM)
+def test_ctrl_c_ends_a_run_with_its_temporary_server(toy: Path, environment: dict[str, str]) -> None:
+    """The signal goes to the whole group, as a terminal sends it. The output is read to its end, which comes only when
+    nobody has the pipe any more."""
+    status, output = interrupted(toy, environment, signal.SIGINT, group=True)
     assert status == 130
+    assert "interrupted; finished stages are kept" in output
+    assert not re.search(r"(?i)connect|traceback", output)
 
 
 def test_a_killed_run_leaves_no_process_and_the_next_goes_on(toy: Path, server: dict[str, str]) -> None:

@@ -31,7 +31,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory, env: dict[str, str]) -> I
         yield project
         worker.terminate()
         try:
-            worker.wait(30)
+            worker.wait(3)
         except subprocess.TimeoutExpired:
             worker.kill()
 

@@ -111,7 +111,7 @@ def start_align(project: Path, env: dict[str, str]) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "flows.align"]
     return subprocess.Popen(
         command, cwd=project, env=env, text=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
+        stderr=subprocess.STDOUT, process_group=0,
     )  # fmt: skip
 
 

@@ -1,0 +1,68 @@
+"""The tiny recipe run to its end in the background, on one core, while other tests use the other."""
+
+import os
+import signal
+import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.chain import hermetic
+from tests.chain.tree import copy_project, dvc, environment, make
+
+
+@dataclass
+class Finished:
+    """A project whose every stage has run, and what was printed."""
+
+    folder: Path
+    cache: Path
+    output: str
+
+
+class Runs:
+    """`flow`: the project after `make run`; `cold`: another after `dvc repro` without flow, server or cache, in which
+    a stage sees its declared deps and params alone. Futures; never to be changed: tests that edit take a copy."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.process: subprocess.Popen[str] | None = None
+        self.prefect_home = str(folder / "prefect")
+        self._pool = ThreadPoolExecutor(1)
+        self.flow = self._pool.submit(self._flow)
+        self.cold = self._pool.submit(self._cold)
+
+    def _flow(self) -> Finished:
+        folder = self.folder / "flow"
+        project = copy_project(folder / "project", folder / "cache")
+        env = environment(PREFECT_HOME=self.prefect_home, CI="true")
+        return Finished(project, folder / "cache", self._run(project, [*make(), "run"], env))
+
+    def _cold(self) -> Finished:
+        folder = self.folder / "cold"
+        project = copy_project(folder / "project", folder / "cache")
+        wrapper = folder / "bin/python"
+        wrapper.parent.mkdir()
+        wrapper.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{hermetic.__file__}" "$@"\n')
+        wrapper.chmod(wrapper.stat().st_mode | stat.S_IXUSR)
+        env = environment(HERMETIC_LOCK=str(self.flow.result().folder / "dvc.lock"))
+        env["PATH"] = f"{wrapper.parent}{os.pathsep}{env['PATH']}"
+        return Finished(project, folder / "cache", self._run(project, dvc("repro"), env))
+
+    def _run(self, project: Path, command: list[str], env: dict[str, str]) -> str:
+        core = str(min(os.sched_getaffinity(0)))
+        self.process = subprocess.Popen(
+            ["taskset", "--cpu-list", core, *command], cwd=project, env=env, stdin=subprocess.DEVNULL, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+        output, _ = self.process.communicate()
+        assert self.process.returncode == 0, f"{' '.join(command)}\n{output}"
+        return output
+
+    def end(self) -> None:
+        """Ends what still runs, as Ctrl-C in a terminal would."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+        if self.process is not None and self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGINT)
