@@ -37,7 +37,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs | None]:
     """The chain in the background, where a test that was chosen asks for it."""
     chosen = [item for item in request.session.items if item.path.parent.name == "chain"]
-    if not any("finished" in item.fixturenames for item in chosen):  # type: ignore[attr-defined]
+    if not any({"finished", "cold"}.intersection(item.fixturenames) for item in chosen):  # type: ignore[attr-defined]
         yield None
         return
     started = Runs(tmp_path_factory.mktemp("chain"))
