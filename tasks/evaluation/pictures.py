@@ -141,7 +141,7 @@ def control_chart(objective: str, figures: Report, colour: int) -> Chart:
     lows, highs = figures["gold_ci_low"], figures["gold_ci_high"]
     chart = Chart(
         (-0.02, 1.02), spread([*lows, *highs], 0.1), 240, 190,
-        title=f"{objective}: rank corr. {figures['rank_correlation']:.2f}", x_label="own head weight", left=40,
+        title=f"{objective}: {figures['rank_correlation']:.2f}", x_label="own head weight", left=40,
     )  # fmt: skip
     chart.band(weights, lows, highs, colour)
     chart.curve(list(zip(weights, means, strict=True)), colour)
