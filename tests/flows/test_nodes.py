@@ -2,8 +2,11 @@
 
 import threading
 
+import pytest
+
 from flows.graph import Meta, Stage
 from flows.nodes import Cores
+from flows.stage import StageError
 from tests.flows.toy import wait_until
 
 
@@ -28,11 +31,13 @@ def test_the_longest_budget_goes_first() -> None:
 
 
 def test_a_failed_stage_gives_its_core_back() -> None:
-    cores, stage = Cores(2), Stage("fails", Meta(phase="rewards"), (), 1.0)
-    try:
-        with cores.slot(stage):
+    cores = Cores(2)
+
+    def fail() -> None:
+        with cores.slot(Stage("fails", Meta(phase="rewards"), (), 1.0)):
             assert cores.free == 1
-            raise RuntimeError
-    except RuntimeError:
-        pass
+            raise StageError("it failed", killed=False)
+
+    with pytest.raises(StageError):
+        fail()
     assert (cores.free, cores.waiting) == (2, [])
