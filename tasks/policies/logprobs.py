@@ -7,13 +7,14 @@ from typing import Any
 
 import torch
 
-from tasks.policies.batches import Row, length, right_pad
+from tasks.policies.batches import Row, right_pad
 from tasks.policies.pairs import Pair
 from tasks.stage import progress
 from tasks.stage.errors import DataError
 from tasks.stage.models import encode
 
-BATCH = 32
+SIDES = ("chosen", "rejected")
+BATCH = 64
 
 
 def encode_pairs(
@@ -35,22 +36,30 @@ def encode_pairs(
 
 
 def _row(pair: Pair, head: int, tokenizer: Any, max_length: int) -> Row:
-    sides = {side: encode(tokenizer, pair.messages, getattr(pair, side), max_length) for side in ("chosen", "rejected")}
+    sides = {side: encode(tokenizer, pair.messages, getattr(pair, side), max_length) for side in SIDES}
     return {**sides, "head": head}
 
 
-def add_reference(groups: Mapping[str, Sequence[Row]], reference: Any, pad: int) -> None:
+def add_reference(rows: Sequence[Row], reference: Any, pad: int) -> None:
     """Gives every row `reference`: log-probabilities (chosen, rejected) under the one head of the frozen `reference`.
 
-    `reference` is a `MultiHeadCausalLM` as built from the SFT model: any of its heads is the SFT model's.
+    `reference` is a `MultiHeadCausalLM` as built from the SFT model: any of its heads is the SFT model's. A sequence
+    that stands in several rows, or in several objectives, is computed once.
     """
-    rows = sorted((row for name in sorted(groups) for row in groups[name]), key=length)
-    batches = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
+    distinct = {_key(row[side]): row[side] for row in rows for side in SIDES}
+    sequences = sorted(distinct.values(), key=lambda sequence: len(sequence[0]))
+    batches = [sequences[start : start + BATCH] for start in range(0, len(sequences), BATCH)]
+    values = {}
     with torch.no_grad():
         for batch in progress.track(batches, len(batches), "reference log-probabilities"):
-            sides = right_pad([row[side] for row in batch for side in ("chosen", "rejected")], pad)
-            inputs = {name: tensor.to(reference.device) for name, tensor in sides.items()}
-            heads = torch.zeros(2 * len(batch), dtype=torch.long, device=reference.device)
-            values = reference(**inputs, head_ids=heads, use_cache=False).logprobs.view(-1, 2)
-            for row, value in zip(batch, values.tolist(), strict=True):
-                row["reference"] = tuple(value)
+            inputs = {name: tensor.to(reference.device) for name, tensor in right_pad(batch, pad).items()}
+            heads = torch.zeros(len(batch), dtype=torch.long, device=reference.device)
+            logprobs = reference(**inputs, head_ids=heads, use_cache=False).logprobs.tolist()
+            values.update(zip(map(_key, batch), logprobs, strict=True))
+    for row in rows:
+        row["reference"] = tuple(values[_key(row[side])] for side in SIDES)
+
+
+def _key(sequence: tuple[list[int], int]) -> tuple[tuple[int, ...], int]:
+    ids, start = sequence
+    return tuple(ids), start

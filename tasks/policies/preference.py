@@ -96,14 +96,15 @@ def train(
     device = runtime.start(job.runtime, job.seeds.data)
     tokenizer = load_tokenizer(SFT)
     model = MultiHeadCausalLM.from_sft(SFT, names, params.head_rank, device=device, dtype=job.runtime.dtype)
-    rows = encode_pairs(groups, heads, tokenizer, job.max_length)
-    add_reference(rows, model, tokenizer.pad_token_id)
-    training, steps = in_steps(params.training, sum(map(len, rows.values())))
+    pairs = encode_pairs(groups, heads, tokenizer, job.max_length)
+    training, steps = in_steps(params.training, sum(map(len, pairs.values())))
     alpha = loss_weights(params.alpha, sorted(groups))
+    rows = balanced(pairs, alpha, steps=steps, batch_size=training.batch_size, seed=job.seeds.data)
+    add_reference(rows, model, tokenizer.pad_token_id)
     prepare_backbone(model, params, job.seeds.data)
     fit(
         model,
-        balanced(rows, alpha, steps=steps, batch_size=training.batch_size, seed=job.seeds.data),
+        rows,
         collate(tokenizer.pad_token_id),
         objective(names, params.beta),
         training,

@@ -68,7 +68,7 @@ def test_one_head_is_trls_dpo(tiny_model: Path, tiny_tokenizer: Any, tmp_path: P
         rows.append({"chosen": sides[0], "rejected": sides[1], "head": 0, "reference": (0.0, 0.0), "weight": 1 / 3})
     from tasks.policies.logprobs import add_reference
 
-    add_reference({"all": rows}, reference, tiny_tokenizer.pad_token_id)
+    add_reference(rows, reference, tiny_tokenizer.pad_token_id)
     ours, _ = objective(["policy"], 0.1)(policy, collate(tiny_tokenizer.pad_token_id)(rows))
     ours.backward()
     assert float(ours.detach()) != pytest.approx(math.log(2), abs=1e-2)
