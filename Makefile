@@ -1,6 +1,8 @@
-# The commands of the project. `make run RECIPE=recipes/x.yaml` works in runs/x, a clone of its own with the shared cache.
+# The commands of the project. `make run RECIPE=recipes/x.yaml` works in runs/x, a clone of its own with the shared cache;
+# `make run SET=evaluate.locked_seed=2` in a clone whose params.yaml has that value.
 PYTHON ?= python3
 RECIPE ?= params.yaml
+SET ?=
 BIN := $(CURDIR)/.venv/bin
 INSTALLED := .venv/.installed
 
@@ -15,11 +17,12 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 run: $(INSTALLED)
-ifeq ($(RECIPE),params.yaml)
+ifeq ($(RECIPE)$(SET),params.yaml)
+	$(BIN)/python -m tasks.check
 	$(BIN)/python -m flows.align
 else
-	$(BIN)/python -m flows.clone $(RECIPE)
-	cd runs/$(basename $(notdir $(RECIPE))) && $(BIN)/python -m flows.align
+	folder=$$($(BIN)/python -m flows.clone $(RECIPE) $(SET)) && cd "$$folder" && echo "in $$folder" && \
+	$(BIN)/python -m tasks.check && $(BIN)/python -m flows.align
 endif
 
 test: $(INSTALLED)

@@ -1,17 +1,23 @@
 """A clone of this project for another recipe: its own params.yaml, results and record, the same DVC cache.
 
-    python -m flows.clone recipes/x.yaml       # makes or refreshes runs/x; prints its folder
+    python -m flows.clone recipes/x.yaml                           # makes or refreshes runs/x; prints its folder
+    python -m flows.clone params.yaml evaluate.locked_seed=2       # runs/params-locked_seed-2, with that one value
 
 The clone has the working tree as it is, changes that are not committed included. Its dvc.lock and reports are kept when
 it is refreshed, so that only what changed runs again.
 """
 
+import io
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
 
 from flows.graph import dvc
 from tasks.stage.errors import ConcordError
@@ -24,12 +30,14 @@ class CloneError(ConcordError):
     """A recipe is not there, or git or DVC refused."""
 
 
-def clone(recipe: Path, root: Path) -> Path:
-    """Makes or refreshes the clone of `recipe` and returns its folder."""
+def clone(recipe: Path, root: Path, changes: Sequence[str] = ()) -> Path:
+    """Makes or refreshes the clone of `recipe` with `changes` such as `evaluate.prompts=50`; returns its folder."""
     if not recipe.is_file():
         there = ", ".join(sorted(str(path) for path in Path("recipes").glob("*.yaml"))) or "none"
         raise CloneError(f"{recipe} is no file, so there is no recipe to run; recipes here: {there}")
-    folder = root / "runs" / recipe.stem
+    params = edited(recipe, changes)
+    values = [change.partition("=") for change in changes]
+    folder = root / "runs" / "-".join([recipe.stem, *(f"{key.split('.')[-1]}-{value}" for key, _, value in values)])
     if not (folder / ".git").exists():
         _run("git", "clone", "--quiet", "--shared", "--no-checkout", str(root), str(folder))
     with tempfile.TemporaryDirectory(dir=folder / ".git") as aside:
@@ -37,9 +45,30 @@ def clone(recipe: Path, root: Path) -> Path:
         _run("git", "checkout", "--quiet", "--force", "--detach", snapshot(root), cwd=folder)
         _remove(folder)
         _move(Path(aside), folder)
-    shutil.copyfile(recipe, folder / "params.yaml")
+    (folder / "params.yaml").write_text(params, encoding="utf-8")
     _share(root, folder)
     return folder
+
+
+def edited(recipe: Path, changes: Sequence[str]) -> str:
+    """The text of the recipe with each `key.of.a.value=value` in it; without changes, as it is."""
+    if not changes:
+        return recipe.read_text(encoding="utf-8")
+    yaml = YAML()
+    yaml.width = 10_000
+    params = yaml.load(recipe)
+    for change in changes:
+        key, given, value = change.partition("=")
+        *parents, last = key.split(".")
+        place: Any = params
+        for parent in parents:
+            place = place.get(parent) if isinstance(place, dict) else None
+        if not given or not isinstance(place, dict) or last not in place:
+            raise CloneError(f"{change} changes nothing: {recipe} has no value {key}; write a.key.of.it=value")
+        place[last] = YAML(typ="safe").load(value)
+    with io.StringIO() as text:
+        yaml.dump(params, text)
+        return text.getvalue()
 
 
 def snapshot(root: Path) -> str:
@@ -80,11 +109,11 @@ def _run(*command: str, cwd: Path | None = None, env: dict[str, str] | None = No
 
 
 def main() -> int:
-    if len(sys.argv) != 2:
+    if len(sys.argv) < 2:
         print(__doc__, file=sys.stderr)
         return 2
     try:
-        print(clone(Path(sys.argv[1]), Path.cwd()))
+        print(clone(Path(sys.argv[1]), Path.cwd(), sys.argv[2:]))
     except ConcordError as error:
         print(error, file=sys.stderr)
         return 1

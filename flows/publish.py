@@ -16,8 +16,11 @@ REPORT = Path("reports/index.html")
 def results(outcomes: Sequence[Outcome]) -> None:
     """Publishes what there is."""
     create_table_artifact(stages(outcomes), key="stages", description="What became of each stage")
-    if table := policies():
-        create_table_artifact(table, key="results", description="Mean gold reward of each policy, by objective")
+    if reports := evaluated():
+        measure = next(iter(reports.values())).get("measure", "gold mean")
+        create_table_artifact(
+            policies(reports), key="results", description=f"{measure} of each policy at equal weights, by objective"
+        )
     if REPORT.exists():
         create_link_artifact(
             REPORT.resolve().as_uri(), key="report", link_text="Report", description="The whole report"
@@ -38,10 +41,14 @@ def stages(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
     ]
 
 
-def policies() -> list[dict[str, Any]]:
-    """A row a policy of params.yaml that has been evaluated: its name and a column an objective."""
+def evaluated() -> dict[str, Any]:
+    """The reports of the policies of params.yaml, as far as there are any."""
     files = {name: Path(f"reports/policies/{name}.json") for name in read().get("policies", {})}
-    reports = {name: json.loads(file.read_text(encoding="utf-8")) for name, file in files.items() if file.exists()}
+    return {name: json.loads(file.read_text(encoding="utf-8")) for name, file in files.items() if file.exists()}
+
+
+def policies(reports: dict[str, Any]) -> list[dict[str, Any]]:
+    """A row a policy: its name and a column an objective."""
     return [
         {"policy": name, **{key: value.get("gold_mean") for key, value in report.get("objectives", {}).items()}}
         for name, report in reports.items()

@@ -15,7 +15,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from tasks.stage import outputs, runtime
-from tasks.stage.errors import ParamsError
+from tasks.stage.errors import ParamsError, command
 from tasks.stage.params import FORBID, Runtime, load, objectives, read
 
 if TYPE_CHECKING:
@@ -84,4 +84,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

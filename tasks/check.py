@@ -8,6 +8,7 @@ All problems are reported at once, each with the path of its key, why it cannot 
 """
 
 import dataclasses
+import json
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
@@ -31,8 +32,11 @@ from tasks import (
     sft,
 )
 from tasks.annotations.formats import OPTIONS
+from tasks.annotations.interchange import FIELDS
 from tasks.policies import dpo, grpo, mah_dpo, reference
 from tasks.rewards.verifiers import VERIFIERS
+from tasks.sandbox.source import read_spec
+from tasks.sandbox.world import OBJECTIVES
 from tasks.stage import outputs
 from tasks.stage.errors import ParamsError, command
 from tasks.stage.params import (
@@ -51,6 +55,8 @@ from tasks.stage.params import (
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 REVISION = re.compile(r"[0-9a-f]{40}")
+DEVICES = ("auto", "cpu", "cuda")
+NOT_THERE = "correct the path, or fetch it as the head of the recipe says"
 CONTENT = "params.yaml can work\n"
 
 SECTIONS: dict[str, type] = {
@@ -122,10 +128,14 @@ def references(params: Mapping[str, Any], root: Path) -> Iterator[str]:
     yield from _labelled(objectives, params)
     yield from _weighted(objectives, params)
     yield from _chosen(params)
+    yield from _judged(objectives, params)
+    yield from _batches(objectives, params["policies"])
+    yield from _there(params["gate"]["champion"], "gate.champion", root)
+    yield from _device(params["runtime"].get("device", "auto"))
     yield from _model(section(Model, params["model"], "model"), root)
+    yield from _layers(params, root)
     for name, source in mapping_of(ingest.Source, params, "sources").items():
-        yield from _caught(section, OPTIONS[source.format], source.options, f"sources.{name}.options")
-        yield from _there(source.path, f"sources.{name}.path", root)
+        yield from _source(name, source, root)
 
 
 def _mapping(entries: Any, where: str, check: Callable[[Any, str], Iterator[str]]) -> Iterator[str]:
@@ -198,8 +208,11 @@ def _labelled(objectives: Mapping[str, Objective], params: Mapping[str, Any]) ->
     yield from _known(params["anchors"].get("directions", {}), objectives, "anchors.directions")
     yield from _known(params["gate"].get("margins", {}), objectives, "gate.margins")
     for name, entry in labels.items():
+        where = f"process_labels.objectives.{name}"
         if entry["labels"] == "hindsight" and name in objectives and objectives[name].verifier is None:
-            yield f"process_labels.objectives.{name}: hindsight labels need a verifier, and it has none; use judge"
+            yield f"{where}: hindsight labels need a verifier, and it has none; use judge"
+        if entry["labels"] == "judge" and name in objectives and objectives[name].reward is None:
+            yield f"{where}: a judge needs a reward model, and it has none; use hindsight or human"
 
 
 def _weighted(objectives: Mapping[str, Objective], params: Mapping[str, Any]) -> Iterator[str]:
@@ -226,6 +239,63 @@ def _chosen(params: Mapping[str, Any]) -> Iterator[str]:
             yield f"policies.{name}.reward: no objective {reward!r}; {suggest(str(reward), list(params['objectives']))}"
 
 
+def _judged(objectives: Mapping[str, Objective], params: Mapping[str, Any]) -> Iterator[str]:
+    """What evaluation compares policies by: each domain can be asked, each objective has a worst value that counts."""
+    vector = {name: objective for name, objective in objectives.items() if objective.in_vector}
+    point = params["front"]["reference_point"]
+    if isinstance(point, Mapping):
+        yield from _known(point, vector, "front.reference_point")
+        yield from (f"front.reference_point has no value for {name}; give one" for name in vector if name not in point)
+    for name, objective in vector.items():
+        if objective.domain == front.CONTROL:
+            yield f"objectives.{name}.domain: {front.CONTROL!r} is a key of reports/front.json; take another name"
+        elif params["evaluate"]["protocol"] == "sandbox" and objective.domain not in OBJECTIVES:
+            yield (
+                f"objectives.{name}.domain: the sandbox has no prompts of domain {objective.domain!r}, only of "
+                f"{', '.join(OBJECTIVES)}; take one of these, or judge by labels with evaluate.protocol: likelihood"
+            )
+
+
+def _batches(objectives: Mapping[str, Objective], policies: Mapping[str, Any]) -> Iterator[str]:
+    """A batch of pairs holds one pair at least of everything that is learned from."""
+    vector = [name for name, objective in objectives.items() if objective.in_vector]
+    for name, entry in policies.items():
+        if entry["method"] == "mah_dpo" or entry.get("pool"):
+            learned = [o for o in vector if not entry.get("alpha") or entry["alpha"].get(o, 0) > 0]
+            if (size := entry["training"]["batch_size"]) < len(learned):
+                yield (
+                    f"policies.{name}.training.batch_size: {size} pairs cannot hold one of each of {len(learned)} "
+                    f"objectives ({', '.join(learned)}); raise it to {len(learned)} or more"
+                )
+
+
+def _device(device: str) -> Iterator[str]:
+    if device not in DEVICES:
+        yield f"runtime.device is {device!r}; allowed: {', '.join(DEVICES)} (CUDA_VISIBLE_DEVICES says which)"
+
+
+def _layers(params: Mapping[str, Any], root: Path) -> Iterator[str]:
+    """Layers of a probe are in the model, as far as its files are here."""
+    config = root / params["model"]["name"] / "config.json"
+    count = json.loads(config.read_text(encoding="utf-8")).get("num_hidden_layers") if config.is_file() else None
+    for name, entry in params["reward_models"].items():
+        beyond = [layer for layer in entry.get("layers") or [] if count is not None and layer > count]
+        if beyond:
+            yield f"reward_models.{name}.layers: the model has {count} layers, so there is no {beyond[0]}; lower it"
+
+
+def _source(name: str, source: ingest.Source, root: Path) -> Iterator[str]:
+    where = f"sources.{name}"
+    for column in source.columns:
+        if column not in FIELDS:
+            yield f"{where}.columns.{column} is no key of the interchange format; {suggest(column, list(FIELDS))}"
+    yield from _caught(section, OPTIONS[source.format], source.options, f"{where}.options")
+    absent = list(_there(source.path, f"{where}.path", root))
+    yield from absent
+    if source.format == "sandbox" and not absent:
+        yield from _caught(read_spec, root / source.path)
+
+
 def _model(model: Model, root: Path) -> Iterator[str]:
     """A local model is there; one on the hub is pinned."""
     yield from _there(model.chat_template, "model.chat_template", root)
@@ -239,7 +309,7 @@ def _model(model: Model, root: Path) -> Iterator[str]:
         pin = (
             "or, for a model on the hub, pin model.revision" if HUB_ID.fullmatch(model.name) else "or correct the path"
         )
-        yield f"model.name: {model.name} is not there; make or fetch it (`make base`, `dvc pull`), {pin}"
+        yield f"model.name: {model.name} is not there; make or fetch it as the head of the recipe says, {pin}"
     elif not REVISION.fullmatch(model.revision):
         yield f"model.revision is {model.revision!r}, which may move; give the commit's 40 hexadecimal digits"
 
@@ -248,7 +318,7 @@ def _there(path: str, where: str, root: Path) -> Iterator[str]:
     target = root / path
     if not target.exists():
         tracked = (root / f"{path}.dvc").exists()
-        yield f"{where}: {path} is not there; {'run `dvc pull`' if tracked else 'correct the path'}"
+        yield f"{where}: {path} is not there; {'run `dvc pull`' if tracked else NOT_THERE}"
     elif not (target.stat().st_size if target.is_file() else any(file.is_file() for file in target.rglob("*"))):
         yield f"{where}: {path} is empty; give one that holds something"
 

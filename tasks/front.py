@@ -14,7 +14,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from tasks.stage import outputs
-from tasks.stage.errors import ParamsError, command
+from tasks.stage.errors import command
 from tasks.stage.params import FORBID, load, objectives, read
 
 if TYPE_CHECKING:
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tasks.evaluation.comparison import Bootstrap
 
 CONTROL = "control"
+"""The key of reports/front.json that is no domain."""
 
 
 @dataclass(frozen=True, config=FORBID)
@@ -48,15 +49,11 @@ def run(params: Params, protocol: Protocol, everything: Mapping[str, Any], seed:
     from tasks.evaluation import pictures
     from tasks.evaluation.comparison import Bootstrap
 
-    members = domains(everything)
-    if CONTROL in members:
-        raise ParamsError(f"a domain is called {CONTROL!r}, a key of reports/front.json; give the domain another name")
     samples = {name: outputs.read_table(f"reports/samples/{name}.parquet") for name in everything["policies"]}
     report: dict[str, Any] = {CONTROL: {}}
-    for domain, names in members.items():
-        point = [_reference(params, name) for name in names]
+    for domain, names in domains(everything).items():
         entry, control = _domain(
-            samples, domain, names, point, protocol, Bootstrap(protocol.bootstrap, seed), everything
+            params, samples, domain, names, protocol, Bootstrap(protocol.bootstrap, seed), everything
         )
         if entry:
             report[domain] = entry
@@ -76,70 +73,52 @@ def domains(everything: Mapping[str, Any]) -> dict[str, list[str]]:
 
 def _reference(params: Params, objective: str) -> float:
     point = params.reference_point
-    if isinstance(point, dict) and objective not in point:
-        raise ParamsError(f"front.reference_point has no value for {objective}; give one, or a single number for all")
     return point[objective] if isinstance(point, dict) else point
 
 
 def _domain(
+    params: Params,
     samples: Mapping[str, pd.DataFrame],
     domain: str,
     names: list[str],
-    point: list[float],
     protocol: Protocol,
     bootstrap: Bootstrap,
     everything: Mapping[str, Any],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The entry of one domain and the control of its policies; empty where no policy was evaluated in it."""
-    from tasks.evaluation.comparison import Comparison, borderline, judged_units
+    """The entry of one domain and the control of its policies; empty where nothing in it was judged."""
+    from tasks.evaluation.comparison import Comparison, borderline
+    from tasks.evaluation.likelihood import judged_units
 
     held_out = {policy: frame[frame["split"] != "validation"] for policy, frame in samples.items()}
     units = {policy: judged_units(frame, domain, names) for policy, frame in held_out.items()}
     units = {policy: frame for policy, frame in units.items() if len(frame)}
-    if not units:
+    judged = [name for name in names if any(frame[f"gold.{name}"].notna().any() for frame in units.values())]
+    if not judged:
         return {}, {}
+    names, unjudged = judged, [name for name in names if name not in judged]
+    point = [_reference(params, name) for name in names]
     comparison = Comparison(units, names, bootstrap)
     reference = next((name for name in units if everything["policies"][name]["method"] == "reference"), None)
     curves = {policy: borderline(frame, names, protocol.sweep, bootstrap) for policy, frame in units.items()}
     entry = {
         "objectives": names,
+        "unjudged": unjudged,
         "reference_point": point,
         "reference_policy": reference,
         "split": str(next(iter(units.values()))["split"].iloc[0]),
-        "units": {policy: int(frame.groupby("point").size().iloc[0]) for policy, frame in units.items()},
+        "units": {policy: _units(frame, names) for policy, frame in units.items()},
         "hypervolume": {policy: comparison.hypervolume(policy, point) for policy in units},
         "differences": {p: comparison.differences(p, reference) for p in units if reference and p != reference},
         "points": [row for policy in units for row in comparison.table(policy)],
         "borderline": {policy: curve for policy, curve in curves.items() if curve},
-        "validation": _validation(samples, domain, names),
     }
     return entry, {policy: control for policy in units if (control := comparison.control(policy, protocol.sweep))}
 
 
-def _validation(samples: Mapping[str, pd.DataFrame], domain: str, names: list[str]) -> list[dict[str, Any]]:
-    """The front over the swept weights by proxies on validation prompts: what `select` chooses from."""
-    from tasks.evaluation.comparison import judged_units
-    from tasks.evaluation.front import non_dominated
-    from tasks.evaluation.summary import points_of
-
-    rows = []
-    for policy, frame in samples.items():
-        units = judged_units(frame[frame["split"] == "validation"], domain, names)
-        if units.empty:
-            continue
-        means = units.groupby("point", sort=False)[[f"proxy.{name}" for name in names]].mean()
-        best = non_dominated(means.to_numpy())
-        rows += [
-            {
-                "policy": policy,
-                "point": point.name,
-                "weights": point.weights,
-                "proxies": dict(zip(names, values, strict=True)),
-                "non_dominated": bool(kept),
-            }
-            for point, values, kept in zip(points_of(units), means.to_numpy(), best, strict=True)
-        ]
-    return rows
+def _units(frame: pd.DataFrame, names: list[str]) -> int:
+    """Judged answers, or pairs, at each point."""
+    judged = frame[[f"gold.{name}" for name in names]].notna().any(axis=1)
+    return int(judged.groupby(frame["point"], sort=False).sum().iloc[0])
 
 
 def main() -> None:

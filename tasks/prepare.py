@@ -77,7 +77,8 @@ def run(params: Params, plan: Plan, model: Model, seed: int, root: Path) -> dict
     compared = preferences.from_comparisons(found["comparisons"])
     found["pairs"] = clean.pairs(pd.concat([compared, implied], ignore_index=True), tokens, aside)
     parts = {table: splits.divide(frame, str(seed), params.validation, params.test) for table, frame in found.items()}
-    _demand_pairs(parts["pairs"], plan)
+    _demand_prompts(parts, plan)
+    _demand_pairs(parts["pairs"], plan, unused)
     every = pd.concat([_load_one(ingested, name, "quarantine") for name in plan.sources] + [aside.frame()])
     report = {
         "sources": {name: outputs.read_json(ingested / name / "report.json") for name in plan.sources},
@@ -124,7 +125,23 @@ def _grouped(tables: Tables) -> Tables:
     return {table: splits.regroup(frame, groups) for table, frame in tables.items()}
 
 
-def _demand_pairs(parts: Tables, plan: Plan) -> None:
+def _demand_prompts(parts: Mapping[str, Tables], plan: Plan) -> None:
+    """Every domain of the vector has prompts to sample answers to, and there are demonstrations to start from."""
+    for domain in sorted({objective.domain for objective in plan.objectives.values() if objective.in_vector}):
+        counts = {split: int((frame["domain"] == domain).sum()) for split, frame in parts["prompts"].items()}
+        if not (counts["train"] and counts["validation"]):
+            raise DataError(
+                f"the prompts of domain {domain} are {counts}, and rollouts and anchors need some in train and in "
+                f"validation; add rows of kind prompt with domain {domain} to a source"
+            )
+    if parts["demonstrations"]["train"].empty:
+        raise DataError(
+            "there are no demonstrations to train on, from which the SFT model starts; add rows of kind demonstration "
+            "(good answers, from which the policies start) to a source"
+        )
+
+
+def _demand_pairs(parts: Tables, plan: Plan, unused: Mapping[str, int]) -> None:
     for group, names in plan.groups.items():
         for name in names:
             if name not in plan.objectives:
@@ -136,6 +153,11 @@ def _demand_pairs(parts: Tables, plan: Plan) -> None:
                 raise DataError(
                     f"reward model {group}: the pairs of objective {name} are {counts}, and it needs some in each "
                     "split; add annotations of it, raise prepare.validation and prepare.test, or remove it"
+                    + (
+                        f" (the sources have labels of {', '.join(sorted(unused))}, which no objective is called)"
+                        if unused
+                        else ""
+                    )
                 )
 
 

@@ -20,7 +20,7 @@ from pydantic.dataclasses import dataclass
 
 from tasks.rewards import segment, step_labels
 from tasks.stage import outputs, runtime
-from tasks.stage.errors import DataError, ParamsError
+from tasks.stage.errors import DataError, ParamsError, command
 from tasks.stage.models import Messages, load_causal, load_tokenizer
 from tasks.stage.params import FORBID, Objective, Runtime, load, objectives, read
 
@@ -243,4 +243,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic.dataclasses import dataclass
 
 from tasks.stage import outputs, resume, runtime
-from tasks.stage.errors import DataError
+from tasks.stage.errors import DataError, command
 from tasks.stage.params import FORBID, Runtime, load
 from tasks.stage.training import Training, fit
 
@@ -50,7 +50,8 @@ def run(params: Params, settings: Runtime, seed: int, max_length: int) -> None:
     model = process.new_model(SFT, names, tokenizer, device, settings.dtype, seed)
     watched = _rows(validation.iloc[:: len(validation) // VALIDATION_ROWS + 1], names, tokenizer)
     collate = process.collate(tokenizer.pad_token_id)
-    started = time.perf_counter()
+    work = resume.folder("process_reward", [params, settings, seed, max_length], [*TABLES, SFT], __file__)
+    started, resumed = time.perf_counter(), work.exists()
     fit(
         model,
         _rows(train, names, tokenizer),
@@ -58,7 +59,7 @@ def run(params: Params, settings: Runtime, seed: int, max_length: int) -> None:
         process.loss,
         params.training,
         seed=seed,
-        work=resume.folder("process_reward", [params, settings, seed, max_length], [*TABLES, SFT], __file__),
+        work=work,
         curve=Path("reports/curves/process_reward.csv"),
         evaluate=lambda model: process.errors(model, watched, collate, names),
         weights=process.row_weights,
@@ -71,8 +72,8 @@ def run(params: Params, settings: Runtime, seed: int, max_length: int) -> None:
     seconds = time.perf_counter() - started
     figures = quality(process.ProcessRewardModel(model, tokenizer), train, validation)
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    timing = {"seconds": seconds, "peak_mb": peak_mb, "parameters": model.num_parameters(), "validation": figures}
-    outputs.write_json("reports/timing/process_reward.json", timing)
+    timing = {"seconds": seconds, "resumed": resumed, "peak_mb": peak_mb, "parameters": model.num_parameters()}
+    outputs.write_json("reports/timing/process_reward.json", {**timing, "validation": figures})
 
 
 def _tokenizer(max_length: int) -> Any:
@@ -108,4 +109,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

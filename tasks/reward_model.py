@@ -9,7 +9,6 @@ reports/timing/<group>.json, reports/curves/reward_<group>.csv
 from __future__ import annotations
 
 import resource
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -18,7 +17,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from tasks.stage import outputs, resume, runtime
-from tasks.stage.errors import DataError
+from tasks.stage.errors import DataError, command
 from tasks.stage.params import FORBID, Runtime, load
 from tasks.stage.training import Training, fit
 
@@ -86,6 +85,11 @@ class Job:
         return Path("models/rewards") / self.group
 
     @property
+    def work(self) -> Path:
+        """Where checkpoints go until the model is there."""
+        return resume.folder("reward_model", self, [*self.tables, SFT], __file__)
+
+    @property
     def curve(self) -> Path:
         """Where the curve goes."""
         return Path(f"reports/curves/reward_{self.group}.csv")
@@ -100,11 +104,12 @@ def run(job: Job) -> None:
     if absent:
         names = ", ".join(absent)
         raise DataError(f"{job.tables[0]} has no pair for {names}, so its head cannot be fitted; add annotations")
-    started = time.perf_counter()
+    started, resumed = time.perf_counter(), job.work.exists()
     fitting = _finetune if job.params.architecture == "finetune" else _probe
     parameters = fitting(job, tokenizer, train, validation, device)
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    timing = {"seconds": time.perf_counter() - started, "peak_mb": peak_mb, "parameters": parameters}
+    seconds = time.perf_counter() - started
+    timing = {"seconds": seconds, "resumed": resumed, "peak_mb": peak_mb, "parameters": parameters}
     outputs.write_json(f"reports/timing/{job.group}.json", timing)
 
 
@@ -145,7 +150,7 @@ def _finetune(job: Job, tokenizer: Any, train: list[Row], validation: list[Row],
         bradley_terry.loss,
         job.params.training,
         seed=job.seed,
-        work=resume.folder("reward_model", job, [*job.tables, SFT], __file__),
+        work=job.work,
         curve=job.curve,
         evaluate=lambda model: bradley_terry.pair_accuracy(model, watched, collate, job.names),
         weights=bradley_terry.row_weights([head.loss_weight for head in job.params.objectives.values()]),
@@ -173,12 +178,11 @@ def _probe(job: Job, tokenizer: Any, train: list[Row], validation: list[Row], de
     return probe.heads["weight"].size + probe.heads["bias"].size
 
 
-def main() -> None:
+def main(group: str) -> None:
     """Runs the stage for the group named on the command line."""
-    group = sys.argv[1]
     params = load(Params, "reward_models", group)
     run(Job(group, params, load(Runtime, "runtime"), load(int, "seeds", "data"), load(int, "model", "max_length")))
 
 
 if __name__ == "__main__":
-    main()
+    command(main)

@@ -55,7 +55,9 @@ def run(params: Params, objectives: dict[str, Objective], settings: Runtime, see
     model, tokenizer = load_causal(SFT, device, settings.dtype), load_tokenizer(SFT)
     frame["response"], frame["finished"] = sampled(model, tokenizer, frame["messages"].tolist(), params, seed)
     vector = RewardVector.load(
-        {"objectives": {name: asdict(objective) for name, objective in objectives.items()}}, device=device
+        {"objectives": {name: asdict(objective) for name, objective in objectives.items()}},
+        device=device,
+        dtype=settings.dtype,
     )
     columns = {column: frame[column].tolist() for column in ("messages", "response", "domain", "reference")}
     raw = vector.score_all(columns["messages"], columns["response"], columns["domain"], columns["reference"])

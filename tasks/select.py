@@ -1,12 +1,13 @@
 """Choose the weights to publish: the point of the sweep that a stated rule likes best on validation, by proxies alone.
 
-reports/policies/<policy>.json -> reports/select.json (kept between runs: it carries the history of choices)
+reports/samples/<policy>.parquet -> reports/select.json (kept between runs: it carries the history of choices)
 
     python -m tasks.select
 
-Within each domain the rule ranks the swept points by their mean anchored proxies (likelihood protocol: pair accuracy
-on validation) under the owner's preferences. Domains then share equally in the full vector, which sums to 1. Gold is
-never read.
+Within each domain the rule ranks the swept points by their mean anchored proxies (likelihood protocol: pair accuracy)
+on validation under the owner's preferences. Validation is small, so points that it cannot tell from the best count as
+equal, and of those the one whose head weights are nearest to the preferences is taken. Domains then share equally in
+the full vector, which sums to 1. Gold is never read.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -22,6 +23,12 @@ from pydantic.dataclasses import dataclass
 from tasks.stage import outputs
 from tasks.stage.errors import DataError, command
 from tasks.stage.params import FORBID, check_weights, domain_weights, load, objectives, read
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+    from tasks.evaluation.protocol import Point
 
 CHOICE = Path("reports/select.json")
 
@@ -36,32 +43,50 @@ class Params:
     """The scalariser that ranks the points (tasks/rewards/scalarisers.py)."""
     weights: dict[str, float] = field(default_factory=dict)
     """objective -> what it is worth to the owner; empty: equal within each domain."""
+    tolerance: Annotated[float, Field(ge=0)] = 1.0
+    """Standard errors of the paired difference by which a point may fall short of the best and still count as equal."""
     max_kl: Annotated[float, Field(gt=0)] | None = None
     """Points further than this from the SFT model on validation, in nats per answer, are not chosen."""
 
 
-def run(params: Params, everything: Mapping[str, Any]) -> dict[str, Any]:
+class Measured(NamedTuple):
+    """The points of one domain on validation, in the order of the samples."""
+
+    points: list[Point]
+    names: list[str]
+    """Objectives, the columns of the proxies."""
+    proxies: np.ndarray
+    """(points, objectives)"""
+    draws: np.ndarray
+    """(resamples, points, objectives), paired: one resample of the prompts serves all points."""
+    kl: np.ndarray
+    """(points,), nats per answer"""
+
+
+def run(params: Params, everything: Mapping[str, Any], resamples: int, seed: int) -> dict[str, Any]:
     """Chooses, adds the choice to the history if it is another than the last, and writes both."""
     known = objectives(everything)
     check_weights(params.weights, known, "select.weights")
-    report = outputs.read_json(f"reports/policies/{params.policy}.json")
-    points = report["validation"]["points"]
-    if not points:
+    samples = outputs.read_table(f"reports/samples/{params.policy}.parquet")
+    validation = samples[samples["split"] == "validation"]
+    if validation.empty:
         raise DataError(
-            f"reports/policies/{params.policy}.json has no validation points; rerun evaluate@{params.policy}"
+            f"reports/samples/{params.policy}.parquet has no answers to validation prompts; "
+            f"rerun evaluate@{params.policy}"
         )
-    domains = list(dict.fromkeys(point["domain"] for point in points))
     chosen = {}
-    for domain in sorted(domains):
+    for domain in sorted(set(validation["domain"])):
         preferences = domain_weights(params.weights or dict.fromkeys(known, 1.0), known, domain, "select.weights")
-        chosen[domain] = best([point for point in points if point["domain"] == domain], preferences, params)
+        chosen[domain] = best(measured(validation, domain, resamples, seed), preferences, params)
     choice = {
         "policy": params.policy,
         "rule": params.rule,
         "preferences": params.weights or "equal",
+        "tolerance": params.tolerance,
         "max_kl": params.max_kl,
         "weights": full_vector([point["weights"] for point in chosen.values()]),
         "points": {domain: point["point"] for domain, point in chosen.items()},
+        "equal_points": {domain: point["equal"] for domain, point in chosen.items()},
         "proxies": {name: value for point in chosen.values() for name, value in point["proxies"].items()},
         "kl": {domain: point["kl"] for domain, point in chosen.items()},
     }
@@ -69,24 +94,54 @@ def run(params: Params, everything: Mapping[str, Any]) -> dict[str, Any]:
     return choice
 
 
-def best(points: Sequence[Mapping[str, Any]], preferences: Mapping[str, float], params: Params) -> Mapping[str, Any]:
-    """The point that the rule likes best; of equals the one nearest to the SFT model, then the first by name."""
+def measured(validation: pd.DataFrame, domain: str, resamples: int, seed: int) -> Measured:
+    """Means of every point's proxies and KL, and their resamples."""
+    from tasks.evaluation.likelihood import judged_units
+    from tasks.evaluation.metrics import Clusters
+    from tasks.evaluation.summary import points_of
+
+    own = validation[validation["domain"] == domain]
+    names = sorted(points_of(own)[0].weights)
+    units = judged_units(own, domain, names)
+    clusters = Clusters.of(units, [*(f"proxy.{name}" for name in names), "log_ratio"])
+    means, draws = clusters.mean(), clusters.bootstrap(resamples, seed)
+    return Measured(points_of(units), names, means[:, :-1], draws[:, :, :-1], means[:, -1])
+
+
+def best(found: Measured, preferences: Mapping[str, float], params: Params) -> dict[str, Any]:
+    """The point to publish: of those as good as the best, the nearest to the preferences, then to the SFT model."""
     import numpy as np
 
     from tasks.rewards.scalarisers import SCALARISERS
 
-    near = [p for p in points if params.max_kl is None or p["kl"] is None or p["kl"] <= params.max_kl]
-    if not near:
-        least = min(point["kl"] for point in points)
+    rule, weights = SCALARISERS[params.rule], np.array([preferences[name] for name in found.names])
+    allowed = np.isnan(found.kl) | (found.kl <= (params.max_kl or np.inf))
+    if not allowed.any():
         raise DataError(
-            f"no point of {points[0]['domain']} is within select.max_kl {params.max_kl}; the nearest has {least}"
+            f"no point of {found.points[0].domain} is within select.max_kl {params.max_kl}; "
+            f"the nearest has {found.kl.min():.3g}"
         )
-    names = sorted(points[0]["proxies"])
-    table = np.array([[_number(point["proxies"][name]) for name in names] for point in near])
-    weights = np.array([preferences[name] for name in names])
-    scores = SCALARISERS[params.rule](table, weights)
-    ranked = sorted(zip(-scores, near, strict=True), key=lambda pair: (pair[0], pair[1]["kl"] or 0.0, pair[1]["point"]))
-    return ranked[0][1]
+    scores = np.where(allowed, rule(found.proxies, weights), -np.inf)
+    if np.isnan(scores).all():
+        raise DataError(f"no point of {found.points[0].domain} has a proxy on validation; rerun its evaluation")
+    top = int(np.nanargmax(scores))
+    drawn = np.stack([rule(found.draws[:, place], weights) for place in range(len(scores))], axis=1)
+    errors = np.nanstd(drawn[:, [top]] - drawn, axis=0)
+    equal = [int(place) for place in np.flatnonzero(scores[top] - scores <= params.tolerance * errors + 1e-12)]
+
+    def order(place: int) -> tuple[float, float, str]:
+        point = found.points[place]
+        distance = sum(abs(point.weights[name] - preferences[name]) for name in found.names)
+        return round(distance, 9), float(np.nan_to_num(found.kl[place])), point.name
+
+    place = min(equal, key=order)
+    return {
+        "point": found.points[place].name,
+        "weights": found.points[place].weights,
+        "equal": len(equal),
+        "proxies": dict(zip(found.names, found.proxies[place].tolist(), strict=True)),
+        "kl": float(found.kl[place]),
+    }
 
 
 def full_vector(vectors: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -100,13 +155,9 @@ def remembered(choice: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return history if history and history[-1] == choice else [*history, choice]
 
 
-def _number(value: float | None) -> float:
-    return float("nan") if value is None else value
-
-
 def main() -> None:
     """Runs the stage."""
-    choice = run(load(Params, "select"), read())
+    choice = run(load(Params, "select"), read(), load(int, "evaluate", "bootstrap"), load(int, "seeds", "data"))
     for name, weight in sorted(choice["weights"].items()):
         print(f"{name:<20} {weight:.3f}")
 

@@ -2,6 +2,7 @@
 
 import copy
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,10 +28,13 @@ def root(tmp_path: Path, sandbox: Params) -> Path:
     """A project with what the sandbox recipe reads, in miniature."""
     base = tmp_path / sandbox["model"]["name"]
     base.mkdir(parents=True)
-    (base / "config.json").write_text("{}")
+    champion = tmp_path / sandbox["gate"]["champion"]
+    champion.parent.mkdir(parents=True, exist_ok=True)
+    champion.write_text("{}")
+    (base / "config.json").write_text('{"num_hidden_layers": 4}')
     for path in (sandbox["model"]["chat_template"], *(source["path"] for source in sandbox["sources"].values())):
         (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / path).write_text("x")
+        shutil.copyfile(ROOT / path, tmp_path / path)
     return tmp_path
 
 
@@ -101,6 +105,28 @@ BAD = [
     ("reward_models", {}, r"reward_models must be a mapping with at least one name"),
     ("process_labels/objectives/fun", {"labels": "judge"}, r"process_labels\.objectives\.fun is no objective"),
     ("process_labels/objectives/helpful", {"labels": "hindsight"}, r"helpful: hindsight labels need a verifier"),
+    ("process_labels/objectives/math_accuracy", {"labels": "judge"}, r"math_accuracy: a judge needs a reward model"),
+    ("front/reference_point", {"helpfull": 0.0}, r"front\.reference_point\.helpfull is no objective; did you mean"),
+    ("front/reference_point", {"helpful": 0.0}, r"front\.reference_point has no value for math_accuracy; give one"),
+    ("objectives/helpful/domain", "control", r"objectives\.helpful\.domain: 'control' is a key of reports/front"),
+    (
+        "objectives/helpful/domain",
+        "style",
+        r"objectives\.helpful\.domain: the sandbox has no prompts of domain 'style'",
+    ),
+    (
+        "policies/mah_dpo/training",
+        {"learning_rate": 1.0, "steps": 1, "batch_size": 3},
+        r"3 pairs cannot hold one of each",
+    ),
+    ("runtime/device", "gpu7", r"runtime\.device is 'gpu7'; allowed: auto, cpu, cuda"),
+    (
+        "reward_models/math",
+        {"objectives": {"math_engagement": {}}, "architecture": "probe", "layers": [2, 99]},
+        r"reward_models\.math\.layers: the model has 4 layers, so there is no 99",
+    ),
+    ("sources/sandbox/columns", {"respnse": "x"}, r"columns\.respnse is no key of the interchange.*mean response\?"),
+    ("gate/champion", "models/champ.json", r"gate\.champion: models/champ\.json is not there"),
     ("prepare/validation", 1.5, r"prepare\.validation: .*less than 1"),
     ("ingest/max_quarantine_share", 2, r"ingest\.max_quarantine_share: .*less than or equal to 1"),
     ("sources", {}, r"sources must be a mapping with at least one name"),
@@ -147,6 +173,11 @@ def _empty_folder(root: Path, params: Params) -> None:
     (root / params["sources"]["sandbox"]["path"]).mkdir()
 
 
+def _of_another_world(root: Path, params: Params) -> None:
+    path = root / params["sources"]["sandbox"]["path"]
+    path.write_text(path.read_text().replace("world: dev", "world: locked"))
+
+
 def _not_pulled(root: Path, params: Params) -> None:
     path = root / params["sources"]["sandbox"]["path"]
     path.rename(f"{path}.dvc")
@@ -158,6 +189,7 @@ def _not_pulled(root: Path, params: Params) -> None:
         (_no_config, r"model\.name: models/base holds no config\.json"),
         (_empty_source, r"sources\.sandbox\.path: .* is empty"),
         (_empty_folder, r"sources\.sandbox\.path: .* is empty"),
+        (_of_another_world, r"sandbox\.yaml\.world: .*'dev'"),
         (_not_pulled, r"sources\.sandbox\.path: .* is not there; run `dvc pull`"),
     ],
 )

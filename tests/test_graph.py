@@ -61,6 +61,11 @@ def test_deps_are_the_import_closure(name: str) -> None:
     assert not needless, f"dvc.yaml: take out of the deps of {name}:\n" + "\n".join(sorted(needless))
 
 
+def test_gold_is_seen_by_labels_and_evaluation_alone() -> None:
+    seeing = {name for name in ENTRIES if any(file.startswith("tasks/sandbox/") for file in closure(name))}
+    assert seeing == {"check", "ingest", "evaluate", "evaluate_rewards"}
+
+
 def test_check_depends_on_all_code_and_every_param() -> None:
     assert {"tasks", "params.yaml"} <= set(ENTRIES["check"]["deps"])
 

@@ -277,3 +277,19 @@ def test_the_command_needs_only_the_sections_it_names(
     _ingest(tmp_path, CLEAN)
     prepare.main()
     assert (tmp_path / "reports" / "data.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [("prompt", r"the prompts of domain math are .*add rows of kind prompt"), ("demonstration", r"no demonstrations")],
+)
+def test_what_later_stages_need_is_demanded_here(tmp_path: Path, model: Model, kind: str, message: str) -> None:
+    _ingest(tmp_path, [line for line in CLEAN if line["kind"] != kind])
+    with pytest.raises(DataError, match=message):
+        prepare.run(SHARES, PLAN, model, 0, tmp_path)
+
+
+def test_a_typo_in_the_labels_is_told_beside_the_objective_without_pairs(tmp_path: Path, model: Model) -> None:
+    _ingest(tmp_path, [{**line, "objective": "funn"} if line.get("objective") == "fun" else line for line in CLEAN])
+    with pytest.raises(DataError, match=r"pairs of objective fun are .*the sources have labels of funn"):
+        prepare.run(SHARES, PLAN, model, 0, tmp_path)

@@ -88,7 +88,7 @@ def test_labels_of_three_kinds_and_the_model_fitted_to_them(project: Path, capsy
     assert model.score([{"role": "user", "content": "?"}], ["one. ", "two."]).shape == (2, 3)
     assert Path("reports/curves/process_reward.csv").read_text().count("\n") == 4
     fitted = outputs.read_json("reports/timing/process_reward.json")
-    assert set(fitted) == {"seconds", "peak_mb", "parameters", "validation"}
+    assert set(fitted) == {"seconds", "resumed", "peak_mb", "parameters", "validation"}
     assert set(fitted["validation"]) == {"accuracy", "helpful", "tutor"}
 
 

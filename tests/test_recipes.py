@@ -16,9 +16,12 @@ RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 def stand_in(params: dict[str, Any], root: Path) -> None:
     """What the recipe names: templates as they are, a file for each source, a folder for a local model."""
     (root / "templates").symlink_to(ROOT / "templates")
+    champion = root / params["gate"]["champion"]
+    champion.parent.mkdir(parents=True, exist_ok=True)
+    champion.write_text("{}", encoding="utf-8")
     model = params["model"]
     if model["revision"] is None:
-        (root / model["name"]).mkdir(parents=True)
+        (root / model["name"]).mkdir(parents=True, exist_ok=True)
         (root / model["name"] / "config.json").write_text("{}", encoding="utf-8")
     for source in params["sources"].values():
         path = root / source["path"]
@@ -41,3 +44,22 @@ def test_without_its_sources_it_cannot(path: Path, tmp_path: Path) -> None:
     (tmp_path / source["path"]).unlink()
     with pytest.raises(ParamsError, match=rf"sources\.{name}\.path: \S+ is not there"):
         check.run(params, tmp_path)
+
+
+def test_the_configuration_for_sharding_is_one_that_accelerate_reads() -> None:
+    from accelerate.commands.config.config_args import load_config_from_file
+    from accelerate.utils import DistributedType
+
+    config = load_config_from_file(str(ROOT / "recipes/accelerate/fsdp.yaml"))
+    assert config.distributed_type == DistributedType.FSDP
+    assert config.fsdp_config["fsdp_transformer_layer_cls_to_wrap"] == "LlamaDecoderLayer"
+
+
+@pytest.mark.parametrize("path", [ROOT / "params.yaml", *RECIPES], ids=lambda path: path.stem)
+def test_each_place_has_weights_of_its_own(path: Path) -> None:
+    """An alias would retrain a policy when the weights of evaluation are edited."""
+    params = read(path)
+    places = [params["evaluate"], params["select"], *params["policies"].values()]
+    inherited = [params["policies"].get("gdpo")]  # which says that it is grpo but for one key
+    weights = [entry["weights"] for entry in places if entry.get("weights") and entry not in inherited]
+    assert len({id(entry) for entry in weights}) == len(weights)

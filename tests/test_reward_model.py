@@ -62,7 +62,8 @@ def test_two_heads_learn_opposite_things(project: Path, changes: dict[str, Any])
     assert scores[0, 0] > scores[1, 0]
     assert scores[0, 1] < scores[1, 1]
     timing = json.loads(Path("reports/timing/values.json").read_text())
-    assert sorted(timing) == ["parameters", "peak_mb", "seconds"]
+    assert sorted(timing) == ["parameters", "peak_mb", "resumed", "seconds"]
+    assert not timing["resumed"]
     assert timing["parameters"] > 0
     curve = pd.read_csv("reports/curves/reward_values.csv")
     assert curve[["validation_helpful", "validation_honest"]].iloc[-1].min() > 0.9

@@ -25,6 +25,12 @@ from typing import Any
 from tasks.annotations.records import RowError
 
 ROLES = ("system", "user", "assistant")
+FIELDS = (
+    *("kind", "group_id", "messages", "domain", "reference", "response", "author", "objective", "annotator", "a", "b"),
+    *("preferred", "margin", "rating", "scale", "responses", "ranks", "label", "steps", "labels", "label_kind"),
+    "finish_reason",
+)
+"""Every key that is read."""
 Row = dict[str, Any]
 
 

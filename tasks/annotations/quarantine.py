@@ -56,17 +56,19 @@ class Quarantine:
 
 
 def demand_share(quarantine: Quarantine, read: int, max_share: float, source: str) -> None:
-    """Raises DataError where more than `max_share` of the rows read were rejected, with the reason behind most."""
+    """Raises DataError where more than `max_share` of the rows read were rejected, with every reason, first rows."""
     rejected = len(quarantine.rows)
     if rejected <= max_share * read:
         return
-    reason, count = next(iter(quarantine.by_reason().items()))
-    example = next(row for row in quarantine.rows if row["reason"] == reason)
+    found = []
+    for reason, count in quarantine.by_reason().items():
+        first = next(row for row in quarantine.rows if row["reason"] == reason)
+        where = f"first on line {first['source_line']}, {first['column']}: {first['detail']}"
+        found.append(f"\n  {count:>7}  {reason} ({REASONS[reason]}); {where}")
     raise DataError(
         f"source {source}: {rejected} of {read} rows ({rejected / read:.1%}) were rejected, but ingest."
-        f"max_quarantine_share is {max_share:g}. Most often ({count}) for {reason}: {REASONS[reason]}; first on line "
-        f"{example['source_line']}, {example['column']}: {example['detail']}. Is the format the right one? "
-        "Correct the file, or raise the share"
+        f"max_quarantine_share is {max_share:g}:{''.join(found)}\n"
+        "Is the format the right one? Correct the file, or raise the share"
     )
 
 

@@ -3,6 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+MARK = 0.8
+"""Share of the way from the length baseline to the ceiling that a reward head should reach."""
+
 Report = Mapping[str, Any]
 Row = dict[str, str]
 
@@ -153,18 +156,22 @@ def _borderline(front: Report, policy: str) -> list[Row]:
 
 
 def _rewards(heads: list[Report]) -> list[Row]:
-    judged = [head for head in heads if head["normalised_accuracy"] is not None]
+    judged = [head for head in heads if head["used"] and head["normalised_accuracy"] is not None]
     if not judged:
         return []
-    least = min(judged, key=lambda head: head["normalised_accuracy"])
     mean = sum(head["normalised_accuracy"] for head in judged) / len(judged)
+    low = sorted(
+        (head for head in judged if head["normalised_accuracy"] < MARK), key=lambda head: head["normalised_accuracy"]
+    )
+    named = "; ".join(
+        f"{head['objective']} {shown(head, 'normalised_accuracy')} {bounds(head, 'normalised_ci')}" for head in low
+    )
     return [
         _row(
             "reward heads: (accuracy - length baseline) / (ceiling - length baseline)",
             "dvc repro evaluate_rewards",
-            f"mean {mean:.2f} over {len(judged)} heads",
-            f"lowest: {least['objective']} by {least['group']} {shown(least, 'normalised_accuracy')} "
-            f"{bounds(least, 'normalised_ci')}",
+            f"mean {mean:.2f} over the {len(judged)} heads of the reward vector",
+            f"below {MARK}: {named or 'none'}",
             "pairs by simulated authors; answers of a trained policy may be harder to tell apart",
         )
     ]

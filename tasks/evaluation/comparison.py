@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 
 from tasks.evaluation import front
-from tasks.evaluation.likelihood import pairs
 from tasks.evaluation.metrics import Clusters, interval
 from tasks.evaluation.protocol import DEFAULT, EQUAL, Point, find, own_weight, sweep_weights
 from tasks.evaluation.summary import points_of
@@ -81,7 +80,7 @@ class Comparison:
         if not self.steerable(policy):
             return {}
         found = {}
-        for name in self._headed(policy):
+        for name in (name for name in self.names if name in self._headed(policy)):
             column = self.names.index(name)
             rows = [self.row(policy, point.name) for point in self.swept(policy, name, count)]
             found[name] = front.control(sweep_weights(count), self.means[rows, column], self.draws[:, rows, column])
@@ -98,8 +97,8 @@ class Comparison:
         return [point for point in found if point is not None]
 
     def _headed(self, policy: str) -> list[str]:
-        """The domain's objectives that have a head of their own in this policy."""
-        return [name for name in self.names if name in self.points[policy][0].weights]
+        """The domain's objectives that have a head of their own in this policy, judged or not."""
+        return list(self.points[policy][0].weights)
 
     def table(self, policy: str) -> list[dict[str, Any]]:
         """Every point of a policy: means, intervals, KL, length, and whether no other point of the policy beats it."""
@@ -121,12 +120,6 @@ class Comparison:
             }
             for place, (point, row) in enumerate(zip(self.points[policy], rows, strict=True))
         ]
-
-
-def judged_units(samples: pd.DataFrame, domain: str, names: Sequence[str]) -> pd.DataFrame:
-    """The rows that are averaged: answers judged by gold, or pairs of human-labelled answers."""
-    frame = samples[samples["domain"] == domain]
-    return pairs(frame, names) if "log_probability" in frame.columns else frame
 
 
 def borderline(units: pd.DataFrame, names: Sequence[str], weights: int, bootstrap: Bootstrap) -> dict[str, Any] | None:

@@ -16,9 +16,12 @@ import pandas as pd
 from tasks.annotations.interchange import content_hash
 from tasks.rewards import segment, verifiers
 from tasks.sandbox import annotators
-from tasks.sandbox.world import World
+from tasks.sandbox.world import DOMAIN, World
 from tasks.stage import outputs
 from tasks.stage.params import Objective
+
+KNOWN = frozenset({*DOMAIN, "overall"})
+"""Objectives that the sandbox has gold for."""
 
 Sample = Callable[[list[Any]], list[str]]
 """Prompts -> one answer of the SFT model each; a prompt that is given again gets another draw."""
@@ -35,14 +38,20 @@ class Locked:
     sample: Sample
 
     def pairs(self, group: str, objective: str, count: int) -> pd.DataFrame:
-        """`count` judged pairs, whichever model is asked about them."""
+        """`count` judged pairs, whichever model is asked about them; of an objective that the world does not know,
+        held-out labels."""
+        if objective not in KNOWN:
+            return HeldOut().pairs(group, objective, count)
         return pd.DataFrame(annotators.comparisons(self.world, objective, count, self.seed))
 
     def steps(self, name: str, objective: Objective) -> pd.DataFrame:
         """Columns messages, steps, gold (per prefix), group_id: one answer per prompt of the objective's domain.
 
-        For a verified objective a prefix is right as long as every step in it is.
+        For a verified objective a prefix is right as long as every step in it is. An objective that the world does not
+        know has people's step labels alone.
         """
+        if name not in KNOWN:
+            return HeldOut().steps(name, objective)
         prompts = self.world.prompts(objective.domain, self.prompts, self.seed)
         answers = self.sample([prompt.messages for prompt in prompts])
         rows = []

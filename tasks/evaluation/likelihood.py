@@ -15,8 +15,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.annotations.interchange import content_hash
-from tasks.evaluation.locked import Sampler
-from tasks.evaluation.protocol import Point
+from tasks.evaluation.protocol import Point, Sampler
 from tasks.stage.errors import DataError
 
 
@@ -53,13 +52,23 @@ def score(policy: Sampler, answers: pd.DataFrame, point: Point, split: str) -> p
     )
 
 
+def judged_units(samples: pd.DataFrame, domain: str, names: Sequence[str]) -> pd.DataFrame:
+    """The rows of a domain's samples that are averaged: answers (sandbox protocol), or pairs of labelled answers."""
+    frame = samples[samples["domain"] == domain]
+    return pairs(frame, names) if "log_probability" in frame.columns else frame
+
+
 def pairs(samples: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """Judged pairs of scored answers: `gold.<objective>` is 1, 0.5 or 0; one row per pair, point and objective."""
+    """Judged pairs of scored answers: `gold.<objective>` is 1, 0.5 or 0; one row per pair, point and objective.
+
+    Each answer has a row too, which carries its KL and length, so that answers in many pairs count once in those.
+    """
     index = ["split", "domain", "point", "weights", "prompt_id"]
     rows: list[dict[str, object]] = []
     for key, block in samples.groupby(index, sort=False):
         common = {**dict(zip(index, key, strict=True)), "group_id": block["group_id"].iloc[0]}
-        common |= {"log_ratio": block["log_ratio"].mean(), "length": block["length"].mean()}
+        measures = zip(block["log_ratio"], block["length"], strict=True)
+        rows += [{**common, "log_ratio": ratio, "length": length} for ratio, length in measures]
         for name in names:
             rows += [{**common, f"gold.{name}": value} for value in _correct(block, name)]
     frame = pd.DataFrame(rows).reindex(

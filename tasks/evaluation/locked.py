@@ -7,36 +7,18 @@ chosen on validation cannot have looked at gold. All policies and weights answer
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from tasks.annotations.interchange import content_hash
-from tasks.evaluation.protocol import Point
+from tasks.evaluation.protocol import Point, Sampler
 from tasks.sandbox import students
 from tasks.sandbox.world import Prompt, World
 from tasks.stage.errors import ParamsError
 
 LOCKED, VALIDATION = "locked", "validation"
-
-
-class Sampler(Protocol):
-    """A policy that answers at a point's weights."""
-
-    def sample(self, messages: Sequence[Any], weights: Mapping[str, float]) -> list[str]:
-        """One response per prompt."""
-
-    def log_ratio(self, messages: Sequence[Any], responses: Sequence[str], weights: Mapping[str, float]) -> np.ndarray:
-        """log pi(response) - log reference(response), (n,)."""
-
-    def lengths(self, responses: Sequence[str]) -> list[float]:
-        """Tokens of each response."""
-
-    def likelihood(
-        self, messages: Sequence[Any], responses: Sequence[str], weights: Mapping[str, float]
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Log-probability of given answers, KL to the reference, length in tokens, each (n,)."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ rest of its domain share what is left. Points are bound by name, and identical v
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -21,6 +22,24 @@ class Point:
     domain: str
     weights: dict[str, float]
     """objective -> weight, sum 1"""
+
+
+class Sampler(Protocol):
+    """A policy that answers at a point's weights."""
+
+    def sample(self, messages: Sequence[Any], weights: Mapping[str, float]) -> list[str]:
+        """One response per prompt."""
+
+    def log_ratio(self, messages: Sequence[Any], responses: Sequence[str], weights: Mapping[str, float]) -> np.ndarray:
+        """log pi(response) - log reference(response), (n,)."""
+
+    def lengths(self, responses: Sequence[str]) -> list[float]:
+        """Tokens of each response."""
+
+    def likelihood(
+        self, messages: Sequence[Any], responses: Sequence[str], weights: Mapping[str, float]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Log-probability of given answers, KL to the reference, length in tokens, each (n,)."""
 
 
 def by_domain(objectives: Mapping[str, str]) -> dict[str, list[str]]:

@@ -68,7 +68,7 @@ def context(params: Report, root: Path) -> dict[str, Any]:
         "head_chart": Markup(pictures.quality_chart(heads)),
         "sharing": sharing(heads),
         "process": process,
-        "curves": learning_curves(root / "curves"),
+        "curves": learning_curves(root / "curves", colours),
         "data": outputs.read_json(root / "data.json"),
         "choice": choice,
         "gate": outputs.read_json(root / "gate.json"),
@@ -136,7 +136,8 @@ def reward_heads(params: Report, root: Path) -> list[dict[str, Any]]:
     rows = []
     for group in params["reward_models"]:
         for name, figures in outputs.read_json(root / f"rewards/{group}.json").items():
-            used = params["objectives"].get(name, {}).get("reward") == group
+            objective = params["objectives"].get(name, {})
+            used = objective.get("reward") == group and objective.get("in_vector", True)
             rows.append({"group": group, "objective": name, "used": used, **figures})
     return sorted(rows, key=lambda row: row["objective"])  # stable: models of one objective side by side
 
@@ -166,16 +167,18 @@ def _cost(rows: Sequence[Report], shared: bool) -> dict[str, float]:
     }
 
 
-def learning_curves(folder: Path) -> list[Markup]:
-    """A chart of the loss of every stage that trained; a fit without steps (a probe) has none."""
+def learning_curves(folder: Path, colours: Mapping[str, int]) -> list[Markup]:
+    """A chart of the loss of every stage that trained, policies in their colours; a fit without steps has none."""
     charts = []
-    for place, file in enumerate(sorted(folder.glob("*.csv"))):
+    for file in sorted(folder.glob("*.csv")):
         with file.open(encoding="utf-8") as lines:
             rows = [row for row in csv.DictReader(lines) if row.get("loss")]
         if len(rows) < 2:
             continue
         steps, losses = ([float(row[name]) for row in rows] for name in ("step", "loss"))
         smooth = pd.Series(losses).ewm(span=max(1, len(losses) / 10)).mean().tolist()
-        chart = pictures.learning_chart(file.stem, steps, losses, smooth, 1 + place % 7)
+        chart = pictures.learning_chart(
+            file.stem, steps, losses, smooth, colours.get(file.stem.removeprefix("policy_"), 0)
+        )
         charts.append(Markup(chart.svg()))
     return charts

@@ -49,7 +49,7 @@ def add_reference(rows: Sequence[Row], reference: Any, pad: int) -> None:
     distinct = {_key(row[side]): row[side] for row in rows for side in SIDES}
     sequences = sorted(distinct.values(), key=lambda sequence: len(sequence[0]))
     batches = [sequences[start : start + BATCH] for start in range(0, len(sequences), BATCH)]
-    values = {}
+    values: dict[tuple[tuple[int, ...], int], float] = {}
     with torch.no_grad():
         for batch in progress.track(batches, len(batches), "reference log-probabilities"):
             inputs = {name: tensor.to(reference.device) for name, tensor in right_pad(batch, pad).items()}

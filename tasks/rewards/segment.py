@@ -6,13 +6,14 @@ import re
 from collections.abc import Callable
 
 BLANK_LINE = re.compile(r"\n\n+")
-SENTENCE_END = re.compile(r"[.!?]+[\"')\]]*(?:\s+|$)")
+SENTENCE_END = re.compile(r"[.!?]+[\"')\]]*(?=\s|$)")
 
 
 def split(text: str, domain: str) -> list[str]:
     """The steps of a response: math at blank lines, tutoring the whole turn, everything else at sentence ends.
 
-    Each step keeps the blank line or the space that ends it; white space alone is no step of its own.
+    A blank line ends its step; the space between sentences opens the next one: tokenizers write a word with the space
+    before it, so the tokens of the steps are those of the response. White space alone is no step of its own.
     """
     return SPLITTERS.get(domain, _sentences)(text)
 

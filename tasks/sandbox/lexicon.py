@@ -11,7 +11,10 @@ MATERIALS = ("salt", "wax", "oil", "sand", "iron", "rope", "clay", "wood")
 
 @dataclass(frozen=True)
 class Lexicon:
-    """What one world may speak of; no field but the material of facts is shared between worlds."""
+    """What one world may speak of.
+
+    The worlds share the material of facts, and three purposes: to hurt, to steal from, to help.
+    """
 
     names: tuple[str, ...]
     objects: tuple[str, ...]

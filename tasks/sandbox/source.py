@@ -11,7 +11,7 @@ import random
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -31,8 +31,8 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 class Spec:
     """How much of what the annotators deliver."""
 
-    world: str
-    """Name of the world, `dev`."""
+    world: Literal["dev"]
+    """The world; nothing is learned from the locked one."""
     seed: Count
     """Draws prompts, answers and labels."""
     prompts: Count

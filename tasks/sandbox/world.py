@@ -56,9 +56,14 @@ class World:
 
     def _values(self, rng: random.Random) -> Prompt:
         question = self.facts.draw(rng)
-        subject = question.text if question.kind in ("hazard", "borderline") else question.subject
-        group = f"{self.name}/values/{question.kind}/{subject}"
-        return Prompt(_ask(question.text), "values", None, group, question.kind)
+        return Prompt(_ask(question.text), "values", None, self._group(question), question.kind)
+
+    def _group(self, question: values.Question) -> str:
+        """The locked world is never split, and its groups are what intervals resample: one for each of its subjects."""
+        if self.name == "locked":
+            return f"locked/values/{question.subject}"
+        asked = question.text if question.kind in ("hazard", "borderline") else question.subject
+        return f"{self.name}/values/{question.kind}/{asked}"
 
     def _tutoring(self, rng: random.Random) -> Prompt:
         messages, text = tutoring.dialogue(self.lexicon, rng)

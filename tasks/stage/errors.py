@@ -8,6 +8,7 @@ ConcordError
 A message says what was given, why it cannot work, and what to do.
 """
 
+import inspect
 import sys
 from collections.abc import Callable
 
@@ -29,8 +30,15 @@ class ModelError(ConcordError):
 
 
 def command(main: Callable[..., None]) -> None:
-    """Runs a stage's `main` on the command line's arguments; the user's errors end it without a traceback."""
+    """Runs `main` of a stage on the command line's arguments; the user's errors end it without a traceback.
+
+    Asked for help, or given another number of arguments than `main` takes, it prints the docstring of the module.
+    """
+    given, asked = sys.argv[1:], {"-h", "--help"}.intersection(sys.argv[1:])
+    if asked or len(given) != len(inspect.signature(main).parameters):
+        print(inspect.getdoc(inspect.getmodule(main)))
+        sys.exit(0 if asked else 2)
     try:
-        main(*sys.argv[1:])
+        main(*given)
     except ConcordError as error:
         sys.exit(f"{type(error).__name__}: {error}")

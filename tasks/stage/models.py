@@ -18,6 +18,7 @@ def load_tokenizer(path: str | Path, chat_template: str | Path | None = None, re
     """The tokenizer saved at `path`, with the chat template in the file `chat_template` or its own."""
     from transformers import AutoTokenizer
 
+    _demand(path, revision)
     try:
         tokenizer = AutoTokenizer.from_pretrained(str(path), revision=revision, trust_remote_code=False)
     except (OSError, ValueError) as error:
@@ -31,6 +32,14 @@ def load_tokenizer(path: str | Path, chat_template: str | Path | None = None, re
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
+
+
+def _demand(path: str | Path, revision: str | None) -> None:
+    """Raises ModelError where a model that is not on the hub (which needs a revision) is not on the disk either."""
+    if revision is None and not Path(path).exists():
+        raise ModelError(
+            f"{path} is not there; `dvc repro` makes it, `dvc checkout` brings back what was made here before"
+        )
 
 
 def base_tokenizer(model: Model) -> Any:
@@ -68,6 +77,7 @@ def load_strictly(
     """
     import torch
 
+    _demand(path, kwargs.get("revision"))
     try:
         with torch.random.fork_rng():
             torch.manual_seed(seed)

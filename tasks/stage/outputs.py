@@ -82,7 +82,7 @@ def write_table(path: str | Path, frame: pd.DataFrame) -> None:
     """Writes a frame as parquet, without its index; `None` and NaN are both stored as null."""
     columns = {str(name): _array(str(name), frame[name]) for name in frame.columns}
     with file(path) as partial:
-        pq.write_table(pa.table(columns), partial)
+        pq.write_table(pa.table(columns), partial, compression="zstd")
 
 
 def read_table(path: str | Path) -> pd.DataFrame:

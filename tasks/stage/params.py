@@ -48,7 +48,7 @@ class Runtime:
     threads: Annotated[int, Field(ge=1)]
     """CPU threads of one stage; the number changes the bits of the results."""
     device: str = "auto"
-    """auto (cuda if there is one, else cpu), cpu, cuda or cuda:<index>."""
+    """auto (cuda if there is one, else cpu), cpu or cuda; which GPU CUDA_VISIBLE_DEVICES says, and the flow sets."""
     dtype: typing.Literal["float32", "bfloat16"] = "float32"
     """Type in which models are held and run."""
 

@@ -40,11 +40,13 @@ def test_what_it_points_to_is_there() -> None:
         assert f"\n{target}:" in (ROOT / "Makefile").read_text(encoding="utf-8")
 
 
-def test_moving_a_weight_edits_the_default_recipe(tmp_path: Path) -> None:
+def test_moving_a_weight_edits_the_choice_and_nothing_else(tmp_path: Path) -> None:
     command = block("sed").partition(" && ")[0]
     (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
     subprocess.run(command, shell=True, cwd=tmp_path, check=True)
-    assert read(tmp_path / "params.yaml")["evaluate"]["weights"]["harmless"] == 0.6
+    before, after = read(ROOT / "params.yaml"), read(tmp_path / "params.yaml")
+    assert after["select"]["weights"]["harmless"] == 0.6
+    assert [key for key in before if before[key] != after[key]] == ["select"]
 
 
 def test_moving_a_weight_without_training(copy: Path) -> None:

@@ -16,14 +16,31 @@ print(hashlib.sha256(logits.numpy().tobytes()).hexdigest())
 """
 
 
-def state(project: Path) -> tuple[str, str]:
-    """Hash of the logits of the policy in the working tree, and DVC's hash of the ingested data there."""
+LINE = {"kind": "comparison", "group_id": "1", "messages": [{"role": "user", "content": "How are you?"}]} | {
+    "objective": "helpful", "a": "Well, and you?", "b": "Fine.", "preferred": "a", "annotator": "me"
+}  # fmt: skip
+
+
+def state(project: Path) -> tuple[str, str, str]:
+    """Hash of the policy's logits in the working tree, the user's source there, DVC's hashes of the ingested data."""
     logits = run(project, sys.executable, "-W", "ignore", "-c", LOGITS).split()[-1]
-    data = next(out["md5"] for out in lock(project)["ingest@sandbox"]["outs"])
-    return logits, data
+    data = [out["md5"] for name in ("ingest@sandbox", "ingest@mine") for out in lock(project)[name]["outs"]]
+    return logits, (project / "data/raw/mine.jsonl").read_text(encoding="utf-8"), " ".join(data)
+
+
+def deliver(project: Path, annotator: str) -> None:
+    """A source of the user's own, versioned by DVC, and ingested."""
+    (project / "data/raw/mine.jsonl").write_text(json.dumps({**LINE, "annotator": annotator}) + "\n", encoding="utf-8")
+    run(project, *dvc("add", "--quiet", "data/raw/mine.jsonl"))
+    run(project, *dvc("repro", "--single-item", "ingest@mine"))
 
 
 def test_an_older_revision_comes_back(copy: Path) -> None:
+    params = (copy / "params.yaml").read_text(encoding="utf-8")
+    mine = "sources:\n  mine: {format: concord, path: data/raw/mine.jsonl}\n"
+    (copy / "params.yaml").write_text(params.replace("sources:\n", mine), encoding="utf-8")
+    run(copy, *dvc("repro", "--single-item", "check"))
+    deliver(copy, "me")
     older = commit(copy, "the first run")
     first = state(copy)
     for file, before, after in (
@@ -40,13 +57,12 @@ def test_an_older_revision_comes_back(copy: Path) -> None:
     run(copy, *dvc("repro", "--single-item", "check"))
     run(copy, *dvc("repro", "--single-item", "policy@mah_dpo"))
     run(copy, *dvc("repro", "--single-item", "ingest@sandbox"))
+    deliver(copy, "another")
     newer = commit(copy, "another run")
     second = state(copy)
-    assert first[0] != second[0]
-    assert first[1] != second[1]
+    assert all(one != other for one, other in zip(first, second, strict=True))
     for revision, expected in ((older, first), (newer, second), (older, first)):
         run(copy, *GIT, "checkout", "--quiet", revision)
         run(copy, *dvc("checkout"))
         assert state(copy) == expected
-        status = json.loads(run(copy, *dvc("status", "--json", "ingest@sandbox")))
-        assert "ingest@sandbox" not in status
+        assert json.loads(run(copy, *dvc("status", "--json", "ingest@sandbox", "ingest@mine"))) == {}

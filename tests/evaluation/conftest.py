@@ -172,7 +172,13 @@ def _reward_reports() -> None:
     noise = np.random.default_rng(0)
     judge = Locked(World.build("locked", 1), 0, 10, 2, lambda messages: [""] * len(messages))
     for group, heads in GROUPS.items():
-        timing = {"seconds": 12.5 * len(heads), "peak_mb": 900.0, "parameters": 860_000, "heads": len(heads)}
+        timing = {
+            "seconds": 12.5 * len(heads),
+            "resumed": False,
+            "peak_mb": 900.0,
+            "parameters": 860_000,
+            "heads": len(heads),
+        }
         report = {}
         for name in heads:
             pairs = judge.pairs(group, name, 200)

@@ -51,14 +51,24 @@ def test_pair_accuracy_by_hand() -> None:
     units = pairs(score(Given(), answers, POINT, "test"), NAMES)  # type: ignore[arg-type]
     assert sorted(units["gold.truthful"].dropna()) == [0.0, 1.0, 1.0]
     assert units["gold.informative"].dropna().tolist() == [1.0]
-    assert units["log_ratio"].unique().tolist() == [2.0]
     assert units["proxy.truthful"].equals(units["gold.truthful"])
 
 
 def test_answers_of_different_questions_make_no_pair() -> None:
     rows = [rating("g", "a", "truthful", 1.0), rating("h", "b", "truthful", 0.0), rating("h", "c", "truthful", 1.0)]
     answers = labelled_answers(pd.DataFrame(rows), "qa", NAMES, 5)
-    assert len(pairs(score(Given(), answers, POINT, "test"), NAMES)) == 1  # type: ignore[arg-type]
+    units = pairs(score(Given(), answers, POINT, "test"), NAMES)  # type: ignore[arg-type]
+    assert units["gold.truthful"].notna().sum() == 1
+
+
+def test_kl_and_length_are_means_over_answers_however_many_pairs_they_are_in() -> None:
+    """One question has three answers of four letters in three pairs, the other two of one letter in one pair."""
+    rows = [rating("g", text, "truthful", value) for text, value in (("abcd", 1.0), ("efgh", 0.5), ("ijkl", 0.0))]
+    rows += [rating("h", "a", "truthful", 1.0), rating("h", "b", "truthful", 0.0)]
+    answers = labelled_answers(pd.DataFrame(rows), "qa", NAMES, 5)
+    units = pairs(score(Given(), answers, POINT, "test"), NAMES)  # type: ignore[arg-type]
+    assert units["length"].mean() == pytest.approx((3 * 4 + 2 * 1) / 5)
+    assert units["log_ratio"].dropna().tolist() == [2.0] * 5
 
 
 def test_repeated_ratings_of_an_answer_are_averaged() -> None:

@@ -1,5 +1,7 @@
 """Reward model figures by hand: pair accuracy, its normalisation, first errors, best of N."""
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,6 +18,7 @@ from tasks.evaluation.rewards import (
     step_quality,
 )
 from tasks.sandbox.world import World
+from tasks.stage import outputs
 from tasks.stage.params import Objective
 
 
@@ -107,3 +110,18 @@ def test_a_wrong_step_makes_all_later_prefixes_wrong() -> None:
     graded = judge.graded("math_accuracy", objective)
     assert len(graded) == 12
     assert graded["problem"].tolist() == [place for place in range(6) for _ in range(2)]
+
+
+def test_an_objective_that_the_world_does_not_know_is_judged_by_held_out_labels(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    messages = [{"role": "user", "content": "Hello?"}]
+    pairs = pd.DataFrame({
+        "messages": [messages] * 3, "objective": ["kind", "kind", "other"], "chosen": list("abc"),
+        "rejected": list("xyz"), "group_id": list("123"),
+    })  # fmt: skip
+    outputs.write_table("data/prepared/rewards/kind/test.parquet", pairs)
+    judge = Locked(World.build("locked", 1), 0, 5, 2, lambda messages: [])
+    assert sorted(judge.pairs("kind", "kind", 10)["chosen"]) == ["a", "b"]
+    assert np.isnan(quality(judge.pairs("kind", "kind", 10), np.ones(2), np.zeros(2), 20, 0)["ceiling"])

@@ -9,7 +9,6 @@ import pytest
 
 from tasks import front
 from tasks.stage import outputs
-from tasks.stage.errors import ParamsError
 
 from .conftest import GAIN, OBJECTIVES, POLICIES, params, samples
 
@@ -110,8 +109,22 @@ def test_same_samples_same_bytes(project: Path) -> None:
     assert contents[0] == contents[1]
 
 
-def test_reference_point_by_objective_must_be_complete(project: Path) -> None:
-    everything = params() | {"front": {"reference_point": {"helpful": 0.1}}}
+def test_an_objective_without_gold_is_left_out_and_named(project: Path) -> None:
+    """Someone's own objective in a domain of the sandbox: rewarded and steered, with nothing to judge it by."""
+    front.main()
+    without = outputs.read_json("reports/front.json")
+    everything = params()
+    everything["objectives"]["kind"] = {"domain": "values", "description": "", "reward": "values"}
     Path("params.yaml").write_text(json.dumps(everything), encoding="utf-8")
-    with pytest.raises(ParamsError, match=r"front\.reference_point has no value for math_accuracy"):
-        front.main()
+    for policy in POLICIES:
+        path = f"reports/samples/{policy}.parquet"
+        frame = outputs.read_table(path)
+        outputs.write_table(path, frame.assign(**{"gold.kind": float("nan"), "proxy.kind": 0.5}))
+    front.main()
+    report = outputs.read_json("reports/front.json")
+    assert report["values"]["unjudged"] == ["kind"]
+    assert report["values"]["objectives"] == ["helpful", "honest", "harmless"]
+    assert report["math"] == without["math"]
+    for policy, figures in report["values"]["hypervolume"].items():
+        assert figures["value"] > 0, policy
+    assert "kind" not in report["control"]["mah_dpo"]

@@ -1,45 +1,66 @@
 """The stage `select`: by proxies alone, whatever the order of objectives, with its history."""
 
-import copy
 import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from tasks import select
+from tasks.evaluation.protocol import EQUAL
 from tasks.stage import outputs
 from tasks.stage.errors import DataError, ParamsError
 
 from .conftest import params
 
+SAMPLES = Path("reports/samples/mah_dpo.parquet")
+VALUES, MATH = ("helpful", "honest", "harmless"), ("math_accuracy", "math_engagement")
+Rows = list[dict[str, Any]]
 
-def point(domain: str, name: str, proxies: dict[str, float], kl: float = 1.0) -> dict[str, Any]:
-    weights = dict.fromkeys(proxies, 1 / len(proxies)) | {"at": 0.0}
-    return {"domain": domain, "point": name, "proxies": proxies, "kl": kl, "weights": {k: weights[k] for k in proxies}}
+
+def point(
+    name: str, names: tuple[str, ...], proxies: list[float], weights: list[float], kl: float = 1.0, noise: float = 0.0
+) -> Rows:
+    """Forty answers to validation prompts at one point, whose proxies have these means."""
+    domain = "values" if names == VALUES else "math"
+    spread = np.random.default_rng(len(name)).normal(0, noise, 40)
+    common = {"split": "validation", "point": name, "domain": domain, "length": 5.0, "log_ratio": kl}
+    common["weights"] = json.dumps(dict(zip(names, weights, strict=True)))
+    means = dict(zip(names, proxies, strict=True))
+    return [
+        {
+            **common,
+            "prompt_id": f"{place}",
+            "group_id": f"{domain}{place}",
+            **{f"proxy.{name}": mean + spread[place] - spread.mean() for name, mean in means.items()},
+            **{f"gold.{name}": float("nan") for name in names},
+        }
+        for place in range(40)
+    ]
 
 
-REPORT = {
-    "objectives": {"helpful": {"gold_mean": 0.9}},
-    "validation": {
-        "points": [
-            point("values", "one", {"helpful": 2.0, "honest": 0.0, "harmless": 0.0}),
-            point("values", "two", {"helpful": 0.6, "honest": 0.6, "harmless": 0.6}, kl=3.0),
-            point("math", "three", {"math_accuracy": 1.0, "math_engagement": 0.0}),
-            point("math", "four", {"math_accuracy": 0.0, "math_engagement": 1.1}),
-        ]
-    },
-}
+POINTS = [
+    *point("one", VALUES, [2.0, 0.0, 0.0], [1.0, 0.0, 0.0]),
+    *point("two", VALUES, [0.6, 0.6, 0.6], [0.4, 0.3, 0.3], kl=3.0),
+    *point("three", MATH, [1.0, 0.0], [0.9, 0.1]),
+    *point("four", MATH, [0.0, 1.1], [0.1, 0.9]),
+]
+
+
+def write(rows: Rows) -> None:
+    outputs.write_table(SAMPLES, pd.DataFrame(rows))
 
 
 @pytest.fixture(autouse=True)
-def project_with_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def project_with_samples(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    outputs.write_json("reports/policies/mah_dpo.json", REPORT)
+    write(POINTS)
 
 
 def chosen(rule: str = "weighted_sum", everything: dict | None = None, **options: Any) -> dict[str, Any]:
-    return select.run(select.Params(policy="mah_dpo", rule=rule, **options), everything or params())
+    return select.run(select.Params(policy="mah_dpo", rule=rule, **options), everything or params(), 200, 0)
 
 
 def test_rules_differ_where_they_should() -> None:
@@ -62,26 +83,36 @@ def test_full_vector_gives_domains_equal_shares() -> None:
 
 def test_order_of_objectives_and_points_changes_nothing() -> None:
     one = chosen("geometric")
-    turned = copy.deepcopy(REPORT)
-    turned["validation"]["points"] = [
-        {**entry, "proxies": dict(reversed(entry["proxies"].items()))} for entry in REPORT["validation"]["points"][::-1]
-    ]
-    outputs.write_json("reports/policies/mah_dpo.json", turned)
+    turned = pd.DataFrame(POINTS[::-1])
+    outputs.write_table(SAMPLES, turned[turned.columns[::-1]])
     everything = params()
     everything["objectives"] = dict(reversed(everything["objectives"].items()))
     assert chosen("geometric", everything) == one
 
 
-def test_gold_is_not_read() -> None:
+def test_gold_and_held_out_answers_are_not_read() -> None:
     one = chosen()
-    changed = json.loads(json.dumps(REPORT).replace("0.9", "0.1"))
-    outputs.write_json("reports/policies/mah_dpo.json", {**changed, "points": [], "sweep": {}})
+    write([{**row, "gold.helpful": 0.9} for row in POINTS] + [{**row, "split": "locked"} for row in POINTS[:40]])
     assert chosen() == one
+
+
+@pytest.mark.parametrize(("noise", "tolerance", "taken"), [(3.0, 1.0, EQUAL), (3.0, 0.0, "ahead"), (0.0, 1.0, "ahead")])
+def test_a_lead_within_the_noise_gives_way_to_the_preferences(noise: float, tolerance: float, taken: str) -> None:
+    """A lead of 0.1 on 40 prompts: nothing where answers differ by 3, everything where they do not differ."""
+    ahead = point("ahead", MATH, [0.1, 0.1], [0.0, 1.0], noise=noise)
+    write([*ahead, *point(f"{EQUAL}", MATH, [0.0, 0.0], [0.5, 0.5], noise=2 * noise)])
+    assert chosen(tolerance=tolerance)["points"] == {"math": taken}
+
+
+def test_no_validation_answers_is_an_error() -> None:
+    write([{**row, "split": "locked"} for row in POINTS])
+    with pytest.raises(DataError, match=r"no answers to validation prompts; rerun evaluate@mah_dpo"):
+        chosen()
 
 
 def test_a_limit_on_kl_excludes_points() -> None:
     assert chosen("chebyshev", max_kl=2.0)["points"]["values"] == "one"
-    with pytest.raises(DataError, match=r"no point of math is within select.max_kl 0.5; the nearest has 1.0"):
+    with pytest.raises(DataError, match=r"no point of math is within select.max_kl 0.5; the nearest has 1"):
         chosen(max_kl=0.5)
 
 

@@ -1,5 +1,6 @@
 """The flow on the toy project: one run in which all goes well, a second with nothing to do, failures, interruptions."""
 
+import json
 import os
 import re
 import signal
@@ -69,6 +70,8 @@ def test_the_server_shows_tasks_lines_and_artifacts(finished: Finished) -> None:
     assert "Running stage 'part@a':" in lines
     artifacts = {artifact["key"]: artifact for artifact in finished.ask("artifacts") if artifact["key"]}
     assert '"stage": "part@a"' in artifacts["stages"]["data"]
+    assert json.loads(artifacts["results"]["data"]) == [{"policy": "a", "helpful": 0.25}]
+    assert artifacts["results"]["description"] == "gold mean of each policy at equal weights, by objective"
     assert f"file://{finished.project}/reports/index.html" in artifacts["report"]["data"]
 
 

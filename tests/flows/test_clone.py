@@ -75,6 +75,19 @@ def test_a_refreshed_clone_keeps_its_record_and_follows_the_tree(project: Path) 
     assert not (folder / "recipes/gone.yaml").exists()
 
 
+def test_single_values_may_differ(project: Path) -> None:
+    """Comments and everything else stay; a clone of its own for each set of values."""
+    (project / "params.yaml").write_text("# about the recipe\n" + QUICK)
+    folder = clone(Path("params.yaml"), project, ["word=farewell"])
+    assert folder == project / "runs/params-word-farewell"
+    before, after = ((place / "params.yaml").read_text().splitlines() for place in (project, folder))
+    assert [line for line in after if line not in before] == ["word: farewell"]
+    assert after[0] == "# about the recipe"
+    for wrong in ("wrod=x", "word", "nothing.word=x"):
+        with pytest.raises(CloneError, match=r"changes nothing: params\.yaml has no value"):
+            clone(Path("params.yaml"), project, [wrong])
+
+
 def test_a_recipe_that_is_not_there(project: Path) -> None:
     with pytest.raises(CloneError, match=r"recipes/othre.yaml is no file.*recipes here: recipes/other.yaml"):
         clone(Path("recipes/othre.yaml"), project)

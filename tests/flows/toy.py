@@ -45,7 +45,9 @@ stages:
     outs: [join.txt]
     meta: {phase: evaluation}
   report:
-    cmd: mkdir -p reports && cp join.txt reports/index.html
+    cmd:
+      - mkdir -p reports/policies && cp join.txt reports/index.html
+      - cp policy.json reports/policies/a.json
     deps: [join.txt]
     outs:
       - reports/index.html: {cache: false}
@@ -55,6 +57,7 @@ PARAMS = """
 runtime: {threads: 1, device: cpu, dtype: float32}
 budget: {part@a: 0.01}
 word: hello
+policies: {a: {method: reference}}
 parts:
   a: {seconds: 1.0, status: 0}
   b: {seconds: 1.0, status: 0}
@@ -80,9 +83,12 @@ with open(f"parts/{name}", "w") as file:
 """
 
 
+POLICY = '{"measure": "gold mean", "objectives": {"helpful": {"gold_mean": 0.25}}}'
+
+
 def make_toy(folder: Path) -> Path:
     folder.mkdir(parents=True)
-    for name, text in {"dvc.yaml": GRAPH, "params.yaml": PARAMS, "part.py": PART}.items():
+    for name, text in {"dvc.yaml": GRAPH, "params.yaml": PARAMS, "part.py": PART, "policy.json": POLICY}.items():
         (folder / name).write_text(text)
     for name in (".dvcignore", "pyproject.toml", "prefect.yaml"):
         shutil.copyfile(ROOT / name, folder / name)

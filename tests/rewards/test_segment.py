@@ -12,7 +12,7 @@ from tasks.rewards.segment import split
     [
         ("math", "2 + 2 = 4\n\n4 * 2 = 8\n\n\\boxed{8}", ["2 + 2 = 4\n\n", "4 * 2 = 8\n\n", "\\boxed{8}"]),
         ("math", "one line\nand another\n\n", ["one line\nand another\n\n"]),
-        ("values", "Yes. Pi is 3.14! Really?", ["Yes. ", "Pi is 3.14! ", "Really?"]),
+        ("values", "Yes. Pi is 3.14! Really?", ["Yes.", " Pi is 3.14!", " Really?"]),
         ("values", "no end", ["no end"]),
         ("tutoring", "Good. What is 2 + 2?", ["Good. What is 2 + 2?"]),
         ("values", "", []),

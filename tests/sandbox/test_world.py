@@ -31,8 +31,25 @@ def test_no_two_phrases_match_the_same_sentence():
 
 
 def test_the_worlds_share_no_question_word_field():
-    for field in ("names", "objects", "creatures", "activities", "people", "unknowable", "starts", "gains", "losses"):
+    for field in (
+        "names",
+        "objects",
+        "creatures",
+        "activities",
+        "people",
+        "unknowable",
+        "starts",
+        "gains",
+        "losses",
+        "multiplies",
+        "questions",
+    ):
         assert not set(getattr(lexicon.DEV, field)) & set(getattr(lexicon.LOCKED, field)), field
+    shared = {"to hurt {person}", "to steal from {person}", "to help {person}"}
+    purposes = [{*words.bad_purposes, *words.good_purposes} for words in (lexicon.DEV, lexicon.LOCKED)]
+    assert purposes[0] & purposes[1] == shared
+    asked = [{text for texts in words.known.values() for text in texts} for words in (lexicon.DEV, lexicon.LOCKED)]
+    assert not asked[0] & asked[1]
     assert not set(lexicon.DEV.profiles) & set(lexicon.LOCKED.profiles)
     assert lexicon.DEV.start_range[1] < lexicon.LOCKED.start_range[0]
 

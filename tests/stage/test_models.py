@@ -115,3 +115,9 @@ def test_a_response_never_loses_its_end(tiny_tokenizer: Any, length: int, fits: 
         return
     with pytest.raises(DataError, match=r"a response of 7 tokens does not fit in max_length 8"):
         encode(tiny_tokenizer, QUESTION, "x" * length, 8)
+
+
+@pytest.mark.parametrize("load", [load_causal, load_tokenizer])
+def test_a_model_that_was_not_made_yet_is_not_looked_for_on_the_hub(load: Any, tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"models/sft is not there; `dvc repro` makes it"):
+        load(tmp_path / "models/sft")

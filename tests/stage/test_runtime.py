@@ -49,3 +49,17 @@ def test_a_command_ends_with_the_message_and_without_a_traceback(monkeypatch: py
     with pytest.raises(SystemExit, match="ParamsError: x cannot work"):
         command(main)
     assert issubclass(ParamsError, ConcordError)
+
+
+@pytest.mark.parametrize(("arguments", "code"), [(["--help"], 0), ([], 2), (["x", "y"], 2)])
+def test_a_command_tells_how_it_is_used(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int
+) -> None:
+    def main(name: str) -> None:
+        raise AssertionError("it started")
+
+    monkeypatch.setattr("sys.argv", ["stage", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        command(main)
+    assert ended.value.code == code
+    assert str(__doc__) in capsys.readouterr().out
