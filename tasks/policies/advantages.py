@@ -1,9 +1,10 @@
 """Advantages of groups of samples from a vector of anchored rewards.
 
 `sum_then_normalize`: the weighted sum, then normalised within each prompt's group (GRPO, arXiv 2402.03300).
-`normalize_then_sum`: each reward normalised within the group, then the weighted sum (GDPO, arXiv 2601.05242), which
-keeps apart what differs in scale. A group whose sum does not vary may still vary in its parts, so nothing is filtered
-by the sum.
+`normalize_then_sum`: each reward normalised within the group, then the weighted sum, which keeps apart what differs in
+scale (GDPO, arXiv 2601.05242, without its last step, which normalises the sums over the batch: parts that oppose each
+other leave smaller advantages, so the KL term weighs more than under `sum_then_normalize`). A group whose sum does not
+vary may still vary in its parts, so nothing is filtered by the sum.
 """
 
 from __future__ import annotations

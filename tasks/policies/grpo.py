@@ -1,4 +1,4 @@
-"""GRPO (arXiv 2402.03300) and GDPO (arXiv 2601.05242) on the reward vector, by TRL's trainer.
+"""GRPO (arXiv 2402.03300) on the reward vector, by TRL's trainer; also with each reward normalised first, as in GDPO.
 
 TRL is given one reward function, which returns finished advantages (`tasks.policies.advantages`) and logs their parts:
 raw, anchored and weighted rewards of each objective. Samples come from the project's own sampler.
@@ -50,7 +50,8 @@ class Params:
     generations: Annotated[int, Field(ge=2)]
     """Samples per prompt."""
     micro_prompts: Annotated[int, Field(ge=1)] | None = None
-    """Prompts in one forward pass (default: all of a step); divides `prompts_per_step`."""
+    """Prompts generated and learned from at once (default: all of a step); divides `prompts_per_step`. TRL divides a
+    loss by the tokens generated at once, so with 1 every prompt counts the same, with more the longer answers more."""
     max_new_tokens: Annotated[int, Field(ge=1)] = 96
     """Longest sample."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
