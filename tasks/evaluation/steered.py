@@ -3,7 +3,7 @@
 A multi-head policy is merged at the weights, which is exact; a policy with one head answers alike at all weights.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -120,7 +120,7 @@ class Steered:
         ]
         key = [hash(tuple(ids)) for ids, _ in rows]
         if self._states is None or self._states.key != key:
-            own, other = (torch.cat(list(self._backbone_states(model, rows))) for model in (heads, reference))
+            own, other = (torch.cat(self._backbone_states(model, rows)) for model in (heads, reference))
             tokens = torch.tensor([token for ids, prompt in rows for token in ids[prompt:]], device=own.device)
             self._states = States(key, own, other, tokens)
         vector = {name: weights.get(name, 0.0) for name in self.heads or []} or {ONLY_HEAD: 1.0}
@@ -129,15 +129,20 @@ class Steered:
         starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
         return np.add.reduceat(logprobs, starts), np.add.reduceat(kl, starts), lengths.astype(np.float64)
 
-    def _backbone_states(self, model: Any, rows: list[tuple[list[int], int]]) -> Iterator[Tensor]:
+    def _backbone_states(self, model: Any, rows: list[tuple[list[int], int]]) -> list[Tensor]:
+        """The state before each token of each response, in the order of `rows`; batches hold rows of like length."""
+        order = sorted(range(len(rows)), key=lambda place: len(rows[place][0]))
+        states: dict[int, Tensor] = {}
         for start in range(0, len(rows), self.sampling.batch_size):
-            block = rows[start : start + self.sampling.batch_size]
+            places = order[start : start + self.sampling.batch_size]
+            block = [rows[place] for place in places]
             width = max(len(ids) for ids, _ in block)
             ids = torch.tensor([row + [self.tokenizer.pad_token_id] * (width - len(row)) for row, _ in block])
             mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row, _ in block])
             out = model.backbone(input_ids=ids.to(model.device), attention_mask=mask.to(model.device))
-            for place, (row, prompt) in enumerate(block):
-                yield out.last_hidden_state[place, prompt - 1 : len(row) - 1]
+            for inside, (place, (row, prompt)) in enumerate(zip(places, block, strict=True)):
+                states[place] = out.last_hidden_state[inside, prompt - 1 : len(row) - 1].clone()
+        return [states[place] for place in range(len(rows))]
 
 
 def _with_heads(model: Any) -> MultiHeadCausalLM:

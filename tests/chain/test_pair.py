@@ -4,14 +4,16 @@ The cold run is hermetic: each stage sees its declared deps and params alone, wr
 come to the same bytes.
 """
 
+import re
 import sys
 import time
 from pathlib import Path
 
 import pytest
 
+from tasks.stage import outputs
 from tests.chain.finished import Finished, Runs
-from tests.chain.tree import dvc, environment, hashes, lock, run
+from tests.chain.tree import dvc, environment, hashes, lock, make, run
 
 
 @pytest.fixture(scope="module")
@@ -42,6 +44,17 @@ def test_after_repro_the_flow_finds_nothing_to_do(cold: Path, runs: Runs) -> Non
     output = run(cold, sys.executable, "-m", "flows.align", env=environment(PREFECT_HOME=runs.prefect_home))
     assert f"0 ran, 0 restored, {len(lock(cold))} unchanged" in output
     assert time.monotonic() - began < 60
+
+
+def test_one_value_may_differ_in_a_clone_that_shares_the_work(copy: Path, runs: Runs) -> None:
+    env = environment(PREFECT_HOME=runs.prefect_home)
+    output = run(copy, *make(), "run", "SET=select.rule=chebyshev", env=env)
+    clone = copy / "runs/params-rule-chebyshev"
+    assert outputs.read_json(clone / "reports/select.json")["rule"] == "chebyshev"
+    assert outputs.read_json(copy / "reports/select.json")["rule"] == "weighted_sum"
+    ran = set(re.findall(r"(?m)^[\d:]+  (\S+) +ran in", output))
+    assert "select" in ran
+    assert ran <= {"check", "select", "gate", "export", "report"}
 
 
 def test_git_sees_nothing_but_the_record(finished: Finished) -> None:
