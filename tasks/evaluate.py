@@ -210,7 +210,8 @@ def _likelihood(
             if not ratings["objective"].isin(members).any():
                 continue  # a domain that only rewards are judged on
             answers = likelihood.labelled_answers(ratings, domain, members, groups)
-            frames += [likelihood.score(steered, answers, point, split) for point in points if point.domain == domain]
+            own = [point for point in points if point.domain == domain]
+            frames.append(likelihood.score(steered, answers, own, split))
             if split == "test":
                 baseline |= likelihood.longer_is_better(answers, members)
         scored[split] = pd.concat(frames, ignore_index=True)

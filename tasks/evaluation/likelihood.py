@@ -41,15 +41,19 @@ def labelled_answers(ratings: pd.DataFrame, domain: str, names: Sequence[str], g
     return answers.join(rated.add_prefix("rating.")).reset_index().assign(domain=domain)
 
 
-def score(policy: Sampler, answers: pd.DataFrame, point: Point, split: str) -> pd.DataFrame:
-    """Adds the policy's log-probability per token of each answer at `point`, the answers' length and the KL."""
-    likelihood, kl, length = policy.likelihood(
-        answers["messages"].tolist(), answers["response"].tolist(), point.weights
+def score(policy: Sampler, answers: pd.DataFrame, points: Sequence[Point], split: str) -> pd.DataFrame:
+    """The answers at every point, with the policy's log-probability per token, the answers' length and the KL."""
+    likelihoods, kls, length = policy.likelihood(
+        answers["messages"].tolist(), answers["response"].tolist(), [point.weights for point in points]
     )
-    weights = json.dumps(point.weights, sort_keys=True)
-    return answers.assign(
-        split=split, point=point.name, weights=weights, log_probability=likelihood / length, log_ratio=kl, length=length
-    )
+    frames = [
+        answers.assign(
+            split=split, point=point.name, weights=json.dumps(point.weights, sort_keys=True),
+            log_probability=likelihood / length, log_ratio=kl, length=length,
+        )
+        for point, likelihood, kl in zip(points, likelihoods, kls, strict=True)
+    ]  # fmt: skip
+    return pd.concat(frames, ignore_index=True)
 
 
 def judged_units(samples: pd.DataFrame, domain: str, names: Sequence[str]) -> pd.DataFrame:

@@ -37,9 +37,9 @@ class Sampler(Protocol):
         """Tokens of each response."""
 
     def likelihood(
-        self, messages: Sequence[Any], responses: Sequence[str], weights: Mapping[str, float]
+        self, messages: Sequence[Any], responses: Sequence[str], points: Sequence[Mapping[str, float]]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Log-probability of given answers, KL to the reference, length in tokens, each (n,)."""
+        """Log-probability of given answers and KL to the reference, (points, n) each; length in tokens, (n,)."""
 
 
 def by_domain(objectives: Mapping[str, str]) -> dict[str, list[str]]:

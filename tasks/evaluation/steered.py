@@ -6,7 +6,7 @@ A multi-head policy is merged at the weights, which is exact; a policy with one 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -32,23 +32,12 @@ class Sampling:
     seed: int
 
 
-class States(NamedTuple):
-    """What predicts the N response tokens of a list of answers: hidden states of both models, before any head."""
-
-    key: list[int]
-    """Hashes of the token sequences."""
-    own: Tensor  # (N, d)
-    reference: Tensor  # (N, d)
-    tokens: Tensor  # (N,)
-
-
 class Steered:
     """A policy and its reference, asked at any weights."""
 
     def __init__(self, policy: Any, reference: Any, tokenizer: Any, sampling: Sampling) -> None:
         self.policy, self.reference, self.tokenizer, self.sampling = policy, reference, tokenizer, sampling
         self._merged: tuple[dict[str, float], Any] | None = None
-        self._states: States | None = None
 
     @cached_property
     def _pair(self) -> tuple[MultiHeadCausalLM, MultiHeadCausalLM]:
@@ -108,26 +97,26 @@ class Steered:
 
     @torch.no_grad()
     def likelihood(
-        self, messages: Sequence[Any], responses: Sequence[str], weights: Mapping[str, float]
+        self, messages: Sequence[Any], responses: Sequence[str], points: Sequence[Mapping[str, float]]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of given answers: summed log-probability, KL to the reference summed over positions, tokens; each (n,).
+        """Of given answers at each of several weights: summed log-probability and KL to the reference summed over
+        positions, (points, n) each; tokens, (n,).
 
-        The backbone does not depend on the weights, so its states are computed once for all weights of one list.
+        Neither backbone depends on the weights, so each is run once, and every head once per position.
         """
         heads, reference = self._pair
         rows = [
             encode(self.tokenizer, *pair, self.sampling.max_length) for pair in zip(messages, responses, strict=True)
         ]
-        key = [hash(tuple(ids)) for ids, _ in rows]
-        if self._states is None or self._states.key != key:
-            own, other = (torch.cat(self._backbone_states(model, rows)) for model in (heads, reference))
-            tokens = torch.tensor([token for ids, prompt in rows for token in ids[prompt:]], device=own.device)
-            self._states = States(key, own, other, tokens)
-        vector = {name: weights.get(name, 0.0) for name in self.heads or []} or {ONLY_HEAD: 1.0}
-        logprobs, kl = _compare(heads, reference, self._states, vector)
+        own, other = (torch.cat(self._backbone_states(model, rows)) for model in (heads, reference))
+        tokens = torch.tensor([token for ids, prompt in rows for token in ids[prompt:]], device=own.device)
+        named = [{name: weights.get(name, 0.0) for name in self.heads or []} or {ONLY_HEAD: 1.0} for weights in points]
+        vectors = torch.stack([heads.weight_vector(weights) for weights in named])
+        logprobs, kl = _compare(heads, reference, own, other, tokens, vectors)
         lengths = np.array([len(ids) - prompt for ids, prompt in rows])
         starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
-        return np.add.reduceat(logprobs, starts), np.add.reduceat(kl, starts), lengths.astype(np.float64)
+        summed, summed_kl = (np.add.reduceat(values, starts, axis=1) for values in (logprobs, kl))
+        return summed, summed_kl, lengths.astype(np.float64)
 
     def _backbone_states(self, model: Any, rows: list[tuple[list[int], int]]) -> list[Tensor]:
         """The state before each token of each response, in the order of `rows`; batches hold rows of like length."""
@@ -150,14 +139,22 @@ def _with_heads(model: Any) -> MultiHeadCausalLM:
 
 
 def _compare(
-    heads: MultiHeadCausalLM, reference: MultiHeadCausalLM, states: States, weights: Mapping[str, float]
+    heads: MultiHeadCausalLM, reference: MultiHeadCausalLM, own: Tensor, other: Tensor, tokens: Tensor, vectors: Tensor
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Per position: log-probability of the token, and KL(policy || reference) over the vocabulary, float64 (N,)."""
+    """At each weight vector and position: log-probability of the token, and KL(policy || reference) over the
+    vocabulary, float64 (points, N). `own` and `other` are the states of both models, (N, d)."""
     logprobs, kl = [], []
-    blocks = (torch.split(part, POSITIONS_AT_ONCE) for part in (states.own, states.reference, states.tokens))
-    for own, other, token in zip(*blocks, strict=True):
-        mine = torch.log_softmax(heads.project(own, None, weights).float(), dim=-1)  # (n, V)
-        theirs = torch.log_softmax(reference.project(other, None, None).float(), dim=-1)
-        logprobs.append(mine.gather(1, token[:, None])[:, 0])
-        kl.append((mine.exp() * (mine - theirs)).sum(dim=-1))
-    return torch.cat(logprobs).double().cpu().numpy(), torch.cat(kl).double().cpu().numpy()
+    for mine, theirs, token in zip(
+        *(torch.split(part, POSITIONS_AT_ONCE) for part in (own, other, tokens)), strict=True
+    ):
+        reference_logprobs = torch.log_softmax(reference.project(theirs, None, None).float(), dim=-1)  # (n, V)
+        for logits in heads.project_at(mine, vectors):
+            logprob = torch.log_softmax(logits.float(), dim=-1)
+            logprobs.append(logprob.gather(1, token[:, None])[:, 0])
+            kl.append((logprob.exp() * (logprob - reference_logprobs)).sum(dim=-1))
+    return _by_point(logprobs, len(vectors)), _by_point(kl, len(vectors))
+
+
+def _by_point(blocks: list[Tensor], points: int) -> np.ndarray:
+    """(points, N) of the values of every block at every point, points turning fastest."""
+    return np.stack([torch.cat(blocks[point::points]).double().cpu().numpy() for point in range(points)])

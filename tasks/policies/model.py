@@ -7,7 +7,7 @@ the mixed matrix, `sum_i w_i (h W_i^T) = h (sum_i w_i W_i)^T`, and `merge` gives
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -192,6 +192,17 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
             if len(rows):
                 logits = logits.index_copy(0, rows, nn.functional.linear(hidden[rows], matrix))
         return self._cap(logits)
+
+    def project_at(self, hidden: Tensor, vectors: Tensor) -> Iterator[Tensor]:
+        """Logits (rows, V) of hidden states (rows, d) at each weight vector of `vectors` (points, H) in turn.
+
+        Every head that any vector weighs is applied once, since a mix of heads gives the same mix of their logits.
+        """
+        used = [head for head in range(len(self.head_names)) if vectors[:, head].any()]
+        matrices = list(self._head_matrices())
+        each = [nn.functional.linear(hidden, matrices[head]) for head in used]
+        for vector in vectors:
+            yield self._cap(sum(vector[head] * logits for head, logits in zip(used, each, strict=True)))
 
     def _mix(self, head_weights: Mapping[str, float] | Tensor | None) -> Tensor:
         if isinstance(head_weights, Tensor):

@@ -19,10 +19,11 @@ class Given:
     """log p = -(letters of the answer that are `x`) - 1, of as many tokens as letters; KL 2 for every answer."""
 
     def likelihood(
-        self, messages: Sequence[Any], responses: Sequence[str], weights: Mapping[str, float]
+        self, messages: Sequence[Any], responses: Sequence[str], points: Sequence[Mapping[str, float]]
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         logprob = np.array([-float(text.count("x")) - 1 for text in responses])
-        return logprob, np.full(len(responses), 2.0), np.array([float(len(text)) for text in responses])
+        lengths = np.array([float(len(text)) for text in responses])
+        return np.tile(logprob, (len(points), 1)), np.full((len(points), len(responses)), 2.0), lengths
 
 
 def rating(group: str, response: str, objective: str, value: float) -> dict[str, Any]:
@@ -48,7 +49,7 @@ def test_pair_accuracy_by_hand() -> None:
         rating("g", "yy", "informative", 0.0),
     ]
     answers = labelled_answers(pd.DataFrame(rows), "qa", NAMES, 5)
-    units = pairs(score(Given(), answers, POINT, "test"), NAMES)  # type: ignore[arg-type]
+    units = pairs(score(Given(), answers, [POINT], "test"), NAMES)  # type: ignore[arg-type]
     assert sorted(units["gold.truthful"].dropna()) == [0.0, 1.0, 1.0]
     assert units["gold.informative"].dropna().tolist() == [1.0]
     assert units["proxy.truthful"].equals(units["gold.truthful"])
@@ -57,7 +58,7 @@ def test_pair_accuracy_by_hand() -> None:
 def test_answers_of_different_questions_make_no_pair() -> None:
     rows = [rating("g", "a", "truthful", 1.0), rating("h", "b", "truthful", 0.0), rating("h", "c", "truthful", 1.0)]
     answers = labelled_answers(pd.DataFrame(rows), "qa", NAMES, 5)
-    units = pairs(score(Given(), answers, POINT, "test"), NAMES)  # type: ignore[arg-type]
+    units = pairs(score(Given(), answers, [POINT], "test"), NAMES)  # type: ignore[arg-type]
     assert units["gold.truthful"].notna().sum() == 1
 
 
@@ -66,7 +67,7 @@ def test_kl_and_length_are_means_over_answers_however_many_pairs_they_are_in() -
     rows = [rating("g", text, "truthful", value) for text, value in (("abcd", 1.0), ("efgh", 0.5), ("ijkl", 0.0))]
     rows += [rating("h", "a", "truthful", 1.0), rating("h", "b", "truthful", 0.0)]
     answers = labelled_answers(pd.DataFrame(rows), "qa", NAMES, 5)
-    units = pairs(score(Given(), answers, POINT, "test"), NAMES)  # type: ignore[arg-type]
+    units = pairs(score(Given(), answers, [POINT], "test"), NAMES)  # type: ignore[arg-type]
     assert units["length"].mean() == pytest.approx((3 * 4 + 2 * 1) / 5)
     assert units["log_ratio"].dropna().tolist() == [2.0] * 5
 

@@ -33,27 +33,32 @@ def steered(policy: MultiHeadCausalLM, tiny_model: Path, tiny_tokenizer: Any) ->
 
 def test_likelihood_equals_that_of_the_merged_model(steered: Steered, policy: MultiHeadCausalLM) -> None:
     """Computed from shared states at several weights; each is the merged model's own log-probability."""
-    for weights in ({"a": 1.0}, {"a": 0.3, "b": 0.7}, {"b": 1.0}):
-        found, kl, lengths = steered.likelihood(MESSAGES, RESPONSES, weights)
+    points = [{"a": 1.0}, {"a": 0.3, "b": 0.7}, {"b": 1.0}]
+    found, kl, lengths = steered.likelihood(MESSAGES, RESPONSES, points)
+    assert lengths.tolist() == [len(text) + 1 for text in RESPONSES]
+    assert (kl >= -1e-5).all()
+    for weights, logprobs in zip(points, found, strict=True):
         merged = policy.merge({"a": weights.get("a", 0.0), "b": weights.get("b", 0.0)})
         expected = generate.logprobs(merged, steered.tokenizer, MESSAGES, RESPONSES, max_length=128)
-        assert found == pytest.approx(expected, abs=1e-3)
-        assert lengths.tolist() == [len(text) + 1 for text in RESPONSES]
-        assert (kl >= -1e-5).all()
+        assert logprobs == pytest.approx(expected, abs=1e-3)
+
+
+def test_likelihood_does_not_hang_on_blocks_or_order(steered: Steered, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = [{"a": 1.0}, {"a": 0.3, "b": 0.7}, {"b": 1.0}]
+    whole = steered.likelihood(MESSAGES, RESPONSES, points)
+    monkeypatch.setattr("tasks.evaluation.steered.POSITIONS_AT_ONCE", 7)
+    turned = steered.likelihood(MESSAGES[::-1], RESPONSES[::-1], points)
+    for one, other in zip(whole, turned, strict=True):
+        assert one == pytest.approx(other[..., ::-1], abs=1e-3)
 
 
 def test_kl_is_zero_at_the_reference_and_not_elsewhere(steered: Steered) -> None:
-    assert np.abs(steered.likelihood(MESSAGES, RESPONSES, {"a": 1.0})[1]).max() < 1e-4
-    assert steered.likelihood(MESSAGES, RESPONSES, {"b": 1.0})[1].min() > 0.1
+    kl = steered.likelihood(MESSAGES, RESPONSES, [{"a": 1.0}, {"b": 1.0}])[1]
+    assert np.abs(kl[0]).max() < 1e-4
+    assert kl[1].min() > 0.1
     assert np.abs(steered.log_ratio(MESSAGES, RESPONSES, {"a": 1.0})).max() < 1e-3
     assert np.abs(steered.log_ratio(MESSAGES, RESPONSES, {"b": 1.0})).min() > 0.01
     assert steered.lengths(RESPONSES) == [len(text) + 1 for text in RESPONSES]
-
-
-def test_states_are_not_kept_for_other_answers(steered: Steered) -> None:
-    first = steered.likelihood(MESSAGES, RESPONSES, {"b": 1.0})[0]
-    other = steered.likelihood(MESSAGES[::-1], RESPONSES[::-1], {"b": 1.0})[0]
-    assert other == pytest.approx(first[::-1], abs=1e-3)
 
 
 def test_weights_change_samples_and_one_head_does_not_listen(
@@ -65,4 +70,4 @@ def test_weights_change_samples_and_one_head_does_not_listen(
     assert stock.heads is None
     assert stock.sample(MESSAGES, {"a": 1.0}) == stock.sample(MESSAGES, {"b": 1.0})
     assert stock.sample(MESSAGES, {}) == steered.sample(MESSAGES, {"a": 1.0})
-    assert np.abs(stock.likelihood(MESSAGES, RESPONSES, {"a": 1.0})[1]).max() < 1e-6
+    assert np.abs(stock.likelihood(MESSAGES, RESPONSES, [{"a": 1.0}])[1]).max() < 1e-6
