@@ -83,7 +83,7 @@ def snapshot(root: Path) -> str:
 
 def _share(root: Path, folder: Path) -> None:
     """Points the clone to this project's cache and remote, and brings its tracked sources."""
-    _run(*dvc("config", "--local", "cache.dir", str(root / ".dvc" / "cache")), cwd=folder)
+    _run(*dvc("config", "--local", "cache.dir", _run(*dvc("cache", "dir"), cwd=root)), cwd=folder)
     _run(*dvc("remote", "modify", "--local", "local", "url", str(root / ".store")), cwd=folder)
     if sources := _run("git", "ls-files", "*.dvc", cwd=folder).split():
         _run(*dvc("checkout", "--quiet", *sources), cwd=folder)

@@ -49,7 +49,7 @@ FILES = {
     "models/champion.json": {"gate"},
     "tasks/annotations/dedupe.py": {"prepare"},
     "tasks/annotations/formats/sandbox.py": {"ingest@sandbox"},
-    "tasks/sandbox/students.py": {"front"} | EVALUATE,
+    "tasks/sandbox/students.py": EVALUATE,
     "tasks/rewards/process.py": {"process_reward", "evaluate_rewards"},
     "tasks/rewards/scalarisers.py": {"select"} | POLICY,
     "tasks/policies/grpo.py": {"policy@grpo"},

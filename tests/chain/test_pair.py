@@ -13,7 +13,7 @@ import pytest
 
 from tasks.stage import outputs
 from tests.chain.finished import Finished, Runs
-from tests.chain.tree import dvc, environment, hashes, lock, make, run
+from tests.chain.tree import dvc, environment, hashes, lock, run
 
 
 @pytest.fixture(scope="module")
@@ -46,15 +46,12 @@ def test_after_repro_the_flow_finds_nothing_to_do(cold: Path, runs: Runs) -> Non
     assert time.monotonic() - began < 60
 
 
-def test_one_value_may_differ_in_a_clone_that_shares_the_work(copy: Path, runs: Runs) -> None:
-    env = environment(PREFECT_HOME=runs.prefect_home)
-    output = run(copy, *make(), "run", "SET=select.rule=chebyshev", env=env)
-    clone = copy / "runs/params-rule-chebyshev"
-    assert outputs.read_json(clone / "reports/select.json")["rule"] == "chebyshev"
+def test_one_value_may_differ_in_a_clone_that_shares_the_work(copy: Path) -> None:
+    clone = run(copy, sys.executable, "-m", "flows.clone", "params.yaml", "select.rule=chebyshev").strip()
+    output = run(Path(clone), *dvc("repro", "select"))
+    assert set(re.findall(r"Running stage '(\S+)'", output)) <= {"check", "select"}
+    assert outputs.read_json(f"{clone}/reports/select.json")["rule"] == "chebyshev"
     assert outputs.read_json(copy / "reports/select.json")["rule"] == "weighted_sum"
-    ran = set(re.findall(r"(?m)^[\d:]+  (\S+) +ran in", output))
-    assert "select" in ran
-    assert ran <= {"check", "select", "gate", "export", "report"}
 
 
 def test_git_sees_nothing_but_the_record(finished: Finished) -> None:

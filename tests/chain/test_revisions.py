@@ -32,6 +32,7 @@ def deliver(project: Path, annotator: str) -> None:
     """A source of the user's own, versioned by DVC, and ingested."""
     (project / "data/raw/mine.jsonl").write_text(json.dumps({**LINE, "annotator": annotator}) + "\n", encoding="utf-8")
     run(project, *dvc("add", "--quiet", "data/raw/mine.jsonl"))
+    run(project, *dvc("repro", "--single-item", "check"))
     run(project, *dvc("repro", "--single-item", "ingest@mine"))
 
 
@@ -39,7 +40,6 @@ def test_an_older_revision_comes_back(copy: Path) -> None:
     params = (copy / "params.yaml").read_text(encoding="utf-8")
     mine = "sources:\n  mine: {format: concord, path: data/raw/mine.jsonl}\n"
     (copy / "params.yaml").write_text(params.replace("sources:\n", mine), encoding="utf-8")
-    run(copy, *dvc("repro", "--single-item", "check"))
     deliver(copy, "me")
     older = commit(copy, "the first run")
     first = state(copy)
