@@ -49,7 +49,9 @@ def test_after_repro_the_flow_finds_nothing_to_do(cold: Path, runs: Runs) -> Non
 def test_one_value_may_differ_in_a_clone_that_shares_the_work(copy: Path) -> None:
     clone = run(copy, sys.executable, "-m", "flows.clone", "params.yaml", "select.rule=chebyshev").strip()
     output = run(Path(clone), *dvc("repro", "select"))
-    assert set(re.findall(r"Running stage '(\S+)'", output)) <= {"check", "select"}
+    ran = set(re.findall(r"Running stage '(\S+)'", output))
+    assert "select" in ran
+    assert ran <= {"check", "evaluate@mah_dpo", "select"}  # DVC does not always restore a stage without cached outs
     assert outputs.read_json(f"{clone}/reports/select.json")["rule"] == "chebyshev"
     assert outputs.read_json(copy / "reports/select.json")["rule"] == "weighted_sum"
 
