@@ -51,7 +51,7 @@ def test_one_value_may_differ_in_a_clone_that_shares_the_work(copy: Path) -> Non
     output = run(Path(clone), *dvc("repro", "select"))
     ran = set(re.findall(r"Running stage '(\S+)'", output))
     assert "select" in ran
-    assert ran <= {"check", "evaluate@mah_dpo", "select"}  # DVC does not always restore a stage without cached outs
+    assert ran <= {"check", "evaluate@mah_dpo", "select"}  # the second was seen to run; why is not known
     assert outputs.read_json(f"{clone}/reports/select.json")["rule"] == "chebyshev"
     assert outputs.read_json(copy / "reports/select.json")["rule"] == "weighted_sum"
 
