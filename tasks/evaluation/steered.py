@@ -3,6 +3,7 @@
 A multi-head policy is merged at the weights, which is exact; a policy with one head answers alike at all weights.
 """
 
+import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from tasks.policies import generate
 from tasks.policies.model import MultiHeadCausalLM, from_causal
+from tasks.stage import progress
 from tasks.stage.models import encode
 
 ONLY_HEAD = "policy"
@@ -118,20 +120,43 @@ class Steered:
         summed, summed_kl = (np.add.reduceat(values, starts, axis=1) for values in (logprobs, kl))
         return summed, summed_kl, lengths.astype(np.float64)
 
-    def _backbone_states(self, model: Any, rows: list[tuple[list[int], int]]) -> list[Tensor]:
-        """The state before each token of each response, in the order of `rows`; batches hold rows of like length."""
-        order = sorted(range(len(rows)), key=lambda place: len(rows[place][0]))
+    def _backbone_states(self, model: MultiHeadCausalLM, rows: list[tuple[list[int], int]]) -> list[Tensor]:
+        """The state before each token of each response, in the order of `rows`.
+
+        A prompt is run once for all its responses, which is most of the work where prompts are long.
+        """
+        places: dict[tuple[int, ...], list[int]] = {}
+        for place, (ids, prompt) in enumerate(rows):
+            places.setdefault(tuple(ids[:prompt]), []).append(place)
         states: dict[int, Tensor] = {}
-        for start in range(0, len(rows), self.sampling.batch_size):
-            places = order[start : start + self.sampling.batch_size]
-            block = [rows[place] for place in places]
-            width = max(len(ids) for ids, _ in block)
-            ids = torch.tensor([row + [self.tokenizer.pad_token_id] * (width - len(row)) for row, _ in block])
-            mask = torch.tensor([[1] * len(row) + [0] * (width - len(row)) for row, _ in block])
-            out = model.backbone(input_ids=ids.to(model.device), attention_mask=mask.to(model.device))
-            for inside, (place, (row, prompt)) in enumerate(zip(places, block, strict=True)):
-                states[place] = out.last_hidden_state[inside, prompt - 1 : len(row) - 1].clone()
+        for prompt_ids, answered in progress.track(places.items(), len(places), "likelihoods"):
+            answers = [rows[place][0][len(prompt_ids) :] for place in answered]
+            found = _answer_states(model, list(prompt_ids), answers, self.sampling.batch_size)
+            states.update(zip(answered, found, strict=True))
         return [states[place] for place in range(len(rows))]
+
+
+def _answer_states(
+    model: MultiHeadCausalLM, prompt: list[int], answers: list[list[int]], batch_size: int
+) -> list[Tensor]:
+    """The state before each token of each answer to one prompt: (tokens, d) each."""
+    device = model.device
+    read = model.backbone(input_ids=torch.tensor([prompt], device=device), use_cache=True)
+    first = read.last_hidden_state[0, -1:]
+    states = []
+    for start in range(0, len(answers), batch_size):
+        block = [answer[:-1] for answer in answers[start : start + batch_size]]  # nothing follows the last token
+        width = max(map(len, block))
+        if width == 0:
+            states += [first] * len(block)
+            continue
+        cache = copy.deepcopy(read.past_key_values)
+        cache.batch_repeat_interleave(len(block))
+        ids = torch.tensor([answer + [0] * (width - len(answer)) for answer in block], device=device)
+        mask = torch.tensor([[1] * (len(prompt) + len(answer)) + [0] * (width - len(answer)) for answer in block])
+        out = model.backbone(input_ids=ids, attention_mask=mask.to(device), past_key_values=cache, use_cache=True)
+        states += [torch.cat([first, out.last_hidden_state[row, : len(answer)]]) for row, answer in enumerate(block)]
+    return states
 
 
 def _with_heads(model: Any) -> MultiHeadCausalLM:

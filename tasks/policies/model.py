@@ -7,8 +7,9 @@ the mixed matrix, `sum_i w_i (h W_i^T) = h (sum_i w_i W_i)^T`, and `merge` gives
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -54,7 +55,8 @@ class MultiHeadOutput(ModelOutput):
 class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]
     """A causal language model with H output heads.
 
-    `heads` (H, V, d); or of low rank: `shared` (V, d) for all, plus `up` (H, V, r) times `down` (H, r, d).
+    `heads` (H, V, d); or of low rank: `shared` (V, d), the SFT model's matrix, which is never trained, plus `up`
+    (H, V, r) times `down` (H, r, d).
 
     Calls ask for the heads in one of three ways: `head_ids` (batch,) gives each row its own head, `head_weights` mixes
     all heads for all rows, and neither means equal weights.
@@ -74,7 +76,7 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         if config.head_rank is None:
             self.heads = nn.Parameter(torch.zeros(count, vocabulary, width))
         else:
-            self.shared = nn.Parameter(torch.zeros(vocabulary, width))
+            self.shared = nn.Parameter(torch.zeros(vocabulary, width), requires_grad=False)
             self.up = nn.Parameter(torch.zeros(count, vocabulary, config.head_rank))
             self.down = nn.Parameter(torch.zeros(count, config.head_rank, width))
         self.post_init()  # type: ignore[no-untyped-call]
@@ -174,11 +176,20 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         delta = torch.einsum("h,hvr,hrd->vd", mix, self.up.float(), self.down.float())
         return (mix.sum() * self.shared.float() + delta).to(self.dtype)
 
-    def _head_matrices(self) -> Iterable[Tensor]:
-        """One matrix (V, d) per head. `unbind` has one gradient for all heads, where indexing had one each."""
+    def _linear_heads(self) -> list[Callable[[Tensor], Tensor]]:
+        """One map from states (..., d) to logits (..., V) per head; a low-rank product is never written out.
+
+        `unbind` has one gradient for all heads, where indexing had one each.
+        """
+        linear = nn.functional.linear
         if self.config.head_rank is None:
-            return self.heads.unbind(0)
-        return [self.shared + up @ down for up, down in zip(self.up.unbind(0), self.down.unbind(0), strict=True)]
+            return [partial(linear, weight=matrix) for matrix in self.heads.unbind(0)]
+
+        def low_rank(up: Tensor, down: Tensor, hidden: Tensor) -> Tensor:
+            return linear(hidden, self.shared) + linear(linear(hidden, down), up)
+
+        pairs = zip(self.up.unbind(0), self.down.unbind(0), strict=True)
+        return [partial(low_rank, up, down) for up, down in pairs]
 
     def project(
         self, hidden: Tensor, head_ids: Tensor | None, head_weights: Mapping[str, float] | Tensor | None
@@ -187,10 +198,10 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         if head_ids is None:
             return self._cap(nn.functional.linear(hidden, self.matrix(self._mix(head_weights))))
         logits = hidden.new_zeros(*hidden.shape[:-1], self.config.get_text_config().vocab_size)
-        for head, matrix in enumerate(self._head_matrices()):
+        for head, linear in enumerate(self._linear_heads()):
             rows = (head_ids == head).nonzero().squeeze(1)
             if len(rows):
-                logits = logits.index_copy(0, rows, nn.functional.linear(hidden[rows], matrix))
+                logits = logits.index_copy(0, rows, linear(hidden[rows]))
         return self._cap(logits)
 
     def project_at(self, hidden: Tensor, vectors: Tensor) -> Iterator[Tensor]:
@@ -199,8 +210,8 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         Every head that any vector weighs is applied once, since a mix of heads gives the same mix of their logits.
         """
         used = [head for head in range(len(self.head_names)) if vectors[:, head].any()]
-        matrices = list(self._head_matrices())
-        each = [nn.functional.linear(hidden, matrices[head]) for head in used]
+        heads = self._linear_heads()
+        each = [heads[head](hidden) for head in used]
         for vector in vectors:
             yield self._cap(sum(vector[head] * logits for head, logits in zip(used, each, strict=True)))
 
@@ -225,19 +236,19 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         rows, columns = (targets != IGNORED).nonzero(as_tuple=True)  # (N,), (N,)
         states, tokens = hidden[rows, columns], targets[rows, columns]  # (N, d), (N,)
         if head_ids is None:
-            values = self._token_logprobs(states, tokens, self.matrix(self._mix(head_weights)))
+            logits = nn.functional.linear(states, self.matrix(self._mix(head_weights)))
+            values = self._token_logprobs(logits, tokens)
             return values.new_zeros(len(labels)).index_add(0, rows, values)
         total = torch.zeros(len(labels), dtype=torch.float32, device=hidden.device)
-        for head, matrix in enumerate(self._head_matrices()):
+        for head, linear in enumerate(self._linear_heads()):
             own = (head_ids[rows] == head).nonzero().squeeze(1)
             if len(own):
-                total = total.index_add(0, rows[own], self._token_logprobs(states[own], tokens[own], matrix))
+                total = total.index_add(0, rows[own], self._token_logprobs(linear(states[own]), tokens[own]))
         return total
 
-    def _token_logprobs(self, states: Tensor, tokens: Tensor, matrix: Tensor) -> Tensor:
-        """Log-probability (N,) of each token, in float32 whatever the type of the model."""
-        logits = self._cap(nn.functional.linear(states, matrix)).float()  # (N, V)
-        return -nn.functional.cross_entropy(logits, tokens, reduction="none")
+    def _token_logprobs(self, logits: Tensor, tokens: Tensor) -> Tensor:
+        """Log-probability (N,) of each token from logits (N, V), in float32 whatever the type of the model."""
+        return -nn.functional.cross_entropy(self._cap(logits).float(), tokens, reduction="none")
 
 
 def from_causal(stock: Any, head_names: Sequence[str], head_rank: int | None = None) -> MultiHeadCausalLM:
@@ -277,7 +288,7 @@ def _fill_heads(model: MultiHeadCausalLM, matrix: Tensor, count: int, rank: int 
         return
     generator = torch.Generator().manual_seed(0)
     down = torch.randn(count, rank, matrix.shape[1], generator=generator) / matrix.shape[1] ** 0.5
-    model.shared = nn.Parameter(matrix.clone())
+    model.shared = nn.Parameter(matrix.clone(), requires_grad=False)
     model.up = nn.Parameter(matrix.new_zeros(count, matrix.shape[0], rank))
     model.down = nn.Parameter(down.to(matrix))
 

@@ -43,6 +43,17 @@ def test_likelihood_equals_that_of_the_merged_model(steered: Steered, policy: Mu
         assert logprobs == pytest.approx(expected, abs=1e-3)
 
 
+def test_likelihood_of_several_answers_to_one_prompt(steered: Steered, policy: MultiHeadCausalLM) -> None:
+    """A prompt is run once for all its answers, more of them than a batch holds, one of them empty."""
+    messages = [MESSAGES[1]] * 4 + MESSAGES[:1]
+    responses = ["Four.", "", "It is four because it is.", "No", "Hello."]
+    found = steered.likelihood(messages, responses, [{"b": 1.0}])[0][0]
+    expected = generate.logprobs(
+        policy.merge({"a": 0.0, "b": 1.0}), steered.tokenizer, messages, responses, max_length=128
+    )
+    assert found == pytest.approx(expected, abs=1e-3)
+
+
 def test_likelihood_does_not_hang_on_blocks_or_order(steered: Steered, monkeypatch: pytest.MonkeyPatch) -> None:
     points = [{"a": 1.0}, {"a": 0.3, "b": 0.7}, {"b": 1.0}]
     whole = steered.likelihood(MESSAGES, RESPONSES, points)
