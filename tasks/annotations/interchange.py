@@ -6,7 +6,7 @@ Every annotation is an object with `kind`, `group_id` (the prompt or dialogue th
     prompt         domain, reference (the right answer, or null)
     demonstration  response, domain, author
     comparison     objective, a, b, preferred ("a", "b" or "tie"), annotator, [margin]
-    rating         objective, response, rating, scale [low, high], annotator
+    rating         objective, response, rating, scale [worst, best] (of a cost the worst is the greater), annotator
     ranking        objective, responses, ranks (1 is best, ties allowed), annotator
     binary         objective, response, label (0 or 1), annotator
     steps          objective, steps, labels (in [0, 1] or null, one per step), label_kind
@@ -18,10 +18,10 @@ types; values are checked on the tables (`tasks.annotations.schemas`).
 import hashlib
 import itertools
 import json
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from tasks.annotations.fields import items, number, short, text, texts, value, wrong
 from tasks.annotations.records import RowError
 
 ROLES = ("system", "user", "assistant")
@@ -42,7 +42,7 @@ def table_of(record: Mapping[str, Any]) -> str:
 
 def rows(record: Mapping[str, Any]) -> list[Row]:
     """The rows that an annotation becomes, but for `source` and `source_line`. Raises RowError."""
-    kind = _text(record, "kind")
+    kind = text(record, "kind")
     if kind not in KINDS:
         raise RowError("wrong_type", "kind", f"{kind!r} is no kind of annotation; allowed: {', '.join(KINDS)}")
     if record.get("finish_reason") == "length":
@@ -59,67 +59,68 @@ def rows(record: Mapping[str, Any]) -> list[Row]:
 
 def content_hash(*content: Any) -> str:
     """16 hexadecimal digits that depend on the content alone."""
-    text = json.dumps(content, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode("utf-8", errors="surrogatepass")).hexdigest()[:16]
+    written = json.dumps(content, sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(written.encode("utf-8", errors="surrogatepass")).hexdigest()[:16]
 
 
 def _prompt(record: Mapping[str, Any]) -> list[Row]:
-    reference = None if record.get("reference") is None else _text(record, "reference")
-    return [{"domain": _text(record, "domain"), "reference": reference}]
+    reference = None if record.get("reference") is None else text(record, "reference")
+    return [{"domain": text(record, "domain"), "reference": reference}]
 
 
 def _demonstration(record: Mapping[str, Any]) -> list[Row]:
-    return [{key: _text(record, key) for key in ("response", "domain", "author")}]
+    return [{key: text(record, key) for key in ("response", "domain", "author")}]
 
 
 def _comparison(record: Mapping[str, Any]) -> list[Row]:
-    a, b, preferred = (_text(record, key) for key in ("a", "b", "preferred"))
+    a, b, preferred = (text(record, key) for key in ("a", "b", "preferred"))
     if preferred == "tie":
         raise RowError("tie", "preferred", "neither answer is preferred, so nothing can be learned from the pair")
     if preferred not in ("a", "b"):
         raise RowError("off_scale", "preferred", f"is {preferred!r}; allowed: a, b, tie")
     chosen, rejected = (a, b) if preferred == "a" else (b, a)
-    margin = None if record.get("margin") is None else _number(record, "margin")
+    margin = None if record.get("margin") is None else number(record, "margin")
     return [{"chosen": chosen, "rejected": rejected, "margin": margin, **_judged(record)}]
 
 
 def _rating(record: Mapping[str, Any]) -> list[Row]:
-    scale = _list(record, "scale")
+    scale = items(record, "scale")
     if len(scale) != 2:
-        raise _wrong("scale", "[low, high]", scale)
-    low, high = (_number({"scale": bound}, "scale") for bound in scale)
-    if not low < high:
-        raise RowError("off_scale", "scale", f"[{low}, {high}] is empty")
-    return [_rated(record, _text(record, "response"), _number(record, "rating"), low, high, "rating")]
+        raise wrong("scale", "[worst, best]", scale)
+    worst, best = (number({"scale": bound}, "scale") for bound in scale)
+    if worst == best:
+        raise RowError("off_scale", "scale", f"[{worst:g}, {best:g}] is empty")
+    return [_rated(record, text(record, "response"), number(record, "rating"), worst, best, "rating")]
 
 
 def _ranking(record: Mapping[str, Any]) -> list[Row]:
-    responses, ranks = _list(record, "responses"), _list(record, "ranks")
+    responses, ranks = items(record, "responses"), items(record, "ranks")
     if len(responses) != len(ranks) or len(responses) < 2:
         detail = f"{len(ranks)} ranks for {len(responses)} responses; as many are needed, two at least"
         raise RowError("wrong_type", "ranks", detail)
-    texts = [_text({"responses": response}, "responses") for response in responses]
-    places = [_number({"ranks": rank}, "ranks") for rank in ranks]
-    if len(set(texts)) < len(texts):
+    answers = texts(record, "responses")
+    places = [number({"ranks": rank}, "ranks") for rank in ranks]
+    if len(set(answers)) < len(answers):
         raise RowError("identical_responses", "responses", "the same answer stands twice in one ranking")
     # Rank 1 is best: the scale runs from the last rank up to 1.
-    return [_rated(record, text, place, len(texts), 1, "ranking") for text, place in zip(texts, places, strict=True)]
+    ranked = zip(answers, places, strict=True)
+    return [_rated(record, answer, place, len(answers), 1, "ranking") for answer, place in ranked]
 
 
 def _binary(record: Mapping[str, Any]) -> list[Row]:
-    label = _number(record, "label")
+    label = number(record, "label")
     if label not in (0, 1):
         raise RowError("off_scale", "label", f"is {label}; allowed: 0, 1")
-    return [_rated(record, _text(record, "response"), label, 0, 1, "binary")]
+    return [_rated(record, text(record, "response"), label, 0, 1, "binary")]
 
 
 def _steps(record: Mapping[str, Any]) -> list[Row]:
-    steps = [_text({"steps": step}, "steps") for step in _list(record, "steps")]
-    labels = [None if label is None else _number({"labels": label}, "labels") for label in _list(record, "labels")]
+    steps = texts(record, "steps")
+    labels = [None if label is None else number({"labels": label}, "labels") for label in items(record, "labels")]
     if len(steps) != len(labels):
         raise RowError("wrong_type", "labels", f"{len(labels)} labels for {len(steps)} steps; one each is needed")
-    row = {"steps": steps, "labels": labels, "objective": _text(record, "objective")}
-    return [{**row, "label_kind": _text(record, "label_kind")}]
+    row = {"steps": steps, "labels": labels, "objective": text(record, "objective")}
+    return [{**row, "label_kind": text(record, "label_kind")}]
 
 
 KINDS: dict[str, tuple[str, Callable[[Mapping[str, Any]], list[Row]]]] = {
@@ -133,32 +134,32 @@ KINDS: dict[str, tuple[str, Callable[[Mapping[str, Any]], list[Row]]]] = {
 }
 
 
-def _rated(record: Mapping[str, Any], response: str, raw: float, low: float, high: float, kind: str) -> Row:
-    if not min(low, high) <= raw <= max(low, high):
-        raise RowError("off_scale", "rating", f"{raw:g} lies outside {low:g} to {high:g}")
-    rating = {"rating": (raw - low) / (high - low), "raw_rating": raw, "scale_low": low, "scale_high": high}
+def _rated(record: Mapping[str, Any], response: str, raw: float, worst: float, best: float, kind: str) -> Row:
+    if not min(worst, best) <= raw <= max(worst, best):
+        raise RowError("off_scale", "rating", f"{raw:g} lies outside {worst:g} to {best:g}")
+    rating = {"rating": (raw - worst) / (best - worst), "raw_rating": raw, "scale_low": worst, "scale_high": best}
     return {"response": response, **rating, **_judged(record), "kind": kind}
 
 
 def _judged(record: Mapping[str, Any]) -> Row:
-    return {"objective": _text(record, "objective"), "annotator": _text(record, "annotator")}
+    return {"objective": text(record, "objective"), "annotator": text(record, "annotator")}
 
 
 def _messages(record: Mapping[str, Any]) -> list[dict[str, str]]:
-    messages = [_message(message) for message in _list(record, "messages")]
+    messages = [_message(message) for message in items(record, "messages")]
     roles = [message["role"] for message in messages]
     spoken = roles[1:] if roles[:1] == ["system"] else roles
     if not spoken or spoken[-1] != "user" or "system" in spoken:
-        raise RowError("roles_do_not_alternate", "messages", f"must end with the user's turn, but is {_short(roles)}")
+        raise RowError("roles_do_not_alternate", "messages", f"must end with the user's turn, but is {short(roles)}")
     if any(one == other for one, other in itertools.pairwise(spoken)):
-        raise RowError("roles_do_not_alternate", "messages", f"one role speaks twice in a row: {_short(roles)}")
+        raise RowError("roles_do_not_alternate", "messages", f"one role speaks twice in a row: {short(roles)}")
     return messages
 
 
 def _message(message: Any) -> dict[str, str]:
     if not isinstance(message, dict):
-        raise _wrong("messages", "a list of {role, content}", message)
-    role, content = _text(message, "role", "messages"), _text(message, "content", "messages")
+        raise wrong("messages", "a list of {role, content}", message)
+    role, content = text(message, "role", "messages"), text(message, "content", "messages")
     if role not in ROLES:
         raise RowError("unknown_role", "messages", f"{role!r}; allowed: {', '.join(ROLES)}")
     if not content.strip():
@@ -167,51 +168,7 @@ def _message(message: Any) -> dict[str, str]:
 
 
 def _group(record: Mapping[str, Any]) -> str:
-    group = _get(record, "group_id", "group_id")
+    group = value(record, "group_id")
     if isinstance(group, bool) or not isinstance(group, str | int):
-        raise _wrong("group_id", "text or a whole number", group)
-    return _text({"group_id": str(group)}, "group_id")
-
-
-def _get(record: Mapping[str, Any], key: str, column: str) -> Any:
-    if record.get(key) is None:
-        raise RowError("missing_key", column, f"there is no `{key}`")
-    return record[key]
-
-
-def _text(record: Mapping[str, Any], key: str, column: str | None = None) -> str:
-    value = _get(record, key, column or key)
-    if not isinstance(value, str):
-        raise _wrong(column or key, "text", value)
-    if not _encodable(value):
-        raise RowError("not_utf8", column or key, "holds half of a surrogate pair, which no UTF-8 text can")
-    return value
-
-
-def _encodable(text: str) -> bool:
-    return text.isascii() or not any("\ud800" <= character <= "\udfff" for character in text)
-
-
-def _list(record: Mapping[str, Any], key: str) -> list[Any]:
-    value = _get(record, key, key)
-    if not isinstance(value, list):
-        raise _wrong(key, "a list", value)
-    return value
-
-
-def _number(record: Mapping[str, Any], key: str) -> float:
-    value = _get(record, key, key)
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise _wrong(key, "a number", value)
-    if abs(value) > 1e300 or not math.isfinite(value):  # in this order: whole numbers may exceed every float
-        raise RowError("off_scale", key, "is not finite")
-    return float(value)
-
-
-def _wrong(column: str, wanted: str, given: Any) -> RowError:
-    return RowError("wrong_type", column, f"must be {wanted}, but is {_short(given)}")
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 80 else f"{text[:77]}..."
+        raise wrong("group_id", "text or a whole number", group)
+    return text({"group_id": str(group)}, "group_id")

@@ -20,6 +20,7 @@ REASONS = {
     "truncated_response": "the answer was cut off at a length limit, so its end was never judged",
     "off_scale": "a label lies outside its scale",
     "tie": "no answer is preferred",
+    "different_prompts": "the two answers were given to different prompts",
     "identical_responses": "the two answers are the same, as text or as tokens",
     "unknown_role": "a turn is neither the system's, the user's nor the assistant's",
     "roles_do_not_alternate": "the turns do not alternate, or the last one is not the user's",

@@ -1,14 +1,14 @@
-"""What a source format yields, and the lines of a text file as such.
+"""What a source format yields: Records, each one annotation or the reason why there is none.
 
-A format is a function `read(path, options) -> Iterator[Record]` in `tasks/annotations/formats/<name>.py`. It turns what
-its files hold into rows of Concord's interchange format (`tasks.annotations.interchange`), one Record each, and checks
-nothing that the common validator checks. One line may yield several Records. What cannot be understood becomes a Record
-with a rejection; a file that cannot be this format at all raises DataError.
+A format lives in `tasks/annotations/formats/<name>.py`. It turns what its files hold into annotations of Concord's
+interchange format (`tasks.annotations.interchange`), one Record each, and checks nothing that the common validator
+checks. One object may yield several Records. What cannot be understood becomes a Record with a rejection; a file that
+cannot be this format at all raises DataError.
 """
 
 import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Never
 
@@ -63,49 +63,48 @@ class Record:
     row: dict[str, Any] | None = None
     """The annotation in the interchange format; null where it was rejected."""
     rejection: Rejection | None = None
+    file: str = ""
+    """Which file of a folder."""
+
+    def becomes(self, made: "dict[str, Any] | RowError") -> "Record":
+        """An annotation made of this record, or the record rejected."""
+        if isinstance(made, RowError):
+            return replace(self, row=None, rejection=made.rejection)
+        return replace(self, row=made)
 
 
-def of(line: int, row: dict[str, Any], raw: str | None = None) -> Record:
-    """A Record of one annotation; `raw` defaults to the row itself."""
-    return Record(line, json.dumps(row, ensure_ascii=False, default=str) if raw is None else raw, row)
+Annotations = Callable[[dict[str, Any]], Iterable[dict[str, Any] | RowError]]
+"""What a format does with one object: annotations in the interchange format, or reasons why one cannot be."""
 
 
-def lines(path: Path) -> Iterator[tuple[int, str] | Record]:
-    """Numbered lines of a text file; one that is not UTF-8 comes as a rejected Record. Blank lines are skipped.
-
-    Raises DataError where the file is missing, empty, or plainly not text.
-    """
-    demand_file(path)
-    with path.open("rb") as stream:
-        for number, line in enumerate(stream, start=1):
-            content = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-            if not content.strip():
-                continue
-            try:
-                yield number, content.decode("utf-8").rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                rejection = Rejection("not_utf8", "line", f"byte {error.start + 1} of the line is no UTF-8")
-                yield Record(number, content.decode("utf-8", errors="replace").rstrip("\r\n"), None, rejection)
+def each(records: Iterable[Record], annotations: Annotations) -> Iterator[Record]:
+    """The annotations that every object becomes. What raises a RowError is rejected as a whole, a RowError that is
+    yielded rejects one annotation of several."""
+    for record in records:
+        if record.row is None:
+            yield record
+            continue
+        try:
+            made = list(annotations(record.row))
+        except RowError as error:
+            made = [error]
+        yield from (record.becomes(item) for item in made)
 
 
-def json_lines(path: Path) -> Iterator[Record]:
-    """One Record per line of a JSON Lines file, its row the object of that line, whatever keys it has."""
-    return (item if isinstance(item, Record) else parse(*item) for item in lines(path))
-
-
-def parse(number: int, text: str) -> Record:
+def parse(number: int, text: str, file: str = "") -> Record:
     """A line of JSON as a Record; what is no JSON object is rejected."""
     try:
         row = json.loads(text, parse_constant=_no_constant)
     except (ValueError, RecursionError) as error:
-        return Record(number, text, None, Rejection("not_json", "line", str(error)))
+        return Record(number, text, None, Rejection("not_json", "line", str(error)), file)
     if not isinstance(row, dict):
-        return Record(number, text, None, Rejection("wrong_type", "line", f"holds {type(row).__name__}, not an object"))
-    return Record(number, text, row)
+        rejection = Rejection("wrong_type", "line", f"holds {type(row).__name__}, not an object")
+        return Record(number, text, None, rejection, file)
+    return Record(number, text, row, None, file)
 
 
-def demand_file(path: Path) -> None:
-    """Raises DataError unless `path` is a file with something in it that may be text."""
+def demand_file(path: Path, text: bool = True) -> None:
+    """Raises DataError unless `path` is a file with something in it, which, if asked for, may be text."""
     if not path.exists():
         pulled = f"{path}.dvc is there: run `dvc pull`" if Path(f"{path}.dvc").exists() else "correct its path"
         raise DataError(f"source {path} is not there; {pulled}")
@@ -116,8 +115,10 @@ def demand_file(path: Path) -> None:
     if not start.strip():
         raise DataError(f"source {path} is empty; give a file with annotations")
     for signature, kind in SIGNATURES.items():
-        if start.startswith(signature):
-            raise DataError(f"source {path} is {kind}, not UTF-8 text; unpack or convert it first")
+        if text and start.startswith(signature):
+            raise DataError(
+                f"source {path} is {kind}, not UTF-8 text; convert it, or let its name end as such files' do"
+            )
 
 
 def _no_constant(name: str) -> Never:

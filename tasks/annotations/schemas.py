@@ -103,7 +103,7 @@ SCHEMAS: dict[str, DataFrameSchema] = {
             "response": _text("The answer.", ANSWER),
             "rating": _number("The grade on [0, 1], 1 being best.", UNIT),
             "raw_rating": _number("The grade as given."),
-            "scale_low": _number("The worst grade that could be given."),
+            "scale_low": _number("The worst grade that could be given (of a cost, the greatest)."),
             "scale_high": _number("The best grade that could be given (rank 1 for rankings)."),
             "kind": _text(
                 "rating, ranking or binary.", _each("wrong_type", lambda kind: kind in ("rating", "ranking", "binary"))

@@ -38,6 +38,12 @@ def test_a_rating_is_brought_to_the_unit_scale() -> None:
     assert (row["rating"], row["raw_rating"], row["scale_low"], row["scale_high"]) == (0.75, 4.0, 1.0, 5.0)
 
 
+def test_of_a_cost_the_worst_grade_is_the_greater() -> None:
+    """Toxicity 1 on a scale from 5 (worst) to 1 (best) is 1; toxicity 4 is (4 - 5) / (1 - 5) = .25."""
+    ratings = [rows(_good("rating", rating=cost, scale=[5, 1]))[0]["rating"] for cost in (1, 4)]
+    assert ratings == [1.0, 0.25]
+
+
 def test_ranks_are_ratings_from_the_last_rank_up_to_the_first() -> None:
     """Of three answers, rank 1 is 1, rank 2 is .5, rank 3 would be 0."""
     made = rows(_good("ranking"))
@@ -94,7 +100,7 @@ def test_the_content_hash_is_of_the_content_alone() -> None:
         ("rating", {"rating": 6}, "off_scale", "rating"),
         ("rating", {"rating": float("nan")}, "off_scale", "rating"),
         ("rating", {"rating": 10**400}, "off_scale", "rating"),
-        ("rating", {"scale": [5, 1]}, "off_scale", "scale"),
+        ("rating", {"scale": [5, 5]}, "off_scale", "scale"),
         ("rating", {"scale": [1, 2, 3]}, "wrong_type", "scale"),
         ("rating", {"response": 3}, "wrong_type", "response"),
         ("rating", {"finish_reason": "length"}, "truncated_response", "finish_reason"),

@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.annotations.records import demand_file, json_lines, parse
+from tasks.annotations.files import json_lines
+from tasks.annotations.records import demand_file, parse
 from tasks.stage.errors import DataError
 
 

@@ -1,16 +1,37 @@
-"""Source formats by name. To add one: a module with `read(path, options)` here, and its lines below.
+"""Source formats by name. To add one: a module here, and its line below.
 
-What `read` yields is told in `tasks.annotations.records`; the rows' keys in `tasks.annotations.interchange`.
+What formats make is told in `tasks.annotations.records`; the annotations' keys in `tasks.annotations.interchange`. Most
+formats hold one object after the other: their module has `Choice` (the options) and `annotations(row, choice)`; JSON,
+CSV, Parquet, gzip and folders are read for them (`tasks.annotations.files`). The others have `read(path, options)`.
 """
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 
-from tasks.annotations.formats import concord, gsm8k, mrbench, sandbox, truthfulqa
-from tasks.annotations.records import NoOptions, Options, Record
+from tasks.annotations import files
+from tasks.annotations.formats import concord, gsm8k, hh_rlhf, mrbench, sandbox, truthfulqa
+from tasks.annotations.records import NoOptions, Options, Record, each
+from tasks.stage.params import section
 
-READERS: dict[str, Callable[[Path, Options], Iterator[Record]]] = {
-    "concord": concord.read,
+Reader = Callable[[Path, Options], Iterator[Record]]
+
+
+def of_objects(module: ModuleType) -> Reader:
+    """The reader of a format that holds one object after the other."""
+
+    def read(path: Path, options: Options) -> Iterator[Record]:
+        choice = section(module.Choice, dict(options), "options")
+        return each(files.objects(path), lambda row: module.annotations(row, choice))
+
+    return read
+
+
+OBJECTS: dict[str, ModuleType] = {"concord": concord, "hh_rlhf": hh_rlhf}
+"""Formats of one object after the other."""
+
+READERS: dict[str, Reader] = {
+    **{name: of_objects(module) for name, module in OBJECTS.items()},
     "sandbox": sandbox.read,
     "gsm8k": gsm8k.read,
     "mrbench": mrbench.read,
@@ -18,7 +39,7 @@ READERS: dict[str, Callable[[Path, Options], Iterator[Record]]] = {
 }
 
 OPTIONS: dict[str, type] = {
-    "concord": NoOptions,
+    **{name: module.Choice for name, module in OBJECTS.items()},
     "sandbox": NoOptions,
     "gsm8k": gsm8k.Caps,
     "mrbench": mrbench.Choice,

@@ -1,13 +1,11 @@
-"""Concord's own interchange format: JSON Lines, UTF-8, one annotation a line (`tasks.annotations.interchange`)."""
+"""Concord's own interchange format: one annotation an object (`tasks.annotations.interchange`), in any kind of file."""
 
 from collections.abc import Iterator
-from pathlib import Path
+from typing import Any
 
-from tasks.annotations.records import NoOptions, Options, Record, json_lines
-from tasks.stage.params import section
+from tasks.annotations.records import NoOptions as Choice
 
 
-def read(path: Path, options: Options) -> Iterator[Record]:
-    """The annotations of a file."""
-    section(NoOptions, dict(options), "options")
-    return json_lines(path)
+def annotations(row: dict[str, Any], choice: Choice) -> Iterator[dict[str, Any]]:
+    """The row as it is."""
+    yield row

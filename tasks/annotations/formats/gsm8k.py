@@ -30,8 +30,9 @@ from typing import Annotated, Any
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from tasks.annotations.files import json_lines
 from tasks.annotations.interchange import content_hash
-from tasks.annotations.records import Options, Record, Rejection, json_lines, of
+from tasks.annotations.records import Options, Record, RowError
 from tasks.stage.params import FORBID, section
 
 DOMAIN = "math"
@@ -54,7 +55,9 @@ class Caps:
 def read(path: Path, options: Options) -> Iterator[Record]:
     """Prompts, grades, comparisons and demonstrations; lines of another form come as rejected Records."""
     caps = section(Caps, dict(options), "options")
-    files = {name: [texts(record, needed) for record in json_lines(path / name)] for name, needed in NEEDED.items()}
+    files = {
+        name: [texts(record, needed) for record in json_lines(path / name, name)] for name, needed in NEEDED.items()
+    }
     plain = {row["question"]: row["answer"] for row in good(files[TEST])}
     kept = set(sorted(plain, key=content_hash)[: caps.problems])
     for name, build in ((TEST, prompts), (GRADED, grades), (SOCRATIC, comparisons)):
@@ -62,8 +65,7 @@ def read(path: Path, options: Options) -> Iterator[Record]:
             if record.row is None:
                 yield record
             elif record.row["question"] not in plain:
-                rejection = Rejection("missing_key", "question", f"the problem does not stand in {TEST}")
-                yield Record(record.line, record.raw, None, rejection)
+                yield record.becomes(RowError("missing_key", "question", f"the problem does not stand in {TEST}"))
             elif record.row["question"] in kept:
                 yield from build(record, record.row, plain)
     if caps.demonstrations:
@@ -78,7 +80,7 @@ def texts(record: Record, needed: tuple[str, ...]) -> Record:
     for key in needed:
         if record.row is not None and not isinstance(record.row.get(key), str):
             reason = "wrong_type" if key in record.row else "missing_key"
-            return Record(record.line, record.raw, None, Rejection(reason, key, "must be text"))
+            return record.becomes(RowError(reason, key, "must be text"))
     return record
 
 
@@ -95,7 +97,7 @@ def shared(question: str) -> dict[str, Any]:
 def prompts(record: Record, row: dict[str, Any], plain: dict[str, str]) -> Iterator[Record]:
     """The problem with its answer."""
     reference = answer(row["answer"])
-    yield of(record.line, {"kind": "prompt", **shared(row["question"]), "domain": DOMAIN, "reference": reference})
+    yield record.becomes({"kind": "prompt", **shared(row["question"]), "domain": DOMAIN, "reference": reference})
 
 
 def grades(record: Record, row: dict[str, Any], plain: dict[str, str]) -> Iterator[Record]:
@@ -104,14 +106,13 @@ def grades(record: Record, row: dict[str, Any], plain: dict[str, str]) -> Iterat
         if author in ("question", "ground_truth"):
             continue
         if not isinstance(graded, dict) or not isinstance(graded.get("is_correct"), bool):
-            rejection = Rejection("wrong_type", author, "must be {is_correct: true or false, solution}")
-            yield Record(record.line, record.raw, None, rejection)
+            yield record.becomes(RowError("wrong_type", author, "must be {is_correct: true or false, solution}"))
             continue
         solution = graded.get("solution")
         response = solved(solution) if isinstance(solution, str) else solution
         judged = {"objective": "math_accuracy", "annotator": "gsm8k", "author": author}
         made = {**shared(row["question"]), "response": response, "label": int(graded["is_correct"]), **judged}
-        yield of(record.line, {"kind": "binary", **made})
+        yield record.becomes({"kind": "binary", **made})
 
 
 def comparisons(record: Record, row: dict[str, Any], plain: dict[str, str]) -> Iterator[Record]:
@@ -121,19 +122,19 @@ def comparisons(record: Record, row: dict[str, Any], plain: dict[str, str]) -> I
         return
     told = {"a": solved(row["answer"]), "b": solved(plain[question]), "preferred": "a"}
     judged = {"objective": "math_engagement", "annotator": "socratic"}
-    yield of(record.line, {"kind": "comparison", **shared(question), **told, **judged})
+    yield record.becomes({"kind": "comparison", **shared(question), **told, **judged})
 
 
 def demonstrations(path: Path, count: int) -> Iterator[Record]:
     """The first `count` training problems by hash."""
-    records = [texts(record, NEEDED[TEST]) for record in json_lines(path)]
+    records = [texts(record, NEEDED[TEST]) for record in json_lines(path, path.name)]
     chosen = set(sorted((row["question"] for row in good(records)), key=content_hash)[:count])
     for record in records:
         if record.row is None:
             yield record
         elif record.row["question"] in chosen:
             told = {"response": solved(record.row["answer"]), "domain": DOMAIN, "author": "gsm8k"}
-            yield of(record.line, {"kind": "demonstration", **shared(record.row["question"]), **told})
+            yield record.becomes({"kind": "demonstration", **shared(record.row["question"]), **told})
 
 
 def answer(text: str) -> str | None:

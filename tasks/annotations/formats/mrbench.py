@@ -17,7 +17,6 @@ Options: `objectives` (a list from `DIMENSIONS`; guidance and not_revealing), `d
 hashes; null for all), `demonstrations` (authors whose replies to imitate, e.g. [Expert]; none).
 """
 
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import field
@@ -27,9 +26,10 @@ from typing import Annotated, Any
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from tasks.annotations.files import json_array
 from tasks.annotations.interchange import content_hash
-from tasks.annotations.records import Options, Record, Rejection, demand_file, of
-from tasks.stage.errors import DataError, ParamsError
+from tasks.annotations.records import Options, Record, RowError
+from tasks.stage.errors import ParamsError
 from tasks.stage.params import FORBID, section
 
 DOMAIN = "tutoring"
@@ -76,7 +76,7 @@ class Choice:
 def read(path: Path, options: Options) -> Iterator[Record]:
     """Prompts, ratings and demonstrations of a file; entries of another form come as rejected Records."""
     choice = section(Choice, dict(options), "options")
-    found = [check(record) for record in entries(path)]
+    found = [check(record) for record in json_array(path)]
     rows = [record.row for record in found if record.row is not None]
     ids = sorted({str(row["conversation_id"]) for row in rows}, key=content_hash)[: choice.dialogues]
     asked: set[str] = set()
@@ -87,48 +87,6 @@ def read(path: Path, options: Options) -> Iterator[Record]:
             yield from dialogue(record, record.row, choice, asked)
 
 
-def entries(path: Path) -> Iterator[Record]:
-    """The elements of a JSON array, each with the line on which it begins. Raises DataError where there is none."""
-    demand_file(path)
-    try:
-        text = path.read_bytes().decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        raise DataError(f"source {path} is not UTF-8 (line {line}); save it as UTF-8") from None
-    position = skip(text, 0)
-    if text[position : position + 1] != "[":
-        raise DataError(f"source {path} does not hold a JSON array; is the format the right one?")
-    line, counted, position = 1, 0, skip(text, position + 1)
-    while text[position : position + 1] not in ("]", ""):
-        line, counted = line + text.count("\n", counted, position), position
-        try:
-            element, end = json.JSONDecoder().raw_decode(text, position)
-        except (ValueError, RecursionError) as error:  # nothing after this place can be told apart
-            yield Record(line, text[position:], None, Rejection("not_json", "entry", str(error)))
-            return
-        yield element_of(line, element, text[position:end])
-        position = skip(text, end)
-        if text[position : position + 1] == ",":
-            position = skip(text, position + 1)
-    if text[position : position + 1] == "":
-        last = line + text.count("\n", counted)
-        yield Record(last, text[-80:], None, Rejection("not_json", "entry", "the array was cut off: there is no ']'"))
-
-
-def skip(text: str, position: int) -> int:
-    """The next place that is no white space."""
-    while text[position : position + 1].isspace():
-        position += 1
-    return position
-
-
-def element_of(line: int, element: Any, raw: str) -> Record:
-    """A Record of an object; anything else is rejected."""
-    if isinstance(element, dict):
-        return Record(line, raw, element)
-    return Record(line, raw, None, Rejection("wrong_type", "entry", f"is {type(element).__name__}, not an object"))
-
-
 def check(record: Record) -> Record:
     """`record`, rejected unless it has the keys of a dialogue."""
     if record.row is None:
@@ -136,7 +94,7 @@ def check(record: Record) -> Record:
     for key, kind in (("conversation_id", str), ("conversation_history", str), ("anno_llm_responses", dict)):
         if not isinstance(record.row.get(key), kind):
             reason = "wrong_type" if key in record.row else "missing_key"
-            return Record(record.line, record.raw, None, Rejection(reason, key, f"must be {kind.__name__}"))
+            return record.becomes(RowError(reason, key, f"must be {kind.__name__}"))
     return record
 
 
@@ -145,28 +103,27 @@ def dialogue(record: Record, entry: dict[str, Any], choice: Choice, asked: set[s
     shared = {"group_id": entry["conversation_id"], "messages": messages(entry["conversation_history"])}
     if entry["conversation_id"] not in asked:
         asked.add(entry["conversation_id"])
-        yield of(record.line, {"kind": "prompt", **shared, "domain": DOMAIN, "reference": None})
+        yield record.becomes({"kind": "prompt", **shared, "domain": DOMAIN, "reference": None})
     for author, reply in entry["anno_llm_responses"].items():
         if not isinstance(reply, dict) or not isinstance(reply.get("annotation"), dict):
-            rejection = Rejection("wrong_type", author, "must be {response, annotation: {dimension: grade}}")
-            yield Record(record.line, json.dumps(reply, ensure_ascii=False), None, rejection)
+            yield record.becomes(RowError("wrong_type", author, "must be {response, annotation: {dimension: grade}}"))
             continue
         text = reply.get("response")
         answer = {**shared, "response": clean(text) if isinstance(text, str) else text, "author": author}
-        yield from (rating(record.line, answer, objective, reply["annotation"]) for objective in choice.objectives)
+        for objective in choice.objectives:
+            yield record.becomes(rating(answer, objective, reply["annotation"]))
         if author in choice.demonstrations:
-            yield of(record.line, {"kind": "demonstration", **answer, "domain": DOMAIN})
+            yield record.becomes({"kind": "demonstration", **answer, "domain": DOMAIN})
 
 
-def rating(line: int, answer: dict[str, Any], objective: str, annotation: dict[str, Any]) -> Record:
-    """One grade as a row; one that is not in `GRADES` is rejected."""
+def rating(answer: dict[str, Any], objective: str, annotation: dict[str, Any]) -> dict[str, Any] | RowError:
+    """One grade as a row, or why it is none: it is not in `GRADES`."""
     given, grades = annotation.get(DIMENSIONS[objective]), GRADES[objective]
-    row = {"kind": "rating", **answer, "objective": objective, "annotator": "mrbench"}
     if not isinstance(given, str) or given not in grades:
         reason = "missing_key" if given is None else "off_scale"
-        rejection = Rejection(reason, DIMENSIONS[objective], f"is {given!r}; allowed: {', '.join(grades)}")
-        return Record(line, json.dumps(row, ensure_ascii=False), None, rejection)
-    return of(line, {**row, "rating": grades[given], "scale": [min(grades.values()), max(grades.values())]})
+        return RowError(reason, DIMENSIONS[objective], f"is {given!r}; allowed: {', '.join(grades)}")
+    row = {"kind": "rating", **answer, "objective": objective, "annotator": "mrbench"}
+    return {**row, "rating": grades[given], "scale": [min(grades.values()), max(grades.values())]}
 
 
 def messages(history: str) -> list[dict[str, str]]:

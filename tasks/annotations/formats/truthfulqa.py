@@ -22,8 +22,9 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from tasks.annotations.files import json_lines
 from tasks.annotations.interchange import content_hash
-from tasks.annotations.records import Options, Record, Rejection, json_lines, of
+from tasks.annotations.records import Options, Record, RowError
 from tasks.stage.params import FORBID, section
 
 DOMAIN = "truth"
@@ -48,8 +49,7 @@ class Label(NamedTuple):
     """One line of a file."""
 
     objective: str
-    line: int
-    raw: str
+    record: Record
     question: str
     answer: str
     label: int
@@ -60,7 +60,7 @@ def read(path: Path, options: Options) -> Iterator[Record]:
     caps = section(Caps, dict(options), "options")
     labels: list[Label] = []
     for objective, name in FILES.items():
-        for record in json_lines(path / name):
+        for record in json_lines(path / name, name):
             item = record if record.row is None else label(objective, record)
             if isinstance(item, Record):
                 yield item
@@ -68,7 +68,7 @@ def read(path: Path, options: Options) -> Iterator[Record]:
                 labels.append(item)
     kept = select(labels, caps)
     yield from prompts(kept)
-    yield from (of(item.line, binary(item), item.raw) for item in kept)
+    yield from (item.record.becomes(binary(item)) for item in kept)
     yield from demonstrations(kept, caps.demonstrations)
 
 
@@ -78,18 +78,14 @@ def label(objective: str, record: Record) -> Label | Record:
     for key in ("prompt", "completion"):
         if not isinstance(row.get(key), str):
             reason = "wrong_type" if key in row else "missing_key"
-            return rejected(record, reason, key, f"must be text, but is {row.get(key)!r}")
+            return record.becomes(RowError(reason, key, f"must be text, but is {row.get(key)!r}"))
     parts, said = PROMPT.fullmatch(row["prompt"]), row["completion"].strip()
     if parts is None:
-        return rejected(record, "wrong_type", "prompt", "does not read 'Q: ...', 'A: ...' and 'True:' or 'Helpful:'")
+        unlike = "does not read 'Q: ...', 'A: ...' and 'True:' or 'Helpful:'"
+        return record.becomes(RowError("wrong_type", "prompt", unlike))
     if said not in LABELS:
-        return rejected(record, "off_scale", "completion", f"is {said!r}; allowed: yes, no")
-    return Label(objective, record.line, record.raw, parts["question"].strip(), parts["answer"].strip(), LABELS[said])
-
-
-def rejected(record: Record, reason: str, column: str, detail: str) -> Record:
-    """`record` without a row."""
-    return Record(record.line, record.raw, None, Rejection(reason, column, detail))
+        return record.becomes(RowError("off_scale", "completion", f"is {said!r}; allowed: yes, no"))
+    return Label(objective, record, parts["question"].strip(), parts["answer"].strip(), LABELS[said])
 
 
 def select(labels: Iterable[Label], caps: Caps) -> list[Label]:
@@ -120,8 +116,8 @@ def binary(item: Label) -> dict[str, Any]:
 def prompts(labels: Iterable[Label]) -> Iterator[Record]:
     """Each question once."""
     first = {item.question: item for item in reversed(list(labels))}
-    for item in sorted(first.values(), key=lambda item: (item.objective, item.line)):
-        yield of(item.line, {"kind": "prompt", **shared(item), "domain": DOMAIN, "reference": None}, item.raw)
+    for item in sorted(first.values(), key=lambda item: (item.objective, item.record.line)):
+        yield item.record.becomes({"kind": "prompt", **shared(item), "domain": DOMAIN, "reference": None})
 
 
 def demonstrations(labels: list[Label], count: int) -> Iterator[Record]:
@@ -138,4 +134,4 @@ def demonstrations(labels: list[Label], count: int) -> Iterator[Record]:
         taken[key[0]] = taken.get(key[0], 0) + 1
         if taken[key[0]] <= count:
             row = {**shared(first[key]), "response": key[1], "domain": DOMAIN, "author": "unknown"}
-            yield of(first[key].line, {"kind": "demonstration", **row}, first[key].raw)
+            yield first[key].record.becomes({"kind": "demonstration", **row})

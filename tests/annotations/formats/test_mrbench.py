@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.annotations import interchange
+from tasks.annotations.files import json_array
 from tasks.annotations.formats import mrbench
 from tasks.annotations.records import Record, RowError
 from tasks.stage.errors import DataError, ParamsError
@@ -107,7 +108,7 @@ def test_lines_are_those_on_which_entries_begin(tmp_path: Path) -> None:
     path = write(tmp_path, entry("a"), entry("b"))
     lines = path.read_text(encoding="utf-8").splitlines()
     begins = [number for number, text in enumerate(lines, start=1) if text == " {"]
-    assert [record.line for record in mrbench.entries(path)] == begins
+    assert [record.line for record in json_array(path)] == begins
 
 
 def rejections(path: Path) -> list[tuple[int, str, str]]:

@@ -1,0 +1,67 @@
+"""HH-RLHF: a line becomes a comparison, or says why not."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.annotations.formats import READERS
+from tasks.annotations.records import Record
+
+OPENING = "\n\nHuman: Hi.\n\nAssistant: Hello!\n\nHuman: Name a\n\ncolour."
+REAL = Path(__file__).parents[4] / "shared" / "data" / "hh_rlhf_harmless_test" / "test.jsonl.gz"
+
+
+def read(folder: Path, **row: Any) -> Record:
+    path = folder / "pairs.jsonl"
+    path.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    (record,) = READERS["hh_rlhf"](path, {"objective": "harmless"})
+    return record
+
+
+def test_a_line_becomes_a_comparison(tmp_path: Path) -> None:
+    record = read(tmp_path, chosen=f"{OPENING}\n\nAssistant: Red. ", rejected=f"{OPENING}\n\nAssistant: No.")
+    assert record.row is not None
+    assert record.row["messages"] == [
+        {"role": "user", "content": "Hi."},
+        {"role": "assistant", "content": "Hello!"},
+        {"role": "user", "content": "Name a\n\ncolour."},
+    ]
+    wanted = {"a": "Red.", "b": "No.", "preferred": "a", "objective": "harmless"}
+    assert {key: record.row[key] for key in wanted} == wanted
+
+
+def test_one_dialogue_cut_off_at_two_turns_is_one_group(tmp_path: Path) -> None:
+    short = read(tmp_path, chosen="\n\nHuman: Hi.\n\nAssistant: Yo", rejected="\n\nHuman: Hi.\n\nAssistant: Hello")
+    long = read(tmp_path, chosen=f"{OPENING}\n\nAssistant: Red.", rejected=f"{OPENING}\n\nAssistant: No.")
+    assert short.row is not None
+    assert long.row is not None
+    assert short.row["group_id"] == long.row["group_id"]
+
+
+@pytest.mark.parametrize(
+    ("row", "reason", "column"),
+    [
+        ({"chosen": f"{OPENING}\n\nAssistant: a"}, "missing_key", "rejected"),
+        ({"chosen": 3, "rejected": "x"}, "wrong_type", "chosen"),
+        ({"chosen": "Human: Hi.", "rejected": "x"}, "wrong_type", "chosen"),
+        ({"chosen": OPENING, "rejected": OPENING}, "roles_do_not_alternate", "chosen"),
+        (
+            {"chosen": f"{OPENING}\n\nAssistant: a", "rejected": f"{OPENING}?\n\nAssistant: b"},
+            "different_prompts",
+            "rejected",
+        ),
+    ],
+)
+def test_why_a_line_is_rejected(tmp_path: Path, row: dict[str, Any], reason: str, column: str) -> None:
+    rejection = read(tmp_path, **row).rejection
+    assert rejection is not None
+    assert (rejection.reason, rejection.column) == (reason, column)
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="the real file is not here")
+def test_the_real_file_is_read_whole() -> None:
+    records = list(READERS["hh_rlhf"](REAL, {"objective": "harmless"}))
+    assert len(records) == 2312
+    assert sum(record.row is None for record in records) < 30
