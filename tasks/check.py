@@ -135,7 +135,7 @@ def references(params: Mapping[str, Any], root: Path) -> Iterator[str]:
     yield from _model(section(Model, params["model"], "model"), root)
     yield from _layers(params, root)
     for name, source in mapping_of(ingest.Source, params, "sources").items():
-        yield from _source(name, source, root)
+        yield from _source(name, source, {objective.domain for objective in objectives.values()}, root)
 
 
 def _mapping(entries: Any, where: str, check: Callable[[Any, str], Iterator[str]]) -> Iterator[str]:
@@ -284,8 +284,10 @@ def _layers(params: Mapping[str, Any], root: Path) -> Iterator[str]:
             yield f"reward_models.{name}.layers: the model has {count} layers, so there is no {beyond[0]}; lower it"
 
 
-def _source(name: str, source: ingest.Source, root: Path) -> Iterator[str]:
+def _source(name: str, source: ingest.Source, domains: set[str], root: Path) -> Iterator[str]:
     where = f"sources.{name}"
+    if source.prompts is not None and source.prompts not in domains:
+        yield f"{where}.prompts: no objective is of domain {source.prompts!r}; {suggest(source.prompts, sorted(domains))}"
     for column in source.columns:
         if column not in FIELDS:
             yield f"{where}.columns.{column} is no key of the interchange format; {suggest(column, list(FIELDS))}"

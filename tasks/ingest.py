@@ -6,20 +6,17 @@ sources.<name>.path -> data/ingested/<name>/{prompts,demonstrations,comparisons,
 python -m tasks.ingest <source>
 """
 
-from collections.abc import Iterable, Mapping
 from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any
 
-import pandas as pd
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from tasks.annotations import interchange, schemas
 from tasks.annotations.formats import READERS
-from tasks.annotations.quarantine import Quarantine, demand_share
-from tasks.annotations.records import Record, RowError
-from tasks.stage import outputs
+from tasks.annotations.intake import Intake
+from tasks.annotations.quarantine import demand_share
+from tasks.stage import outputs, progress
 from tasks.stage.errors import DataError, command
 from tasks.stage.params import FORBID, load
 
@@ -34,6 +31,9 @@ class Source:
     """File or folder that the format reads."""
     columns: dict[str, str] = field(default_factory=dict)
     """Keys of the interchange format -> what the source calls them, where that differs."""
+    prompts: str | None = None
+    """Domain of the prompts to sample on that every distinct prompt of the source becomes; null for none (a format may
+    bring prompts of its own)."""
     options: dict[str, Any] = field(default_factory=dict)
     """What else the format lets one choose; see its module."""
 
@@ -52,77 +52,31 @@ class Params:
 
 def run(name: str, source: Source, params: Params, out: Path) -> dict[str, Any]:
     """Ingests one source into the folder `out` and returns its report. Raises DataError where it cannot be used."""
-    quarantine, read = Quarantine(), Records(name)
-    for record in READERS[source.format](Path(source.path), source.options):
-        read.take(record, source.columns)
-    tables = read.finish(quarantine)
-    if read.count == 0:
-        raise DataError(f"source {name}: {source.path} holds no rows; give a file with annotations")
-    demand_share(quarantine, read.count, params.max_quarantine_share, name)
-    kept, rejected = len(read.kept), len(quarantine.rows)
-    assert read.count == kept + rejected
-    report = {
-        "read": read.count,
-        "kept": kept,
-        "quarantined": rejected,
-        "by_reason": quarantine.by_reason(),
-        "by_table": {table: len(frame) for table, frame in tables.items()},
-    }
+    records = READERS[source.format](Path(source.path), source.options)
     with outputs.directory(out) as folder:
-        for table, frame in {**tables, "quarantine": quarantine.frame()}.items():
-            outputs.write_table(folder / f"{table}.parquet", frame)
+        with Intake(name, folder, source.columns, source.prompts) as intake:
+            for record in progress.count(records, f"rows of {name}"):
+                intake.take(record)
+        if intake.read == 0:
+            raise DataError(f"source {name}: {source.path} holds no rows; give a file with annotations")
+        demand_share(intake.quarantine, intake.read, params.max_quarantine_share, name)
+        report = summary(intake)
         outputs.write_json(folder / "report.json", report)
     return report
 
 
-class Records:
-    """The records of one source on their way into tables; a record is kept or set aside as a whole."""
-
-    def __init__(self, source: str) -> None:
-        self.source = source
-        self.count = 0
-        self.kept: set[int] = set()
-        self._records: list[tuple[Record, str]] = []
-        self._rejected: dict[int, Any] = {}
-        self._rows: dict[str, list[tuple[int, dict[str, Any]]]] = {table: [] for table in schemas.SCHEMAS}
-
-    def take(self, record: Record, columns: Mapping[str, str]) -> None:
-        """Turns one record into rows, or notes why it cannot be."""
-        number, table = self.count, ""
-        self.count += 1
-        if record.row is None:
-            self._rejected[number] = record.rejection
-        else:
-            row = {**record.row, **{ours: record.row.get(theirs) for ours, theirs in columns.items()}}
-            table = interchange.table_of(row)
-            try:
-                self._add(number, table, record.line, interchange.rows(row))
-            except RowError as error:
-                self._rejected[number] = error.rejection
-        self._records.append((record, table))
-
-    def finish(self, quarantine: Quarantine) -> dict[str, pd.DataFrame]:
-        """Checks the tables against their schemas; fills the quarantine; returns the rows that are left."""
-        for table, rows in self._rows.items():
-            for position, rejection in schemas.failures(table, self._frame(table, rows)).items():
-                self._rejected.setdefault(rows[position][0], rejection)
-        for number, rejection in sorted(self._rejected.items()):
-            record, table = self._records[number]
-            quarantine.add(self.source, record.line, table, rejection, record.raw)
-        self.kept = set(range(self.count)) - set(self._rejected)
-        return {
-            table: self._frame(table, [row for row in rows if row[0] in self.kept])
-            for table, rows in self._rows.items()
-        }
-
-    def _add(self, number: int, table: str, line: int, rows: Iterable[dict[str, Any]]) -> None:
-        for row in rows:
-            place = {"source": self.source, "source_line": line, "group_id": f"{self.source}/{row['group_id']}"}
-            self._rows[table].append((number, {**row, **place}))
-
-    @staticmethod
-    def _frame(table: str, rows: list[tuple[int, dict[str, Any]]]) -> pd.DataFrame:
-        return schemas.build(table, [row for _, row in rows])
+def summary(intake: Intake) -> dict[str, Any]:
+    """What was read, kept and set aside, by reason and by table."""
+    by_reason = intake.quarantine.by_reason()
+    rejected = sum(by_reason.values())
+    assert intake.read == intake.kept + rejected
+    return {
+        "read": intake.read,
+        "kept": intake.kept,
+        "quarantined": rejected,
+        "by_reason": by_reason,
+        "by_table": intake.by_table,
+    }
 
 
 def main(name: str) -> None:

@@ -79,7 +79,7 @@ def run(params: Params, plan: Plan, model: Model, seed: int, root: Path) -> dict
     parts = {table: splits.divide(frame, str(seed), params.validation, params.test) for table, frame in found.items()}
     _demand_prompts(parts, plan)
     _demand_pairs(parts["pairs"], plan, unused)
-    every = pd.concat([_load_one(ingested, name, "quarantine") for name in plan.sources] + [aside.frame()])
+    every = pd.concat([_load_one(ingested, name, "quarantine") for name in plan.sources] + [aside.take()])
     report = {
         "sources": {name: outputs.read_json(ingested / name / "report.json") for name in plan.sources},
         "tables": {table: _count(frame, "source") for table, frame in found.items()},

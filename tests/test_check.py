@@ -132,6 +132,11 @@ BAD = [
     ("sources", {}, r"sources must be a mapping with at least one name"),
     ("sources/sandbox/format", "sandbx", r"sources\.sandbox: there is no format 'sandbx'"),
     ("sources/sandbox/path", "data/raw/gone.yaml", r"sources\.sandbox\.path: data/raw/gone\.yaml is not there"),
+    (
+        "sources/sandbox/prompts",
+        "vlaues",
+        r"sources\.sandbox\.prompts: no objective is of domain 'vlaues'.*mean values\?",
+    ),
     ("sources/sandbox/options", {"cap": 1}, r"sources\.sandbox\.options\.cap is an unknown key"),
     ("model/name", "models/gone", r"model\.name: models/gone is not there; make or fetch it"),
     ("model/files", "models", r"model\.files is models, so edits of models/base would rerun nothing"),

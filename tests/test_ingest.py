@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from tasks.annotations import intake
 from tasks.annotations.formats import OPTIONS, READERS
 from tasks.annotations.schemas import SCHEMAS
 from tasks.ingest import Params, Source, main, run
@@ -67,6 +68,47 @@ def test_a_record_is_kept_or_set_aside_as_a_whole(tmp_path: Path) -> None:
     ranking = {"kind": "ranking", "responses": ["a", " ", ""], "ranks": [1, 2, 3]}
     report = _run(tmp_path, "\n".join([_rating("a"), _rating("", **ranking)]))
     assert (report["by_table"]["ratings"], report["by_reason"]) == (1, {"empty_response": 1})
+
+
+def test_how_many_rows_are_taken_at_once_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One broken row in the middle of many is lost alone, whatever part of the file it falls into."""
+    lines = [_rating(f"answer {number % 40}") for number in range(50)]
+    lines[23] = lines[23][:-9]
+    found = []
+    for chunk in (1, 7, 50, 1000):
+        monkeypatch.setattr(intake, "CHUNK", chunk)
+        report = _run(tmp_path, "\n".join(lines))
+        assert report["by_reason"] == {"duplicate": 10, "not_json": 1}
+        assert (report["read"], report["kept"], report["quarantined"]) == (50, 39, 11)
+        tables = [outputs.read_table(tmp_path / "out" / f"{name}.parquet") for name in ("ratings", "quarantine")]
+        found.append([table.to_dict("records") for table in tables])
+    assert all(tables == found[0] for tables in found)
+    assert [row["source_line"] for row in found[0][1]] == [24, *range(41, 51)]
+
+
+def test_duplicates_are_set_aside_but_nothing_is_wrong_with_them(tmp_path: Path) -> None:
+    report = _run(tmp_path, "\n".join([_rating("a")] * 9), Params(0.0))
+    assert (report["kept"], report["by_reason"]) == (1, {"duplicate": 8})
+
+
+def test_a_source_without_prompts_may_give_its_own(tmp_path: Path) -> None:
+    other = [{"role": "user", "content": "another"}]
+    lines = [_rating("a"), _rating("b"), _rating(" ", messages=other, group_id="h"), _rating("c", messages=other)]
+    _run(tmp_path, "\n".join(lines), prompts="values")
+    prompts = outputs.read_table(tmp_path / "out" / "prompts.parquet")
+    assert prompts[["group_id", "domain", "source_line", "reference"]].values.tolist() == [
+        ["mine/g", "values", 1, None],
+        ["mine/h", "values", 3, None],
+    ]
+
+
+def test_a_folder_names_the_file_of_each_row(tmp_path: Path) -> None:
+    for name, line in (("b.jsonl", _rating("a", 9)), ("a.jsonl", _rating("b"))):
+        (tmp_path / "shards").mkdir(exist_ok=True)
+        (tmp_path / "shards" / name).write_text(line)
+    run("mine", Source("concord", str(tmp_path / "shards")), HALF, tmp_path / "out")
+    assert outputs.read_table(tmp_path / "out" / "ratings.parquet")["source_file"].tolist() == ["a.jsonl"]
+    assert outputs.read_table(tmp_path / "out" / "quarantine.parquet")["source_file"].tolist() == ["b.jsonl"]
 
 
 def test_columns_are_renamed(tmp_path: Path) -> None:

@@ -7,10 +7,11 @@ import pandas as pd
 
 from tasks.annotations import dedupe
 from tasks.annotations.lengths import RESPONSES, Tokens
-from tasks.annotations.quarantine import Quarantine
+from tasks.annotations.quarantine import Place, Quarantine
 from tasks.annotations.records import Rejection
 
 Tables = Mapping[str, pd.DataFrame]
+PLACE = ("source", "source_file", "source_line", "row_id")
 
 
 def tables(found: Tables, tokens: Tokens, quarantine: Quarantine) -> dict[str, pd.DataFrame]:
@@ -40,9 +41,10 @@ def set_aside(
 ) -> pd.DataFrame:
     """The rows that are not `bad`; those that are go to the quarantine."""
     for row in frame[bad].to_dict("records"):
-        content = {key: value for key, value in row.items() if key not in ("source", "source_line", "row_id")}
+        content = {key: value for key, value in row.items() if key not in PLACE}
         raw = json.dumps(content, ensure_ascii=False)
-        quarantine.add(str(row["source"]), int(row["source_line"]), table, rejection, raw)
+        place = Place(str(row["source"]), str(row["source_file"]), int(row["source_line"]))
+        quarantine.add(place, table, rejection, raw)
     return frame[~bad]
 
 

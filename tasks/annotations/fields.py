@@ -19,9 +19,9 @@ def value(record: Object, key: str, column: str | None = None) -> Any:
 
 def text(record: Object, key: str, column: str | None = None) -> str:
     """Text that UTF-8 can hold."""
-    found = value(record, key, column)
-    if not isinstance(found, str):
-        raise wrong(column or key, "text", found)
+    found = record.get(key)
+    if type(found) is not str:
+        raise wrong(column or key, "text", value(record, key, column))
     if not (found.isascii() or _encodable(found)):
         raise RowError("not_utf8", column or key, "holds half of a surrogate pair, which no UTF-8 text can")
     return found

@@ -13,7 +13,8 @@ import pandas as pd
 
 from tasks.annotations.dedupe import prompt_keys
 
-COLUMNS = ["source", "source_line", "group_id", "messages", "chosen", "rejected", "objective", "annotator", "origin"]
+PLACE = ["source", "source_file", "source_line"]
+COLUMNS = [*PLACE, "group_id", "messages", "chosen", "rejected", "objective", "annotator", "origin"]
 """`origin` is the table that a pair comes from."""
 
 
@@ -27,9 +28,12 @@ def from_ratings(ratings: pd.DataFrame, limit: int | None = None) -> pd.DataFram
 
     Which ones are kept within the limit depends on the pairs' texts alone.
     """
-    ranking = ratings["source_line"].where(ratings["kind"] == "ranking", -1)
-    key = ratings[["source", "objective", "annotator", "kind", "scale_low", "scale_high"]]
-    key = key.assign(prompt=prompt_keys(ratings), ranking=ranking)
+    ranks = ratings["kind"] == "ranking"
+    key = ratings[["source", "objective", "annotator", "kind", "scale_low", "scale_high"]].assign(
+        prompt=prompt_keys(ratings),
+        ranking=ratings["source_line"].where(ranks, -1),  # ranks compare within one ranking alone
+        ranking_file=ratings["source_file"].where(ranks, ""),
+    )
     rows: list[dict[Any, Any]] = ratings.to_dict("records")
     made = [
         pair

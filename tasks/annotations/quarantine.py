@@ -1,8 +1,7 @@
 """The quarantine: rows that were set aside, each with its line, column and reason. Nothing is dropped in silence."""
 
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -29,42 +28,66 @@ REASONS = {
     "contradiction": "one annotator labelled the same answers both ways",
     "too_long": "the answer does not fit into model.max_length tokens, and answers are never cut",
 }
+DUPLICATE = "duplicate"
 RAW_CHARACTERS = 500
 SAMPLES = 20
 
 
-@dataclass
+class Place(NamedTuple):
+    """Where a row stands."""
+
+    source: str
+    file: str
+    line: int
+
+
 class Quarantine:
-    """Collects rejected rows of one source or of the whole project."""
+    """Collects rejected rows of one source or of the whole project; counts stay when the rows are taken out."""
 
-    rows: list[dict[str, Any]] = field(default_factory=list)
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._first: dict[str, dict[str, Any]] = {}
+        self._rows: list[dict[str, Any]] = []
 
-    def add(self, source: str, line: int, table: str, rejection: Rejection, raw: str) -> None:
+    def add(self, place: Place, table: str, rejection: Rejection, raw: str) -> None:
         """Sets one row aside."""
-        reason, text = rejection.reason, raw[:RAW_CHARACTERS].encode("utf-8", errors="replace").decode("utf-8")
+        reason = rejection.reason
         assert reason in REASONS, f"{reason} is no reason code; add it to REASONS"
-        place = {"source": source, "source_line": line, "table": table, "column": rejection.column}
-        detail = rejection.detail.encode("utf-8", errors="replace").decode("utf-8")
-        self.rows.append({**place, "reason": reason, "detail": detail, "raw": text})
+        where = {"source": place.source, "source_file": place.file, "source_line": place.line}
+        what = {"table": table, "column": rejection.column, "reason": reason, "detail": _storable(rejection.detail)}
+        row = {**where, **what, "raw": _storable(raw[:RAW_CHARACTERS])}
+        self._counts[reason] += 1
+        self._first.setdefault(reason, row)
+        self._rows.append(row)
 
-    def frame(self) -> pd.DataFrame:
-        """The quarantine table."""
-        return schemas.QUARANTINE.validate(schemas.build("quarantine", self.rows))
+    def take(self) -> pd.DataFrame:
+        """The table of the rows since the last call."""
+        rows, self._rows = self._rows, []
+        return schemas.QUARANTINE.validate(schemas.build("quarantine", rows))
 
     def by_reason(self) -> dict[str, int]:
         """How many rows each reason took, most frequent first."""
-        return dict(Counter(row["reason"] for row in self.rows).most_common())
+        return dict(self._counts.most_common())
+
+    def first(self, reason: str) -> dict[str, Any]:
+        """The first row that a reason took."""
+        return self._first[reason]
 
 
 def demand_share(quarantine: Quarantine, read: int, max_share: float, source: str) -> None:
-    """Raises DataError where more than `max_share` of the rows read were rejected, with every reason, first rows."""
-    rejected = len(quarantine.rows)
+    """Raises DataError where more than `max_share` of the rows read are bad, with every reason and its first row.
+
+    Exact duplicates are set aside as well, but nothing is wrong with them.
+    """
+    bad = {reason: count for reason, count in quarantine.by_reason().items() if reason != DUPLICATE}
+    rejected = sum(bad.values())
     if rejected <= max_share * read:
         return
     found = []
-    for reason, count in quarantine.by_reason().items():
-        first = next(row for row in quarantine.rows if row["reason"] == reason)
-        where = f"first on line {first['source_line']}, {first['column']}: {first['detail']}"
+    for reason, count in bad.items():
+        first = quarantine.first(reason)
+        file = f"{first['source_file']} " if first["source_file"] else ""
+        where = f"first on {file}line {first['source_line']}, {first['column']}: {first['detail']}"
         found.append(f"\n  {count:>7}  {reason} ({REASONS[reason]}); {where}")
     raise DataError(
         f"source {source}: {rejected} of {read} rows ({rejected / read:.1%}) were rejected, but ingest."
@@ -75,8 +98,12 @@ def demand_share(quarantine: Quarantine, read: int, max_share: float, source: st
 
 def samples(frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """For the report: per reason how many rows it took and up to 20 of them."""
-    shown = ["source", "source_line", "table", "column", "reason", "detail"]
+    shown = ["source", "source_file", "source_line", "table", "column", "reason", "detail"]
     return {
         str(reason): {"count": len(rows), "rows": rows[shown].head(SAMPLES).to_dict("records")}
         for reason, rows in frame.groupby("reason", sort=True)
     }
+
+
+def _storable(text: str) -> str:
+    return text.encode("utf-8", errors="replace").decode("utf-8")

@@ -8,10 +8,10 @@ cannot be this format at all raises DataError.
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Never
+from typing import Any, NamedTuple, Never
 
+import orjson
 from pydantic.dataclasses import dataclass as params_dataclass
 
 from tasks.stage.errors import DataError
@@ -35,8 +35,7 @@ SIGNATURES = {
 }
 
 
-@dataclass(frozen=True)
-class Rejection:
+class Rejection(NamedTuple):
     """Why a row cannot be used: a reason code, the column at fault, and what was found there."""
 
     reason: str
@@ -52,8 +51,7 @@ class RowError(Exception):
         self.rejection = Rejection(reason, column, detail)
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """One annotation, or the reason why there is none."""
 
     line: int
@@ -69,8 +67,8 @@ class Record:
     def becomes(self, made: "dict[str, Any] | RowError") -> "Record":
         """An annotation made of this record, or the record rejected."""
         if isinstance(made, RowError):
-            return replace(self, row=None, rejection=made.rejection)
-        return replace(self, row=made)
+            return Record(self.line, self.raw, None, made.rejection, self.file)
+        return Record(self.line, self.raw, made, None, self.file)
 
 
 Annotations = Callable[[dict[str, Any]], Iterable[dict[str, Any] | RowError]]
@@ -94,9 +92,12 @@ def each(records: Iterable[Record], annotations: Annotations) -> Iterator[Record
 def parse(number: int, text: str, file: str = "") -> Record:
     """A line of JSON as a Record; what is no JSON object is rejected."""
     try:
-        row = json.loads(text, parse_constant=_no_constant)
-    except (ValueError, RecursionError) as error:
-        return Record(number, text, None, Rejection("not_json", "line", str(error)), file)
+        row = orjson.loads(text)
+    except ValueError:
+        try:  # slower, but it takes half a surrogate pair, whose column is then found
+            row = json.loads(text, parse_constant=_no_constant)
+        except (ValueError, RecursionError) as error:
+            return Record(number, text, None, Rejection("not_json", "line", str(error)), file)
     if not isinstance(row, dict):
         rejection = Rejection("wrong_type", "line", f"holds {type(row).__name__}, not an object")
         return Record(number, text, None, rejection, file)

@@ -1,7 +1,7 @@
 """The tables, column by column. A check's name is the reason code of the rows that fail it.
 
-Columns that every table has: where a row comes from (`source`, `source_line`), what may not straddle splits
-(`group_id`), and a hash of its content (`row_id`), by which duplicates are found.
+Columns that every table has: where a row comes from (`source`, `source_file`, `source_line`), what may not straddle
+splits (`group_id`), and a hash of its content (`row_id`), by which duplicates are found.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,17 +14,31 @@ from pandera.pandas import Check, Column, DataFrameSchema
 from tasks.annotations.records import Rejection
 
 
+def _rows(reason: str, holds: Callable[[Any], Sequence[bool]], **options: Any) -> Check:
+    """A check that says of all values, or of all rows, at once which ones hold."""
+
+    def found(values: Any) -> pd.Series:
+        return pd.Series(holds(values), index=values.index, dtype=bool)
+
+    return Check(found, name=reason, error=reason, **options)
+
+
 def _each(reason: str, holds: Callable[[Any], bool]) -> Check:
-    return Check(holds, element_wise=True, name=reason, error=reason)
+    return _rows(reason, lambda values: [holds(value) for value in values])
 
 
-TEXT = _each("wrong_type", lambda value: isinstance(value, str))
+def _texts(values: pd.Series) -> Sequence[bool]:
+    if pd.api.types.infer_dtype(values, skipna=False) == "string":
+        return [True] * len(values)
+    return [isinstance(value, str) for value in values]
+
+
+TEXT = _rows("wrong_type", _texts)
 ANSWER = _each("empty_response", lambda value: isinstance(value, str) and bool(value.strip()))
 UNIT = _each("off_scale", lambda value: 0 <= value <= 1)
-DIFFERENT = Check(
-    lambda frame: frame["chosen"].str.strip() != frame["rejected"].str.strip(),
-    name="identical_responses",
-    error="identical_responses",
+DIFFERENT = _rows(
+    "identical_responses",
+    lambda frame: [one.strip() != other.strip() for one, other in zip(frame["chosen"], frame["rejected"], strict=True)],
 )
 
 
@@ -42,7 +56,8 @@ def _lists(description: str, *checks: Check) -> Column:
 
 SHARED = {
     "source": _text("Name of the source in params.yaml."),
-    "source_line": Column(int, Check.ge(1), description="Line of the source that holds the annotation."),
+    "source_file": _text("File of a source that is a folder; empty for a source of one file."),
+    "source_line": Column(int, Check.ge(1), description="Line of the file that holds the annotation."),
     "group_id": _text("Prompt or dialogue, headed by the source's name: a group lies in one split."),
     "row_id": _text("Hash of the row's content, annotator included."),
 }
@@ -132,6 +147,7 @@ SCHEMAS: dict[str, DataFrameSchema] = {
 QUARANTINE = DataFrameSchema(
     {
         "source": _text("Name of the source in params.yaml."),
+        "source_file": SHARED["source_file"],
         "source_line": SHARED["source_line"],
         "table": _text("Table for which the row was meant; empty where the line could not be read."),
         "column": _text("Column at fault."),
@@ -153,9 +169,13 @@ def build(table: str, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 def typed(table: str, content: Mapping[str, Sequence[Any]] | pd.DataFrame) -> pd.DataFrame:
     """Columns as a frame with the table's types."""
+    return pd.DataFrame({name: pd.Series(content[name], dtype=dtype) for name, dtype in types(table).items()})
+
+
+def types(table: str) -> dict[str, str]:
+    """Column -> its pandas type."""
     schema = QUARANTINE if table == "quarantine" else SCHEMAS[table]
-    types = {name: str(column.dtype) for name, column in schema.columns.items()}
-    return pd.DataFrame({name: pd.Series(content[name], dtype=dtype) for name, dtype in types.items()})
+    return {name: str(column.dtype) for name, column in schema.columns.items()}
 
 
 def failures(table: str, frame: pd.DataFrame) -> dict[int, Rejection]:

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,8 @@ TYPES = {
     "reference": pa.string(),
 }
 """Columns whose type must not depend on the rows that happen to be there."""
+ARROW = {"object": pa.string(), "int64": pa.int64(), "float64": pa.float64()}
+"""Pandas type -> what is stored."""
 
 
 @contextmanager
@@ -80,9 +82,27 @@ def read_json(path: str | Path) -> Any:
 
 def write_table(path: str | Path, frame: pd.DataFrame) -> None:
     """Writes a frame as parquet, without its index; `None` and NaN are both stored as null."""
-    columns = {str(name): _array(str(name), frame[name]) for name in frame.columns}
+    columns = {str(name): _array(frame[name], TYPES.get(str(name))) for name in frame.columns}
     with file(path) as partial:
         pq.write_table(pa.table(columns), partial, compression="zstd")
+
+
+class TableWriter:
+    """A parquet table that is written part by part, so that it never need be in memory as a whole."""
+
+    def __init__(self, path: str | Path, types: Mapping[str, str]) -> None:
+        """`types`: column -> its pandas type ("object": text, or what `TYPES` says of the name)."""
+        self._schema = pa.schema({name: TYPES.get(name, ARROW[kind]) for name, kind in types.items()})
+        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
+
+    def add(self, frame: pd.DataFrame) -> None:
+        """Appends rows that have the columns of the table."""
+        columns = [_array(frame[name], self._schema.field(name).type) for name in self._schema.names]
+        self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema))
+
+    def close(self) -> None:
+        """Ends the file."""
+        self._writer.close()
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
@@ -93,11 +113,10 @@ def read_table(path: str | Path) -> pd.DataFrame:
     return pd.DataFrame({name: _series(table.column(name)) for name in table.column_names})
 
 
-def _array(name: str, column: pd.Series) -> pa.Array:
+def _array(column: pd.Series, kind: pa.DataType | None) -> pa.Array:
     if pd.api.types.is_numeric_dtype(column.dtype):
         return pa.array(column.to_numpy(), from_pandas=True)
-    values = [None if isinstance(value, float) and math.isnan(value) else value for value in column.tolist()]
-    return pa.array(values, type=TYPES.get(name), from_pandas=True)
+    return pa.array(column.tolist(), type=kind, from_pandas=True)
 
 
 def _series(column: pa.ChunkedArray) -> pd.Series:

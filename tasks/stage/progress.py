@@ -22,6 +22,11 @@ def track(iterable: Iterable[T], total: int, label: str) -> Iterator[T]:
         report(done)
 
 
+def count(iterable: Iterable[T], label: str) -> Iterator[T]:
+    """The same items, their number shown while nobody knows how many there will be."""
+    yield from tqdm(iterable, desc=label, file=sys.stderr, mininterval=1.0, unit="")
+
+
 class Reporter:
     """Appends {"stage", "label", "done", "total"} to the progress file, at most twice a second and at the end."""
 

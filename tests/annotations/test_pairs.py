@@ -10,7 +10,7 @@ from tasks.annotations import pairs, schemas
 
 
 def _rated(response: str, rating: float, **changed: Any) -> dict[str, Any]:
-    place = {"source": "s", "source_line": 1, "group_id": "g", "row_id": "r"}
+    place = {"source": "s", "source_file": "", "source_line": 1, "group_id": "g", "row_id": "r"}
     grade = {"rating": rating, "raw_rating": rating, "scale_low": 0.0, "scale_high": 1.0, "kind": "rating"}
     judged = {"messages": [{"role": "user", "content": "q"}], "objective": "o", "annotator": "x"}
     return {**place, **grade, **judged, "response": response, **changed}
@@ -45,6 +45,8 @@ def test_ranks_are_compared_within_their_ranking() -> None:
     first = [_rated("a", 1.0, kind="ranking"), _rated("b", 0.0, kind="ranking")]
     second = [_rated("c", 1.0, kind="ranking", source_line=2), _rated("d", 0.0, kind="ranking", source_line=2)]
     assert _implied(first + second) == {("a", "b"), ("c", "d")}
+    elsewhere = [{**row, "source_line": 1, "source_file": "b"} for row in second]
+    assert _implied(first + elsewhere) == {("a", "b"), ("c", "d")}
 
 
 def test_comparisons_are_pairs_as_they_are() -> None:

@@ -5,12 +5,13 @@ from typing import Any
 import pytest
 
 from tasks.annotations import schemas
-from tasks.annotations.quarantine import REASONS, Quarantine, demand_share, samples
+from tasks.annotations.quarantine import REASONS, Place, Quarantine, demand_share, samples
 from tasks.annotations.records import Rejection
 from tasks.stage.errors import DataError
 
 SHARED = {
     "source": "s",
+    "source_file": "",
     "source_line": 1,
     "group_id": "g",
     "row_id": "r",
@@ -64,7 +65,7 @@ def test_a_bad_value_is_found_in_its_row(table: str, changed: dict[str, Any], re
 def _quarantine(*reasons: str) -> Quarantine:
     quarantine = Quarantine()
     for line, reason in enumerate(reasons, start=1):
-        quarantine.add("s", line, "ratings", Rejection(reason, "rating", "?"), "raw \ud800" * 100)
+        quarantine.add(Place("s", "", line), "ratings", Rejection(reason, "rating", "?"), "raw \ud800" * 100)
     return quarantine
 
 
@@ -76,17 +77,25 @@ def test_too_many_rejections_fail_with_the_reason_behind_most() -> None:
 
 
 def test_the_report_counts_all_and_shows_twenty() -> None:
-    frame = _quarantine(*["tie"] * 25, "not_json").frame()
+    frame = _quarantine(*["tie"] * 25, "not_json").take()
     assert frame["raw"].str.len().max() == 500
     found = samples(frame)
     assert {reason: (entry["count"], len(entry["rows"])) for reason, entry in found.items()} == {
         "tie": (25, 20),
         "not_json": (1, 1),
     }
-    assert set(found["tie"]["rows"][0]) == {"source", "source_line", "table", "column", "reason", "detail"}
+    assert set(found["tie"]["rows"][0]) == {
+        "source",
+        "source_file",
+        "source_line",
+        "table",
+        "column",
+        "reason",
+        "detail",
+    }
 
 
 def test_an_empty_quarantine_is_a_table_too() -> None:
-    assert list(Quarantine().frame().columns) == list(schemas.QUARANTINE.columns)
-    assert samples(Quarantine().frame()) == {}
+    assert list(Quarantine().take().columns) == list(schemas.QUARANTINE.columns)
+    assert samples(Quarantine().take()) == {}
     assert all(text for text in REASONS.values())

@@ -210,7 +210,8 @@ DATA = {
         reason: {
             "count": count,
             "rows": [
-                {"source": "sandbox", "source_line": 17 + row, "table": "comparisons", "column": "chosen",
+                {"source": "sandbox", "source_file": "", "source_line": 17 + row, "table": "comparisons",
+                 "column": "chosen",
                  "reason": reason, "detail": "is '<script>alert(1)</script>'"}
                 for row in range(min(3, count))
             ],

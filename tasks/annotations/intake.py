@@ -1,0 +1,119 @@
+"""Records on their way into tables, some thousands at a time, so that memory does not grow with the source."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tasks.annotations import interchange, schemas
+from tasks.annotations.quarantine import DUPLICATE, Place, Quarantine
+from tasks.annotations.records import Record, Rejection, RowError
+from tasks.stage.outputs import TableWriter
+
+CHUNK = 20_000
+"""Records that are checked and written at once."""
+NO_RECORD = -1
+PLACE = ("source", "source_file", "source_line", "group_id")
+AGAIN = Rejection(DUPLICATE, "row_id", "the same content stands earlier in this source")
+
+
+class Intake:
+    """Turns the records of one source into tables below `folder`; a record is kept or set aside as a whole.
+
+    Prompts may come twice: which one is kept is decided over all sources (`prepare`).
+    """
+
+    def __init__(self, source: str, folder: Path, columns: Mapping[str, str], prompts: str | None) -> None:
+        """`columns`: keys of the interchange format -> what the source calls them. `prompts`: domain of the prompts
+        that every distinct list of messages becomes, or None."""
+        self.source, self.columns, self.prompts = source, columns, prompts
+        self.read = self.kept = 0
+        self.by_table = dict.fromkeys(schemas.SCHEMAS, 0)
+        self.quarantine = Quarantine()
+        tables = [*schemas.SCHEMAS, "quarantine"]
+        self._writers = {name: TableWriter(folder / f"{name}.parquet", schemas.types(name)) for name in tables}
+        self._seen: set[int] = set()
+        self._asked: set[int] = set()
+        self._start()
+
+    def __enter__(self) -> Intake:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        if kind is None:
+            self._flush()
+        for writer in self._writers.values():
+            writer.close()
+
+    def take(self, record: Record) -> None:
+        """Turns one record into rows, or notes why it cannot be."""
+        number, table = len(self._records), ""
+        if record.row is None:
+            assert record.rejection is not None
+            self._rejected[number] = record.rejection
+        else:
+            row = record.row
+            if self.columns:
+                row = {**row, **{ours: row.get(theirs) for ours, theirs in self.columns.items()}}
+            table = interchange.table_of(row)
+            try:
+                self._add(number, table, record, interchange.rows(row))
+            except RowError as error:
+                self._rejected[number] = error.rejection
+        self._records.append((record, table))
+        if len(self._records) == CHUNK:
+            self._flush()
+
+    def _start(self) -> None:
+        self._records: list[tuple[Record, str]] = []
+        self._rejected: dict[int, Rejection] = {}
+        self._rows: dict[str, list[dict[str, Any]]] = {table: [] for table in schemas.SCHEMAS}
+        self._numbers: dict[str, list[int]] = {table: [] for table in schemas.SCHEMAS}
+
+    def _add(self, number: int, table: str, record: Record, rows: list[dict[str, Any]]) -> None:
+        if table != "prompts" and self._repeated(rows):
+            self._rejected[number] = AGAIN
+            return
+        place = {"source": self.source, "source_file": record.file, "source_line": record.line}
+        for row in rows:
+            row.update(place, group_id=f"{self.source}/{row['group_id']}")
+            self._rows[table].append(row)
+            self._numbers[table].append(number)
+        if self.prompts is not None and table != "prompts":
+            self._ask(rows[0], self.prompts)
+
+    def _repeated(self, rows: list[dict[str, Any]]) -> bool:
+        """Whether all rows came before."""
+        hashes = [int(row["row_id"], 16) for row in rows]
+        new = [value for value in hashes if value not in self._seen]
+        self._seen.update(new)
+        return not new
+
+    def _ask(self, row: dict[str, Any], domain: str) -> None:
+        """The prompt of a row, the first time that it comes; it is good whatever becomes of the row's answers."""
+        (asked,) = interchange.rows({**row, "kind": "prompt", "domain": domain, "reference": None})
+        key = int(asked["prompt_id"], 16)
+        if key not in self._asked:
+            self._asked.add(key)
+            self._rows["prompts"].append({**asked, **{name: row[name] for name in PLACE}})
+            self._numbers["prompts"].append(NO_RECORD)
+
+    def _flush(self) -> None:
+        """Checks the rows against their schemas, writes the good ones and the quarantine, and starts anew."""
+        frames = {table: schemas.build(table, rows) for table, rows in self._rows.items() if rows}
+        for table, frame in frames.items():
+            for position, rejection in schemas.failures(table, frame).items():
+                self._rejected.setdefault(self._numbers[table][position], rejection)
+        for number, rejection in sorted(self._rejected.items()):
+            record, table = self._records[number]
+            self.quarantine.add(Place(self.source, record.file, record.line), table, rejection, record.raw)
+        for table, frame in frames.items():
+            good = [number not in self._rejected for number in self._numbers[table]]
+            self._writers[table].add(frame if all(good) else frame[good])
+            self.by_table[table] += sum(good)
+        self._writers["quarantine"].add(self.quarantine.take())
+        self.read += len(self._records)
+        self.kept += len(self._records) - len(self._rejected)
+        self._start()
