@@ -287,7 +287,8 @@ def _layers(params: Mapping[str, Any], root: Path) -> Iterator[str]:
 def _source(name: str, source: ingest.Source, domains: set[str], root: Path) -> Iterator[str]:
     where = f"sources.{name}"
     if source.prompts is not None and source.prompts not in domains:
-        yield f"{where}.prompts: no objective is of domain {source.prompts!r}; {suggest(source.prompts, sorted(domains))}"
+        known = suggest(source.prompts, sorted(domains))
+        yield f"{where}.prompts: no objective is of domain {source.prompts!r}; {known}"
     for column in source.columns:
         if column not in FIELDS:
             yield f"{where}.columns.{column} is no key of the interchange format; {suggest(column, list(FIELDS))}"
