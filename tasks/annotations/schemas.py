@@ -14,13 +14,13 @@ from pandera.pandas import Check, Column, DataFrameSchema
 from tasks.annotations.records import Rejection
 
 
-def _rows(reason: str, holds: Callable[[Any], Sequence[bool]], **options: Any) -> Check:
-    """A check that says of all values, or of all rows, at once which ones hold."""
+def _rows(reason: str, holds: Callable[[Any], Sequence[bool]]) -> Check:
+    """A check that says of all values, or of all rows, at once which ones hold; of nulls as well."""
 
     def found(values: Any) -> pd.Series:
         return pd.Series(holds(values), index=values.index, dtype=bool)
 
-    return Check(found, name=reason, error=reason, **options)
+    return Check(found, name=reason, error=reason, ignore_na=False)
 
 
 def _each(reason: str, holds: Callable[[Any], bool]) -> Check:
@@ -34,6 +34,7 @@ def _texts(values: pd.Series) -> Sequence[bool]:
 
 
 TEXT = _rows("wrong_type", _texts)
+TEXT_OR_NULL = _rows("wrong_type", lambda values: [value is None or isinstance(value, str) for value in values])
 ANSWER = _each("empty_response", lambda value: isinstance(value, str) and bool(value.strip()))
 UNIT = _each("off_scale", lambda value: 0 <= value <= 1)
 DIFFERENT = _rows(
@@ -43,7 +44,7 @@ DIFFERENT = _rows(
 
 
 def _text(description: str, *checks: Check, nullable: bool = False) -> Column:
-    return Column(object, [TEXT, *checks], description=description, nullable=nullable)
+    return Column(object, [TEXT_OR_NULL if nullable else TEXT, *checks], description=description, nullable=nullable)
 
 
 def _number(description: str, *checks: Check, nullable: bool = False) -> Column:
