@@ -107,9 +107,7 @@ class Steered:
         Neither backbone depends on the weights, so each is run once, and every head once per position.
         """
         heads, reference = self._pair
-        rows = [
-            encode(self.tokenizer, *pair, self.sampling.max_length) for pair in zip(messages, responses, strict=True)
-        ]
+        rows = self._rows(messages, responses)
         own, other = (torch.cat(self._backbone_states(model, rows)) for model in (heads, reference))
         tokens = torch.tensor([token for ids, prompt in rows for token in ids[prompt:]], device=own.device)
         named = [{name: weights.get(name, 0.0) for name in self.heads or []} or {ONLY_HEAD: 1.0} for weights in points]
@@ -119,6 +117,21 @@ class Steered:
         starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
         summed, summed_kl = (np.add.reduceat(values, starts, axis=1) for values in (logprobs, kl))
         return summed, summed_kl, lengths.astype(np.float64)
+
+    def _rows(self, messages: Sequence[Any], responses: Sequence[str]) -> list[tuple[list[int], int]]:
+        """Ids of prompt and response, and how many of them are the prompt.
+
+        A prompt that is too long beside its longest response is cut alike for all its responses.
+        """
+        pairs = zip(messages, responses, strict=True)
+        whole = [encode(self.tokenizer, *pair, self.sampling.max_length) for pair in pairs]
+        kept: dict[str, int] = {}
+        for asked, (_, prompt) in zip(map(str, messages), whole, strict=True):
+            kept[asked] = min(prompt, kept.get(asked, prompt))
+        return [
+            (ids[prompt - kept[asked] :], kept[asked])
+            for asked, (ids, prompt) in zip(map(str, messages), whole, strict=True)
+        ]
 
     def _backbone_states(self, model: MultiHeadCausalLM, rows: list[tuple[list[int], int]]) -> list[Tensor]:
         """The state before each token of each response, in the order of `rows`.

@@ -1,5 +1,6 @@
 """A steered policy is the merged policy: samples, ratios and likelihoods agree with it."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -52,6 +53,22 @@ def test_likelihood_of_several_answers_to_one_prompt(steered: Steered, policy: M
         policy.merge({"a": 0.0, "b": 1.0}), steered.tokenizer, messages, responses, max_length=128
     )
     assert found == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_long_prompt_is_cut_alike_for_all_its_answers(steered: Steered, policy: MultiHeadCausalLM) -> None:
+    """The short answer meets no more of the prompt than the long one leaves room for."""
+    messages, long = [{"role": "user", "content": "many words " * 20}], "and more " * 5
+    narrow = Steered(policy, steered.reference, steered.tokenizer, replace(SAMPLING, max_length=100))
+    alone, beside = (
+        narrow.likelihood([messages] * len(texts), texts, [{"b": 1.0}])[0][0] for texts in (["No"], ["No", long])
+    )
+    merged = policy.merge({"a": 0.0, "b": 1.0})
+    assert alone[0] == pytest.approx(
+        generate.logprobs(merged, narrow.tokenizer, [messages], ["No"], max_length=100)[0], abs=1e-3
+    )
+    room = 100 - len(long) - 1  # a token per character, and the end
+    expected = generate.logprobs(merged, narrow.tokenizer, [messages], ["No"], max_length=room + len("No") + 1)
+    assert beside[0] == pytest.approx(expected[0], abs=1e-3)
 
 
 def test_likelihood_does_not_hang_on_blocks_or_order(steered: Steered, monkeypatch: pytest.MonkeyPatch) -> None:
