@@ -56,6 +56,19 @@ def test_page_shows_everything_and_loads_nothing(page: str) -> None:
         assert text in page, text
 
 
+def test_a_protocol_without_dialogues_has_a_page(reported: Path) -> None:
+    """As the likelihood protocol: nothing is rolled on with a simulated student."""
+    for policy in POLICIES:
+        path = f"reports/policies/{policy}.json"
+        content = outputs.read_json(path)
+        del content["dialogue"]
+        outputs.write_json(path, content)
+    report.main()
+    page = Path("reports/index.html").read_text(encoding="utf-8")
+    assert "simulated student" not in page
+    assert all(policy in page for policy in POLICIES)
+
+
 def test_page_shows_rejected_rows_with_line_and_reason(page: str) -> None:
     assert "<summary>duplicate <span>44 rows</span></summary>" in page
     assert "<td>sandbox</td><td>18</td><td>comparisons</td><td>chosen</td>" in page
