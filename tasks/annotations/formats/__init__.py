@@ -10,7 +10,16 @@ from pathlib import Path
 from types import ModuleType
 
 from tasks.annotations import files
-from tasks.annotations.formats import concord, gsm8k, hh_rlhf, mrbench, sandbox, truthfulqa
+from tasks.annotations.formats import (
+    bridge,
+    concord,
+    gsm8k,
+    hh_rlhf,
+    mathdial,
+    mrbench,
+    sandbox,
+    truthfulqa,
+)
 from tasks.annotations.records import NoOptions, Options, Record, each
 from tasks.stage.params import section
 
@@ -27,7 +36,12 @@ def of_objects(module: ModuleType) -> Reader:
     return read
 
 
-OBJECTS: dict[str, ModuleType] = {"concord": concord, "hh_rlhf": hh_rlhf}
+OBJECTS: dict[str, ModuleType] = {
+    "concord": concord,
+    "hh_rlhf": hh_rlhf,
+    "bridge": bridge,
+    "mathdial": mathdial,
+}
 """Formats of one object after the other."""
 
 READERS: dict[str, Reader] = {
