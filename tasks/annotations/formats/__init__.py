@@ -14,11 +14,14 @@ from tasks.annotations.formats import (
     bridge,
     concord,
     gsm8k,
+    helpsteer,
     hh_rlhf,
     mathdial,
     mrbench,
     sandbox,
+    trl,
     truthfulqa,
+    ultrafeedback,
 )
 from tasks.annotations.records import NoOptions, Options, Record, each
 from tasks.stage.params import section
@@ -40,7 +43,10 @@ OBJECTS: dict[str, ModuleType] = {
     "concord": concord,
     "hh_rlhf": hh_rlhf,
     "bridge": bridge,
+    "helpsteer": helpsteer,
     "mathdial": mathdial,
+    "trl": trl,
+    "ultrafeedback": ultrafeedback,
 }
 """Formats of one object after the other."""
 
