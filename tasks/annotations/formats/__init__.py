@@ -19,6 +19,7 @@ from tasks.annotations.formats import (
     mathdial,
     mrbench,
     sandbox,
+    table,
     trl,
     truthfulqa,
     ultrafeedback,
@@ -45,6 +46,7 @@ OBJECTS: dict[str, ModuleType] = {
     "bridge": bridge,
     "helpsteer": helpsteer,
     "mathdial": mathdial,
+    "table": table,
     "trl": trl,
     "ultrafeedback": ultrafeedback,
 }
