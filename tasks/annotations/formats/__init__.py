@@ -16,6 +16,7 @@ from tasks.annotations.formats import (
     gsm8k,
     helpsteer,
     hh_rlhf,
+    hub,
     mathdial,
     mrbench,
     sandbox,
@@ -52,8 +53,18 @@ OBJECTS: dict[str, ModuleType] = {
 }
 """Formats of one object after the other."""
 
+
+def from_hub(path: Path, options: Options) -> Iterator[Record]:
+    """The rows of a data set of the hub, read by the format that the file at `path` names."""
+    spec = hub.read_spec(path, OBJECTS)
+    module = OBJECTS[spec.format]
+    choice = section(module.Choice, dict(options), "options")
+    return each(hub.objects(spec), lambda row: module.annotations(row, choice))
+
+
 READERS: dict[str, Reader] = {
     **{name: of_objects(module) for name, module in OBJECTS.items()},
+    "hub": from_hub,
     "sandbox": sandbox.read,
     "gsm8k": gsm8k.read,
     "mrbench": mrbench.read,
@@ -62,9 +73,15 @@ READERS: dict[str, Reader] = {
 
 OPTIONS: dict[str, type] = {
     **{name: module.Choice for name, module in OBJECTS.items()},
+    "hub": dict,
     "sandbox": NoOptions,
     "gsm8k": gsm8k.Caps,
     "mrbench": mrbench.Choice,
     "truthfulqa": truthfulqa.Caps,
 }
 """What `options` of a source may hold, by format."""
+
+
+def choice_of(name: str, path: Path) -> type:
+    """What `options` of a source may hold; of one on the hub its file says, which must be there."""
+    return OBJECTS[hub.read_spec(path, OBJECTS).format].Choice if name == "hub" else OPTIONS[name]
