@@ -97,6 +97,7 @@ def test_values_that_are_no_text_stay_as_they_are(tmp_path: Path) -> None:
     path.write_text(json.dumps(row), encoding="utf-8")
     (record,) = READERS["table"](path, {"kind": "binary"})
     assert record.row == {**{key: row[key] for key in row if key != "other"}, "kind": "binary", "label": 1}
+    assert made(record)[0]["rating"] == 1.0
 
 
 def test_the_prompt_is_the_group_unless_a_column_says_which(tmp_path: Path) -> None:
