@@ -101,7 +101,7 @@ def test_the_objective_must_be_named(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="needs ../shared/data")
 def test_the_real_folder_is_read_whole() -> None:
-    """700 rows; in two of them the student's last turn has no words."""
+    """700 rows; in two of them, revisions of one reply, the student's first turn has no words."""
     records = list(READERS["bridge"](REAL, {"objective": "expert"}))
     assert Counter(record.file for record in records) == {"train.json": 419, "validation.json": 71, "test.json": 210}
     assert all(record.row is not None for record in records)
