@@ -13,12 +13,18 @@ from tasks.annotations import files
 from tasks.annotations.formats import (
     bridge,
     concord,
+    fine_grained_rlhf,
     gsm8k,
     helpsteer,
     hh_rlhf,
     hub,
+    math_shepherd,
     mathdial,
+    mr_gsm8k,
     mrbench,
+    prm800k,
+    prmbench,
+    processbench,
     sandbox,
     table,
     trl,
@@ -50,6 +56,12 @@ OBJECTS: dict[str, ModuleType] = {
     "table": table,
     "trl": trl,
     "ultrafeedback": ultrafeedback,
+    "fine_grained_rlhf": fine_grained_rlhf,
+    "math_shepherd": math_shepherd,
+    "mr_gsm8k": mr_gsm8k,
+    "prm800k": prm800k,
+    "prmbench": prmbench,
+    "processbench": processbench,
 }
 """Formats of one object after the other."""
 
