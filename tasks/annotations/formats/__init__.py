@@ -5,9 +5,10 @@ formats hold one object after the other: their module has `Choice` (the options)
 CSV, Parquet, gzip and folders are read for them (`tasks.annotations.files`). The others have `read(path, options)`.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from tasks.annotations import files
 from tasks.annotations.formats import (
@@ -31,20 +32,46 @@ from tasks.annotations.formats import (
     truthfulqa,
     ultrafeedback,
 )
-from tasks.annotations.records import NoOptions, Options, Record, each
+from tasks.annotations.records import NoOptions, Options, Record, RowError, each
 from tasks.stage.params import section
 
-Reader = Callable[[Path, Options], Iterator[Record]]
+Columns = Mapping[str, str]
+"""Key that a format reads -> what the source calls it."""
+Reader = Callable[[Path, Options, Columns], Iterator[Record]]
 
 
 def of_objects(module: ModuleType) -> Reader:
     """The reader of a format that holds one object after the other."""
 
-    def read(path: Path, options: Options) -> Iterator[Record]:
-        choice = section(module.Choice, dict(options), "options")
-        return each(files.objects(path), lambda row: module.annotations(row, choice))
+    def read(path: Path, options: Options, columns: Columns) -> Iterator[Record]:
+        return told(module, files.objects(path), options, columns)
 
     return read
+
+
+def of_files(module: ModuleType) -> Reader:
+    """The reader of a format that knows its own files; `columns` does not apply to those."""
+
+    def read(path: Path, options: Options, columns: Columns) -> Iterator[Record]:
+        assert not columns
+        return module.read(path, options)  # type: ignore[no-any-return]
+
+    return read
+
+
+def told(module: ModuleType, objects: Iterator[Record], options: Options, columns: Columns) -> Iterator[Record]:
+    """The annotations that a format makes of objects whose keys are renamed first."""
+    choice = section(module.Choice, dict(options), "options")
+
+    def annotations(row: dict[str, Any]) -> Iterable[dict[str, Any] | RowError]:
+        return module.annotations(renamed(row, columns), choice)  # type: ignore[no-any-return]
+
+    return each(objects, annotations)
+
+
+def renamed(row: dict[str, Any], columns: Columns) -> dict[str, Any]:
+    """The object with what the source calls otherwise under the keys that the format reads."""
+    return {**row, **{ours: row.get(theirs) for ours, theirs in columns.items()}} if columns else row
 
 
 OBJECTS: dict[str, ModuleType] = {
@@ -66,22 +93,22 @@ OBJECTS: dict[str, ModuleType] = {
 """Formats of one object after the other."""
 
 
-def from_hub(path: Path, options: Options) -> Iterator[Record]:
+def from_hub(path: Path, options: Options, columns: Columns) -> Iterator[Record]:
     """The rows of a data set of the hub, read by the format that the file at `path` names."""
     spec = hub.read_spec(path, OBJECTS)
-    module = OBJECTS[spec.format]
-    choice = section(module.Choice, dict(options), "options")
-    return each(hub.objects(spec), lambda row: module.annotations(row, choice))
+    return told(OBJECTS[spec.format], hub.objects(spec), options, columns)
 
 
 READERS: dict[str, Reader] = {
     **{name: of_objects(module) for name, module in OBJECTS.items()},
     "hub": from_hub,
-    "sandbox": sandbox.read,
-    "gsm8k": gsm8k.read,
-    "mrbench": mrbench.read,
-    "truthfulqa": truthfulqa.read,
+    "sandbox": of_files(sandbox),
+    "gsm8k": of_files(gsm8k),
+    "mrbench": of_files(mrbench),
+    "truthfulqa": of_files(truthfulqa),
 }
+RENAMED = (*OBJECTS, "hub")
+"""Formats whose keys may be called otherwise (`columns` of a source)."""
 
 OPTIONS: dict[str, type] = {
     **{name: module.Choice for name, module in OBJECTS.items()},

@@ -33,7 +33,7 @@ ROW = {
 def read(folder: Path, **changed: Any) -> Record:
     path = folder / "test.json"
     path.write_text(json.dumps([{**ROW, **changed}]), encoding="utf-8")
-    (record,) = READERS["bridge"](path, {"objective": "expert"})
+    (record,) = READERS["bridge"](path, {"objective": "expert"}, {})
     return record
 
 
@@ -96,13 +96,13 @@ def test_what_is_left_to_the_common_check(tmp_path: Path, history: list[dict[str
 
 def test_the_objective_must_be_named(tmp_path: Path) -> None:
     with pytest.raises(ParamsError, match=r"options\.objective is missing"):
-        list(READERS["bridge"](tmp_path, {}))
+        list(READERS["bridge"](tmp_path, {}, {}))
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="needs ../shared/data")
 def test_the_real_folder_is_read_whole() -> None:
     """700 rows; in two of them, revisions of one reply, the student's first turn has no words."""
-    records = list(READERS["bridge"](REAL, {"objective": "expert"}))
+    records = list(READERS["bridge"](REAL, {"objective": "expert"}, {}))
     assert Counter(record.file for record in records) == {"train.json": 419, "validation.json": 71, "test.json": 210}
     assert all(record.row is not None for record in records)
     assert Counter(outcome(record) for record in records) == {"kept": 698, "empty_prompt": 2}
@@ -111,7 +111,7 @@ def test_the_real_folder_is_read_whole() -> None:
 @pytest.mark.skipif(not MRBENCH.is_file() or not REAL.is_dir(), reason="needs ../shared/data")
 def test_the_dialogues_of_mrbench_that_come_from_here_are_the_same_prompts() -> None:
     """All 55 of them, so that the leak between the two sources is seen."""
-    here = [record.row["messages"] for record in READERS["bridge"](REAL, {"objective": "expert"}) if record.row]
+    here = [record.row["messages"] for record in READERS["bridge"](REAL, {"objective": "expert"}, {}) if record.row]
     entries = [entry for entry in json.loads(MRBENCH.read_text(encoding="utf-8")) if entry["Data"] == "Bridge"]
     assert len(entries) == 55
     assert all(mrbench.messages(entry["conversation_history"]) in here for entry in entries)

@@ -35,7 +35,7 @@ def row(*errors: dict[str, Any], missing: tuple[str, ...] = (), **change: Any) -
 def read(folder: Path, given: dict[str, Any], **options: Any) -> list[Record]:
     path = folder / "dev_feedback.json"
     path.write_text(json.dumps([given]), encoding="utf-8")
-    return list(READERS["fine_grained_rlhf"](path, options))
+    return list(READERS["fine_grained_rlhf"](path, options, {}))
 
 
 def labels(folder: Path, given: dict[str, Any]) -> dict[str, list[float | None]]:
@@ -177,7 +177,7 @@ def test_why_a_row_is_rejected(tmp_path: Path, given: dict[str, Any], reason: st
 @pytest.mark.skipif(not REAL.exists(), reason="the real file is not here")
 def test_the_real_file_is_read_whole() -> None:
     """500 questions, three objectives each; 384 of the 3,000 preferences are ties."""
-    records = list(READERS["fine_grained_rlhf"](REAL, {}))
+    records = list(READERS["fine_grained_rlhf"](REAL, {}, {}))
     rows = [record.row for record in records if record.row is not None]
     assert len(rows) == len(records)
     assert Counter(made["kind"] for made in rows) == {"steps": 1500, "comparison": 3000}

@@ -26,7 +26,7 @@ COMPARED = {"domain": "general", "context": CONTEXT, "response1": "Red.", "respo
 def read(folder: Path, row: dict[str, Any], **options: Any) -> list[Record]:
     path = folder / "rows.jsonl"
     path.write_text(json.dumps(row) + "\n", encoding="utf-8")
-    return list(READERS["helpsteer"](path, options))
+    return list(READERS["helpsteer"](path, options, {}))
 
 
 def made(folder: Path, row: dict[str, Any], **options: Any) -> list[dict[str, Any]]:

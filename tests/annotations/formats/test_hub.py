@@ -41,7 +41,7 @@ def spec(folder: Path, **keys: Any) -> Path:
 
 
 def read(path: Path, **options: Any) -> list[Record]:
-    return list(READERS["hub"](path, {"objective": "helpful", **options}))
+    return list(READERS["hub"](path, {"objective": "helpful", **options}, {}))
 
 
 def test_rows_of_a_folder_are_read_by_the_format_that_is_named(tmp_path: Path, stored: Path) -> None:

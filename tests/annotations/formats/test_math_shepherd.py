@@ -19,7 +19,7 @@ ROW = {"input": TEXT.format("ки", "ки"), "label": TEXT.format("+", "-"), "ta
 def read(folder: Path, options: dict[str, Any], row: dict[str, Any]) -> list[Record]:
     path = folder / "math-shepherd.jsonl"
     path.write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
-    return list(READERS["math_shepherd"](path, {"objective": "promising", **options}))
+    return list(READERS["math_shepherd"](path, {"objective": "promising", **options}, {}))
 
 
 def test_a_row_becomes_a_labelled_solution(tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ STATES = [
 def read(folder: Path, options: dict[str, Any] | None = None, **changed: Any) -> list[Record]:
     path = folder / "test.jsonl"
     path.write_text(json.dumps({**ROW, **changed}) + "\n", encoding="utf-8")
-    return list(READERS["mathdial"](path, options or {}))
+    return list(READERS["mathdial"](path, options or {}, {}))
 
 
 def kept(records: list[Record], kind: str) -> list[dict[str, Any]]:
@@ -141,7 +141,7 @@ def test_options_are_checked(tmp_path: Path, options: dict[str, Any]) -> None:
 @pytest.mark.skipif(not REAL.is_file(), reason="needs ../shared/data")
 def test_the_real_file_is_read_whole() -> None:
     """599 dialogues, 3,699 turns of teachers, of which 96 follow another turn of theirs: 3,603 answers."""
-    records = list(READERS["mathdial"](REAL, {}))
+    records = list(READERS["mathdial"](REAL, {}, {}))
     assert Counter(record.row["kind"] for record in records if record.row is not None) == {
         "prompt": 3928,
         "demonstration": 3603,

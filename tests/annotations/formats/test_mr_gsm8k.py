@@ -28,7 +28,7 @@ ROW = {
 def read(folder: Path, options: dict[str, Any], row: dict[str, Any]) -> list[Record]:
     path = folder / "rows.jsonl"
     path.write_text(json.dumps(row) + "\n", encoding="utf-8")
-    return list(READERS["mr_gsm8k"](path, {"objective": "sound", **options}))
+    return list(READERS["mr_gsm8k"](path, {"objective": "sound", **options}, {}))
 
 
 def test_a_row_becomes_a_labelled_solution(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_why_a_row_is_rejected(tmp_path: Path, change: dict[str, Any], reason: s
 @pytest.mark.skipif(not REAL.exists(), reason="the real file is not here")
 def test_the_real_file_is_read_whole() -> None:
     """590 wrong solutions, 19 with the right answer; 75 of them of problems whose answer is a sentence."""
-    records = list(READERS["mr_gsm8k"](REAL, {"objective": "sound", "outcome": "right", "prompts": True}))
+    records = list(READERS["mr_gsm8k"](REAL, {"objective": "sound", "outcome": "right", "prompts": True}, {}))
     rows = [record.row for record in records if record.row is not None]
     assert Counter(row["kind"] for row in rows) == {"steps": 590, "binary": 515, "prompt": 515}
     assert all(row["labels"].count(0) == 1 for row in rows if row["kind"] == "steps")

@@ -34,7 +34,7 @@ OTHER, UNRATED = completion("Or: 7.", -1), completion("Well.", None)
 def read(folder: Path, given: dict[str, Any], **options: Any) -> list[Record]:
     path = folder / "phase2_train.jsonl"
     path.write_text(json.dumps(given) + "\n", encoding="utf-8")
-    return list(READERS["prm800k"](path, {"objective": "sound", **options}))
+    return list(READERS["prm800k"](path, {"objective": "sound", **options}, {}))
 
 
 def made(folder: Path, given: dict[str, Any], **options: Any) -> list[dict[str, Any]]:
@@ -121,7 +121,7 @@ def test_every_step_keeps_its_own_label(told: list[tuple[str, int | None]]) -> N
 
 def test_no_steps_fail_the_check_of_the_table(tmp_path: Path) -> None:
     (found,) = made(tmp_path, row())
-    table = schemas.build("steps", [{**interchange.rows(found)[0], "source": "s", "source_line": 1}])
+    table = schemas.build("steps", [{**interchange.rows(found)[0], "source": "s", "source_file": "", "source_line": 1}])
     assert schemas.failures("steps", table)[0].reason == "empty_response"
 
 

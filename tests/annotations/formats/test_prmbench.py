@@ -36,7 +36,7 @@ OTHERS = {
 def read(folder: Path, options: dict[str, Any], row: dict[str, Any]) -> list[Record]:
     path = folder / "rows.jsonl"
     path.write_text(json.dumps(row) + "\n", encoding="utf-8")
-    return list(READERS["prmbench"](path, {"objective": "sound", **options}))
+    return list(READERS["prmbench"](path, {"objective": "sound", **options}, {}))
 
 
 def made(folder: Path, options: dict[str, Any], row: dict[str, Any]) -> list[dict[str, Any]]:
@@ -89,7 +89,7 @@ def test_a_right_solution_that_is_called_wrong_is_rejected(tmp_path: Path) -> No
 
 def test_an_empty_step_fails_the_check_of_the_table(tmp_path: Path) -> None:
     original, modified = made(tmp_path, {}, {**ROW, "original_process": ["1. Count on from 2.", " "]})
-    place = {"source": "s", "source_line": 1}
+    place = {"source": "s", "source_file": "", "source_line": 1}
     table = schemas.build(
         "steps", [{**row, **place} for row in interchange.rows(original) + interchange.rows(modified)]
     )
@@ -134,7 +134,7 @@ def test_why_a_row_is_rejected(tmp_path: Path, change: dict[str, Any], reason: s
 @pytest.mark.skipif(not REAL.exists(), reason="the real files are not here")
 def test_the_real_files_are_read_whole() -> None:
     """5,017 rows, 78 with an index past the end; four modified solutions are the original ones."""
-    records = list(READERS["prmbench"](REAL, {"objective": "sound"}))
+    records = list(READERS["prmbench"](REAL, {"objective": "sound"}, {}))
     rows = [record.row for record in records if record.row is not None]
     rejected = Counter(record.rejection.reason for record in records if record.rejection is not None)
     assert rejected == {"off_scale": 78, "contradiction": 4}

@@ -25,7 +25,7 @@ ROW = {
 def read(folder: Path, options: dict[str, Any], row: dict[str, Any]) -> list[Record]:
     path = folder / "gsm8k.json"
     path.write_text(json.dumps([row]), encoding="utf-8")
-    return list(READERS["processbench"](path, {"objective": "sound", **options}))
+    return list(READERS["processbench"](path, {"objective": "sound", **options}, {}))
 
 
 def test_a_row_becomes_a_labelled_solution(tmp_path: Path) -> None:

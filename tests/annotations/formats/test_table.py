@@ -25,7 +25,7 @@ def read(folder: Path, row: dict[str, Any], **options: Any) -> Record:
         writer = csv.DictWriter(stream, list(row))
         writer.writeheader()
         writer.writerow(row)
-    (record,) = READERS["table"](path, options)
+    (record,) = READERS["table"](path, options, {})
     return record
 
 
@@ -95,7 +95,7 @@ def test_values_that_are_no_text_stay_as_they_are(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     row = {"messages": MESSAGES, "response": "Red.", "label": True, "group_id": 7, "other": [1], **JUDGED}
     path.write_text(json.dumps(row), encoding="utf-8")
-    (record,) = READERS["table"](path, {"kind": "binary"})
+    (record,) = READERS["table"](path, {"kind": "binary"}, {})
     assert record.row == {**{key: row[key] for key in row if key != "other"}, "kind": "binary", "label": 1}
     assert made(record)[0]["rating"] == 1.0
 
@@ -179,4 +179,4 @@ def test_what_a_kind_needs_is_left_to_the_common_check(tmp_path: Path) -> None:
 )
 def test_options_are_checked(tmp_path: Path, options: dict[str, Any], told: str) -> None:
     with pytest.raises(ParamsError, match=told):
-        list(READERS["table"](tmp_path / "rows.csv", options))
+        list(READERS["table"](tmp_path / "rows.csv", options, {}))

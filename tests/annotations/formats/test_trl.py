@@ -22,7 +22,7 @@ BLUE, GREEN = {"role": "assistant", "content": "Blue."}, {"role": "assistant", "
 def read(folder: Path, row: dict[str, Any], **options: Any) -> Record:
     path = folder / "rows.jsonl"
     path.write_text(json.dumps(row) + "\n", encoding="utf-8")
-    (record,) = READERS["trl"](path, {"objective": "helpful", **options})
+    (record,) = READERS["trl"](path, {"objective": "helpful", **options}, {})
     return record
 
 
@@ -150,4 +150,4 @@ def test_the_objective_must_be_named(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text("{}\n", encoding="utf-8")
     with pytest.raises(ParamsError, match=r"options\.objective is missing"):
-        list(READERS["trl"](path, {}))
+        list(READERS["trl"](path, {}, {}))

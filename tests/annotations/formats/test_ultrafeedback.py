@@ -23,7 +23,7 @@ def completion(model: str, **grades: Any) -> dict[str, Any]:
 def read(folder: Path, row: dict[str, Any], **options: Any) -> list[Record]:
     path = folder / "rows.json"
     path.write_text(json.dumps([row]), encoding="utf-8")
-    return list(READERS["ultrafeedback"](path, options))
+    return list(READERS["ultrafeedback"](path, options, {}))
 
 
 def row(*completions: Any) -> dict[str, Any]:
