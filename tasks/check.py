@@ -31,14 +31,14 @@ from tasks import (
     select,
     sft,
 )
-from tasks.annotations.formats import OPTIONS
+from tasks.annotations.formats import choice_of
 from tasks.annotations.interchange import FIELDS
 from tasks.policies import dpo, grpo, mah_dpo, reference
 from tasks.rewards.verifiers import VERIFIERS
 from tasks.sandbox.source import read_spec
 from tasks.sandbox.world import OBJECTIVES
 from tasks.stage import outputs
-from tasks.stage.errors import ParamsError, command
+from tasks.stage.errors import DataError, ParamsError, command
 from tasks.stage.params import (
     Model,
     Objective,
@@ -56,6 +56,8 @@ NAME = re.compile(r"[a-z][a-z0-9_]*")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 REVISION = re.compile(r"[0-9a-f]{40}")
 DEVICES = ("auto", "cpu", "cuda")
+KEYED = ("concord", "table")
+"""Formats that read the keys of the interchange format."""
 NOT_THERE = "correct the path, or fetch it as the head of the recipe says"
 CONTENT = "params.yaml can work\n"
 
@@ -290,13 +292,18 @@ def _source(name: str, source: ingest.Source, domains: set[str], root: Path) -> 
         known = suggest(source.prompts, sorted(domains))
         yield f"{where}.prompts: no objective is of domain {source.prompts!r}; {known}"
     for column in source.columns:
-        if column not in FIELDS:
+        if source.format in KEYED and column not in FIELDS:
             yield f"{where}.columns.{column} is no key of the interchange format; {suggest(column, list(FIELDS))}"
-    yield from _caught(section, OPTIONS[source.format], source.options, f"{where}.options")
     absent = list(_there(source.path, f"{where}.path", root))
     yield from absent
+    if not (source.format == "hub" and absent):
+        yield from _caught(_options, source, where, root)
     if source.format == "sandbox" and not absent:
         yield from _caught(read_spec, root / source.path)
+
+
+def _options(source: ingest.Source, where: str, root: Path) -> None:
+    section(choice_of(source.format, root / source.path), source.options, f"{where}.options")
 
 
 def _model(model: Model, root: Path) -> Iterator[str]:
@@ -335,7 +342,7 @@ def _known(names: Collection[str], known: Mapping[str, Any], where: str) -> Iter
 def _caught(check: Callable[..., Any], *arguments: Any) -> Iterator[str]:
     try:
         check(*arguments)
-    except ParamsError as error:
+    except (DataError, ParamsError) as error:
         yield from str(error).splitlines()
 
 

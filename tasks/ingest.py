@@ -13,7 +13,7 @@ from typing import Annotated, Any
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from tasks.annotations.formats import READERS
+from tasks.annotations.formats import READERS, RENAMED
 from tasks.annotations.intake import Intake
 from tasks.annotations.quarantine import demand_share
 from tasks.stage import outputs, progress
@@ -30,7 +30,7 @@ class Source:
     path: str
     """File or folder that the format reads."""
     columns: dict[str, str] = field(default_factory=dict)
-    """Keys of the interchange format -> what the source calls them, where that differs."""
+    """Keys that the format reads -> what the source calls them, where that differs."""
     prompts: str | None = None
     """Domain of the prompts to sample on that every distinct prompt of the source becomes; null for none (a format may
     bring prompts of its own)."""
@@ -40,6 +40,11 @@ class Source:
     def __post_init__(self) -> None:
         if self.format not in READERS:
             raise ValueError(f"there is no format {self.format!r}; allowed: {', '.join(sorted(READERS))}")
+        if self.columns and self.format not in RENAMED:
+            raise ValueError(
+                f"columns cannot rename what {self.format} reads, whose files have one shape; leave them out, or take "
+                f"one of {', '.join(sorted(RENAMED))}"
+            )
 
 
 @dataclass(frozen=True, config=FORBID)
@@ -52,9 +57,9 @@ class Params:
 
 def run(name: str, source: Source, params: Params, out: Path) -> dict[str, Any]:
     """Ingests one source into the folder `out` and returns its report. Raises DataError where it cannot be used."""
-    records = READERS[source.format](Path(source.path), source.options)
+    records = READERS[source.format](Path(source.path), source.options, source.columns)
     with outputs.directory(out) as folder:
-        with Intake(name, folder, source.columns, source.prompts) as intake:
+        with Intake(name, folder, source.prompts) as intake:
             for record in progress.count(records, f"rows of {name}"):
                 intake.take(record)
         if intake.read == 0:

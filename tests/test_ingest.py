@@ -1,6 +1,8 @@
 """A source becomes clean tables and a quarantine; what is no source fails before anything is written."""
 
+import dataclasses
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -111,6 +113,16 @@ def test_a_folder_names_the_file_of_each_row(tmp_path: Path) -> None:
     assert outputs.read_table(tmp_path / "out" / "quarantine.parquet")["source_file"].tolist() == ["b.jsonl"]
 
 
+def test_columns_are_renamed_before_the_format_reads_them(tmp_path: Path) -> None:
+    row = {"q": "Name a colour.", "winner": "Red.", "rejected": "No."}
+    (tmp_path / "lines.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    columns, options = {"prompt": "q", "chosen": "winner"}, {"objective": "helpful"}
+    source = Source("trl", str(tmp_path / "lines.jsonl"), columns=columns, options=options)
+    assert run("mine", source, Params(0.0), tmp_path / "out")["kept"] == 1
+    kept = outputs.read_table(tmp_path / "out/comparisons.parquet")
+    assert kept[["chosen", "rejected"]].values.tolist() == [["Red.", "No."]]
+
+
 def test_columns_are_renamed(tmp_path: Path) -> None:
     line = _rating("a").replace('"response"', '"answer"')
     assert _run(tmp_path, line, columns={"response": "answer"})["kept"] == 1
@@ -152,6 +164,17 @@ def test_an_unknown_format_or_option_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ParamsError, match=r"options\.cap is an unknown key"):
         _run(tmp_path, _rating("a"), options={"cap": 3})
     assert set(OPTIONS) == set(READERS)
+
+
+def test_every_format_and_its_options_stand_in_the_docs() -> None:
+    rows = re.findall(
+        r"^\| `(\w+)` \|.*\| ([^|]*) \|$", Path("docs/formats.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    told = {name: set(re.findall(r"`(\w+)`", options)) for name, options in rows}
+    assert set(told) == set(READERS)
+    for name, options in OPTIONS.items():
+        if dataclasses.is_dataclass(options):
+            assert told[name] == {field.name for field in dataclasses.fields(options)}, name
 
 
 def test_the_command_reads_params_and_writes_below_data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

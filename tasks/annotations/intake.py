@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,10 +24,9 @@ class Intake:
     Prompts may come twice: which one is kept is decided over all sources (`prepare`).
     """
 
-    def __init__(self, source: str, folder: Path, columns: Mapping[str, str], prompts: str | None) -> None:
-        """`columns`: keys of the interchange format -> what the source calls them. `prompts`: domain of the prompts
-        that every distinct list of messages becomes, or None."""
-        self.source, self.columns, self.prompts = source, columns, prompts
+    def __init__(self, source: str, folder: Path, prompts: str | None) -> None:
+        """`prompts`: domain of the prompts that every distinct list of messages becomes, or None."""
+        self.source, self.prompts = source, prompts
         self.read = self.kept = 0
         self.by_table = dict.fromkeys(schemas.SCHEMAS, 0)
         self.quarantine = Quarantine()
@@ -54,12 +52,9 @@ class Intake:
             assert record.rejection is not None
             self._rejected[number] = record.rejection
         else:
-            row = record.row
-            if self.columns:
-                row = {**row, **{ours: row.get(theirs) for ours, theirs in self.columns.items()}}
-            table = interchange.table_of(row)
+            table = interchange.table_of(record.row)
             try:
-                self._add(number, table, record, interchange.rows(row))
+                self._add(number, table, record, interchange.rows(record.row))
             except RowError as error:
                 self._rejected[number] = error.rejection
         self._records.append((record, table))

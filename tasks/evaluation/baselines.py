@@ -48,7 +48,8 @@ def authors(sources: Mapping[str, Mapping[str, Any]]) -> dict[tuple[str, str], s
     """Who wrote the judged answers, as far as the sources' formats tell (an extra key `author` of a row)."""
     found: dict[tuple[str, str], str] = {}
     for source in sources.values():
-        for record in READERS[source["format"]](Path(source["path"]), source.get("options", {})):
+        columns = source.get("columns", {})
+        for record in READERS[source["format"]](Path(source["path"]), source.get("options", {}), columns):
             if record.row is not None and "objective" in record.row and "author" in record.row:
                 found[content_hash(record.row["messages"]), record.row["response"]] = record.row["author"]
     return found

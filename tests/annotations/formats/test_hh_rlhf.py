@@ -16,7 +16,7 @@ REAL = Path(__file__).parents[4] / "shared" / "data" / "hh_rlhf_harmless_test" /
 def read(folder: Path, **row: Any) -> Record:
     path = folder / "pairs.jsonl"
     path.write_text(json.dumps(row) + "\n", encoding="utf-8")
-    (record,) = READERS["hh_rlhf"](path, {"objective": "harmless"})
+    (record,) = READERS["hh_rlhf"](path, {"objective": "harmless"}, {})
     return record
 
 
@@ -62,6 +62,6 @@ def test_why_a_line_is_rejected(tmp_path: Path, row: dict[str, Any], reason: str
 
 @pytest.mark.skipif(not REAL.exists(), reason="the real file is not here")
 def test_the_real_file_is_read_whole() -> None:
-    records = list(READERS["hh_rlhf"](REAL, {"objective": "harmless"}))
+    records = list(READERS["hh_rlhf"](REAL, {"objective": "harmless"}, {}))
     assert len(records) == 2312
     assert sum(record.row is None for record in records) < 30

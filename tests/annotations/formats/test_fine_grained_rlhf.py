@@ -1,0 +1,186 @@
+"""Fine-Grained RLHF: spans of errors become labels of pieces, preferences become comparisons, or a row says why not."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.annotations import interchange
+from tasks.annotations.formats import READERS, fine_grained_rlhf
+from tasks.annotations.records import Record, RowError
+
+REAL = Path(__file__).parents[4] / "shared" / "data" / "finegrained_rlhf" / "dev_feedback.json"
+ANSWER = "Pears are green, but some of them are red too. They grow on tall trees. Ann ate one."
+CLAUSES = ["Pears are green, but some of them are red too.", " They grow on tall trees.", " Ann ate one."]
+
+
+def error(kind: str, words: str) -> dict[str, Any]:
+    start = ANSWER.index(words)
+    return {"error type": kind, "start": start, "end": start + len(words), "explanation": ""}
+
+
+def row(*errors: dict[str, Any], missing: tuple[str, ...] = (), **change: Any) -> dict[str, Any]:
+    lacks = [{"error type": kind, "passage_id": 1, "sentence_id": [1]} for kind in missing]
+    feedback = {"errors": list(errors), "missing-info": lacks, "corrected-prediction": "Pears are red."}
+    passages = [["Pear", "Pears are fruit.", "They are red."], ["Ann", "Ann eats pears."]]
+    answers = {"prediction 1": ANSWER, "prediction 2": "Two.", "prediction 3": "Three.", "prediction 4": "Four."}
+    given = {"question": "Are pears green?", "passages": passages, "feedback": feedback, **answers}
+    return {**given, "preference": [1, 2, 0, 2, 1, 1], **change}
+
+
+def read(folder: Path, given: dict[str, Any], **options: Any) -> list[Record]:
+    path = folder / "dev_feedback.json"
+    path.write_text(json.dumps([given]), encoding="utf-8")
+    return list(READERS["fine_grained_rlhf"](path, options, {}))
+
+
+def labels(folder: Path, given: dict[str, Any]) -> dict[str, list[float | None]]:
+    rows = [record.row for record in read(folder, given, overall=None)]
+    return {row["objective"]: row["labels"] for row in rows if row is not None}
+
+
+def test_a_row_becomes_steps_of_three_objectives_and_comparisons(tmp_path: Path) -> None:
+    rows = [record.row for record in read(tmp_path, row()) if record.row is not None]
+    steps = [interchange.rows(made)[0] for made in rows if made["kind"] == "steps"]
+    assert [made["objective"] for made in steps] == ["relevance", "factuality", "completeness"]
+    assert all("".join(made["steps"]) == ANSWER for made in steps)
+    assert all(set(made["labels"]) == {1} and made["label_kind"] == "human" for made in steps)
+    (asked,) = steps[0]["messages"]
+    assert asked["content"] == "Pear\nPears are fruit.\nThey are red.\n\nAnn\nAnn eats pears.\n\nAre pears green?"
+    compared = [(made["a"][:3], made["b"][:3], made["preferred"]) for made in rows if made["kind"] == "comparison"]
+    assert compared == [
+        ("Pea", "Two", "a"),
+        ("Pea", "Thr", "b"),
+        ("Pea", "Fou", "tie"),
+        ("Two", "Thr", "b"),
+        ("Two", "Fou", "a"),
+        ("Thr", "Fou", "a"),
+    ]
+
+
+def test_a_tie_is_rejected_as_one(tmp_path: Path) -> None:
+    tied = [made.row for made in read(tmp_path, row()) if made.row is not None and made.row.get("preferred") == "tie"]
+    with pytest.raises(RowError, match="tie"):
+        interchange.rows(tied[0])
+
+
+def test_relevance_is_of_clauses_and_factuality_of_sentences(tmp_path: Path) -> None:
+    rows = {made.row["objective"]: made.row for made in read(tmp_path, row(), overall=None) if made.row is not None}
+    assert rows["factuality"]["steps"] == CLAUSES
+    longer = "Pears, which are a fruit of the tree, are green or, at times, of a very dark red."
+    (made, *_) = read(tmp_path, row(**{"prediction 1": longer}))
+    assert made.row is not None
+    assert made.row["steps"] == [
+        "Pears, which are a fruit of the tree,",
+        " are green or, at times,",
+        " of a very dark red.",
+    ]
+    assert rows["completeness"]["steps"] == [ANSWER]
+
+
+@pytest.mark.parametrize("kind", ["Irrelevant", "Redundant", "Incoherent"])
+def test_where_text_is_irrelevant_nobody_looked_for_false_facts(tmp_path: Path, kind: str) -> None:
+    found = labels(tmp_path, row(error(kind, "They grow")))
+    assert found == {"relevance": [1, 0, 1], "factuality": [1, None, 1], "completeness": [1]}
+
+
+@pytest.mark.parametrize("kind", ["Wrong-Grounding", "Unverifiable"])
+def test_a_false_fact_makes_its_sentence_false_and_nothing_else(tmp_path: Path, kind: str) -> None:
+    found = labels(tmp_path, row(error(kind, "They grow"), error("Irrelevant", "on tall trees. Ann")))
+    assert found == {"relevance": [1, 0, 0], "factuality": [1, 0, None], "completeness": [1]}
+
+
+def test_a_span_that_ends_in_the_space_before_a_sentence_does_not_touch_it(tmp_path: Path) -> None:
+    assert labels(tmp_path, row(error("Irrelevant", "red too. ")))["relevance"] == [0, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("missing", "label"),
+    [
+        ((), 1),
+        (("Missing-Minor-Auxiliary",), 1),
+        (("Missing-Minor-Auxiliary", "Missing-Major-Auxiliary"), 0),
+        (("Missing-Answer",), 0),
+    ],
+)
+def test_an_answer_that_misses_something_is_not_complete(tmp_path: Path, missing: tuple[str, ...], label: int) -> None:
+    assert labels(tmp_path, row(missing=missing))["completeness"] == [label]
+
+
+def test_options_name_leave_out_and_add(tmp_path: Path) -> None:
+    options = {"relevance": "to_the_point", "factuality": None, "completeness": None, "overall": None}
+    steps, prompt = read(tmp_path, row(), **options, passages=False, prompts=True)
+    assert steps.row is not None
+    assert prompt.row is not None
+    assert steps.row["objective"] == "to_the_point"
+    (asked,) = interchange.rows(prompt.row)
+    assert asked["messages"] == steps.row["messages"] == [{"role": "user", "content": "Are pears green?"}]
+    assert (asked["domain"], asked["reference"]) == ("qa", None)
+
+
+@given(st.text(alphabet="ab,;.! ", min_size=1, max_size=80), st.data())
+def test_a_piece_is_wrong_where_a_letter_of_it_is(answer: str, data: st.DataObject) -> None:
+    """Against the definition, letter by letter; the pieces joined are the answer."""
+    start = data.draw(st.integers(0, len(answer) - 1))
+    end = data.draw(st.integers(start + 1, len(answer)))
+    spans = [{"error type": "Redundant", "start": start, "end": end}]
+    given_row = row(*spans, **{"prediction 1": answer})
+    made, *_ = fine_grained_rlhf.annotations(given_row, fine_grained_rlhf.Choice())
+    assert isinstance(made, dict)
+    assert "".join(made["steps"]) == answer
+    place = 0
+    for piece, label in zip(made["steps"], made["labels"], strict=True):
+        inside = [place + at for at, letter in enumerate(piece) if letter != " "]
+        assert label == (0 if any(start <= at < end for at in inside) else 1)
+        place += len(piece)
+
+
+def test_a_preference_off_its_scale_costs_one_comparison(tmp_path: Path) -> None:
+    records = read(tmp_path, row(preference=[1, 3, 0, 2, 1, 1]))
+    (rejection,) = [record.rejection for record in records if record.rejection is not None]
+    assert (rejection.reason, rejection.column, len(records)) == ("off_scale", "preference", 9)
+
+
+@pytest.mark.parametrize(
+    ("given", "reason", "column"),
+    [
+        (row(question=None), "missing_key", "question"),
+        (row(passages="Pear"), "wrong_type", "passages"),
+        (row(passages=[["Pear", 1]]), "wrong_type", "passages"),
+        (row(passages=["Pear"]), "wrong_type", "passages"),
+        (row(**{"prediction 1": None}), "missing_key", "prediction 1"),
+        (row(**{"prediction 4": 4}), "wrong_type", "prediction 4"),
+        (row(feedback=None), "missing_key", "feedback"),
+        (row(feedback={"missing-info": []}), "missing_key", "errors"),
+        (row(feedback={"errors": []}), "missing_key", "missing-info"),
+        (row({"error type": "Rude", "start": 0, "end": 5}), "off_scale", "error type"),
+        (row({"error type": "Irrelevant", "end": 5}), "missing_key", "start"),
+        (row({"error type": "Irrelevant", "start": 0, "end": 500}), "off_scale", "errors"),
+        (row({"error type": "Irrelevant", "start": -1, "end": 5}), "off_scale", "errors"),
+        (row({"error type": "Irrelevant", "start": 5, "end": 5}), "off_scale", "errors"),
+        (row(missing=("Missing",)), "off_scale", "error type"),
+        (row(preference=[1, 2]), "wrong_type", "preference"),
+        (row(preference=[True] * 6), "wrong_type", "preference"),
+        (row(preference=None), "missing_key", "preference"),
+    ],
+)
+def test_why_a_row_is_rejected(tmp_path: Path, given: dict[str, Any], reason: str, column: str) -> None:
+    (record,) = read(tmp_path, given)
+    assert record.rejection is not None
+    assert (record.rejection.reason, record.rejection.column) == (reason, column)
+
+
+@pytest.mark.skipif(not REAL.exists(), reason="the real file is not here")
+def test_the_real_file_is_read_whole() -> None:
+    """500 questions, three objectives each; 384 of the 3,000 preferences are ties."""
+    records = list(READERS["fine_grained_rlhf"](REAL, {}, {}))
+    rows = [record.row for record in records if record.row is not None]
+    assert len(rows) == len(records)
+    assert Counter(made["kind"] for made in rows) == {"steps": 1500, "comparison": 3000}
+    assert sum(made.get("preferred") == "tie" for made in rows) == 384
+    found = Counter(label for made in rows if made.get("objective") == "factuality" for label in made["labels"])
+    assert 0 < found[0] < found[1] < found[None]

@@ -1,0 +1,182 @@
+"""Plain rows: columns, constants and a prompt become annotations of any kind; text becomes numbers and lists."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tasks.annotations import interchange
+from tasks.annotations.formats import READERS
+from tasks.annotations.formats.table import converted
+from tasks.annotations.records import Record, RowError
+from tasks.stage.errors import ParamsError
+
+MESSAGES = [{"role": "user", "content": "Name a colour."}]
+JUDGED = {"objective": "helpful", "annotator": "crowd"}
+
+
+def read(folder: Path, row: dict[str, Any], **options: Any) -> Record:
+    path = folder / "rows.csv"
+    with path.open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.DictWriter(stream, list(row))
+        writer.writeheader()
+        writer.writerow(row)
+    (record,) = READERS["table"](path, options, {})
+    return record
+
+
+def made(record: Record) -> list[dict[str, Any]]:
+    assert record.row is not None, record.rejection
+    return interchange.rows(record.row)
+
+
+KINDS = [
+    ("prompt", {"question": "Name a colour.", "reference": ""}, {"domain": "values"}, {"reference": None}),
+    (
+        "demonstration",
+        {"question": "Name a colour.", "response": "Red."},
+        {"domain": "values", "author": "me"},
+        {"response": "Red.", "author": "me"},
+    ),
+    (
+        "comparison",
+        {"question": "Name a colour.", "a": "No.", "b": "Red.", "preferred": "b", "margin": " 1e0 "},
+        JUDGED,
+        {"chosen": "Red.", "rejected": "No.", "margin": 1.0, **JUDGED},
+    ),
+    (
+        "rating",
+        {"question": "Name a colour.", "response": "Red.", "rating": ".5", "objective": "short"},
+        {**JUDGED, "scale": [0, 2]},
+        {"rating": 0.25, **JUDGED},
+    ),
+    (
+        "rating",
+        {"messages": json.dumps(MESSAGES), "response": "Red.", "rating": "+4", "scale": "[5, 1]"},
+        JUDGED,
+        {"rating": 0.25, "scale_low": 5.0},
+    ),
+    ("binary", {"question": "Name a colour.", "response": "Red.", "label": "True"}, JUDGED, {"rating": 1.0}),
+    ("binary", {"question": "Name a colour.", "response": "Red.", "label": "0"}, JUDGED, {"rating": 0.0}),
+    (
+        "ranking",
+        {"question": "Name a colour.", "responses": '["Red.", "No."]', "ranks": "[2, 1]"},
+        JUDGED,
+        {"response": "Red.", "rating": 0.0},
+    ),
+    (
+        "steps",
+        {"question": "Name a colour.", "steps": '["Hm. ", "Red."]', "labels": "[null, 0.5]"},
+        {"objective": "sound", "label_kind": "human"},
+        {"steps": ["Hm. ", "Red."], "labels": [None, 0.5]},
+    ),
+]
+
+
+@pytest.mark.parametrize(("kind", "row", "constants", "wanted"), KINDS)
+def test_a_row_of_text_becomes_an_annotation_of_its_kind(
+    tmp_path: Path, kind: str, row: dict[str, Any], constants: dict[str, Any], wanted: dict[str, Any]
+) -> None:
+    prompt = "question" if "question" in row else None
+    first, *_ = made(read(tmp_path, row, kind=kind, constants=constants, prompt=prompt))
+    assert first["messages"] == MESSAGES
+    assert {key: first[key] for key in wanted} == wanted
+
+
+def test_every_kind_of_annotation_was_tried() -> None:
+    assert {kind for kind, *_ in KINDS} == set(interchange.KINDS)
+
+
+def test_values_that_are_no_text_stay_as_they_are(tmp_path: Path) -> None:
+    path = tmp_path / "rows.jsonl"
+    row = {"messages": MESSAGES, "response": "Red.", "label": True, "group_id": 7, "other": [1], **JUDGED}
+    path.write_text(json.dumps(row), encoding="utf-8")
+    (record,) = READERS["table"](path, {"kind": "binary"}, {})
+    assert record.row == {**{key: row[key] for key in row if key != "other"}, "kind": "binary", "label": 1}
+    assert made(record)[0]["rating"] == 1.0
+
+
+def test_the_prompt_is_the_group_unless_a_column_says_which(tmp_path: Path) -> None:
+    options = {"kind": "prompt", "prompt": "question", "constants": {"domain": "values"}}
+    groups = {
+        name: made(read(tmp_path, {"question": question, **row}, **options))[0]["group_id"]
+        for name, question, row in [
+            ("one", "Hi.", {}),
+            ("same", "Hi.", {"reference": "Hello."}),
+            ("empty", "Hi.", {"group_id": ""}),
+            ("other", "Hello.", {}),
+            ("named", "Hi.", {"group_id": "7"}),
+        ]
+    }
+    assert groups["one"] == groups["same"] == groups["empty"]
+    assert groups["one"] != groups["other"]
+    assert groups["named"] == "7"
+
+
+def test_the_system_speaks_before_the_prompt(tmp_path: Path) -> None:
+    options = {"kind": "prompt", "prompt": "question", "constants": {"domain": "values"}, "system": "Be brief."}
+    (row,) = made(read(tmp_path, {"question": "Hi."}, **options))
+    assert row["messages"] == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi."}]
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**6), 10**6))
+def test_every_number_is_read_back_from_its_text(number: float) -> None:
+    assert converted("rating", str(number)) == number
+
+
+@pytest.mark.parametrize(
+    ("row", "reason", "column"),
+    [
+        ({"question": ""}, "missing_key", "question"),
+        ({"asked": "Hi."}, "missing_key", "question"),
+        ({"question": "Hi.", "rating": "good"}, "wrong_type", "rating"),
+        ({"question": "Hi.", "rating": "nan"}, "wrong_type", "rating"),
+        ({"question": "Hi.", "rating": "1_000"}, "wrong_type", "rating"),
+        ({"question": "Hi.", "rating": "4/5"}, "wrong_type", "rating"),
+        ({"question": "Hi.", "rating": "true"}, "wrong_type", "rating"),
+        ({"question": "Hi.", "label": "yes"}, "wrong_type", "label"),
+        ({"question": "Hi.", "margin": "."}, "wrong_type", "margin"),
+        ({"question": "Hi.", "scale": "0 to 4"}, "not_json", "scale"),
+        ({"question": "Hi.", "steps": '["Hm.'}, "not_json", "steps"),
+        ({"question": "Hi.", "labels": "[" * 100_000}, "not_json", "labels"),
+    ],
+)
+def test_why_a_row_is_rejected(tmp_path: Path, row: dict[str, Any], reason: str, column: str) -> None:
+    rejection = read(tmp_path, row, kind="rating", prompt="question").rejection
+    assert rejection is not None
+    assert (rejection.reason, rejection.column) == (reason, column)
+
+
+@pytest.mark.parametrize(
+    ("row", "reason"),
+    [({"response": "Red."}, "missing_key"), ({"messages": "3"}, "wrong_type"), ({"messages": "[3]"}, "wrong_type")],
+)
+def test_without_a_prompt_column_messages_are_needed(tmp_path: Path, row: dict[str, Any], reason: str) -> None:
+    rejection = read(tmp_path, row, kind="prompt").rejection
+    assert rejection is not None
+    assert (rejection.reason, rejection.column) == (reason, "messages")
+
+
+def test_what_a_kind_needs_is_left_to_the_common_check(tmp_path: Path) -> None:
+    record = read(tmp_path, {"question": "Hi."}, kind="prompt", prompt="question")
+    with pytest.raises(RowError, match="domain: missing_key"):
+        made(record)
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        ({}, r"options\.kind is missing"),
+        ({"kind": "opinion"}, r"options\.kind: input should be 'prompt'"),
+        ({"kind": "prompt", "constants": {"domian": "x"}}, r"constants\.domian is no key .* did you mean domain\?"),
+        ({"kind": "prompt", "constants": {"kind": "x"}}, r"constants\.kind is no key"),
+        ({"kind": "prompt", "system": "Be brief."}, "system needs prompt"),
+    ],
+)
+def test_options_are_checked(tmp_path: Path, options: dict[str, Any], told: str) -> None:
+    with pytest.raises(ParamsError, match=told):
+        list(READERS["table"](tmp_path / "rows.csv", options, {}))

@@ -1,0 +1,109 @@
+"""UltraFeedback: an instruction becomes ratings of its answers by aspect; N/A is no label; what is rejected."""
+
+import json
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tasks.annotations import interchange
+from tasks.annotations.formats import READERS
+from tasks.annotations.records import Record, RowError
+from tasks.stage.errors import ParamsError
+
+
+def completion(model: str, **grades: Any) -> dict[str, Any]:
+    given = {"helpfulness": "4", "honesty": "5", "instruction_following": "1", "truthfulness": "N/A", **grades}
+    annotations = {aspect: {"Rating": grade, "Rationale": "Because."} for aspect, grade in given.items()}
+    told = {"model": model, "principle": "honesty", "custom_system_prompt": "Be honest.", "response": f"I am {model}."}
+    return {**told, "annotations": annotations, "overall_score": 7.0}
+
+
+def read(folder: Path, row: dict[str, Any], **options: Any) -> list[Record]:
+    path = folder / "rows.json"
+    path.write_text(json.dumps([row]), encoding="utf-8")
+    return list(READERS["ultrafeedback"](path, options, {}))
+
+
+def row(*completions: Any) -> dict[str, Any]:
+    return {"source": "sharegpt", "instruction": "Who are you?", "models": ["a", "b"], "completions": list(completions)}
+
+
+def test_an_answer_becomes_a_rating_for_each_aspect_that_applies(tmp_path: Path) -> None:
+    """4 on the scale 1 to 5 is (4 - 1) / 4 = 0.75; truthfulness is N/A, of which nothing comes."""
+    records = [record.row for record in read(tmp_path, row(completion("gpt"))) if record.row is not None]
+    made = [item for record in records for item in interchange.rows(record)]
+    assert {item["objective"]: item["rating"] for item in made} == {
+        "helpfulness": 0.75,
+        "honesty": 1.0,
+        "instruction_following": 0.0,
+    }
+    assert {item["annotator"] for item in made} == {"ultrafeedback"}
+    assert {item["response"] for item in made} == {"I am gpt."}
+    assert made[0]["messages"] == [{"role": "user", "content": "Who are you?"}]
+    assert {record["author"] for record in records} == {"gpt"}
+
+
+def test_all_answers_to_one_instruction_are_of_one_group(tmp_path: Path) -> None:
+    records = [*read(tmp_path, row(completion("a"), completion("b"))), *read(tmp_path, row(completion("c")))]
+    found = [record.row for record in records if record.row is not None]
+    assert Counter(made["author"] for made in found) == {"a": 3, "b": 3, "c": 3}
+    assert len({made["group_id"] for made in found}) == 1
+
+
+def test_aspects_are_renamed_and_chosen(tmp_path: Path) -> None:
+    (record,) = read(tmp_path, row(completion("a")), objectives={"helpful": "helpfulness"})
+    assert record.row is not None
+    assert (record.row["objective"], record.row["rating"]) == ("helpful", 4)
+
+
+def test_the_instruction_is_a_prompt_of_the_domain_that_is_named(tmp_path: Path) -> None:
+    first, *rest = read(tmp_path, row(completion("a")), domain="values")
+    assert first.row is not None
+    (made,) = interchange.rows(first.row)
+    assert (made["domain"], made["reference"]) == ("values", None)
+    assert len(rest) == 3
+
+
+@pytest.mark.parametrize(
+    ("broken", "wanted"),
+    [
+        ({"completions": [completion("a")]}, [("missing_key", "instruction")]),
+        ({"instruction": "x"}, [("missing_key", "completions")]),
+        (row(), [("missing_key", "completions")]),
+        (row("I am."), [("wrong_type", "completions")]),
+        (row({**completion("a"), "response": None}), [("missing_key", "response")]),
+        (row({**completion("a"), "model": 3}), [("wrong_type", "model")]),
+        (row({**completion("a"), "annotations": None}), [("missing_key", "annotations")]),
+        (row({**completion("a"), "annotations": {}}), [("missing_key", "honesty")]),
+        (row({**completion("a"), "annotations": {"honesty": "5"}}), [("wrong_type", "honesty")]),
+        (row(completion("a", honesty=None)), [("missing_key", "honesty")]),
+        (row(completion("a", honesty=4)), [("wrong_type", "honesty")]),
+        (row(completion("a", honesty="4.5")), [("wrong_type", "honesty")]),
+        (row(completion("a", honesty="²")), [("wrong_type", "honesty")]),
+        (row(completion("a", honesty="")), [("wrong_type", "honesty")]),
+    ],
+)
+def test_why_a_rating_is_rejected(tmp_path: Path, broken: dict[str, Any], wanted: list[tuple[str, str]]) -> None:
+    found = [record.rejection for record in read(tmp_path, broken, objectives={"honest": "honesty"})]
+    assert [(rejection.reason, rejection.column) for rejection in found if rejection] == wanted
+    assert len(found) == len(wanted)
+
+
+def test_what_is_sound_beside_a_broken_answer_or_aspect_is_kept(tmp_path: Path) -> None:
+    records = read(tmp_path, row("broken", completion("a", honesty="?"), completion("b")))
+    assert Counter(record.row is not None for record in records) == {True: 2 + 3, False: 2}
+
+
+def test_a_rating_off_its_scale_fails_the_common_check(tmp_path: Path) -> None:
+    (record,) = read(tmp_path, row(completion("a", honesty="7")), objectives={"honest": "honesty"})
+    assert record.row is not None
+    with pytest.raises(RowError, match="off_scale"):
+        interchange.rows(record.row)
+
+
+@pytest.mark.parametrize("objectives", [{"kind": "kindness"}, {}])
+def test_options_are_checked(tmp_path: Path, objectives: dict[str, str]) -> None:
+    with pytest.raises(ParamsError, match=r"options\.objectives"):
+        read(tmp_path, row(), objectives=objectives)
