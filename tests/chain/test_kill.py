@@ -20,12 +20,17 @@ def lengthen(project: Path, before: str, after: str) -> None:
     (project / "params.yaml").write_text(text.replace(before, after), encoding="utf-8")
 
 
-def kill_after_a_checkpoint(project: Path, stage: str) -> None:
-    """Starts the stage through DVC and kills its whole tree once a checkpoint of it is complete."""
-    process = subprocess.Popen(
+def begin(project: Path, stage: str) -> subprocess.Popen[bytes]:
+    """Starts the stage through DVC."""
+    return subprocess.Popen(
         dvc("repro", "--single-item", stage), cwd=project, env=environment(), stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
+
+
+def kill_after_a_checkpoint(project: Path, stage: str) -> None:
+    """Starts the stage and kills its whole tree once a checkpoint of it is complete."""
+    process = begin(project, stage)
     deadline = time.monotonic() + 120
     while not list((project / "work").glob("**/checkpoint-*/trainer_state.json")):
         assert process.poll() is None, "ended before its first checkpoint"
@@ -57,9 +62,9 @@ def test_the_rest_of_a_killed_stage(copy: Path, tmp_path: Path, stage: str, befo
     run(
         tmp_path / "undisturbed", *dvc("config", "--local", "cache.dir", str(tmp_path / "cache"))
     )  # else its run is restored
-    run(tmp_path / "undisturbed", *dvc("repro", "--single-item", stage))
-
+    undisturbed = begin(tmp_path / "undisturbed", stage)  # on the other core
     kill_after_a_checkpoint(copy, stage)
+    assert undisturbed.wait(timeout=300) == 0
     assert result(copy, stage) != result(tmp_path / "undisturbed", stage)
     output = run(copy, *dvc("repro", "--single-item", stage))
     assert "goes on from step" in output
