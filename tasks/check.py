@@ -5,6 +5,9 @@
     python -m tasks.check
 
 All problems are reported at once, each with the path of its key, why it cannot work, and what is allowed.
+
+A verifier of one's own, `verifier: my_checks:is_even`, is imported and must take a response and a reference; what it
+returns is checked at use. Its file is no dep of any stage: tasks/rewards/verifiers.py says what to do after edits.
 """
 
 import dataclasses
@@ -34,7 +37,8 @@ from tasks import (
 from tasks.annotations.formats import choice_of
 from tasks.annotations.interchange import FIELDS
 from tasks.policies import dpo, grpo, mah_dpo, reference
-from tasks.rewards.verifiers import VERIFIERS
+from tasks.rewards import verifiers
+from tasks.rewards.label_makers import Labelling, derive
 from tasks.sandbox.source import read_spec
 from tasks.sandbox.world import OBJECTIVES
 from tasks.stage import outputs
@@ -190,9 +194,8 @@ def _scored(objectives: Mapping[str, Objective], groups: Mapping[str, Any]) -> I
             yield f"{where}.domain is {objective.domain!r}; use lower-case letters, digits and _, a letter first"
         if objective.domain == "all" and objective.in_vector:
             yield f"{where} spans all domains, so it cannot be a member of the vector; set in_vector: false"
-        verifier = objective.verifier
-        if verifier is not None and verifier not in VERIFIERS:
-            yield f"{where}.verifier: there is no {verifier!r}; {suggest(verifier, list(VERIFIERS))}"
+        if objective.verifier is not None:
+            yield from (f"{where}.verifier: {problem}" for problem in _caught(verifiers.find, objective.verifier))
         if reward is not None and reward not in groups:
             yield f"{where}.reward: there is no reward model {reward!r}; {suggest(reward, list(groups))}"
         elif reward is not None and name not in groups[reward]["objectives"]:
@@ -211,10 +214,14 @@ def _labelled(objectives: Mapping[str, Objective], params: Mapping[str, Any]) ->
     yield from _known(params["gate"].get("margins", {}), objectives, "gate.margins")
     for name, entry in labels.items():
         where = f"process_labels.objectives.{name}"
-        if entry["labels"] == "hindsight" and name in objectives and objectives[name].verifier is None:
-            yield f"{where}: hindsight labels need a verifier, and it has none; use judge"
-        if entry["labels"] == "judge" and name in objectives and objectives[name].reward is None:
-            yield f"{where}: a judge needs a reward model, and it has none; use hindsight or human"
+        judge, judges = entry.get("judge"), params["process_labels"].get("judges", {})
+        if judge is not None and judge not in judges:
+            yield f"{where}.judge: there is no judge {judge!r} in process_labels.judges; {suggest(judge, list(judges))}"
+        elif name in objectives:
+            try:
+                derive(objectives[name], section(Labelling, entry, where))
+            except ValueError as error:
+                yield f"{where}: {error}"
 
 
 def _weighted(objectives: Mapping[str, Objective], params: Mapping[str, Any]) -> Iterator[str]:

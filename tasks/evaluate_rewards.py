@@ -24,6 +24,7 @@ from tasks.stage.errors import command
 from tasks.stage.params import FORBID, Objective, Runtime, Seeds, load, objectives, read
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
     from tasks.evaluation.judges import HeldOut, Locked
@@ -66,17 +67,54 @@ def run(job: Job, everything: Mapping[str, Any]) -> None:
     from tasks.rewards import outcome, process
 
     device = runtime.start(job.settings, job.seeds.sampling)
-    judge = _judge(job, device)
-    known = objectives(everything)
+    judge = judge_of(job, device)
+    answers = Answers(job, judge, objectives(everything))
     with outputs.directory("reports/rewards") as folder:
         for group in everything["reward_models"]:
             model = outcome.load(f"models/rewards/{group}", device, job.settings.dtype)
-            outputs.write_json(folder / f"{group}.json", outcome_report(job, group, model, judge, known))
+            outputs.write_json(folder / f"{group}.json", outcome_report(job, group, model, judge, answers))
     process_model = process.load("models/process_reward", device, job.settings.dtype)
-    outputs.write_json("reports/process_reward.json", process_report(job, process_model, judge, known))
+    outputs.write_json("reports/process_reward.json", process_report(job, process_model, judge, answers))
 
 
-def _judge(job: Job, device: Any) -> Locked | HeldOut:
+class Answers:
+    """Several answers to each problem whose answer can be checked, of which a scorer should pick a right one."""
+
+    def __init__(self, job: Job, judge: Locked | HeldOut, known: Mapping[str, Objective]) -> None:
+        self.job, self.judge, self.known = job, judge, known
+        self._drawn: dict[str, pd.DataFrame] = {}
+        self.outcome: dict[str, np.ndarray] = {}
+        """By objective: what the first outcome model with a head for it scored them."""
+
+    def of(self, name: str) -> pd.DataFrame:
+        """Those of a verified objective; drawn once."""
+        if name not in self._drawn:
+            self._drawn[name] = self.judge.graded(name, self.known[name])
+        return self._drawn[name]
+
+    def picked(self, name: str, scores: np.ndarray, outcome: np.ndarray | None = None) -> dict[str, Any] | None:
+        """Best of N by scores, against random, majority, oracle and an outcome model; None where no problem has
+        several graded answers."""
+        import numpy as np
+
+        from tasks.evaluation.judges import final_answers
+        from tasks.evaluation.rewards import best_of, best_of_report
+
+        graded = self.of(name)
+        if graded.empty:
+            return None
+        problems = graded["problem"].nunique()
+        shape = (problems, len(graded) // problems)
+        answers = np.array(final_answers(graded["response"].tolist()), dtype=object).reshape(shape)
+        correct = graded["correct"].to_numpy(dtype=float).reshape(shape)
+        rival = None if outcome is None else outcome.reshape(shape)
+        groups = graded["group_id"].to_numpy().reshape(shape)[:, 0].tolist()
+        table = best_of(scores.reshape(shape), correct, answers, rival)
+        return {"n": shape[1], **best_of_report(table, groups, self.job.bootstrap, self.job.seeds.data)}
+
+
+def judge_of(job: Job, device: Any) -> Locked | HeldOut:
+    """What reward models are judged on."""
     from tasks.evaluation.judges import HeldOut, Locked
     from tasks.policies.generate import sample
     from tasks.sandbox.world import World
@@ -97,81 +135,90 @@ def _judge(job: Job, device: Any) -> Locked | HeldOut:
 
 
 def outcome_report(
-    job: Job, group: str, model: RewardModel, judge: Locked | HeldOut, known: Mapping[str, Objective]
+    job: Job, group: str, model: RewardModel, judge: Locked | HeldOut, answers: Answers
 ) -> dict[str, Any]:
     """Objective -> its figures, with what the fit of the whole group took (`seconds`, `peak_mb`, `parameters`)."""
+    import numpy as np
+
+    from tasks.evaluation.baselines import pairs as pairs_of
     from tasks.evaluation.rewards import quality
+    from tasks.evaluation.trust import agreement, trust
 
     timing = outputs.read_json(f"reports/timing/{group}.json")
+    cosines = timing.pop("gradient_cosine")
+    calibration = outputs.read_json(f"models/rewards/{group}/calibration.json")
     report: dict[str, Any] = {}
     for column, name in enumerate(model.objectives):
         pairs = judge.pairs(group, name, job.params.pairs)
         sides = [model.score(pairs["messages"].tolist(), pairs[side].tolist()) for side in ("chosen", "rejected")]
         chosen, rejected = (side[:, column] for side in sides)
+        heads = dict(zip(model.objectives, np.concatenate(sides).T, strict=True))
+        temperature, train = calibration[name]["temperature"], pairs_of(group, "train", name)
         report[name] = {
             **quality(pairs, chosen, rejected, job.bootstrap, job.seeds.data),
+            **trust(pairs, train, chosen, rejected, temperature),
+            "score_correlation": agreement(heads, name),
+            "gradient_cosine": cosines.get(name, {}),
             **timing,
             "heads": len(model.objectives),
         }
-        if known[name].verifier is not None:
-            graded = judge.graded(name, known[name])
+        if answers.known[name].verifier is not None:
+            graded = answers.of(name)
             scores = model.score(graded["messages"].tolist(), graded["response"].tolist())[:, column]
-            report[name]["best_of_n"] = _picked(job, graded, scores)
+            answers.outcome.setdefault(name, scores)
+            report[name]["best_of_n"] = answers.picked(name, scores)
     return report
 
 
-def process_report(
-    job: Job, model: ProcessRewardModel, judge: Locked | HeldOut, known: Mapping[str, Objective]
-) -> dict[str, Any]:
-    """`objectives`: AUC and, where steps are checkable, first errors; `best_of_n`: for each verified objective; `fit`:
-    what fitting took, and the errors on validation labels."""
-    from tasks.evaluation.rewards import error_location, step_quality
+def process_report(job: Job, model: ProcessRewardModel, judge: Locked | HeldOut, answers: Answers) -> dict[str, Any]:
+    """`objectives`: AUC and, where steps are checkable, first errors, and F1 at a threshold that is chosen on people's
+    step labels of the validation split, where there are any; `best_of_n`: for each verified objective; `fit`: what
+    fitting took, and the errors on validation labels."""
+    from tasks.evaluation.steps import error_location, processbench, step_quality
 
-    fitted = outputs.read_json("reports/timing/process_reward.json")
+    known, fitted = answers.known, outputs.read_json("reports/timing/process_reward.json")
     report: dict[str, Any] = {"objectives": {}, "best_of_n": {}, "fit": fitted}
     for column, name in enumerate(model.objectives):
         table = judge.steps(name, known[name])
         if table.empty:
             continue
-        scores = [each[:, column] for each in model.score_all(table["messages"].tolist(), table["steps"].tolist())]
-        gold = table["gold"].tolist()
-        figures = step_quality(scores, gold, table["group_id"].tolist(), job.bootstrap, job.seeds.data)
+        scores, gold, groups = _scored(model, table, column), table["gold"].tolist(), table["group_id"].tolist()
+        figures = step_quality(scores, gold, groups, job.bootstrap, job.seeds.data)
         if known[name].verifier is not None:
             figures |= error_location(scores, gold)
-            graded = judge.graded(name, known[name])
-            report["best_of_n"][name] = _best_of_by_steps(job, model, column, known[name], graded)
+            threshold = _threshold(model, column, name, known[name])
+            if threshold is not None:
+                found = processbench(scores, gold, groups, threshold, job.bootstrap, job.seeds.data)
+                figures["processbench"] = found
+            scored = _by_worst_step(model, column, known[name], answers.of(name))
+            report["best_of_n"][name] = answers.picked(name, scored, answers.outcome.get(name))
         report["objectives"][name] = figures
     return report
 
 
-def _best_of_by_steps(
-    job: Job, model: ProcessRewardModel, column: int, objective: Objective, graded: pd.DataFrame
-) -> dict[str, Any] | None:
-    """Picks by the score after the last step; an answer without any step scores lowest."""
+def _scored(model: ProcessRewardModel, table: pd.DataFrame, column: int) -> list[Any]:
+    return [each[:, column] for each in model.score_all(table["messages"].tolist(), table["steps"].tolist())]
+
+
+def _threshold(model: ProcessRewardModel, column: int, name: str, objective: Objective) -> float | None:
+    """Where F1 is highest on people's step labels of the validation split; None where there are none to tell by."""
+    from tasks.evaluation.judges import HeldOut
+    from tasks.evaluation.steps import best_threshold
+
+    table = HeldOut().steps(name, objective, "validation")
+    return None if table.empty else best_threshold(_scored(model, table, column), table["gold"].tolist())
+
+
+def _by_worst_step(model: ProcessRewardModel, column: int, objective: Objective, graded: pd.DataFrame) -> np.ndarray:
+    """The lowest score among the steps of each answer (as in Math-Shepherd, arXiv 2312.08935); one without any step
+    scores lowest of all."""
     import numpy as np
 
     from tasks.rewards.segment import split
 
     steps = [split(response, objective.domain) for response in graded["response"]]
     scored = model.score_all(graded["messages"].tolist(), steps)
-    return _picked(job, graded, np.array([each[-1, column] if len(each) else -np.inf for each in scored]))
-
-
-def _picked(job: Job, graded: pd.DataFrame, scores: Any) -> dict[str, Any] | None:
-    """Best of N against random, majority and oracle; None where no problem has several graded answers."""
-    import numpy as np
-
-    from tasks.evaluation.judges import final_answers
-    from tasks.evaluation.rewards import best_of, best_of_report
-
-    if graded.empty:
-        return None
-    problems = graded["problem"].nunique()
-    shape = (problems, len(graded) // problems)
-    answers = np.array(final_answers(graded["response"].tolist()), dtype=object).reshape(shape)
-    table = best_of(np.asarray(scores).reshape(shape), graded["correct"].to_numpy(dtype=float).reshape(shape), answers)
-    groups = graded["group_id"].to_numpy().reshape(shape)[:, 0].tolist()
-    return {"n": shape[1], **best_of_report(table, groups, job.bootstrap, job.seeds.data)}
+    return np.array([each[:, column].min() if len(each) else -np.inf for each in scored])
 
 
 def main() -> None:

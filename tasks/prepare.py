@@ -2,7 +2,7 @@
 
     data/ingested/<source>/*.parquet -> data/prepared/sft/{train,validation}.parquet
                                         data/prepared/prompts/{train,validation,test}.parquet
-                                        data/prepared/rewards/<group>/{train,validation,test}.parquet
+                                        data/prepared/rewards/<group>/{labels,train,validation,test}.parquet
                                         data/prepared/pairs/{train,validation}.parquet
                                         data/prepared/ratings/{train,validation,test}.parquet
                                         data/prepared/steps/{train,validation,test}.parquet
@@ -23,15 +23,17 @@ import pandas as pd
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from tasks.annotations import clean, leakage, quarantine, schemas, splits
+from tasks.annotations import clean, labels, leakage, near_duplicates, quarantine, schemas, splits
 from tasks.annotations import pairs as preferences
 from tasks.annotations.lengths import Tokens
+from tasks.annotations.survey import survey
 from tasks.stage import outputs
 from tasks.stage.errors import DataError, ParamsError, command
 from tasks.stage.models import base_tokenizer
 from tasks.stage.params import FORBID, Model, Objective, load, objectives, read
 
 Tables = dict[str, pd.DataFrame]
+Counts = dict[str, int]
 Share = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -45,6 +47,9 @@ class Params:
     """Share of the groups that are kept for measuring."""
     pairs_per_prompt: Annotated[int, Field(ge=1)] | None = None
     """Most pairs that one annotator's grades of one prompt on one objective may imply; null for all of them."""
+    near_duplicates: Annotated[float, Field(ge=0.5, le=1)] | None = None
+    """Jaccard similarity, 0.5 to 1, from which prompts with the same numbers lie in one split; null leaves them where
+    they fall."""
 
     def __post_init__(self) -> None:
         if self.validation + self.test >= 1:
@@ -72,7 +77,8 @@ def run(params: Params, plan: Plan, model: Model, seed: int, root: Path) -> dict
     aside = quarantine.Quarantine()
     tokens = Tokens(base_tokenizer(model), model.max_length)
     found, unused = _known(_load(ingested, plan.sources), plan.objectives)
-    found = clean.tables(_grouped(found), tokens, aside)
+    found, near, leaked = _grouped(found, params, plan, str(seed))
+    found = clean.tables(found, tokens, aside)
     implied = preferences.from_ratings(found["ratings"], params.pairs_per_prompt)
     compared = preferences.from_comparisons(found["comparisons"])
     found["pairs"] = clean.pairs(pd.concat([compared, implied], ignore_index=True), tokens, aside)
@@ -86,10 +92,14 @@ def run(params: Params, plan: Plan, model: Model, seed: int, root: Path) -> dict
         "splits": {table: {split: len(frame) for split, frame in part.items()} for table, part in parts.items()},
         "objectives": _by_objective(parts, plan.objectives),
         "unused_objectives": unused,
+        **survey(found["pairs"], found["ratings"], list(plan.objectives)),
         "quarantine": quarantine.samples(every),
+        "near_duplicates": near,
         "leakage": leakage.overlap({split: [part[split] for part in parts.values()] for split in splits.SPLITS}),
         "prompts_cut": tokens.cut_prompts(found["prompts"]),
     }
+    for split, count in leaked.items():
+        report["leakage"][split]["near_train_before_merging"] = count
     _write(parts, plan.groups, every, root / "data" / "prepared")
     outputs.write_json(root / "reports" / "data.json", report)
     return report
@@ -120,8 +130,24 @@ def _known(tables: Tables, known: Mapping[str, Objective]) -> tuple[Tables, dict
     return kept, unused
 
 
-def _grouped(tables: Tables) -> Tables:
-    groups = splits.merge_groups(tables.values())
+def _grouped(tables: Tables, params: Params, plan: Plan, salt: str) -> tuple[Tables, dict[str, Any] | None, Counts]:
+    """The tables with groups merged that share a prompt or have near duplicates; what to report of the latter, and how
+    many held-out prompts had one in train."""
+    tables = _regrouped(tables, splits.merge_groups(tables.values(), salt))
+    if params.near_duplicates is None:
+        return tables, None, {}
+    asked = near_duplicates.prompts(tables, {name: objective.domain for name, objective in plan.objectives.items()})
+    distinct = asked.drop_duplicates("prompt")
+    own, texts = list(distinct["group_id"]), list(distinct["text"])
+    found = near_duplicates.links(own, texts, params.near_duplicates)
+    groups = splits.join([*([group] for group in own), *([own[link.one], own[link.other]] for link in found)], salt)
+    near_duplicates.demand_variety(asked, groups, params.near_duplicates)
+    before = [splits.split_of(group, salt, params.validation, params.test) for group in own]
+    report = near_duplicates.report(texts, found, params.near_duplicates, groups)
+    return _regrouped(tables, groups), report, near_duplicates.near_train(found, before)
+
+
+def _regrouped(tables: Tables, groups: Mapping[str, str]) -> Tables:
     return {table: splits.regroup(frame, groups) for table, frame in tables.items()}
 
 
@@ -206,8 +232,8 @@ def _write(parts: Mapping[str, Tables], groups: Mapping[str, Sequence[str]], asi
             _write_splits(target, {name: parts[table][name] for name in names})
     with outputs.directory(out / "rewards") as target:
         for group, members in groups.items():
-            pairs = {name: frame[frame["objective"].isin(members)] for name, frame in parts["pairs"].items()}
-            _write_splits(target / group, pairs)
+            tables = {**parts["pairs"], "labels": labels.given(parts["pairs"]["train"], parts["ratings"]["train"])}
+            _write_splits(target / group, {n: frame[frame["objective"].isin(members)] for n, frame in tables.items()})
     outputs.write_table(out / "quarantine.parquet", aside)
 
 

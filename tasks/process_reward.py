@@ -17,6 +17,7 @@ from pydantic.dataclasses import dataclass
 
 from tasks.stage import outputs, resume, runtime
 from tasks.stage.errors import DataError, command
+from tasks.stage.lora import Lora, attach, merge
 from tasks.stage.params import FORBID, Runtime, load
 from tasks.stage.training import Training, fit
 
@@ -34,6 +35,8 @@ class Params:
 
     training: Training
     """How it trains."""
+    lora: Lora | None = None
+    """Low-rank adapters instead of all weights, merged when trained; the heads train in full."""
 
 
 def run(params: Params, settings: Runtime, seed: int, max_length: int) -> None:
@@ -48,6 +51,8 @@ def run(params: Params, settings: Runtime, seed: int, max_length: int) -> None:
         raise DataError(f"{TABLES[0]} has no labelled step, so there is nothing to fit; look at process_labels")
     tokenizer = _tokenizer(max_length)
     model = process.new_model(SFT, names, tokenizer, device, settings.dtype, seed)
+    if params.lora is not None:
+        attach(model.base_model, params.lora, seed)
     watched = _rows(validation.iloc[:: len(validation) // VALIDATION_ROWS + 1], names, tokenizer)
     collate = process.collate(tokenizer.pad_token_id)
     work = resume.folder("process_reward", [params, settings, seed, max_length], [*TABLES, SFT], __file__)
@@ -66,6 +71,8 @@ def run(params: Params, settings: Runtime, seed: int, max_length: int) -> None:
         length=lambda row: len(row["ids"]),
         label="process reward model",
     )
+    if params.lora is not None:
+        merge(model.base_model)
     with outputs.directory("models/process_reward") as folder:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)

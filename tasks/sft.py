@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic.dataclasses import dataclass
 
-from tasks.policies.lora import Lora, attach, merge
 from tasks.stage import outputs, resume, runtime
 from tasks.stage.errors import command
+from tasks.stage.lora import Lora, attach, merge
 from tasks.stage.params import FORBID, Model, Runtime, load
 from tasks.stage.training import Row, Training, fit
 

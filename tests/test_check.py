@@ -96,16 +96,35 @@ BAD = [
     ("objectives/helpful", VALUES, r"objectives\.helpful: names neither of `verifier` and `reward`"),
     ("objectives/helpful/reward", "valves", r"objectives\.helpful\.reward: there is no reward model 'valves'; did you"),
     ("objectives/helpful/reward", "math", r"the model math has no head for it; add it to reward_models\.math"),
-    ("objectives/math_accuracy/verifier", "maths", r"objectives\.math_accuracy\.verifier: there is no 'maths'"),
+    ("objectives/math_accuracy/verifier", "maths", r"objectives\.math_accuracy\.verifier: 'maths' is no verifier"),
+    (
+        "objectives/math_accuracy/verifier",
+        "my_cheks:f",
+        r"math_accuracy\.verifier: 'my_cheks:f': importing .* fails.*; put",
+    ),
+    (
+        "objectives/math_accuracy/verifier",
+        "json:load_s",
+        r"math_accuracy\.verifier: .*no function 'load_s', .*mean loads\?",
+    ),
+    (
+        "objectives/math_accuracy/verifier",
+        "json:dumps",
+        r"math_accuracy\.verifier: 'json:dumps' cannot be called with a",
+    ),
     ("objectives/helpful/domain", "Val ues", r"objectives\.helpful\.domain is 'Val ues'"),
     ("objectives/overall/in_vector", True, r"objectives\.overall spans all domains"),
     ("objectives/2nd", {**VALUES, "reward": "values"}, r"objectives\.2nd is no name"),
     ("reward_models/values/objectives/fun", {}, r"reward_models\.values\.objectives\.fun is no objective"),
     ("reward_models/values/objectives", {}, r"reward_models\.values\.objectives: .*at least 1"),
     ("reward_models", {}, r"reward_models must be a mapping with at least one name"),
-    ("process_labels/objectives/fun", {"labels": "judge"}, r"process_labels\.objectives\.fun is no objective"),
+    ("process_labels/objectives/fun", {"labels": "human"}, r"process_labels\.objectives\.fun is no objective"),
     ("process_labels/objectives/helpful", {"labels": "hindsight"}, r"helpful: hindsight labels need a verifier"),
-    ("process_labels/objectives/math_accuracy", {"labels": "judge"}, r"math_accuracy: a judge needs a reward model"),
+    (
+        "process_labels/objectives/math_accuracy",
+        {"steps": "none"},
+        r"math_accuracy: labels by reward need a judge",
+    ),
     ("front/reference_point", {"helpfull": 0.0}, r"front\.reference_point\.helpfull is no objective; did you mean"),
     ("front/reference_point", {"helpful": 0.0}, r"front\.reference_point has no value for math_accuracy; give one"),
     ("objectives/helpful/domain", "control", r"objectives\.helpful\.domain: 'control' is a key of reports/front"),
@@ -144,6 +163,9 @@ BAD = [
     ("sources/sandbox", {"format": "hub", "path": "data/raw/gone.yaml"}, r"data/raw/gone\.yaml is not there"),
     ("gate/champion", "models/champ.json", r"gate\.champion: models/champ\.json is not there"),
     ("prepare/validation", 1.5, r"prepare\.validation: .*less than 1"),
+    ("prepare/near_duplicates", 0.3, r"prepare\.near_duplicates: .*greater than or equal to 0\.5 \(given 0\.3\)"),
+    ("prepare/near_duplicates", 80, r"prepare\.near_duplicates: .*less than or equal to 1 \(given 80\)"),
+    ("prepare/near_duplicates", True, r"prepare\.near_duplicates: .*valid number"),
     ("ingest/max_quarantine_share", 2, r"ingest\.max_quarantine_share: .*less than or equal to 1"),
     ("sources", {}, r"sources must be a mapping with at least one name"),
     ("sources/sandbox/format", "sandbx", r"sources\.sandbox: there is no format 'sandbx'"),
@@ -230,6 +252,12 @@ def test_a_model_on_the_hub_is_pinned(sandbox: Params, root: Path, revision: str
         return
     with pytest.raises(ParamsError, match=r"40 hexadecimal digits|pin model\.revision"):
         check.run({**sandbox, "model": model}, root)
+
+
+def test_a_verifier_may_be_ones_own(sandbox: Params, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / "checks_of_this_test.py").write_text("def is_even(response, reference): return 1.0")
+    monkeypatch.syspath_prepend(root)
+    check.run(_edited(sandbox, "objectives/math_accuracy/verifier", "checks_of_this_test:is_even"), root)
 
 
 def test_budgets_may_name_stages_and_their_items(sandbox: Params, root: Path) -> None:

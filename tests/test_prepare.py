@@ -76,7 +76,7 @@ def test_each_consumer_gets_its_folder(tmp_path: Path, model: Model) -> None:
     report = _prepare(tmp_path, model, CLEAN)
     every, held_in = {"train", "validation", "test"}, {"train", "validation"}
     folders = {"sft": held_in, "pairs": held_in, "prompts": every, "ratings": every, "steps": every}
-    for folder, names in {**folders, "rewards/r": every, "rewards/f": every}.items():
+    for folder, names in {**folders, "rewards/r": every | {"labels"}, "rewards/f": every | {"labels"}}.items():
         files = (tmp_path / "data" / "prepared" / folder).iterdir()
         assert {file.name for file in files} == {f"{name}.parquet" for name in names}
     assert set(_table(tmp_path, "rewards/f/train")["objective"]) == {"fun"}
@@ -92,7 +92,8 @@ def test_a_prompt_is_in_one_split_in_every_table(tmp_path: Path, model: Model) -
     seen: dict[str, set[str]] = {split: set() for split in ("train", "validation", "test")}
     for table in tables:
         for file in (tmp_path / "data" / "prepared" / table).glob("*.parquet"):
-            seen[file.stem] |= set(outputs.read_table(file)["group_id"])
+            split = "train" if file.stem == "labels" else file.stem  # what a reward model is fitted to
+            seen[split] |= set(outputs.read_table(file)["group_id"])
     assert not seen["train"] & seen["validation"] | seen["train"] & seen["test"] | seen["validation"] & seen["test"]
     assert report["leakage"]["test"]["prompts"] == 0
 
@@ -105,6 +106,9 @@ def test_ratings_imply_pairs_and_are_kept_as_they_are(tmp_path: Path, model: Mod
     assert set(clear["origin"]) == {"ratings"}
     assert all(chosen.startswith("clear") for chosen in clear["chosen"])
     assert report["objectives"]["clear"]["pairs"]["train"] == len(clear)
+    labels = _table(tmp_path, "rewards/r/labels")
+    assert labels[labels["objective"] == "clear"]["kind"].tolist() == ["grade"] * 2 * len(clear)
+    assert set(labels[labels["objective"] == "fun"]["kind"]) == {"order"}
     assert report["objectives"]["clear"]["ratings"]["train"] == len(_table(tmp_path, "ratings/train")) == 2 * len(clear)
 
 
@@ -151,8 +155,74 @@ def test_groups_that_share_a_prompt_are_split_together(tmp_path: Path, model: Mo
     _prepare(tmp_path, model, [*CLEAN, *stranger])
     for split in ("train", "validation"):
         pairs = _table(tmp_path, f"pairs/{split}")
-        assert not pairs["group_id"].str.contains("/z").any()
+        prompts = pairs["messages"].map(lambda messages: messages[-1]["content"])
+        assert pairs.groupby(prompts)["group_id"].nunique().eq(1).all()
         assert set(pairs["annotator"]) == {"x", "y"}
+
+
+NEAR = Params(0.25, 0.25, near_duplicates=0.8)
+STORY = "Ann walks to the old mill with {} friends, where they meet a miller, and counts the sacks. How many are there?"
+AGAIN = (
+    "ann walks to the old mill with {} friends where they meet a miller and then counts the sacks... How many are there"
+)
+
+
+def _asked(text: str, group: str) -> dict[str, Any]:
+    return {**CLEAN[0], "group_id": group, "messages": [{"role": "user", "content": text}]}
+
+
+def _stories() -> list[dict[str, Any]]:
+    """The clean rows of 60 prompts, and 60 stories that differ in a number, each told twice by groups of their own."""
+    told = [
+        (text.format(number), f"{name}{number}") for number in range(60) for name, text in (("s", STORY), ("t", AGAIN))
+    ]
+    return [*CLEAN, *(_asked(text, group) for text, group in told)]
+
+
+def _splits(root: Path) -> dict[str, str]:
+    """Prompt -> the split that it lies in."""
+    return {
+        messages[-1]["content"]: split
+        for split in ("train", "validation", "test")
+        for messages in _table(root, f"prompts/{split}")["messages"]
+    }
+
+
+def test_near_duplicates_lie_in_one_split_and_nothing_is_thrown_away(tmp_path: Path, model: Model) -> None:
+    """Of 180 prompts 120 are near duplicates, in 60 pairs; each pair was two groups and is one."""
+    _ingest(tmp_path, _stories())
+    prepare.run(SHARES, PLAN, model, 0, tmp_path)
+    before = _splits(tmp_path)
+    report = prepare.run(NEAR, PLAN, model, 0, tmp_path)
+    after = _splits(tmp_path)
+    pairs = [(STORY.format(number), AGAIN.format(number)) for number in range(60)]
+    assert after.keys() == before.keys()
+    assert all(after[one] == after[other] for one, other in pairs)
+    assert {after[one] for one, _ in pairs} == {"train", "validation", "test"}
+    told = report["near_duplicates"]
+    assert (told["prompts"], told["near_duplicates"], told["groups"], told["groups_merged"]) == (180, 120, 180, 60)
+    assert len(told["samples"]) == 5
+    for split in ("validation", "test"):
+        leaked = sum({before[one], before[other]} == {"train", split} for one, other in pairs)
+        assert report["leakage"][split]["near_train_before_merging"] == leaked > 0
+        assert report["leakage"][split]["prompts"] == 0
+
+
+def test_near_duplicates_that_are_most_of_a_domain_are_refused(tmp_path: Path, model: Model) -> None:
+    more = [f"{STORY.format(0)} {first}{second}" for first in "abcdefghi" for second in "abcdefghij"]
+    _ingest(tmp_path, [*CLEAN, *(_asked(text, f"m{number}") for number, text in enumerate(more))])
+    with pytest.raises(
+        DataError, match=r"makes one group of 90 of the 150 prompts of domain math.*raise the similarity"
+    ):
+        prepare.run(NEAR, PLAN, model, 0, tmp_path)
+
+
+def test_nobody_looks_for_near_duplicates_unless_asked(tmp_path: Path, model: Model) -> None:
+    report = _prepare(tmp_path, model, _stories())
+    assert report["near_duplicates"] is None
+    assert "near_train_before_merging" not in report["leakage"]["test"]
+    apart = _splits(tmp_path)
+    assert any(apart[STORY.format(number)] != apart[AGAIN.format(number)] for number in range(60))
 
 
 def test_an_answer_that_does_not_fit_is_never_cut(tmp_path: Path, model: Model) -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from tasks import process_labels, process_reward
-from tasks.process_labels import Params, Sampler
+from tasks.process_labels import Job, Params, Sampler
 from tasks.rewards import process
 from tasks.rewards.outcome import new_model
 from tasks.stage import outputs
@@ -17,12 +17,13 @@ from tasks.stage.params import Objective, Runtime, section
 
 KNOWN = {
     "accuracy": Objective(domain="math", description="", verifier="math_answer"),
+    "fun": Objective(domain="math", description="", reward="values"),
     "helpful": Objective(domain="values", description="", reward="values"),
     "tutor": Objective(domain="tutoring", description="", reward="values"),
 }
 SETTINGS = Runtime(threads=1, device="cpu")
 ENTRY = {
-    "objectives": {"accuracy": {"labels": "hindsight"}, "helpful": {"labels": "judge"}, "tutor": {"labels": "human"}},
+    "objectives": {"accuracy": {}, "fun": {}, "helpful": {"steps": "none"}, "tutor": {"labels": "human"}},
     "prompts": 4,
     "completions": 2,
     "max_new_tokens": 12,
@@ -31,6 +32,10 @@ ENTRY = {
 
 def _params(**changes: Any) -> Params:
     return section(Params, {**ENTRY, **changes}, "process_labels")
+
+
+def _job(**changes: Any) -> Job:
+    return Job(_params(**changes), KNOWN, SETTINGS, 0)
 
 
 def _prompts() -> pd.DataFrame:
@@ -56,7 +61,9 @@ def project(tmp_path: Path, tiny_model: Path, tiny_tokenizer: Any, monkeypatch: 
     Path("models/rewards").mkdir(parents=True)
     Path("models/sft").symlink_to(tiny_model)
     tiny_tokenizer.model_max_length = 128
-    new_model(tiny_model, ["helpful"], tiny_tokenizer, "cpu", "float32", 0).save_pretrained("models/rewards/values")
+    new_model(tiny_model, ["helpful", "fun"], tiny_tokenizer, "cpu", "float32", 0).save_pretrained(
+        "models/rewards/values"
+    )
     tiny_tokenizer.save_pretrained("models/rewards/values")
     for split in ("train", "validation"):
         outputs.write_table(f"data/prepared/prompts/{split}.parquet", _prompts())
@@ -64,32 +71,42 @@ def project(tmp_path: Path, tiny_model: Path, tiny_tokenizer: Any, monkeypatch: 
     return tmp_path
 
 
-def test_labels_of_three_kinds_and_the_model_fitted_to_them(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    process_labels.run(_params(), KNOWN, SETTINGS, seed=0)
+def test_labels_of_every_kind_and_the_model_fitted_to_them(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    process_labels.run(_job())
     printed = capsys.readouterr().out
     assert "train, math: 4 answers of up to 12 tokens" in printed
     assert "x 2 completions = " in printed
     table = outputs.read_table("data/process_labels/train.parquet")
     assert table.groupby("label_kind")["objective"].unique().map(list).to_dict() == {
         "hindsight": ["accuracy"],
-        "judge": ["helpful"],
+        "majority": ["fun"],
+        "reward": ["helpful"],
         "binary": ["tutor", "accuracy"],
     }
     assert all(len(row.steps) == len(row.labels) for row in table.itertuples())
-    judged = [label for labels in table[table["label_kind"] == "judge"]["labels"] for label in labels]
-    assert all(0 < label < 1 for label in judged)
-    assert set(outputs.read_json("data/process_labels/standards.json")) == {"helpful"}
+    given = {
+        kind: [label for labels in rows for label in labels] for kind, rows in table.groupby("label_kind")["labels"]
+    }
+    assert all(0 < label < 1 for label in given["reward"])
+    assert set(given["majority"]) <= {0.0, 1.0}
+    assert set(outputs.read_json("data/process_labels/standards.json")) == {"helpful", "fun"}
+    report = outputs.read_json("reports/process_labels.json")
+    assert {name: entry["maker"] for name, entry in report.items()} == {
+        "accuracy": "hindsight", "fun": "majority", "helpful": "reward", "tutor": "human",
+    }  # fmt: skip
+    assert report["accuracy"]["answers"]["train"] == {"hindsight": 4, "binary": 1}
+    assert not any(Path("work/process_labels").iterdir())
 
     training = {"learning_rate": 0.01, "steps": 3, "batch_size": 4, "micro_batch": 2}
     params = section(process_reward.Params, {"training": training}, "process_reward")
     process_reward.run(params, SETTINGS, seed=0, max_length=64)
     model = process.load("models/process_reward")
-    assert model.objectives == ["accuracy", "helpful", "tutor"]
-    assert model.score([{"role": "user", "content": "?"}], ["one. ", "two."]).shape == (2, 3)
+    assert model.objectives == ["accuracy", "fun", "helpful", "tutor"]
+    assert model.score([{"role": "user", "content": "?"}], ["one. ", "two."]).shape == (2, 4)
     assert Path("reports/curves/process_reward.csv").read_text().count("\n") == 4
     fitted = outputs.read_json("reports/timing/process_reward.json")
     assert set(fitted) == {"seconds", "resumed", "peak_mb", "parameters", "validation"}
-    assert set(fitted["validation"]) == {"accuracy", "helpful", "tutor"}
+    assert set(fitted["validation"]) == {"accuracy", "fun", "helpful", "tutor"}
 
 
 def test_a_completion_goes_on_from_its_prefix(tiny_tokenizer: Any) -> None:
@@ -111,18 +128,42 @@ def test_completions_of_one_prefix_differ(tiny_model: Path) -> None:
 @pytest.mark.parametrize(
     ("objective", "labels", "message"),
     [
-        ("helpful", "hindsight", "helpful has no verifier"),
-        ("accuracy", "judge", "accuracy has no reward model"),
-        ("other", "human", "other: no such objective; allowed: accuracy, helpful, tutor"),
+        ("helpful", "hindsight", "helpful: hindsight labels need a verifier"),
+        ("accuracy", "prefix", "accuracy: labels by prefix need a judge"),
+        ("other", "human", "other: no such objective; allowed: accuracy, fun, helpful, tutor"),
     ],
 )
 def test_labels_that_nothing_can_make(objective: str, labels: str, message: str) -> None:
     with pytest.raises(ParamsError, match=message):
-        process_labels.run(_params(objectives={objective: {"labels": labels}}), KNOWN, SETTINGS, seed=0)
+        process_labels.run(_job(objectives={objective: {"labels": labels}}))
 
 
 def test_an_objective_without_any_label(project: Path) -> None:
     for split in ("train", "validation"):
         outputs.write_table(f"data/prepared/steps/{split}.parquet", _steps().tail(1))
     with pytest.raises(DataError, match="no step is labelled for tutor"):
-        process_labels.run(_params(objectives={"tutor": {"labels": "human"}}), KNOWN, SETTINGS, seed=0)
+        process_labels.run(_job(objectives={"tutor": {"labels": "human"}}))
+
+
+def test_what_was_sampled_before_a_kill_is_not_sampled_again(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    sample = Sampler._sample
+
+    def counted(self: Sampler, tokenizer: Any, messages: Any) -> list[str]:
+        asked.append(len(messages))
+        return sample(self, tokenizer, messages)
+
+    monkeypatch.setattr(Sampler, "_sample", counted)
+    monkeypatch.setattr(process_labels, "_human", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+    with pytest.raises(KeyboardInterrupt):
+        process_labels.run(_job())
+    before = len(asked)
+    assert before == 3  # answers of two domains, completions of one
+    monkeypatch.undo()
+    monkeypatch.chdir(project)
+    monkeypatch.setattr(Sampler, "_sample", counted)
+    process_labels.run(_job())
+    assert len(asked) == 2 * before  # of the other split alone
+    whole = outputs.read_table("data/process_labels/train.parquet")
+    process_labels.run(_job())
+    pd.testing.assert_frame_equal(outputs.read_table("data/process_labels/train.parquet"), whole)

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tasks import reward_model
+from tasks.annotations import labels
 from tasks.reward_model import Job, Params, run
 from tasks.rewards.outcome import load
 from tasks.stage import outputs
@@ -29,7 +29,9 @@ def _pairs(count: int) -> pd.DataFrame:
         objective = ["helpful", "honest"][index % 2]
         chosen, rejected = sides if objective == "helpful" else sides[::-1]
         prompt = [{"role": "user", "content": f"q{index % 10}"}]
-        rows.append({"messages": prompt, "chosen": chosen, "rejected": rejected, "objective": objective})
+        place = {"source": "s", "source_file": "", "source_line": index + 1, "group_id": prompt[0]["content"]}
+        judged = {"objective": objective, "annotator": "ada", "margin": None, "origin": "comparisons"}
+        rows.append({**place, **judged, "messages": prompt, "chosen": chosen, "rejected": rejected})
     return pd.DataFrame(rows)
 
 
@@ -40,6 +42,7 @@ def project(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -
     Path("models/sft").symlink_to(tiny_model)
     for split, count in {"train": 64, "validation": 20}.items():
         outputs.write_table(f"data/prepared/rewards/values/{split}.parquet", _pairs(count))
+    outputs.write_table("data/prepared/rewards/values/labels.parquet", labels.of_pairs(_pairs(64)))
     return tmp_path
 
 
@@ -62,7 +65,7 @@ def test_two_heads_learn_opposite_things(project: Path, changes: dict[str, Any])
     assert scores[0, 0] > scores[1, 0]
     assert scores[0, 1] < scores[1, 1]
     timing = json.loads(Path("reports/timing/values.json").read_text())
-    assert sorted(timing) == ["parameters", "peak_mb", "resumed", "seconds"]
+    assert sorted(timing) == ["gradient_cosine", "parameters", "peak_mb", "resumed", "seconds"]
     assert not timing["resumed"]
     assert timing["parameters"] > 0
     curve = pd.read_csv("reports/curves/reward_values.csv")
@@ -82,22 +85,67 @@ def test_every_weight_is_trained_and_twice_gives_the_same_bits(project: Path) ->
     assert not Path("work").exists() or not any(Path("work/reward_model").iterdir())
 
 
+def test_low_rank_adapters_are_merged_into_a_stock_model(project: Path) -> None:
+    run(_job(lora={"rank": 2, "alpha": 4}))
+    weights, before = load_file("models/rewards/values/model.safetensors"), load_file("models/sft/model.safetensors")
+    assert set(weights) - {"score.weight"} == set(before) - {"lm_head.weight"}
+    moved = {name for name in before if name in weights and not torch.equal(before[name], weights[name])}
+    assert moved
+    assert all(name.endswith("_proj.weight") for name in moved)  # norms and embeddings have no adapter
+    scores = load("models/rewards/values").score(MESSAGES, ["aaaa", "bbbb"])
+    assert scores[0, 0] > scores[1, 0]
+    assert scores[0, 1] < scores[1, 1]
+
+
 def test_a_group_of_one_is_a_model_of_its_own(project: Path) -> None:
     run(_job(objectives={"honest": {}}, training={**TRAINING, "steps": 2}))
     assert load("models/rewards/values").score(MESSAGES, ["aaaa", "bbbb"]).shape == (2, 1)
 
 
-def test_pairs_that_are_equal_as_tokens_are_left_out_aloud(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Two letters that the tokenizer does not know become the same unknown token."""
-    frame = _pairs(10)
-    frame.loc[0, ["chosen", "rejected"]] = ["é", "ü"]
-    tokenizer = reward_model._tokenizer(_job())
-    assert len(reward_model._pairs(frame, ["helpful", "honest"], tokenizer)) == 9
-    assert "1 of 10 pairs are equal token by token" in capsys.readouterr().out
+def test_grades_and_orders_are_fitted_in_one_model(project: Path) -> None:
+    """helpful is known by pairs alone, honest by yes and no of two annotators; its pairs are only looked at."""
+    pairs = _pairs(64)
+    graded = pairs[pairs["objective"] == "honest"]
+    ratings = pd.concat(
+        graded.assign(response=graded[side], rating=grade, kind="binary", scale_low=0.0, scale_high=1.0)
+        for side, grade in (("chosen", 1.0), ("rejected", 0.0))
+    )
+    ratings["annotator"] = ["ada", "bo"] * (len(ratings) // 2)
+    table = pd.concat([labels.of_pairs(pairs[pairs["objective"] == "helpful"]), labels.of_ratings(ratings)])
+    outputs.write_table("data/prepared/rewards/values/labels.parquet", table)
+    run(_job())
+    scores = load("models/rewards/values").score(MESSAGES, ["aaaa", "bbbb"])
+    assert scores[0, 0] > scores[1, 0]
+    assert scores[0, 1] < scores[1, 1]
+    graders = json.loads(Path("models/rewards/values/graders.json").read_text())
+    assert list(graders["thresholds"]) == ["honest [0, 1]"]
+    assert sorted(graders["severity"]) == ["honest [0, 1] ada", "honest [0, 1] bo"]
 
 
-def test_an_objective_without_pairs(project: Path) -> None:
-    with pytest.raises(DataError, match="has no pair for harmless"):
+def test_implied_pairs_instead_of_labels(project: Path) -> None:
+    outputs.write_table("data/prepared/rewards/values/labels.parquet", labels.of_pairs(_pairs(0)))
+    run(_job(labels="implied_pairs"))
+    scores = load("models/rewards/values").score(MESSAGES, ["aaaa", "bbbb"])
+    assert scores[0, 0] > scores[1, 0]
+
+
+def test_every_head_is_calibrated_on_validation_pairs(project: Path) -> None:
+    run(_job())
+    found = json.loads(Path("models/rewards/values/calibration.json").read_text())
+    assert list(found) == ["helpful", "honest"]
+    assert all(entry["pairs"] == 10 and entry["nll_after"] <= entry["nll_before"] + 1e-9 for entry in found.values())
+
+
+def test_a_probe_is_fitted_again_from_its_features(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    job = {"architecture": "probe", "layers": [1, 2], "training": None}
+    run(_job(**job, l2=1.0))
+    monkeypatch.setattr("tasks.rewards.probe.Probe.features", lambda *_: pytest.fail("computed again"))
+    run(_job(**job, l2=5.0))
+    assert (Path("work/features/values/features.safetensors")).is_file()
+
+
+def test_an_objective_without_labels(project: Path) -> None:
+    with pytest.raises(DataError, match="has no label for harmless"):
         run(_job(objectives={**HEADS, "harmless": {}}))
 
 
@@ -106,6 +154,7 @@ def test_an_objective_without_pairs(project: Path) -> None:
     [
         ({"training": None}, "needs `training`"),
         ({"architecture": "probe"}, "needs the `layers`"),
+        ({"architecture": "probe", "layers": [1], "lora": {}}, "leaves the backbone as it is"),
         ({"objectives": {}}, r"objectives: .*at least 1"),
         ({"objectives": {"helpful": {"loss_weight": 0.0}}}, r"loss_weight: .*greater than 0"),
         ({"objectives": {"helpful": {"los_weight": 1.0}}}, "did you mean loss_weight"),

@@ -55,7 +55,8 @@ def _rows(table: str, frame: pd.DataFrame, quarantine: Quarantine) -> pd.DataFra
         again = Rejection("duplicate_prompt", "messages", "the same prompt, but for case and spacing, stands earlier")
         return set_aside(frame, dedupe.repeated_prompts(frame), table, again, quarantine)
     same = Rejection("duplicate", "row_id", "the same content stands earlier")
-    frame = set_aside(frame, dedupe.repeated(frame), table, same, quarantine)
+    repeats = dedupe.repeated_ratings(frame) if table == "ratings" else dedupe.repeated(frame)
+    frame = set_aside(frame, repeats, table, same, quarantine)
     if table == "ratings":
         grades = Rejection("contradiction", "rating", "the same annotator graded the same answer otherwise")
         frame = set_aside(frame, dedupe.contradicting_ratings(frame), table, grades, quarantine)

@@ -29,6 +29,14 @@ def repeated(frame: pd.DataFrame) -> pd.Series:
     return frame["row_id"].duplicated()
 
 
+def repeated_ratings(ratings: pd.DataFrame) -> pd.Series:
+    """Like `repeated`, but a ranking repeats only where all of it does: A over B and A over C say two things."""
+    again, ranked = repeated(ratings), ratings["kind"] == "ranking"
+    place = ratings.loc[ranked, ["source", "source_file", "source_line", "objective", "annotator"]]
+    again[ranked] = again[ranked].groupby([place[name] for name in place], sort=False).transform("all")
+    return again
+
+
 def repeated_prompts(prompts: pd.DataFrame) -> pd.Series:
     """Prompts that ask what an earlier one asks."""
     return prompt_keys(prompts).duplicated()

@@ -55,9 +55,9 @@ def truth(record: Object, key: str, column: str | None = None) -> bool:
 
 def items(record: Object, key: str, column: str | None = None) -> list[Any]:
     """A list."""
-    found = value(record, key, column)
+    found = record.get(key)
     if not isinstance(found, list):
-        raise wrong(column or key, "a list", found)
+        raise wrong(column or key, "a list", value(record, key, column))
     return found
 
 

@@ -17,6 +17,8 @@ from tasks.annotations.records import Record, Rejection, demand_file, parse
 from tasks.stage.errors import DataError
 
 BATCH = 1024
+BUFFER = 2**16
+"""Bytes that are read at once."""
 csv.field_size_limit(2**31 - 1)
 
 
@@ -53,7 +55,7 @@ def numbered_lines(path: Path, file: str = "") -> Iterator[tuple[int, str] | Rec
     with opened(path) as stream:
         for number, line in enumerate(_whole(stream, path), start=1):
             content = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-            if not content.strip():
+            if not content or content.isspace():
                 continue
             try:
                 yield number, content.decode("utf-8").rstrip("\r\n")
@@ -151,7 +153,7 @@ def opened(path: Path) -> Any:
     """A binary stream of a text file, gzipped or not. Raises DataError for what is plainly not text."""
     gzipped = path.suffix.lower() == ".gz"
     demand_file(path, text=not gzipped)
-    return gzip.open(path, "rb") if gzipped else path.open("rb")
+    return gzip.open(path, "rb") if gzipped else path.open("rb", buffering=BUFFER)
 
 
 def _whole(stream: BinaryIO, path: Path) -> Iterator[bytes]:

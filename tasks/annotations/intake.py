@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -11,10 +12,9 @@ from tasks.annotations.quarantine import DUPLICATE, Place, Quarantine
 from tasks.annotations.records import Record, Rejection, RowError
 from tasks.stage.outputs import TableWriter
 
-CHUNK = 20_000
+CHUNK = 10_000
 """Records that are checked and written at once."""
 NO_RECORD = -1
-PLACE = ("source", "source_file", "source_line", "group_id")
 AGAIN = Rejection(DUPLICATE, "row_id", "the same content stands earlier in this source")
 
 
@@ -37,11 +37,14 @@ class Intake:
         self._start()
 
     def __enter__(self) -> Intake:
+        gc.freeze()  # else every part that comes and goes makes the collector walk through all imported modules
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        gc.unfreeze()
         if kind is None:
             self._flush()
+            self._writers["quarantine"].add(self.quarantine.take())
         for writer in self._writers.values():
             writer.close()
 
@@ -57,58 +60,68 @@ class Intake:
                 self._add(number, table, record, interchange.rows(record.row))
             except RowError as error:
                 self._rejected[number] = error.rejection
-        self._records.append((record, table))
+        self._records.append((record.line, record.file, record.raw, table))
         if len(self._records) == CHUNK:
             self._flush()
 
     def _start(self) -> None:
-        self._records: list[tuple[Record, str]] = []
+        self._records: list[tuple[int, str, str, str]] = []
         self._rejected: dict[int, Rejection] = {}
-        self._rows: dict[str, list[dict[str, Any]]] = {table: [] for table in schemas.SCHEMAS}
+        self._columns: dict[str, dict[str, list[Any]]] = {
+            table: {name: [] for name in schemas.types(table)} for table in schemas.SCHEMAS
+        }
         self._numbers: dict[str, list[int]] = {table: [] for table in schemas.SCHEMAS}
 
     def _add(self, number: int, table: str, record: Record, rows: list[dict[str, Any]]) -> None:
         if table != "prompts" and self._repeated(rows):
             self._rejected[number] = AGAIN
             return
-        place = {"source": self.source, "source_file": record.file, "source_line": record.line}
         for row in rows:
-            row.update(place, group_id=f"{self.source}/{row['group_id']}")
-            self._rows[table].append(row)
-            self._numbers[table].append(number)
+            row["group_id"] = f"{self.source}/{row['group_id']}"
+            self._append(number, table, record, row)
         if self.prompts is not None and table != "prompts":
-            self._ask(rows[0], self.prompts)
+            self._ask(record, rows[0], self.prompts)
 
     def _repeated(self, rows: list[dict[str, Any]]) -> bool:
         """Whether all rows came before."""
-        hashes = [int(row["row_id"], 16) for row in rows]
-        new = [value for value in hashes if value not in self._seen]
-        self._seen.update(new)
-        return not new
+        before = len(self._seen)
+        for row in rows:
+            self._seen.add(int(row["row_id"], 16))
+        return len(self._seen) == before
 
-    def _ask(self, row: dict[str, Any], domain: str) -> None:
+    def _append(self, number: int, table: str, record: Record, row: dict[str, Any]) -> None:
+        columns = self._columns[table]
+        columns["source"].append(self.source)
+        columns["source_file"].append(record.file)
+        columns["source_line"].append(record.line)
+        for name, value in row.items():
+            columns[name].append(value)
+        self._numbers[table].append(number)
+
+    def _ask(self, record: Record, row: dict[str, Any], domain: str) -> None:
         """The prompt of a row, the first time that it comes; it is good whatever becomes of the row's answers."""
         (asked,) = interchange.rows({**row, "kind": "prompt", "domain": domain, "reference": None})
         key = int(asked["prompt_id"], 16)
         if key not in self._asked:
             self._asked.add(key)
-            self._rows["prompts"].append({**asked, **{name: row[name] for name in PLACE}})
-            self._numbers["prompts"].append(NO_RECORD)
+            self._append(NO_RECORD, "prompts", record, {**asked, "group_id": row["group_id"]})
 
     def _flush(self) -> None:
         """Checks the rows against their schemas, writes the good ones and the quarantine, and starts anew."""
-        frames = {table: schemas.build(table, rows) for table, rows in self._rows.items() if rows}
+        filled = [table for table, numbers in self._numbers.items() if numbers]
+        frames = {table: schemas.typed(table, self._columns[table]) for table in filled}
         for table, frame in frames.items():
             for position, rejection in schemas.failures(table, frame).items():
                 self._rejected.setdefault(self._numbers[table][position], rejection)
         for number, rejection in sorted(self._rejected.items()):
-            record, table = self._records[number]
-            self.quarantine.add(Place(self.source, record.file, record.line), table, rejection, record.raw)
+            line, file, raw, table = self._records[number]
+            self.quarantine.add(Place(self.source, file, line), table, rejection, raw)
         for table, frame in frames.items():
             good = [number not in self._rejected for number in self._numbers[table]]
             self._writers[table].add(frame if all(good) else frame[good])
             self.by_table[table] += sum(good)
-        self._writers["quarantine"].add(self.quarantine.take())
+        if self.quarantine.waiting() >= CHUNK:
+            self._writers["quarantine"].add(self.quarantine.take())
         self.read += len(self._records)
         self.kept += len(self._records) - len(self._rejected)
         self._start()

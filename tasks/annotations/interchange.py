@@ -5,19 +5,22 @@ Every annotation is an object with `kind`, `group_id` (the prompt or dialogue th
 
     prompt         domain, reference (the right answer, or null)
     demonstration  response, domain, author
-    comparison     objective, a, b, preferred ("a", "b" or "tie"), annotator, [margin]
-    rating         objective, response, rating, scale [worst, best] (of a cost the worst is the greater), annotator
-    ranking        objective, responses, ranks (1 is best, ties allowed), annotator
-    binary         objective, response, label (0 or 1), annotator
+    comparison     objective, a, b, preferred ("a", "b" or "tie"), annotator, [margin], [authors: of a and of b]
+    rating         objective, response, rating, scale [worst, best] (of a cost the worst is the greater), annotator,
+                   [author]
+    ranking        objective, responses, ranks (1 is best, ties allowed), annotator, [authors: of each response]
+    binary         objective, response, label (0 or 1), annotator, [author]
     steps          objective, steps, labels (in [0, 1] or null, one per step), label_kind
 
-A `finish_reason` of "length" marks a response that was cut off. Other keys are ignored. This module checks shapes and
-types; values are checked on the tables (`tasks.annotations.schemas`).
+`author` is who wrote an answer, a model or a person: what can be told from it is style. A `finish_reason` of "length"
+marks a response that was cut off. Other keys are ignored. This module checks shapes and types; values are checked on
+the tables (`tasks.annotations.schemas`).
 """
 
+import functools
 import hashlib
-import itertools
 import json
+import operator
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -30,10 +33,13 @@ ROLES = ("system", "user", "assistant")
 FIELDS = (
     *("kind", "group_id", "messages", "domain", "reference", "response", "author", "objective", "annotator", "a", "b"),
     *("preferred", "margin", "rating", "scale", "responses", "ranks", "label", "steps", "labels", "label_kind"),
-    "finish_reason",
+    *("finish_reason", "authors"),
 )
 """Every key that is read."""
 Row = dict[str, Any]
+Authored = tuple[Row, Row]
+"""What a row says, and the columns that tell who wrote its answers: these make no other row of one, since the same
+answer judged alike is the same label, whoever wrote it."""
 
 
 def table_of(record: Mapping[str, Any]) -> str:
@@ -51,13 +57,15 @@ def rows(record: Mapping[str, Any]) -> list[Row]:
         raise RowError("truncated_response", "finish_reason", "the response was cut off at a length limit")
     table, build = KINDS[kind]
     messages, group = _messages(record), _group(record)
-    made = [{"messages": messages, **own} for own in build(record)]
-    for row in made:
+    made = build(record)
+    for row, authors in made:
+        row["messages"] = messages
         row["row_id"] = _row_hash(table, row)
         row["group_id"] = group
         if table == "prompts":
             row["prompt_id"] = content_hash("messages", messages)
-    return made
+        row.update(authors)
+    return [row for row, _ in made]
 
 
 def content_hash(*content: Any) -> str:
@@ -71,37 +79,40 @@ def _row_hash(table: str, row: Row) -> str:
     return hashlib.sha256(orjson.dumps([table, row], option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
 
 
-def _prompt(record: Mapping[str, Any]) -> list[Row]:
+def _prompt(record: Mapping[str, Any]) -> list[Authored]:
     reference = None if record.get("reference") is None else text(record, "reference")
-    return [{"domain": text(record, "domain"), "reference": reference}]
+    return [({"domain": text(record, "domain"), "reference": reference}, {})]
 
 
-def _demonstration(record: Mapping[str, Any]) -> list[Row]:
-    return [{key: text(record, key) for key in ("response", "domain", "author")}]
+def _demonstration(record: Mapping[str, Any]) -> list[Authored]:
+    row = {"response": text(record, "response"), "domain": text(record, "domain")}
+    return [(row, {"author": text(record, "author")})]
 
 
-def _comparison(record: Mapping[str, Any]) -> list[Row]:
-    a, b, preferred = (text(record, key) for key in ("a", "b", "preferred"))
+def _comparison(record: Mapping[str, Any]) -> list[Authored]:
+    answers, preferred = (text(record, "a"), text(record, "b")), text(record, "preferred")
     if preferred == "tie":
         raise RowError("tie", "preferred", "neither answer is preferred, so nothing can be learned from the pair")
     if preferred not in ("a", "b"):
         raise RowError("off_scale", "preferred", f"is {preferred!r}; allowed: a, b, tie")
-    chosen, rejected = (a, b) if preferred == "a" else (b, a)
+    won, lost = (0, 1) if preferred == "a" else (1, 0)
+    authors = _authors(record, 2)
     margin = None if record.get("margin") is None else number(record, "margin")
-    return [{"chosen": chosen, "rejected": rejected, "margin": margin, **_judged(record)}]
+    row = {"chosen": answers[won], "rejected": answers[lost], "margin": margin, **_judged(record)}
+    return [(row, {"chosen_author": authors[won], "rejected_author": authors[lost]})]
 
 
-def _rating(record: Mapping[str, Any]) -> list[Row]:
+def _rating(record: Mapping[str, Any]) -> list[Authored]:
     scale = items(record, "scale")
     if len(scale) != 2:
         raise wrong("scale", "[worst, best]", scale)
     worst, best = (number({"scale": bound}, "scale") for bound in scale)
     if worst == best:
         raise RowError("off_scale", "scale", f"[{worst:g}, {best:g}] is empty")
-    return [_rated(record, text(record, "response"), number(record, "rating"), worst, best, "rating")]
+    return [_rated(record, text(record, "response"), number(record, "rating"), worst, best, "rating", _author(record))]
 
 
-def _ranking(record: Mapping[str, Any]) -> list[Row]:
+def _ranking(record: Mapping[str, Any]) -> list[Authored]:
     responses, ranks = items(record, "responses"), items(record, "ranks")
     if len(responses) != len(ranks) or len(responses) < 2:
         detail = f"{len(ranks)} ranks for {len(responses)} responses; as many are needed, two at least"
@@ -111,27 +122,27 @@ def _ranking(record: Mapping[str, Any]) -> list[Row]:
     if len(set(answers)) < len(answers):
         raise RowError("identical_responses", "responses", "the same answer stands twice in one ranking")
     # Rank 1 is best: the scale runs from the last rank up to 1.
-    ranked = zip(answers, places, strict=True)
-    return [_rated(record, answer, place, len(answers), 1, "ranking") for answer, place in ranked]
+    ranked = zip(answers, places, _authors(record, len(answers)), strict=True)
+    return [_rated(record, answer, place, len(answers), 1, "ranking", author) for answer, place, author in ranked]
 
 
-def _binary(record: Mapping[str, Any]) -> list[Row]:
+def _binary(record: Mapping[str, Any]) -> list[Authored]:
     label = number(record, "label")
     if label not in (0, 1):
         raise RowError("off_scale", "label", f"is {label}; allowed: 0, 1")
-    return [_rated(record, text(record, "response"), label, 0, 1, "binary")]
+    return [_rated(record, text(record, "response"), label, 0, 1, "binary", _author(record))]
 
 
-def _steps(record: Mapping[str, Any]) -> list[Row]:
+def _steps(record: Mapping[str, Any]) -> list[Authored]:
     steps = texts(record, "steps")
     labels = [None if label is None else number({"labels": label}, "labels") for label in items(record, "labels")]
     if len(steps) != len(labels):
         raise RowError("wrong_type", "labels", f"{len(labels)} labels for {len(steps)} steps; one each is needed")
     row = {"steps": steps, "labels": labels, "objective": text(record, "objective")}
-    return [{**row, "label_kind": text(record, "label_kind")}]
+    return [({**row, "label_kind": text(record, "label_kind")}, {})]
 
 
-KINDS: dict[str, tuple[str, Callable[[Mapping[str, Any]], list[Row]]]] = {
+KINDS: dict[str, tuple[str, Callable[[Mapping[str, Any]], list[Authored]]]] = {
     "prompt": ("prompts", _prompt),
     "demonstration": ("demonstrations", _demonstration),
     "comparison": ("comparisons", _comparison),
@@ -142,11 +153,27 @@ KINDS: dict[str, tuple[str, Callable[[Mapping[str, Any]], list[Row]]]] = {
 }
 
 
-def _rated(record: Mapping[str, Any], response: str, raw: float, worst: float, best: float, kind: str) -> Row:
+def _author(record: Mapping[str, Any]) -> str | None:
+    return None if record.get("author") is None else text(record, "author")
+
+
+def _authors(record: Mapping[str, Any], count: int) -> list[str | None]:
+    """Who wrote each of `count` answers; null where nobody says."""
+    if record.get("authors") is None:
+        return [None] * count
+    found = items(record, "authors")
+    if len(found) != count:
+        raise RowError("wrong_type", "authors", f"{len(found)} authors for {count} answers; one each is needed")
+    return [None if author is None else text({"authors": author}, "authors") for author in found]
+
+
+def _rated(
+    record: Mapping[str, Any], response: str, raw: float, worst: float, best: float, kind: str, author: str | None
+) -> Authored:
     if not min(worst, best) <= raw <= max(worst, best):
         raise RowError("off_scale", "rating", f"{raw:g} lies outside {worst:g} to {best:g}")
     rating = {"rating": (raw - worst) / (best - worst), "raw_rating": raw, "scale_low": worst, "scale_high": best}
-    return {"response": response, **rating, **_judged(record), "kind": kind}
+    return {"response": response, **rating, **_judged(record), "kind": kind}, {"author": author}
 
 
 def _judged(record: Mapping[str, Any]) -> Row:
@@ -155,13 +182,18 @@ def _judged(record: Mapping[str, Any]) -> Row:
 
 def _messages(record: Mapping[str, Any]) -> list[dict[str, str]]:
     messages = [_message(message) for message in items(record, "messages")]
-    roles = [message["role"] for message in messages]
-    spoken = roles[1:] if roles[:1] == ["system"] else roles
-    if not spoken or spoken[-1] != "user" or "system" in spoken:
-        raise RowError("roles_do_not_alternate", "messages", f"must end with the user's turn, but is {short(roles)}")
-    if any(one == other for one, other in itertools.pairwise(spoken)):
-        raise RowError("roles_do_not_alternate", "messages", f"one role speaks twice in a row: {short(roles)}")
+    _demand_turns(tuple([message["role"] for message in messages]))
     return messages
+
+
+@functools.cache
+def _demand_turns(roles: tuple[str, ...]) -> None:
+    """Raises RowError unless the roles take turns and the user has the last one."""
+    spoken = roles[1:] if roles[:1] == ("system",) else roles
+    if not spoken or spoken[-1] != "user" or "system" in spoken:
+        raise RowError("roles_do_not_alternate", "messages", f"must end with the user's turn, but is {short([*roles])}")
+    if any(map(operator.eq, spoken, spoken[1:])):
+        raise RowError("roles_do_not_alternate", "messages", f"one role speaks twice in a row: {short([*roles])}")
 
 
 def _message(message: Any) -> dict[str, str]:
@@ -177,6 +209,8 @@ def _message(message: Any) -> dict[str, str]:
 
 def _group(record: Mapping[str, Any]) -> str:
     group = value(record, "group_id")
-    if isinstance(group, bool) or not isinstance(group, str | int):
+    if type(group) is int:
+        return str(group)
+    if not isinstance(group, str):
         raise wrong("group_id", "text or a whole number", group)
-    return text({"group_id": str(group)}, "group_id")
+    return text(record, "group_id")

@@ -12,10 +12,14 @@ from typing import Any
 import pandas as pd
 
 from tasks.annotations.dedupe import prompt_keys
+from tasks.annotations.labels import PLACE
 
-PLACE = ["source", "source_file", "source_line"]
-COLUMNS = [*PLACE, "group_id", "messages", "chosen", "rejected", "objective", "annotator", "origin"]
-"""`origin` is the table that a pair comes from."""
+AUTHORS = ["chosen_author", "rejected_author"]
+COLUMNS = [*PLACE, "group_id", "messages", "chosen", "rejected", "objective", "annotator", "margin", *AUTHORS, "origin"]
+"""`origin` is the table that a pair comes from; `margin` how clearly a comparison was won, where somebody said so."""
+
+TYPES = {"source_line": "int64", "margin": "float64"}
+"""Of the columns that hold no text."""
 
 
 def from_comparisons(comparisons: pd.DataFrame) -> pd.DataFrame:
@@ -40,7 +44,7 @@ def from_ratings(ratings: pd.DataFrame, limit: int | None = None) -> pd.DataFram
         for positions in key.groupby(list(key.columns), sort=False).indices.values()
         for pair in _limited(_implied([rows[position] for position in positions]), limit)
     ]
-    types = {name: "int64" if name == "source_line" else object for name in COLUMNS}
+    types = {name: TYPES.get(name, "object") for name in COLUMNS}
     return pd.DataFrame({name: pd.Series([pair[name] for pair in made], dtype=types[name]) for name in COLUMNS})
 
 
@@ -48,8 +52,9 @@ def _implied(rows: list[dict[Any, Any]]) -> Iterator[dict[str, Any]]:
     for one, other in combinations(rows, 2):
         better, worse = (one, other) if one["rating"] > other["rating"] else (other, one)
         if better["rating"] > worse["rating"] and better["response"].strip() != worse["response"].strip():
-            pair = {"chosen": better["response"], "rejected": worse["response"], "origin": "ratings"}
-            yield {**better, **pair}
+            pair = {"chosen": better["response"], "rejected": worse["response"], "margin": None, "origin": "ratings"}
+            authors = {"chosen_author": better["author"], "rejected_author": worse["author"]}
+            yield {**better, **pair, **authors}
 
 
 def _limited(pairs: Iterator[dict[str, Any]], limit: int | None) -> list[dict[str, Any]]:

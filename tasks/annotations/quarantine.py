@@ -60,6 +60,10 @@ class Quarantine:
         self._first.setdefault(reason, row)
         self._rows.append(row)
 
+    def waiting(self) -> int:
+        """How many rows the next `take` holds."""
+        return len(self._rows)
+
     def take(self) -> pd.DataFrame:
         """The table of the rows since the last call."""
         rows, self._rows = self._rows, []

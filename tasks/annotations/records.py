@@ -68,6 +68,8 @@ class Record(NamedTuple):
         """An annotation made of this record, or the record rejected."""
         if isinstance(made, RowError):
             return Record(self.line, self.raw, None, made.rejection, self.file)
+        if made is self.row:
+            return self
         return Record(self.line, self.raw, made, None, self.file)
 
 

@@ -7,14 +7,16 @@ splits (`group_id`), and a hash of its content (`row_id`), by which duplicates a
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from pandera.errors import SchemaErrors
 from pandera.pandas import Check, Column, DataFrameSchema
 
 from tasks.annotations.records import Rejection
 
 
-def _rows(reason: str, holds: Callable[[Any], Sequence[bool]]) -> Check:
+def _rows(reason: str, holds: Callable[[Any], Sequence[bool] | NDArray[np.bool_] | pd.Series]) -> Check:
     """A check that says of all values, or of all rows, at once which ones hold; of nulls as well."""
 
     def found(values: Any) -> pd.Series:
@@ -24,27 +26,36 @@ def _rows(reason: str, holds: Callable[[Any], Sequence[bool]]) -> Check:
 
 
 def _each(reason: str, holds: Callable[[Any], bool]) -> Check:
-    return _rows(reason, lambda values: [holds(value) for value in values])
+    return _rows(reason, lambda values: [holds(value) for value in values.tolist()])
 
 
-def _texts(values: pd.Series) -> Sequence[bool]:
+def _texts(values: pd.Series) -> NDArray[np.bool_]:
     if pd.api.types.infer_dtype(values, skipna=False) == "string":
-        return [True] * len(values)
-    return [isinstance(value, str) for value in values]
+        return np.ones(len(values), dtype=bool)
+    return np.array([isinstance(value, str) for value in values.tolist()], dtype=bool)
+
+
+def _filled(values: pd.Series) -> Sequence[bool]:
+    return [isinstance(value, str) and bool(value.strip()) for value in values.tolist()]
+
+
+def _different(frame: pd.DataFrame) -> Sequence[bool]:
+    pairs = zip(frame["chosen"].tolist(), frame["rejected"].tolist(), strict=True)
+    return [one.strip() != other.strip() for one, other in pairs]
 
 
 TEXT = _rows("wrong_type", _texts)
-TEXT_OR_NULL = _rows("wrong_type", lambda values: [value is None or isinstance(value, str) for value in values])
-ANSWER = _each("empty_response", lambda value: isinstance(value, str) and bool(value.strip()))
-UNIT = _each("off_scale", lambda value: 0 <= value <= 1)
-DIFFERENT = _rows(
-    "identical_responses",
-    lambda frame: [one.strip() != other.strip() for one, other in zip(frame["chosen"], frame["rejected"], strict=True)],
+TEXT_OR_NULL = _rows(
+    "wrong_type", lambda values: [value is None or isinstance(value, str) for value in values.tolist()]
 )
+ANSWER = _rows("empty_response", _filled)
+UNIT = _rows("off_scale", lambda values: values.between(0, 1))
+DIFFERENT = _rows("identical_responses", _different)
 
 
 def _text(description: str, *checks: Check, nullable: bool = False) -> Column:
-    return Column(object, [TEXT_OR_NULL if nullable else TEXT, *checks], description=description, nullable=nullable)
+    # TEXT refuses nulls by itself: `nullable=False` would look at every value once more, and only find the same.
+    return Column(object, [TEXT_OR_NULL if nullable else TEXT, *checks], description=description, nullable=True)
 
 
 def _number(description: str, *checks: Check, nullable: bool = False) -> Column:
@@ -72,6 +83,8 @@ JUDGED = {
     "objective": _text("What was judged; one of `objectives`, or it is left aside."),
     "annotator": _text("Who judged. Only labels of one annotator are compared with each other."),
 }
+
+AUTHOR = _text("Who wrote the answer, where that is known; no label, but what a baseline may guess by.", nullable=True)
 
 
 def _table(
@@ -108,6 +121,8 @@ SCHEMAS: dict[str, DataFrameSchema] = {
             "chosen": _text("The preferred answer.", ANSWER),
             "rejected": _text("The other answer.", ANSWER),
             "margin": _number("By how much, where the annotator said so.", nullable=True),
+            "chosen_author": AUTHOR,
+            "rejected_author": AUTHOR,
             **JUDGED,
         },
         [DIFFERENT],
@@ -121,6 +136,7 @@ SCHEMAS: dict[str, DataFrameSchema] = {
             "raw_rating": _number("The grade as given."),
             "scale_low": _number("The worst grade that could be given (of a cost, the greatest)."),
             "scale_high": _number("The best grade that could be given (rank 1 for rankings)."),
+            "author": AUTHOR,
             "kind": _text(
                 "rating, ranking or binary.", _each("wrong_type", lambda kind: kind in ("rating", "ranking", "binary"))
             ),

@@ -1,6 +1,8 @@
 """Splits by group: a prompt or dialogue lies in one split as a whole, in every table, whatever else there is.
 
-Where a group goes depends on its own name and the salt alone, so that new data never moves old rows.
+Where a group goes depends on its own name and the salt alone. Groups that turn out to share a prompt, or to have near
+duplicates, become one, which is named by, and goes where, the most held-out of them was: so new data may take rows out
+of training, and never moves a row that was held out into it.
 """
 
 import hashlib
@@ -9,6 +11,7 @@ from collections.abc import Iterable, Mapping
 import pandas as pd
 
 from tasks.annotations.dedupe import prompt_keys
+from tasks.annotations.partition import Partition
 
 SPLITS = ("train", "validation", "test")
 
@@ -33,29 +36,24 @@ def divide(frame: pd.DataFrame, salt: str, validation: float, test: float) -> di
     return {split: frame[names == split].reset_index(drop=True) for split in SPLITS}
 
 
-def merge_groups(frames: Iterable[pd.DataFrame]) -> dict[str, str]:
-    """Group -> the group that it belongs to once groups with a prompt in common are one (the first by name)."""
+def merge_groups(frames: Iterable[pd.DataFrame], salt: str) -> dict[str, str]:
+    """Group -> the group that it belongs to once groups with a prompt in common are one (the first by position)."""
     members: dict[str, set[str]] = {}
     for frame in frames:
         for group, key in zip(frame["group_id"], prompt_keys(frame), strict=True):
             members.setdefault(key, set()).add(group)
-    return _components(members.values())
+    return join(members.values(), salt)
+
+
+def join(sets: Iterable[Iterable[str]], salt: str) -> dict[str, str]:
+    """Group -> the first by position of all that it is one with, once the groups of each set are one."""
+    joined: Partition[str] = Partition()
+    for members in sets:
+        roots = sorted({joined.root(member) for member in members}, key=lambda group: (position(group, salt), group))
+        joined.join(roots[0], roots)
+    return joined.roots()
 
 
 def regroup(frame: pd.DataFrame, groups: Mapping[str, str]) -> pd.DataFrame:
     """The table with merged groups."""
     return frame.assign(group_id=frame["group_id"].map(groups).astype(object))
-
-
-def _components(sets: Iterable[set[str]]) -> dict[str, str]:
-    parent: dict[str, str] = {}
-
-    def root(group: str) -> str:
-        while parent.setdefault(group, group) != group:
-            parent[group] = group = parent[parent[group]]
-        return group
-
-    for members in sets:
-        roots = sorted({root(member) for member in members})
-        parent.update(dict.fromkeys(roots, roots[0]))
-    return {group: root(group) for group in list(parent)}

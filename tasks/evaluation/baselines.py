@@ -23,70 +23,58 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tasks.annotations.formats import READERS
 from tasks.annotations.interchange import content_hash
 from tasks.evaluation.metrics import Interval, mean_interval
 from tasks.stage.outputs import read_table
 from tasks.stage.params import objectives, read
 
-Authors = Mapping[tuple[str, str], str]
-"""(hash of the messages, response) -> who wrote the response."""
 RESAMPLES, SEED = 1000, 0
 L2 = 1.0
+FEW = 20
 BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
 
 
 def main() -> None:
     """Print both tables for the project in the working directory."""
     params = read()
-    written = authors(params["sources"])
-    print("\n".join(pair_table(params, written)))
-    print("\n".join(["", *answer_table(params, written)]))
+    print("\n".join([*pair_table(params), "", *answer_table(params)]))
 
 
-def authors(sources: Mapping[str, Mapping[str, Any]]) -> dict[tuple[str, str], str]:
-    """Who wrote the judged answers, as far as the sources' formats tell (an extra key `author` of a row)."""
-    found: dict[tuple[str, str], str] = {}
-    for source in sources.values():
-        columns = source.get("columns", {})
-        for record in READERS[source["format"]](Path(source["path"]), source.get("options", {}), columns):
-            if record.row is not None and "objective" in record.row and "author" in record.row:
-                found[content_hash(record.row["messages"]), record.row["response"]] = record.row["author"]
-    return found
-
-
-def pair_table(params: Mapping[str, Any], written: Authors) -> list[str]:
+def pair_table(params: Mapping[str, Any]) -> list[str]:
     """Pair accuracy of each objective that a reward model scores, as lines of Markdown."""
     lines = ["| objective | test pairs | longer | author | tf_idf | unseen authors |", "|---|---|---|---|---|---|"]
     for group, entry in params["reward_models"].items():
         for name in entry["objectives"]:
-            train, test = (pairs(group, split, name, written) for split in ("train", "test"))
+            train, test = (pairs(group, split, name) for split in ("train", "test"))
             cells = [shown(interval) for interval in pair_baselines(train, test).values()]
             lines.append(f"| {name} ({group}) | {len(test)} | {' | '.join(cells)} |")
     return lines
 
 
-def pairs(group: str, split: str, objective: str, written: Authors) -> pd.DataFrame:
-    """The pairs of one objective with the columns `chosen_author`, `rejected_author` (null where unknown)."""
+def pairs(group: str, split: str, objective: str) -> pd.DataFrame:
+    """The pairs of one objective."""
     frame = read_table(f"data/prepared/rewards/{group}/{split}.parquet")
-    frame = frame[frame["objective"] == objective].reset_index(drop=True)
-    keys = [content_hash(messages) for messages in frame["messages"]]
-    for side in ("chosen", "rejected"):
-        names = [written.get(key) for key in zip(keys, frame[side], strict=True)]
-        frame[f"{side}_author"] = pd.Series(names, dtype=object)
-    return frame
+    return frame[frame["objective"] == objective].reset_index(drop=True)
 
 
 def pair_baselines(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, Interval | None]:
-    """Accuracy of each baseline with its interval; None where it cannot be had (no authors known)."""
-    known = train["chosen_author"].notna().all() and test["chosen_author"].notna().all() and len(train) > 0
+    """Accuracy of each baseline with its interval; None where it cannot be had (no authors known, nothing to
+    fit it to)."""
+    known = _written(train) and _written(test)
     chosen, rejected = (test[side].str.len().to_numpy() for side in ("chosen", "rejected"))
     found: dict[str, Interval | None] = {"longer": measured(test, np.sign(chosen - rejected))}
     by_name = bradley_terry(train, name_features, "chosen_author", "rejected_author") if known else None
     found["author"] = measured(test, by_name(test)) if by_name else None
-    found["tf_idf"] = measured(test, bradley_terry(train, word_features, "chosen", "rejected")(test))
+    by_words = bradley_terry(train, word_features, "chosen", "rejected") if len(train) else None
+    found["tf_idf"] = measured(test, by_words(test)) if by_words else None
     found["unseen authors"] = unseen_authors(train, test) if known else None
     return found
+
+
+def _written(frame: pd.DataFrame) -> bool:
+    """Whether it is known who wrote every answer."""
+    sides = ["chosen_author", "rejected_author"]
+    return len(frame) > 0 and set(sides) <= set(frame.columns) and bool(frame[sides].notna().all(axis=None))
 
 
 def measured(test: pd.DataFrame, margins: np.ndarray) -> Interval:
@@ -113,7 +101,9 @@ def word_features(texts: Sequence[str]) -> Any:
     """TF-IDF of words and pairs of words."""
     from sklearn.feature_extraction.text import TfidfVectorizer
 
-    return TfidfVectorizer(ngram_range=(1, 2), min_df=2, sublinear_tf=True, token_pattern=r"\w+|[^\w\s]").fit(texts)
+    often = 2 if len(texts) >= FEW else 1  # in how many texts a word stands, or it tells nothing
+    words = TfidfVectorizer(ngram_range=(1, 2), min_df=often, sublinear_tf=True, token_pattern=r"\w+|[^\w\s]")
+    return words.fit(texts)
 
 
 def name_features(texts: Sequence[str]) -> Any:
@@ -142,14 +132,14 @@ def within(frame: pd.DataFrame, names: set[str]) -> pd.DataFrame:
     return frame[frame["chosen_author"].isin(names) & frame["rejected_author"].isin(names)]
 
 
-def answer_table(params: Mapping[str, Any], written: Authors) -> list[str]:
+def answer_table(params: Mapping[str, Any]) -> list[str]:
     """Picking among several models' answers to one problem, for each objective that a verifier checks."""
     lines = [
         "| objective | test problems | random | majority | best author | reward model | oracle |",
         "|" + "---|" * 7,
     ]
     for name, objective in objectives(params).items():
-        train, test = (answers(split, name, written) for split in ("train", "test"))
+        train, test = (answers(split, name) for split in ("train", "test"))
         if objective.verifier is None or train.empty or test.empty or test["author"].isna().any():
             continue
         groups = [group for group, entry in params["reward_models"].items() if name in entry["objectives"]]
@@ -160,13 +150,11 @@ def answer_table(params: Mapping[str, Any], written: Authors) -> list[str]:
     return lines
 
 
-def answers(split: str, objective: str, written: Authors) -> pd.DataFrame:
-    """Graded answers with the columns `prompt` (hash), `author` (or null) and `final` (what stands in the box)."""
+def answers(split: str, objective: str) -> pd.DataFrame:
+    """Graded answers with the columns `prompt` (hash) and `final` (what stands in the box)."""
     frame = read_table(f"data/prepared/ratings/{split}.parquet")
     frame = frame[frame["objective"] == objective].reset_index(drop=True)
     frame["prompt"] = [content_hash(messages) for messages in frame["messages"]]
-    keys = zip(frame["prompt"], frame["response"], strict=True)
-    frame["author"] = pd.Series([written.get(key) for key in keys], dtype=object)
     frame["final"] = [(BOXED.findall(text) or [""])[-1] for text in frame["response"]]
     return frame
 

@@ -7,7 +7,7 @@ answers to one checkable problem, of which a scorer should pick a right one.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,8 @@ class Locked:
     prompts: int
     samples: int
     sample: Sample
+    answered: dict[str, list[str]] = field(default_factory=dict)
+    """By domain: one answer to each of its prompts, once they were asked for."""
 
     def pairs(self, group: str, objective: str, count: int) -> pd.DataFrame:
         """`count` judged pairs, whichever model is asked about them; of an objective that the world does not know,
@@ -53,9 +55,10 @@ class Locked:
         if name not in KNOWN:
             return HeldOut().steps(name, objective)
         prompts = self.world.prompts(objective.domain, self.prompts, self.seed)
-        answers = self.sample([prompt.messages for prompt in prompts])
+        if objective.domain not in self.answered:
+            self.answered[objective.domain] = self.sample([prompt.messages for prompt in prompts])
         rows = []
-        for prompt, answer in zip(prompts, answers, strict=True):
+        for prompt, answer in zip(prompts, self.answered[objective.domain], strict=True):
             steps = segment.split(answer, objective.domain)
             if not steps:
                 continue
@@ -88,9 +91,9 @@ class HeldOut:
         order = [content_hash(row.chosen, row.rejected) for row in table.itertuples()]
         return table.assign(order=order).sort_values("order", kind="stable").head(count).reset_index(drop=True)
 
-    def steps(self, name: str, objective: Objective) -> pd.DataFrame:
+    def steps(self, name: str, objective: Objective, split: str = "test") -> pd.DataFrame:
         """Answers with people's step labels."""
-        table = outputs.read_table("data/prepared/steps/test.parquet")
+        table = outputs.read_table(f"data/prepared/steps/{split}.parquet")
         table = table[table["objective"] == name].reset_index(drop=True)
         gold = pd.Series([np.asarray(labels, dtype=np.float64) for labels in table["labels"]], dtype=object)
         return table.assign(gold=gold)

@@ -181,6 +181,55 @@ def learning_chart(
     return chart
 
 
+def reliability_chart(name: str, bins: Sequence[Report], colour: int) -> Chart:
+    """How often a head is right by how sure it is; on the diagonal it is as right as it is sure."""
+    chart = Chart(
+        (0.49, 1.01), (min([0.3, *(each["observed"] for each in bins)]) - 0.02, 1.02), 290, 210,
+        title=name, x_label="how sure the head is", y_label="how often it is right", left=52,
+    )  # fmt: skip
+    chart.curve([(0.5, 0.5), (1.0, 1.0)], 0, "fine")
+    chart.curve([(each["predicted"], each["observed"]) for each in bins], colour)
+    for each in bins:
+        hint = f"{each['pairs']} pairs: sure by {each['predicted']:.2f}, right {each['observed']:.2f}"
+        chart.mark((each["predicted"], each["observed"]), colour, hint, 0.8)
+    return chart
+
+
+CELL = 46.0
+
+
+def conflict_map(found: Mapping[str, Report], names: Sequence[str]) -> str:
+    """Share of pairs on which two objectives prefer opposite answers: the deeper, the more they fight."""
+    shown = [name for name in names if any(name in each["objectives"] for each in found.values())]
+    places = {name: place for place, name in enumerate(shown)}
+    left, top = 150.0, 12.0
+    size = CELL * len(shown)
+    parts = []
+    for name, place in places.items():
+        middle = place * CELL + CELL / 2
+        parts.append(
+            f'<text class="strong" x="{left - 10:g}" y="{top + middle + 4:g}" text-anchor="end">{escape(name)}</text>'
+            f'<text class="strong" transform="translate({left + middle + 4:g} {top + size + 10:g}) rotate(-40)" '
+            f'text-anchor="end">{escape(name)}</text>'
+        )
+    for each in found.values():
+        one, other = (places[name] for name in each["objectives"])
+        for row, column in ((one, other), (other, one)):
+            x, y = left + column * CELL, top + row * CELL
+            hint = escape(f"{' and '.join(each['objectives'])}: {each['pairs']} pairs judged on both")
+            parts.append(
+                f'<rect class="f2" style="opacity:{each["opposed"]:.2f}" x="{x + 1:g}" y="{y + 1:g}" '
+                f'width="{CELL - 2:g}" height="{CELL - 2:g}"/><text class="strong" x="{x + CELL / 2:g}" '
+                f'y="{y + CELL / 2 + 4:g}" text-anchor="middle">{100 * each["opposed"]:.0f} %'
+                f"<title>{hint}</title></text>"
+            )
+    width, height = left + size + 16, top + size + 110
+    return (
+        f'<svg class="chart" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="share of opposed pairs" '
+        f'style="max-width:{width:g}px">{"".join(parts)}</svg>'
+    )
+
+
 ROW, LEFT, WIDTH = 26.0, 190.0, 720.0
 
 

@@ -43,7 +43,7 @@ def context(params: Report, root: Path) -> dict[str, Any]:
     front, choice = outputs.read_json(root / "front.json"), outputs.read_json(root / "select.json")
     policies = {name: outputs.read_json(root / f"policies/{name}.json") for name in params["policies"]}
     heads = reward_heads(params, root)
-    process = outputs.read_json(root / "process_reward.json")
+    process, data = outputs.read_json(root / "process_reward.json"), outputs.read_json(root / "data.json")
     policy, colours = choice["policy"], pictures.series(front)
     found = {"policies": policies, "rewards": heads, "process": process}
     return {
@@ -66,10 +66,20 @@ def context(params: Report, root: Path) -> dict[str, Any]:
         "examples": examples(root, policy, front),
         "heads": heads,
         "head_chart": Markup(pictures.quality_chart(heads)),
+        "reliability": [
+            Markup(
+                pictures.reliability_chart(
+                    f"{h['objective']} by {h['group']}", h["calibration"]["reliability"], 1
+                ).svg()
+            )
+            for h in heads
+        ],
         "sharing": sharing(heads),
         "process": process,
+        "labelling": outputs.read_json(root / "process_labels.json"),
         "curves": learning_curves(root / "curves", colours),
-        "data": outputs.read_json(root / "data.json"),
+        "data": data,
+        "conflict": Markup(pictures.conflict_map(data["conflict"], list(params["objectives"]))),
         "choice": choice,
         "gate": outputs.read_json(root / "gate.json"),
         "style": Markup(f":root{{{variables(LIGHT)}}}@media(prefers-color-scheme:dark){{:root{{{variables(DARK)}}}}}"),

@@ -20,9 +20,9 @@ from pydantic.dataclasses import dataclass
 
 from tasks.policies.advantages import Aggregation
 from tasks.policies.job import ANCHORS, REWARDS, ROLLOUTS, SFT, Job, save
-from tasks.policies.lora import Lora
 from tasks.stage import outputs, resume, runtime
 from tasks.stage.errors import DataError
+from tasks.stage.lora import Lora
 from tasks.stage.params import FORBID, domain_weights
 
 if TYPE_CHECKING:
@@ -79,9 +79,9 @@ class Params:
 
 def run(job: Job) -> None:
     """Trains the policy and writes it as a stock checkpoint."""
-    from tasks.policies.lora import attach, merge
     from tasks.rewards.anchors import Anchors
     from tasks.rewards.vector import RewardVector
+    from tasks.stage.lora import attach, merge
     from tasks.stage.models import load_causal, load_tokenizer
 
     device = runtime.start(job.runtime, job.seeds.sampling)

@@ -11,8 +11,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from tasks.policies.job import ANCHORS, ANNOTATED, ROLLOUTS, SFT, Job
-from tasks.policies.lora import Lora, attach, merge
 from tasks.stage import outputs, resume, runtime
+from tasks.stage.lora import Lora, attach, merge
 from tasks.stage.params import FORBID, check_weights
 from tasks.stage.training import Training, fit
 

@@ -12,8 +12,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tasks.rewards.sequences import encode_all, in_batches, pad_right
 from tasks.stage.errors import ModelError
-from tasks.stage.models import Messages, encode, load_strictly, load_tokenizer
+from tasks.stage.models import Messages, load_strictly, load_tokenizer
 
 
 class RewardModel(Protocol):
@@ -35,13 +36,14 @@ class FinetunedRewardModel:
 
     def score(self, messages: Sequence[Messages], responses: Sequence[str], batch_size: int = 64) -> np.ndarray:
         """float32 `[n, H]`."""
-        encoded = encode_all(self.tokenizer, messages, responses)
+        return self.score_ids(encode_all(self.tokenizer, messages, responses), batch_size)
+
+    def score_ids(self, encoded: Sequence[list[int]], batch_size: int = 64) -> np.ndarray:
+        """float32 `[n, H]` of sequences of ids."""
         return in_batches(encoded, batch_size, len(self.objectives), self._scores)
 
     def _scores(self, sequences: list[list[int]]) -> np.ndarray:
         import torch
-
-        from tasks.rewards.bradley_terry import pad_right
 
         batch = pad_right(sequences, self.tokenizer.pad_token_id)
         with torch.inference_mode():
@@ -81,20 +83,3 @@ def new_model(sft: str | Path, objectives: Sequence[str], tokenizer: Any, device
         problem_type="regression",
         pad_token_id=tokenizer.pad_token_id,
     )
-
-
-def encode_all(tokenizer: Any, messages: Sequence[Messages], responses: Sequence[str]) -> list[list[int]]:
-    """Ids of prompt, response and end of sequence, at most the tokenizer's `model_max_length`."""
-    longest = tokenizer.model_max_length
-    pairs = zip(messages, responses, strict=True)
-    return [encode(tokenizer, prompt, response, longest)[0] for prompt, response in pairs]
-
-
-def in_batches(encoded: Sequence[list[int]], batch_size: int, width: int, score: Any) -> np.ndarray:
-    """`score` on batches of sequences of like length; float32 `[n, width]` in the given order."""
-    order = sorted(range(len(encoded)), key=lambda row: len(encoded[row]))
-    result = np.zeros((len(encoded), width), dtype=np.float32)
-    for start in range(0, len(order), batch_size):
-        rows = order[start : start + batch_size]
-        result[rows] = score([encoded[row] for row in rows])
-    return result

@@ -1,8 +1,9 @@
 """Process reward model: after each step of a response, the worth of the answer so far, per objective.
 
-One AutoModelForTokenClassification with a head per objective, read at the last token of each step. Steps are turned
-into tokens one by one, so a step's score does not depend on what is written after it. What is too long is cut from the
-left: the newest step always stays, and earlier steps are read in windows of their own.
+One AutoModelForTokenClassification with a head per objective, read at the last token of each step that is more than
+white space: there the model still has the step before it, while after a blank line it is busy with what comes next.
+Steps are turned into tokens one by one, so a step's score does not depend on what is written after it. What is too long
+is cut from the left: the newest step always stays, and earlier steps are read in windows of their own.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import numpy as np
 import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from tasks.rewards.bradley_terry import pad_right
+from tasks.rewards.sequences import pad_right
 from tasks.stage.errors import DataError
 from tasks.stage.models import Messages, load_strictly, load_tokenizer, render
 
@@ -88,15 +89,16 @@ def new_model(sft: str | Path, objectives: Sequence[str], tokenizer: Any, device
 
 
 def windows(tokenizer: Any, messages: Messages, steps: Sequence[str], max_length: int) -> list[Row]:
-    """Sequences of at most `max_length` ids that hold the last token of each step once.
+    """Sequences of at most `max_length` ids that hold the token at which each step is read once.
 
-    Each is {"ids", "ends": positions of last tokens, "steps": which steps they end}. The newest steps come first;
+    Each is {"ids", "ends": positions of those tokens, "steps": which steps they end}. The newest steps come first;
     steps whose end was cut off on the left get a window of their own, with as much before them as fits.
     """
     ids, ends = render(tokenizer, messages), []
     for step in steps:
-        ids = ids + list(tokenizer(step, add_special_tokens=False)["input_ids"])
-        ends.append(len(ids) - 1)
+        own = tokenizer(step, add_special_tokens=False, return_offsets_mapping=True)
+        ends.append(len(ids) + _last([step[start:stop] for start, stop in own["offset_mapping"]]))
+        ids = ids + list(own["input_ids"])
     found: list[Row] = []
     left = len(steps)
     while left:
@@ -106,6 +108,11 @@ def windows(tokenizer: Any, messages: Messages, steps: Sequence[str], max_length
         found.append({"ids": ids[start:stop], "ends": [ends[step] - start for step in inside], "steps": inside})
         left = inside[0]
     return found
+
+
+def _last(tokens: Sequence[str]) -> int:
+    """Place of the last token that is more than white space; the last one where all are white space."""
+    return next((at for at in range(len(tokens) - 1, -1, -1) if tokens[at].strip()), len(tokens) - 1)
 
 
 def training_rows(

@@ -3,7 +3,10 @@
 Inputs: nothing but the seed. Outputs: models/base (weights, tokenizer, chat template, figures), kept in git because
 training takes longer than a run of the pipeline may.
 
-    python -m tasks.sandbox.base [--steps 4000] [--seed 0] [--out models/base]
+    python -m tasks.sandbox.base [--steps 5000] [--seed 0] [--rate 3e-3] [--start <folder>] [--out models/base]
+
+The one in git was trained for 5000 steps on a corpus with half as many marks in a tutor's turn, and went on for 900
+more (`--start`, `--seed 7`, `--rate 1e-3`) on the corpus as it is now.
 """
 
 import argparse
@@ -15,19 +18,21 @@ import statistics
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from tasks.sandbox.corpus import Document, documents
+from tasks.stage.models import load_causal, load_tokenizer
 from tasks.stage.outputs import directory
 from tasks.stage.progress import track
 
 TEMPLATE = Path("templates/sandbox.jinja")
 SPECIAL = ("<|pad|>", "<|end|>", "<|user|>", "<|assistant|>")
 VOCABULARY = 1024
-BATCH, CHUNK, PEAK_RATE, WARMUP = 48, 16, 3e-3, 100
+BATCH, CHUNK, WARMUP = 48, 16, 100
 
 
 def tokenizer(seed: int) -> PreTrainedTokenizerFast:
@@ -102,14 +107,14 @@ def batches(words: PreTrainedTokenizerFast, source: Iterator[Document]) -> Itera
     return itertools.chain.from_iterable(chunk() for _ in itertools.count())
 
 
-def train(model: LlamaForCausalLM, words: PreTrainedTokenizerFast, steps: int, seed: int) -> float:
+def train(model: LlamaForCausalLM, words: PreTrainedTokenizerFast, steps: int, seed: int, peak: float = 3e-3) -> float:
     """Next-token prediction on all tokens; returns the mean loss of the last hundred steps."""
-    optimizer = torch.optim.AdamW(model.parameters(), lr=PEAK_RATE, betas=(0.9, 0.98), weight_decay=0.05)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.05)
     stream, losses = batches(words, documents(seed)), []
     for step in track(range(steps), steps, "base"):
         rows = next(stream)
         ids = torch.nn.utils.rnn.pad_sequence([torch.tensor(row) for row in rows], True, words.pad_token_id)
-        rate = PEAK_RATE * min(1.0, (step + 1) / WARMUP) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+        rate = peak * min(1.0, (step + 1) / WARMUP) * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
         for group in optimizer.param_groups:
             group["lr"] = rate
         mask = ids != words.pad_token_id
@@ -126,25 +131,27 @@ def train(model: LlamaForCausalLM, words: PreTrainedTokenizerFast, steps: int, s
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--steps", type=int, default=4000)
+    parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rate", type=float, default=3e-3, help="peak learning rate")
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--start", help="folder of a base to go on from, with its tokenizer; default: from scratch")
     parser.add_argument("--out", default="models/base")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     start = time.time()
-    words = tokenizer(arguments.seed)
+    words = load_tokenizer(arguments.start) if arguments.start else tokenizer(arguments.seed)
     model = network(len(words), words.pad_token_id, words.eos_token_id, arguments.seed)
-    loss = train(model, words, arguments.steps, arguments.seed)
+    earlier: list[dict[str, Any]] = []
+    if arguments.start:
+        model = load_causal(arguments.start).train()
+        earlier = json.loads((Path(arguments.start) / "figures.json").read_text(encoding="utf-8"))["trained"]
+    loss = train(model, words, arguments.steps, arguments.seed, arguments.rate)
     with directory(Path(arguments.out)) as out:
         model.save_pretrained(out)
         words.save_pretrained(out)
-        figures = {
-            "parameters": model.num_parameters(),
-            "steps": arguments.steps,
-            "seed": arguments.seed,
-            "loss": round(loss, 4),
-        }
+        this = {"steps": arguments.steps, "seed": arguments.seed, "rate": arguments.rate, "loss": round(loss, 4)}
+        figures = {"parameters": model.num_parameters(), "trained": [*earlier, this]}
         (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     print(f"{arguments.out}: {figures}, {time.time() - start:.0f} s")
 

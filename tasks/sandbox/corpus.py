@@ -1,4 +1,4 @@
-"""The corpus of the base model: imperfect authors of both worlds, sums to learn arithmetic from, and an encyclopedia.
+"""The corpus of the base model: imperfect authors of both worlds, sums, an encyclopedia, and marked work.
 
 The base model meets the words and facts of the locked world here and nowhere else: annotations, reward models and
 policies see `dev`.
@@ -7,11 +7,14 @@ policies see `dev`.
 import random
 from collections.abc import Iterator
 
+from tasks.sandbox import marking
 from tasks.sandbox.arithmetic import LIMIT, apply
 from tasks.sandbox.sentences import say
 from tasks.sandbox.world import Messages, World
 
-SHARES = {"math": 0.36, "values": 0.25, "tutoring": 0.22, "sums": 0.07, "entries": 0.1}
+SHARES = {"math": 0.27, "values": 0.19, "tutoring": 0.18, "sums": 0.04, "entries": 0.07, "marked": 0.25}
+MARKED = {"math": 0.4, "tutoring": 0.4, "sums": 0.05, "entries": 0.15}
+"""What is marked, as shares of the marked work."""
 Document = tuple[Messages, str]
 
 
@@ -28,9 +31,21 @@ def documents(seed: int) -> Iterator[Document]:
         if domain == "entries":
             yield _entries(rng.sample(creatures, 4), rng)
             continue
+        if domain == "marked":
+            yield _marked(worlds[0], creatures, rng)
+            continue
         world = rng.choice(worlds)
         prompt = world.prompts(domain, 1, rng.getrandbits(48))[0]
         yield prompt.messages, world.write(prompt.messages, rng)
+
+
+def _marked(dev: World, creatures: list[tuple[World, str]], rng: random.Random) -> Document:
+    kind = rng.choices(list(MARKED), weights=list(MARKED.values()))[0]
+    if kind == "sums":
+        return marking.sums(_sums(rng)[1].split("\n\n"), rng)
+    if kind == "entries":
+        return marking.entries(rng.sample(creatures, 4), rng)
+    return marking.solution(dev, rng) if kind == "math" else marking.turn(dev, rng)
 
 
 def _sums(rng: random.Random) -> Document:

@@ -93,7 +93,8 @@ class TableWriter:
     def __init__(self, path: str | Path, types: Mapping[str, str]) -> None:
         """`types`: column -> its pandas type ("object": text, or what `TYPES` says of the name)."""
         self._schema = pa.schema({name: TYPES.get(name, ARROW[kind]) for name, kind in types.items()})
-        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd")
+        # Without dictionaries of values: most texts differ, and zstd finds those that do not.
+        self._writer = pq.ParquetWriter(path, self._schema, compression="zstd", use_dictionary=False)
 
     def add(self, frame: pd.DataFrame) -> None:
         """Appends rows that have the columns of the table."""
@@ -116,7 +117,7 @@ def read_table(path: str | Path) -> pd.DataFrame:
 def _array(column: pd.Series, kind: pa.DataType | None) -> pa.Array:
     if pd.api.types.is_numeric_dtype(column.dtype):
         return pa.array(column.to_numpy(), from_pandas=True)
-    return pa.array(column.tolist(), type=kind, from_pandas=True)
+    return pa.array(column.to_numpy(), type=kind, from_pandas=True)
 
 
 def _series(column: pa.ChunkedArray) -> pd.Series:

@@ -78,7 +78,7 @@ class Objective:
     description: str
     """For people: what a high score means."""
     verifier: str | None = None
-    """Exact check of the answer, by name; or"""
+    """Exact check of the answer, by name or as module:function; or"""
     reward: str | None = None
     """the reward model whose head of this objective's name scores it."""
     in_vector: bool = True

@@ -67,3 +67,19 @@ def test_normalising_twice_changes_nothing(text: str) -> None:
     once = dedupe.normalise(text)
     assert once == " ".join(once.split())
     assert dedupe.normalise(f"  {text}\n") == once
+
+
+def _ranking(line: int, *rows: str) -> list[dict[str, Any]]:
+    place = {"source": "s", "source_file": "", "source_line": line, "objective": "helpful", "annotator": "ada"}
+    return [{**place, "kind": "ranking", "row_id": row} for row in rows]
+
+
+def test_a_ranking_that_shares_an_answer_with_another_stays_whole() -> None:
+    found = pd.DataFrame([*_ranking(1, "a first", "b second"), *_ranking(2, "a first", "c second")])
+    assert not dedupe.repeated_ratings(found).any()
+
+
+def test_a_ranking_given_twice_goes_whole_and_a_rating_by_itself() -> None:
+    graded = [{**_ranking(3, "g")[0], "kind": "rating"}, {**_ranking(4, "g")[0], "kind": "rating"}]
+    found = pd.DataFrame([*_ranking(1, "a", "b"), *_ranking(2, "b", "a"), *graded])
+    assert dedupe.repeated_ratings(found).tolist() == [False, False, True, True, False, True]

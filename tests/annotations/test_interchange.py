@@ -58,6 +58,16 @@ def test_a_binary_label_is_a_rating() -> None:
     assert [rows(_good("binary", label=label))[0]["rating"] for label in (0, 1)] == [0.0, 1.0]
 
 
+def test_authors_go_with_their_answers_and_make_no_other_row() -> None:
+    compared = rows(_good("comparison", preferred="b", authors=["gpt", None]))[0]
+    assert (compared["chosen_author"], compared["rejected_author"]) == (None, "gpt")
+    ranked = rows(_good("ranking", authors=["x", "y", "z"]))
+    assert [row["author"] for row in ranked] == ["x", "y", "z"]
+    one, other = (rows(_good("binary", author=author))[0] for author in ("x", None))
+    assert (one["author"], other["author"]) == ("x", None)
+    assert one["row_id"] == other["row_id"]
+
+
 def test_step_labels_may_be_missing_one_by_one() -> None:
     assert rows(_good("steps"))[0]["labels"] == [1.0, None]
 
@@ -109,6 +119,9 @@ def test_the_content_hash_is_of_the_content_alone() -> None:
         ("comparison", {"preferred": "tie"}, "tie", "preferred"),
         ("comparison", {"preferred": "c"}, "off_scale", "preferred"),
         ("ranking", {"ranks": [1, 2]}, "wrong_type", "ranks"),
+        ("ranking", {"authors": ["x", "y"]}, "wrong_type", "authors"),
+        ("comparison", {"authors": ["x", 3]}, "wrong_type", "authors"),
+        ("rating", {"author": 3}, "wrong_type", "author"),
         ("ranking", {"ranks": [0, 1, 2]}, "off_scale", "rating"),
         ("ranking", {"responses": ["one", "two", "one"]}, "identical_responses", "responses"),
         ("steps", {"labels": [1]}, "wrong_type", "labels"),

@@ -11,7 +11,14 @@ from tasks.annotations import pairs, schemas
 
 def _rated(response: str, rating: float, **changed: Any) -> dict[str, Any]:
     place = {"source": "s", "source_file": "", "source_line": 1, "group_id": "g", "row_id": "r"}
-    grade = {"rating": rating, "raw_rating": rating, "scale_low": 0.0, "scale_high": 1.0, "kind": "rating"}
+    grade = {
+        "rating": rating,
+        "raw_rating": rating,
+        "scale_low": 0.0,
+        "scale_high": 1.0,
+        "kind": "rating",
+        "author": None,
+    }
     judged = {"messages": [{"role": "user", "content": "q"}], "objective": "o", "annotator": "x"}
     return {**place, **grade, **judged, "response": response, **changed}
 
@@ -50,7 +57,14 @@ def test_ranks_are_compared_within_their_ranking() -> None:
 
 
 def test_comparisons_are_pairs_as_they_are() -> None:
-    row = {**_rated("", 0.0), "chosen": "a", "rejected": "b", "margin": None}
+    row = {
+        **_rated("", 0.0),
+        "chosen": "a",
+        "rejected": "b",
+        "margin": None,
+        "chosen_author": "x",
+        "rejected_author": None,
+    }
     found = pairs.from_comparisons(schemas.build("comparisons", [row]))
     assert found.loc[0, ["chosen", "rejected", "origin"]].tolist() == ["a", "b", "comparisons"]
 

@@ -21,7 +21,14 @@ JUDGED = {**SHARED, "objective": "o", "annotator": "x"}
 ROWS: dict[str, dict[str, Any]] = {
     "prompts": {**SHARED, "prompt_id": "p", "domain": "d", "reference": None},
     "demonstrations": {**SHARED, "response": "a", "domain": "d", "author": "x"},
-    "comparisons": {**JUDGED, "chosen": "a", "rejected": "b", "margin": None},
+    "comparisons": {
+        **JUDGED,
+        "chosen": "a",
+        "rejected": "b",
+        "margin": None,
+        "chosen_author": None,
+        "rejected_author": "x",
+    },
     "ratings": {
         **JUDGED,
         "response": "a",
@@ -29,6 +36,7 @@ ROWS: dict[str, dict[str, Any]] = {
         "raw_rating": 3.0,
         "scale_low": 1.0,
         "scale_high": 5.0,
+        "author": None,
         "kind": "rating",
     },
     "steps": {**SHARED, "steps": ["a", "b"], "labels": [None, 1.0], "objective": "o", "label_kind": "human"},
@@ -46,6 +54,8 @@ def test_good_rows_pass_and_every_column_is_described(table: str) -> None:
     ("table", "changed", "reason", "column"),
     [
         ("demonstrations", {"response": " \n"}, "empty_response", "response"),
+        ("demonstrations", {"domain": None}, "wrong_type", "domain"),
+        ("demonstrations", {"response": None}, "wrong_type", "response"),
         ("comparisons", {"rejected": ""}, "empty_response", "rejected"),
         ("comparisons", {"rejected": " a "}, "identical_responses", "chosen"),
         ("ratings", {"rating": 1.25}, "off_scale", "rating"),

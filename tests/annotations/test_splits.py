@@ -39,15 +39,31 @@ def test_the_seed_draws_other_splits() -> None:
 
 
 def test_groups_with_a_prompt_in_common_become_one() -> None:
-    """b and a share p, c and b share q: all three are a; d stays."""
-    merged = splits.merge_groups([_frame([("b", "p"), ("a", "P "), ("c", "q")]), _frame([("b", "q"), ("d", "r")])])
-    assert merged == {"a": "a", "b": "a", "c": "a", "d": "d"}
+    """b and a share p, c and b share q: all three are the one that comes first in the order of splits; d stays."""
+    frames = [_frame([("b", "p"), ("a", "P "), ("c", "q")]), _frame([("b", "q"), ("d", "r")])]
+    first = min("abc", key=lambda group: splits.position(group, "0"))
+    assert splits.merge_groups(frames, "0") == {"a": first, "b": first, "c": first, "d": "d"}
+
+
+@given(GROUPS, GROUPS)
+def test_rows_that_come_later_never_bring_a_held_out_row_into_training(
+    old: list[tuple[str, str]], new: list[tuple[str, str]]
+) -> None:
+    def found(rows: list[tuple[str, str]]) -> list[str]:
+        frame = _frame(rows)
+        groups = splits.regroup(frame, splits.merge_groups([frame], "0"))["group_id"]
+        return [splits.split_of(group, "0", 0.3, 0.3) for group in groups]
+
+    held_out = {"test": 0, "validation": 1, "train": 2}
+    assert all(
+        held_out[later] <= held_out[before] for before, later in zip(found(old), found([*old, *new]), strict=False)
+    )
 
 
 @given(GROUPS)
 def test_no_prompt_and_no_group_is_on_both_sides(rows: list[tuple[str, str]]) -> None:
     frame = _frame(rows)
-    merged = splits.regroup(frame, splits.merge_groups([frame]))
+    merged = splits.regroup(frame, splits.merge_groups([frame], "0"))
     parts = splits.divide(merged, "0", 0.3, 0.3)
     assert sum(map(len, parts.values())) == len(frame)
     shares = leakage.overlap({name: [part] for name, part in parts.items()})
@@ -58,7 +74,7 @@ def test_no_prompt_and_no_group_is_on_both_sides(rows: list[tuple[str, str]]) ->
 def test_the_order_of_rows_moves_nothing(rows: list[tuple[str, str]], random: Random) -> None:
     shuffled = list(rows)
     random.shuffle(shuffled)
-    assert splits.merge_groups([_frame(rows)]) == splits.merge_groups([_frame(shuffled)])
+    assert splits.merge_groups([_frame(rows)], "0") == splits.merge_groups([_frame(shuffled)], "0")
 
 
 def test_leaks_are_reported_and_leaking_prompts_refused() -> None:

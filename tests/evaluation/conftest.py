@@ -12,8 +12,10 @@ import pytest
 from tasks import front, gate, select
 from tasks.evaluation.judges import Locked
 from tasks.evaluation.protocol import EQUAL, Point, by_domain, operating_points
-from tasks.evaluation.rewards import best_of, best_of_report, quality, step_quality
+from tasks.evaluation.rewards import best_of, best_of_report, quality
+from tasks.evaluation.steps import processbench, step_quality
 from tasks.evaluation.summary import policy_report
+from tasks.evaluation.trust import trust
 from tasks.sandbox.world import World
 from tasks.stage import outputs
 
@@ -183,28 +185,67 @@ def _reward_reports() -> None:
         for name in heads:
             pairs = judge.pairs(group, name, 200)
             sides = [pairs[f"gold_{side}"].to_numpy() + noise.normal(0, 0.1, 200) for side in ("chosen", "rejected")]
-            report[name] = {**quality(pairs, *sides, 100, 0), **timing}
+            report[name] = {
+                **quality(pairs, *sides, 100, 0),
+                **trust(pairs, pairs, *sides, 0.1),
+                "score_correlation": {other: 0.3 for other in heads if other != name},
+                "gradient_cosine": {other: -0.1 for other in heads if other != name},
+                **timing,
+            }
         outputs.write_json(f"reports/rewards/{group}.json", report)
     gold = [noise.integers(0, 2, 3).astype(float) for _ in range(30)]
     scores = [each + noise.normal(0, 0.5, 3) for each in gold]
-    picked = best_of(noise.random((20, 4)), noise.integers(0, 2, (20, 4)).astype(float), np.full((20, 4), "7", object))
+    picked = best_of(
+        noise.random((20, 4)),
+        noise.integers(0, 2, (20, 4)).astype(float),
+        np.full((20, 4), "7", object),
+        noise.random((20, 4)),
+    )
     groups = [str(place) for place in range(30)]
     process = {
-        "objectives": {"math_accuracy": step_quality(scores, gold, groups, 50, 0)},
+        "objectives": {
+            "math_accuracy": {
+                **step_quality(scores, gold, groups, 50, 0),
+                "processbench": processbench(scores, gold, groups, 0.5, 50, 0),
+            }
+        },
         "best_of_n": {"math_accuracy": {"n": 4, **best_of_report(picked, groups[:20], 50, 0)}},
     }
     outputs.write_json("reports/process_reward.json", process)
+    labelled = {"verifiable": True, "steps": "clear", "rollouts": "cheap", "maker": "hindsight", "why": "clear steps"}
+    answers = {split: {"hindsight": 120, "human": 40} for split in ("train", "validation")}
+    outputs.write_json(
+        "reports/process_labels.json", {"math_accuracy": {**labelled, "judge": None, "answers": answers}}
+    )
 
 
 SPLITS = {"train": 900, "validation": 100, "test": 80}
 DATA = {
     "leakage": {
-        split: {"groups": 0.0, "prompts": 0.0, "responses": 0.1, "phrases_of_8_words": 0.4}
+        split: {
+            "groups": 0.0, "prompts": 0.0, "responses": 0.1, "phrases_of_8_words": 0.4, "near_train_before_merging": 6
+        }
         for split in ("validation", "test")
+    },
+    "near_duplicates": {
+        "similarity": 0.8, "prompts": 6412, "near_duplicates": 320, "groups": 3007, "groups_merged": 98,
+        "samples": [{"similarity": 0.81, "one": "<b>hi</b> heidi", "other": "explain it"}],
     },
     "objectives": {
         name: {"pairs": SPLITS, "ratings": SPLITS, "comparisons": SPLITS, "steps": SPLITS, "missing_label_share": 0.3}
         for name in OBJECTIVES
+    },
+    "agreement": {
+        name: {
+            "comparisons": {"alpha": None, "units": 0, "labels": 0},
+            "grades": {"alpha": 0.61, "units": 1200, "labels": 2500},
+        }
+        for name in OBJECTIVES
+    },
+    "length_bias": {name: {"longer_chosen": 0.57, "mean_characters_more": 4.5} for name in OBJECTIVES},
+    "conflict": {
+        f"{one}/{other}": {"objectives": [one, other], "opposed": 0.42, "pairs": 310}
+        for one, other in (("helpful", "harmless"), ("helpful", "honest"), ("honest", "harmless"))
     },
     "quarantine": {
         reason: {

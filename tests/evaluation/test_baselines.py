@@ -105,27 +105,24 @@ def test_picking_among_answers() -> None:
 
 @pytest.fixture
 def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
-    """Prepared tables of a checkable objective, whose answers have authors in the source."""
+    """Prepared tables of a checkable objective, whose answers have authors."""
     monkeypatch.chdir(tmp_path)
-    lines: list[dict[str, Any]] = []
     for split in ("train", "test"):
         pairs, ratings = [], []
         for number in range(4):
             messages = [{"role": "user", "content": f"{split} {number}?"}]
             shared = {"group_id": f"{split}{number}", "messages": messages, "objective": "right"}
             texts = {"Ann": f"well {number} \\boxed{{{number}}}", "Bob": f"hm {number} \\boxed{{7}}"}
-            lines += [
-                {"kind": "binary", **shared, "response": text, "label": 1, "annotator": "x", "author": author}
-                for author, text in texts.items()
+            sides = {"chosen": texts["Ann"], "rejected": texts["Bob"], "chosen_author": "Ann", "rejected_author": "Bob"}
+            pairs.append({**shared, **sides})
+            ratings += [
+                {**shared, "response": text, "rating": float(who == "Ann"), "author": who}
+                for who, text in texts.items()
             ]
-            pairs.append({**shared, "chosen": texts["Ann"], "rejected": texts["Bob"]})
-            ratings += [{**shared, "response": text, "rating": float(who == "Ann")} for who, text in texts.items()]
         write_table(f"data/prepared/rewards/m/{split}.parquet", pd.DataFrame(pairs))
         write_table(f"data/prepared/ratings/{split}.parquet", pd.DataFrame(ratings))
-    Path("lines.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), encoding="utf-8")
     objective = {"domain": "math", "description": "right", "verifier": "math_answer"}
     return {
-        "sources": {"own": {"format": "concord", "path": "lines.jsonl"}},
         "objectives": {"right": objective},
         "reward_models": {"m": {"objectives": {"right": {}}}},
     }

@@ -1,4 +1,4 @@
-"""Reward model figures by hand: pair accuracy, its normalisation, first errors, best of N."""
+"""Reward model figures by hand: pair accuracy, its normalisation, best of N."""
 
 from pathlib import Path
 
@@ -7,16 +7,7 @@ import pandas as pd
 import pytest
 
 from tasks.evaluation.judges import Locked
-from tasks.evaluation.rewards import (
-    best_of,
-    best_of_report,
-    error_location,
-    first_error,
-    normalise,
-    pair_hits,
-    quality,
-    step_quality,
-)
+from tasks.evaluation.rewards import best_of, best_of_report, normalise, pair_hits, quality
 from tasks.sandbox.world import World
 from tasks.stage import outputs
 from tasks.stage.params import Objective
@@ -55,26 +46,6 @@ def test_people_s_pairs_have_no_ceiling() -> None:
     assert np.isnan(found["gold_rank_correlation"])
 
 
-def test_first_errors_are_where_the_score_drops_most() -> None:
-    """Errors at steps 1, 0 and none: of the two responses with an error both are found; the prior finds one."""
-    gold = [np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0]), np.array([1.0, 1.0])]
-    scores = [np.array([0.9, 0.2, 0.1]), np.array([0.1, 0.1]), np.array([0.9, 0.9])]
-    assert [first_error(each) for each in gold] == [1, 0, -1]
-    assert error_location(scores, gold) == {
-        "first_error_accuracy": 1.0,
-        "first_error_prior": 0.5,
-        "responses_with_error": 2,
-    }
-
-
-def test_step_quality_leaves_unlabelled_steps_out() -> None:
-    """Labelled steps score .9 and .8 when right, .1 when wrong: AUC 1, though the unlabelled one would spoil it."""
-    scores, gold = [np.array([0.9, 0.1]), np.array([0.8, 0.0])], [np.array([1.0, 0.0]), np.array([1.0, np.nan])]
-    found = step_quality(scores, gold, ["a", "b"], 20, 0)
-    assert (found["auc"], found["steps"], found["responses"]) == (1.0, 3, 2)
-    assert found["right_share"] == pytest.approx(2 / 3)
-
-
 def test_best_of_by_hand() -> None:
     """Question 1: answers 7 7 8, 8 right and scored highest. Question 2: 5 6 none, 5 right, none scored highest."""
     correct = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
@@ -87,6 +58,15 @@ def test_best_of_by_hand() -> None:
     report = best_of_report(table, ["a", "b"], 50, 0)
     assert report["gain_over_majority"]["value"] == 0.0
     assert report["questions"] == 2
+    assert "outcome" not in report
+
+
+def test_best_of_beside_an_outcome_model() -> None:
+    correct = np.array([[0.0, 1.0], [1.0, 0.0]])
+    table = best_of(correct, correct, np.array([["7", "8"], ["5", "6"]], dtype=object), np.array([[1.0, 0.0]] * 2))
+    report = best_of_report(table, ["a", "b"], 50, 0)
+    assert report["outcome"]["value"] == 0.5
+    assert report["gain_over_outcome"]["value"] == 0.5
 
 
 def test_gold_scores_reach_the_ceiling_on_the_locked_world() -> None:

@@ -65,9 +65,13 @@ def chain(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         model.save_pretrained(path)
     for path in ("models/policies/mah_dpo", "models/rewards/values", "models/process_reward"):
         tokenizer.save_pretrained(path)
+    calibration = {"temperature": 0.5, "pairs": 9, "nll_before": 0.7, "nll_after": 0.6}
+    outputs.write_json("models/rewards/values/calibration.json", dict.fromkeys(VALUES, calibration))
     Anchors(dict.fromkeys(VALUES, Anchor(mean=0.1, std=0.5, direction=1, n=9))).save("models/anchors.json")
     for fitted in ("values", "process_reward"):
-        outputs.write_json(f"reports/timing/{fitted}.json", {"seconds": 1.0, "peak_mb": 2.0, "parameters": 3})
+        pulls = {name: {other: 0.5 for other in VALUES if other != name} for name in VALUES}
+        timing = {"seconds": 1.0, "peak_mb": 2.0, "parameters": 3, "gradient_cosine": pulls}
+        outputs.write_json(f"reports/timing/{fitted}.json", timing)
     _tables()
     return tmp_path
 
@@ -90,7 +94,8 @@ def _tables() -> None:
         for p in prompts
         for name in VALUES
     ]
-    outputs.write_table("data/prepared/rewards/values/test.parquet", pd.DataFrame(pairs))
+    for split in ("train", "test"):
+        outputs.write_table(f"data/prepared/rewards/values/{split}.parquet", pd.DataFrame(pairs))
     steps = [{"messages": prompts[0].messages, "group_id": "g", "steps": ["a.", "b."], "objective": "helpful"}]
     labels = pd.DataFrame(steps).assign(labels=[[1.0, 0.0]], label_kind="human")
     outputs.write_table("data/prepared/steps/test.parquet", labels)
@@ -156,6 +161,10 @@ def test_reward_models_on_the_locked_world(chain: Path) -> None:
         assert {"pair_accuracy", "length_baseline", "ceiling", "gold_rank_correlation", "seconds"} <= set(figures)
         assert 0.6 < figures["ceiling"] < 1.0
         assert figures["pairs"] == 12
+        assert figures["baselines"]["longer"]["value"] == figures["length_baseline"]
+        assert figures["calibration"]["temperature"] == 0.5
+    for measure in ("score_correlation", "gradient_cosine"):
+        assert set(report["helpful"][measure]) == set(VALUES) - {"helpful"}
     steps = outputs.read_json("reports/process_reward.json")
     assert set(steps["objectives"]) <= set(VALUES)
     assert steps["best_of_n"] == {}

@@ -74,6 +74,15 @@ def test_page_shows_rejected_rows_with_line_and_reason(page: str) -> None:
     assert "<td>sandbox</td><td>18</td><td>comparisons</td><td>chosen</td>" in page
 
 
+def test_page_shows_near_duplicates_where_they_were_looked_for(page: str, reported: Path) -> None:
+    assert re.search(r"320 of 6.?412 prompts are near duplicates", page)
+    assert "in train: test 6, validation 6." in page
+    assert "&lt;b&gt;hi&lt;/b&gt; heidi" in page
+    outputs.write_json("reports/data.json", {**outputs.read_json("reports/data.json"), "near_duplicates": None})
+    report.main()
+    assert "near duplicates" not in Path("reports/index.html").read_text(encoding="utf-8")
+
+
 def test_texts_of_data_and_models_are_escaped(page: str) -> None:
     assert "<script>" not in page
     assert "&lt;script&gt;" in page

@@ -16,9 +16,9 @@ from transformers import (
 )
 
 from tasks.policies import model as policies
-from tasks.policies.lora import Lora, attach, merge
 from tasks.policies.model import IGNORED, MultiHeadCausalLM
 from tasks.stage.errors import ModelError, ParamsError
+from tasks.stage.lora import Lora, attach, merge
 from tasks.stage.models import load_causal
 
 NAMES = ["a", "b", "c"]

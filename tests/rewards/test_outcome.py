@@ -8,8 +8,11 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from tasks.rewards.outcome import encode_all, load, new_model
-from tasks.rewards.probe import Probe, check_layers, fit_heads
+from tasks.rewards.examples import Example, Grade, Order, Scale, Scales
+from tasks.rewards.outcome import load, new_model
+from tasks.rewards.probe import Probe, check_layers
+from tasks.rewards.probe_fit import Features, fit_heads
+from tasks.rewards.sequences import encode_all
 from tasks.stage.errors import DataError, ModelError, ParamsError
 from tasks.stage.models import load_causal
 
@@ -58,6 +61,19 @@ def test_a_stock_pipeline_reads_the_same_scores(finetuned: Path) -> None:
     np.testing.assert_allclose(ours.score(MESSAGES[:1], RESPONSES[:1]), logits.numpy(), atol=1e-5)
     assert stock.config.problem_type == "regression"
     assert stock.config.label2id == {"helpful": 0, "honest": 1}
+
+
+def test_a_transformers_pipeline_gives_the_same_scores(finetuned: Path) -> None:
+    """As docs/rewards.md shows it: `problem_type` keeps the pipeline from making probabilities of the scores."""
+    from transformers import pipeline
+
+    ours = load(finetuned)
+    reads = pipeline("text-classification", str(finetuned), tokenizer=ours.tokenizer)  # type: ignore[attr-defined]
+    prompt = ours.tokenizer.apply_chat_template(MESSAGES[0], add_generation_prompt=True, tokenize=False)  # type: ignore[attr-defined]
+    text = prompt + RESPONSES[0] + ours.tokenizer.eos_token  # type: ignore[attr-defined]
+    found = {entry["label"]: entry["score"] for entry in reads(text, top_k=None, add_special_tokens=False)}
+    wanted = dict(zip(ours.objectives, ours.score(MESSAGES[:1], RESPONSES[:1])[0].tolist(), strict=True))
+    assert found == pytest.approx(wanted, abs=1e-5)
 
 
 def test_the_prompt_is_cut_from_the_left_and_the_response_never(finetuned: Path) -> None:
@@ -109,17 +125,56 @@ def test_layers_that_are_not_there(tiny_model: Path) -> None:
             check_layers(model, layers)
 
 
-def test_heads_are_fitted_to_differences() -> None:
-    """Head 0 wants feature 0 high, head 1 wants feature 1 low; feature 2 never differs; mean features score 0."""
-    generator = np.random.default_rng(0)
-    chosen, rejected = generator.normal(size=(2, 200, 3))
-    chosen[:, 2] = rejected[:, 2] = 4.0
-    chosen[:100, 0] += 3
-    chosen[100:, 1] -= 3
-    features = np.concatenate([chosen, rejected])
-    head = np.repeat([0, 1], 100)
-    heads = fit_heads(chosen - rejected, head, 2, features, l2=1.0)
+def _random(count: int, width: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(count, width))
+
+
+def test_heads_are_fitted_to_orders_and_grades_at_once() -> None:
+    """Head 0 wants feature 0 high, as pairs say; head 1 wants feature 1 low, as yes and no say; feature 2 never
+    differs; mean features score 0."""
+    features = _random(400, 3).astype(np.float32)
+    features[:, 2] = 4.0
+    made = []
+    for first in range(0, 400, 2):
+        one, other = features[first : first + 2]
+        order = Order(0, (0, 1) if one[0] > other[0] else (1, 0), (1, 2), 0.0)
+        grades = [Grade(1, place, 0, int(row[1] < 0.5), 1.0, 0) for place, row in enumerate((one, other))]
+        made.append(Example([[0], [0]], [order], grades))
+    scale = Scale("b", 0.0, 1.0)
+    heads, thresholds = fit_heads(features, made, Scales({scale: [0.0, 1.0]}, {scale: [0.7]}, {}), 2, l2=1.0)
     assert heads["weight"][0, 0] > 5 * abs(heads["weight"][0, 1])
     assert heads["weight"][1, 1] < -5 * abs(heads["weight"][1, 0])
     np.testing.assert_allclose(heads["weight"][:, 2], 0.0)
     np.testing.assert_allclose(heads["weight"] @ features.mean(axis=0) + heads["bias"], 0.0, atol=1e-5)
+    cut = thresholds.of_scales().item() - heads["bias"][1]  # where a yes is as likely as a no
+    assert cut / heads["weight"][1, 1] == pytest.approx(0.5, abs=0.1)
+
+
+def test_pairs_alone_are_logistic_regression_on_differences() -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    features = _random(120, 5)
+    made = [Example([[0], [0]], [Order(0, (0, 1), (1, 2), 0.0)], []) for _ in range(60)]
+    heads, _ = fit_heads(features, made, Scales(), 1, l2=10.0)
+    differences = (features[::2] - features[1::2]) / features.std(axis=0)
+    both, halves = np.concatenate([differences, -differences]), np.full(120, 0.5)
+    model = LogisticRegression(C=0.1, fit_intercept=False).fit(both, np.repeat([1, 0], 60), halves)
+    np.testing.assert_allclose(heads["weight"][0] * features.std(axis=0), model.coef_[0], atol=1e-3)
+
+
+def test_features_are_computed_once_until_something_changes(
+    probe: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = load(probe)
+    assert isinstance(made, Probe)
+    sequences, asked = [[5, 6, 7], [8, 9], [5, 6, 7]], []
+    compute = made.features
+    monkeypatch.setattr(made, "features", lambda encoded: (asked.append(len(encoded)), compute(encoded))[1])
+    first = Features(made, tiny_model, sequences, tmp_path / "kept").of(sequences)
+    np.testing.assert_array_equal(first[0], first[2])
+    np.testing.assert_array_equal(Features(made, tiny_model, sequences, tmp_path / "kept").of(sequences), first)
+    assert asked == [2]
+    Features(made, tiny_model, [*sequences, [4]], tmp_path / "kept")
+    made.layers = [1, 1]
+    Features(made, tiny_model, sequences, tmp_path / "kept")
+    assert asked == [2, 3, 2]

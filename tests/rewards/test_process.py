@@ -30,24 +30,24 @@ def model(tiny_model: Path, tiny_tokenizer: Any) -> ProcessRewardModel:
     return ProcessRewardModel(new_model(tiny_model, ["a", "b"], tiny_tokenizer, "cpu", "float32", 0), tiny_tokenizer)
 
 
-def test_a_window_ends_each_step_at_its_last_token(tiny_tokenizer: Any) -> None:
+def test_a_step_is_read_at_its_last_token_before_the_blank_line(tiny_tokenizer: Any) -> None:
     (window,) = windows(tiny_tokenizer, MESSAGES, STEPS, 64)
-    assert (len(window["ids"]), window["ends"], window["steps"]) == (25, [14, 20, 24], [0, 1, 2])
+    assert (len(window["ids"]), window["ends"], window["steps"]) == (25, [13, 19, 24], [0, 1, 2])
 
 
 def test_what_is_too_long_loses_its_beginning_never_the_newest_step(tiny_tokenizer: Any) -> None:
-    """11 of 25 tokens: the newest window starts at 14 and holds all three ends; 10: the first step gets its own."""
-    newest, *earlier = windows(tiny_tokenizer, MESSAGES, STEPS, 11)
-    assert (newest["ends"], newest["steps"], earlier) == ([0, 6, 10], [0, 1, 2], [])
+    """12 of 25 tokens: the newest window starts at 13 and holds all three ends; 10: the first step gets its own."""
+    newest, *earlier = windows(tiny_tokenizer, MESSAGES, STEPS, 12)
+    assert (newest["ends"], newest["steps"], earlier) == ([0, 6, 11], [0, 1, 2], [])
     newest, first = windows(tiny_tokenizer, MESSAGES, STEPS, 10)
-    assert (newest["steps"], newest["ends"]) == ([1, 2], [5, 9])
+    assert (newest["steps"], newest["ends"]) == ([1, 2], [4, 9])
     assert (first["steps"], first["ends"], len(first["ids"])) == ([0], [9], 10)
     assert tiny_tokenizer.decode(newest["ids"]).replace(" ", "").endswith("done")
 
 
 def test_unlabelled_steps_are_masked(tiny_tokenizer: Any) -> None:
     rows = _rows(tiny_tokenizer, [0.25, None, math.nan])
-    assert [(row["ends"], row["labels"]) for row in rows] == [([14], [0.25])]
+    assert [(row["ends"], row["labels"]) for row in rows] == [([13], [0.25])]
     assert _rows(tiny_tokenizer, [None, None, None]) == []
 
 

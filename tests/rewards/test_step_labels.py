@@ -6,7 +6,16 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks.rewards.step_labels import by_hindsight, by_judge, hindsight_value, prefixes, standard_of
+from tasks.rewards.judges import Head
+from tasks.rewards.step_labels import (
+    by_hindsight,
+    by_judge,
+    by_majority,
+    complete,
+    hindsight_value,
+    prefixes,
+    standard_of,
+)
 
 QUESTION = [{"role": "user", "content": "1 + 1?"}]
 
@@ -24,23 +33,25 @@ def test_prefixes_join_the_steps() -> None:
     assert prefixes(["a ", "b ", "c"]) == ["a ", "a b ", "a b c"]
 
 
-def test_by_hindsight_completes_every_prefix_but_the_last() -> None:
-    """Two completions of step 1, one right after one more step: .9 / 2; the whole answer is right: 1."""
+def test_every_prefix_but_the_last_is_completed() -> None:
     asked: list[str] = []
 
     def generate(messages: Sequence[Any], beginnings: Sequence[str]) -> list[str]:
         asked.extend(beginnings)
-        return [r"\boxed{2}", r"\boxed{3}"]
+        return [f"end {place}" for place in range(len(beginnings))]
 
-    sample = _sample("1 + 1 = 2\n\n", r"\boxed{2}")
-    labels = by_hindsight([sample], "math_answer", generate, completions=2, gamma=0.9)
-    assert asked == ["1 + 1 = 2\n\n"] * 2
-    assert labels == [[pytest.approx(0.45), pytest.approx(1.0)]]
+    found = complete([_sample("a ", "b "), _sample("c ")], generate, 2)
+    assert asked == ["a ", "a "]
+    assert found == [[["a end 0", "a end 1"], ["a b "]], [["c "]]]
 
 
-def test_an_answer_of_one_step_needs_no_completion() -> None:
-    labels = by_hindsight([_sample(r"\boxed{3}")], "math_answer", lambda messages, beginnings: [], 4, 0.9)
-    assert labels == [[0.0]]
+def test_by_hindsight_by_hand() -> None:
+    """Two completions of step 1, one right after one more step: .9 / 2; the whole answer is right: 1."""
+    step, right, wrong = "1 + 1 = 2\n\n", r"\boxed{2}", r"\boxed{3}"
+    sample = {**_sample(step, right), "completed": [[step + right, step + wrong], [step + right]]}
+    assert by_hindsight([sample], "math_answer", 0.9) == [[pytest.approx(0.45), pytest.approx(1.0)]]
+    alone = {**_sample(wrong), "completed": [[wrong]]}
+    assert by_hindsight([alone, sample], "math_answer", 0.9)[0] == [0.0]
 
 
 class Length:
@@ -60,6 +71,13 @@ def test_by_judge_is_the_sigmoid_of_the_standardised_score() -> None:
     samples = [_sample("a", "b"), _sample("abcd")]
     standard = standard_of(samples, Length(), "helpful")
     assert standard == (3.0, 1.0)
-    labels = by_judge(samples, Length(), "helpful", standard)
+    labels = by_judge(samples, Head(Length(), "helpful", standard))
     assert labels[0] == pytest.approx([1 / (1 + np.e**2), 1 / (1 + np.e)])
     assert labels[1] == pytest.approx([1 / (1 + np.e**-1)])
+
+
+def test_by_majority_needs_more_than_half() -> None:
+    """The mean length of answers is 3: of four completions of step 1 two are longer, of three of step 2 two are."""
+    completed = [["aaaa", "aaaa", "a", "a"], ["aaaa", "aaaa", "a"], ["aaa"]]
+    sample = {**_sample("a", "a", "a"), "completed": completed}
+    assert by_majority([sample], Head(Length(), "helpful", (3.0, 1.0))) == [[0.0, 1.0, 0.0]]

@@ -26,16 +26,13 @@ from typing import Annotated, Any
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from tasks.annotations.dialogues import TUTORING, Turn, clean, tutored
 from tasks.annotations.files import json_array
 from tasks.annotations.interchange import content_hash
 from tasks.annotations.records import Options, Record, RowError
 from tasks.stage.errors import ParamsError
 from tasks.stage.params import FORBID, section
 
-DOMAIN = "tutoring"
-SYSTEM = "You are a tutor. Help the student to see and mend the mistake."
-OPENING = "You asked: {}\n\n{}"
-"""The student's first turn where the tutor spoke first."""
 DIMENSIONS = {
     "mistake_identified": "Mistake_Identification",
     "mistake_located": "Mistake_Location",
@@ -53,6 +50,7 @@ GRADES: dict[str, dict[str, int]] = dict.fromkeys(DIMENSIONS, EXTENT) | {
     "tone": {"Offensive": 0, "Neutral": 1, "Encouraging": 2},
 }
 """Objective -> grade -> number; the scale runs from the least to the greatest of them."""
+ROLES = {"Student": "user", "Tutor": "assistant"}
 SPEAKER = re.compile(r"(?:^|\n)\s*(Tutor|Student)\s*:")
 
 
@@ -103,7 +101,7 @@ def dialogue(record: Record, entry: dict[str, Any], choice: Choice, asked: set[s
     shared = {"group_id": entry["conversation_id"], "messages": messages(entry["conversation_history"])}
     if entry["conversation_id"] not in asked:
         asked.add(entry["conversation_id"])
-        yield record.becomes({"kind": "prompt", **shared, "domain": DOMAIN, "reference": None})
+        yield record.becomes({"kind": "prompt", **shared, "domain": TUTORING, "reference": None})
     for author, reply in entry["anno_llm_responses"].items():
         if not isinstance(reply, dict) or not isinstance(reply.get("annotation"), dict):
             yield record.becomes(RowError("wrong_type", author, "must be {response, annotation: {dimension: grade}}"))
@@ -113,7 +111,7 @@ def dialogue(record: Record, entry: dict[str, Any], choice: Choice, asked: set[s
         for objective in choice.objectives:
             yield record.becomes(rating(answer, objective, reply["annotation"]))
         if author in choice.demonstrations:
-            yield record.becomes({"kind": "demonstration", **answer, "domain": DOMAIN})
+            yield record.becomes({"kind": "demonstration", **answer, "domain": TUTORING})
 
 
 def rating(answer: dict[str, Any], objective: str, annotation: dict[str, Any]) -> dict[str, Any] | RowError:
@@ -126,23 +124,7 @@ def rating(answer: dict[str, Any], objective: str, annotation: dict[str, Any]) -
     return {**row, "rating": grades[given], "scale": [min(grades.values()), max(grades.values())]}
 
 
-def messages(history: str) -> list[dict[str, str]]:
-    """A transcript as chat turns: the system's first, then the student's, with the tutor's opening words quoted."""
+def messages(history: str) -> list[Turn]:
+    """A transcript as the prompt of a tutor."""
     parts = SPEAKER.split(history)
-    turns: list[dict[str, str]] = []
-    for speaker, said in zip(parts[1::2], parts[2::2], strict=True):
-        role, content = ("user" if speaker == "Student" else "assistant"), clean(said)
-        if turns and turns[-1]["role"] == role:
-            turns[-1]["content"] = f"{turns[-1]['content']}\n{content}".strip()
-        else:
-            turns.append({"role": role, "content": content})
-    if len(turns) > 1 and turns[0]["role"] == "assistant":
-        opening = turns.pop(0)["content"]
-        turns[0]["content"] = OPENING.format(opening, turns[0]["content"])
-    return [{"role": "system", "content": SYSTEM}, *turns]
-
-
-def clean(text: str) -> str:
-    """Text with plain spaces, and without blank lines or spaces at the ends of lines."""
-    lines = (re.sub(r"[^\S\n]+", " ", line).strip() for line in text.splitlines())
-    return "\n".join(line for line in lines if line)
+    return tutored((ROLES[speaker], said) for speaker, said in zip(parts[1::2], parts[2::2], strict=True))

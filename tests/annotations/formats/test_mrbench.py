@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.annotations import interchange
+from tasks.annotations.dialogues import SYSTEM
 from tasks.annotations.files import json_array
 from tasks.annotations.formats import mrbench
 from tasks.annotations.records import Record, RowError
@@ -79,7 +80,7 @@ def test_an_id_that_stands_twice_is_one_prompt(tmp_path: Path) -> None:
 def test_a_transcript_becomes_turns_that_start_with_the_student() -> None:
     history = "Tutor: Hello.\nTutor: What is 2+3?\n \xa0Student: It is\n\n 6.\n Tutor: Sure?\nStudent : Yes: 6."
     assert mrbench.messages(history) == [
-        {"role": "system", "content": mrbench.SYSTEM},
+        {"role": "system", "content": SYSTEM},
         {"role": "user", "content": "You asked: Hello.\nWhat is 2+3?\n\nIt is\n6."},
         {"role": "assistant", "content": "Sure?"},
         {"role": "user", "content": "Yes: 6."},

@@ -1,0 +1,90 @@
+"""One process reward model with a head per objective, beside dedicated ones of a single objective each.
+
+    python -m benchmarks.one_process_model
+
+Run where the pipeline has run (params.yaml, models, data). Each dedicated model is fitted as the stage does, to
+the same labels of its objective, in as many passes. Both score the steps of the same sampled answers of the locked
+world; AUC of right steps, and its difference with a 95 % interval that draws whole prompts (one training of each: no
+interval covers the luck of training).
+"""
+
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tasks import evaluate_rewards, process_reward
+from tasks.evaluation.metrics import area_under_curve, interval, resamples
+from tasks.evaluation.steps import CORRECT
+from tasks.rewards.process import ProcessRewardModel, load
+from tasks.stage import outputs, runtime
+from tasks.stage.params import Runtime, Seeds, objectives, read
+from tasks.stage.params import load as load_params
+
+RESAMPLES, SEED = 1000, 0
+
+
+def dedicated(
+    objective: str, params: process_reward.Params, settings: Runtime, seed: int, longest: int, device: Any
+) -> Any:
+    """A process reward model of one objective."""
+    here = Path.cwd()
+    with tempfile.TemporaryDirectory() as folder:
+        for table in process_reward.TABLES:
+            rows = outputs.read_table(table)
+            outputs.write_table(Path(folder) / table, rows[rows["objective"] == objective])
+        (Path(folder) / "models").mkdir()
+        (Path(folder) / "models/sft").symlink_to(here / "models/sft")
+        os.chdir(folder)
+        try:
+            process_reward.run(params, settings, seed, longest)
+            return load("models/process_reward", device, settings.dtype)
+        finally:
+            os.chdir(here)
+
+
+def scored(model: ProcessRewardModel, objective: str, table: pd.DataFrame) -> np.ndarray:
+    """Scores of all steps, one after the other."""
+    column = model.objectives.index(objective)
+    scores = model.score_all(table["messages"].tolist(), table["steps"].tolist())
+    return np.concatenate([each[:, column] for each in scores])
+
+
+def main() -> None:
+    """Prints a table."""
+    everything, settings = read(), load_params(Runtime, "runtime")
+    params, seeds = load_params(process_reward.Params, "process_reward"), load_params(Seeds, "seeds")
+    device = runtime.start(settings, seeds.sampling)
+    protocol, locked = load_params(str, "evaluate", "protocol"), load_params(int, "evaluate", "locked_seed")
+    job = evaluate_rewards.Job(
+        load_params(evaluate_rewards.Params, "evaluate_rewards"), protocol, locked, RESAMPLES, settings, seeds
+    )
+    judge, known = evaluate_rewards.judge_of(job, device), objectives(everything)
+    one = load("models/process_reward", device, settings.dtype)
+    lines = ["| objective | steps | one model | dedicated | difference |", "|---|---|---|---|---|"]
+    for name in one.objectives:
+        table = judge.steps(name, known[name])
+        if table.empty:
+            continue
+        alone = dedicated(name, params, settings, seeds.data, load_params(int, "model", "max_length"), device)
+        sides = [scored(model, name, table) for model in (one, alone)]
+        gold = np.concatenate(table["gold"].tolist())
+        judged = np.isfinite(gold)
+        sides, right = [side[judged] for side in sides], gold[judged] >= CORRECT
+        owner = np.repeat(pd.factorize(table["group_id"])[0], table["steps"].map(len))[judged]
+        drawn = resamples(int(owner.max()) + 1, RESAMPLES, SEED).astype(int)
+        rows = [np.repeat(np.arange(len(owner)), times[owner]) for times in drawn]
+        areas = [area_under_curve(side, right) for side in sides]
+        draws = [area_under_curve(sides[0][r], right[r]) - area_under_curve(sides[1][r], right[r]) for r in rows]
+        apart = interval(areas[0] - areas[1], np.array(draws))
+        difference = f"{apart.value:+.3f} [{apart.low:+.3f}, {apart.high:+.3f}]"
+        lines.append(f"| {name} | {len(right)} | {areas[0]:.3f} | {areas[1]:.3f} | {difference} |")
+        print(lines[-1], flush=True)
+    print("\n".join(lines))
+
+
+if __name__ == "__main__":
+    main()

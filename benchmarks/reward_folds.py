@@ -1,0 +1,292 @@
+"""Reward heads on people's labels, held out by fold of questions or dialogues, beside TF-IDF, authors and lengths.
+
+    python -m benchmarks.reward_folds truthfulqa <folder> <model> [--folds 5] [--answers N] [--layers 15 22 30]
+    python -m benchmarks.reward_folds mrbench <MRBench_V2.json> <model> --folds 4
+    python -m benchmarks.reward_folds gsm8k <folder> <model> --folds 5
+
+One probe with a head per objective is fitted to the training folds; what is chosen (how heads are regularised, labels
+as given or as pairs) is chosen on a fifth of the training groups, never on the fold that is measured. Features of the
+frozen model are computed once and kept under work/folds. Prints a table in Markdown; pairs of all folds together,
+95 % intervals by group.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tasks import ingest
+from tasks.annotations import clean, labels, near_duplicates, pairs, schemas, splits
+from tasks.annotations.formats.mrbench import DIMENSIONS
+from tasks.annotations.lengths import Tokens
+from tasks.annotations.quarantine import Quarantine
+from tasks.evaluation import baselines
+from tasks.evaluation.metrics import Interval, area_under_curve, mean_interval
+from tasks.rewards.examples import Scales, examples
+from tasks.rewards.probe import Probe
+from tasks.rewards.probe_fit import Features, fit_heads
+from tasks.rewards.sequences import encode_all
+from tasks.rewards.verifiers import final_answer
+from tasks.stage.models import load_causal, load_tokenizer
+from tasks.stage.outputs import read_table
+
+L2 = (30.0, 100.0, 300.0, 1000.0)
+WAYS = ("given", "implied_pairs")
+INNER = 0.2
+"""Share of the training groups on which is chosen."""
+MAX_LENGTH = 512
+SIMILARITY = 0.8
+"""Of prompts that are near duplicates (`tasks.annotations.near_duplicates`)."""
+OPTIONS: dict[str, dict[str, Any]] = {"truthfulqa": {}, "mrbench": {"objectives": list(DIMENSIONS)}, "gsm8k": {}}
+
+
+@dataclass
+class Data:
+    """What a source holds, without what repeats or contradicts: grades, and the pairs that they imply."""
+
+    ratings: pd.DataFrame
+    pairs: pd.DataFrame
+
+    @property
+    def names(self) -> list[str]:
+        """The objectives that were graded."""
+        return sorted(set(self.ratings["objective"]))
+
+    def of(self, groups: set[str]) -> Data:
+        """What lies in these groups."""
+        return Data(*(frame[frame["group_id"].isin(groups)] for frame in (self.ratings, self.pairs)))
+
+    def by(self, authors: set[str]) -> Data:
+        """What these authors wrote."""
+        return Data(self.ratings[self.ratings["author"].isin(authors)], baselines.within(self.pairs, authors))
+
+
+def load(name: str, path: str, tokenizer: Any, answers: int | None) -> Data:
+    """The source, read and cleaned as the stages do."""
+    options = OPTIONS[name] | ({"answers": answers} if answers else {})
+    with tempfile.TemporaryDirectory() as folder:
+        report = ingest.run(name, ingest.Source(name, path, options=options), ingest.Params(0.1), Path(folder) / "out")
+        tables = {
+            table: schemas.typed(table, read_table(Path(folder) / "out" / f"{table}.parquet"))
+            for table in schemas.SCHEMAS
+        }
+    print(f"{name}: {report['read']} rows read, {report['kept']} kept, {report['by_reason']}")
+    groups = merged(tables)
+    aside, tokens = Quarantine(), Tokens(tokenizer, MAX_LENGTH)
+    found = clean.tables({table: splits.regroup(frame, groups) for table, frame in tables.items()}, tokens, aside)
+    ratings = found["ratings"]
+    made = clean.pairs(pairs.from_ratings(ratings), tokens, aside)
+    print(f"{len(ratings)} grades, {len(made)} implied pairs; set aside: {aside.by_reason()}")
+    return Data(ratings, made)
+
+
+def merged(tables: dict[str, pd.DataFrame]) -> dict[str, str]:
+    """Group -> the group that it is one with, since they share a prompt or have near duplicates."""
+    asked = pd.concat(tables.values()).drop_duplicates("group_id")
+    alike = near_duplicates.links(
+        asked["group_id"].tolist(), [near_duplicates.plain(messages) for messages in asked["messages"]], SIMILARITY
+    )
+    places = asked["group_id"].tolist()
+    print(f"{len(alike)} pairs of groups have near duplicates")
+    same = splits.merge_groups(tables.values(), "folds")
+    pairs_of = [{places[link.one], places[link.other]} for link in alike]
+    together = [{group, first} for group, first in same.items()]
+    return splits.join([*together, *pairs_of], "folds")
+
+
+class Judge:
+    """A frozen model whose features of all answers are known."""
+
+    def __init__(self, model: Path, layers: Sequence[int], data: Data, kept: Path) -> None:
+        self.tokenizer = load_tokenizer(model)
+        self.tokenizer.model_max_length = MAX_LENGTH
+        probe = Probe(load_causal(model), self.tokenizer, layers, data.names, {})
+        sequences = self._encoded(data.ratings, "response")
+        started = time.perf_counter()
+        self.features = Features(probe, model, sequences, kept)
+        print(f"features of {len(sequences)} graded answers: {time.perf_counter() - started:.0f} s")
+
+    def _encoded(self, frame: pd.DataFrame, column: str) -> list[list[int]]:
+        return encode_all(self.tokenizer, frame["messages"].tolist(), frame[column].tolist())
+
+    def of(self, frame: pd.DataFrame, column: str) -> np.ndarray:
+        """Features of the answers in a column."""
+        return self.features.of(self._encoded(frame, column))
+
+    def fit(self, data: Data, names: list[str], way: str, l2: float) -> dict[str, np.ndarray]:
+        """Heads fitted to all labels of the data."""
+        table = labels.of_ratings(data.ratings) if way == "given" else labels.of_pairs(data.pairs)
+        scales = Scales.of(table)
+        made = examples(table, names, scales, self.tokenizer, {})
+        features = self.features.of(sequence for example in made for sequence in example.sequences)
+        return fit_heads(features, made, scales, len(names), l2)[0]
+
+    def margins(self, heads: dict[str, np.ndarray], names: list[str], frame: pd.DataFrame) -> np.ndarray:
+        """Score of the chosen answer less the rejected one's, on each pair's own objective."""
+        own = heads["weight"].astype(float)[[names.index(name) for name in frame["objective"]]]
+        differences = (self.of(frame, "chosen") - self.of(frame, "rejected")).astype(float)
+        return np.asarray((differences * own).sum(axis=1))
+
+    def chosen(self, data: Data, names: list[str]) -> tuple[str, float]:
+        """How labels enter and how heads are regularised, by pair accuracy on a part of the groups: mean over heads."""
+        inner = {group for group in set(data.ratings["group_id"]) if splits.position(group, "inner") < INNER}
+        fitted, held_out = data.of(set(data.ratings["group_id"]) - inner), data.of(inner)
+        scores = {}
+        for way, l2 in itertools.product(WAYS, L2):
+            right = self.margins(self.fit(fitted, names, way, l2), names, held_out.pairs) > 0
+            scores[way, l2] = pd.Series(right).groupby(held_out.pairs["objective"].to_numpy()).mean().mean()
+        return max(scores, key=lambda key: scores[key])
+
+
+def folds(data: Data, count: int) -> Iterator[tuple[Data, Data]]:
+    """Training and test data of each fold; groups lie in one fold."""
+    place = {group: int(splits.position(group, "folds") * count) for group in set(data.ratings["group_id"])}
+    for fold in range(count):
+        test = {group for group, own in place.items() if own == fold}
+        yield data.of(set(place) - test), data.of(test)
+
+
+def pair_table(judge: Judge, data: Data, count: int) -> list[str]:
+    """Pair accuracy of every objective over all folds; TF-IDF and authors on the same pairs."""
+    columns = [
+        "head",
+        "longer",
+        "tf_idf",
+        "author",
+        *(f"{name}, unseen authors" for name in ("head", "longer", "tf_idf")),
+    ]
+    hits: dict[str, list[pd.DataFrame]] = {column: [] for column in columns}
+    written = bool(data.pairs[["chosen_author", "rejected_author"]].notna().all(axis=None))
+    for number, (train, test) in enumerate(folds(data, count)):
+        way, l2 = judge.chosen(train, data.names)
+        started = time.perf_counter()
+        heads = judge.fit(train, data.names, way, l2)
+        print(f"fold {number}: labels {way}, l2 {l2:g}, fitted in {time.perf_counter() - started:.1f} s")
+        hits["head"].append(_hit(test.pairs, judge.margins(heads, data.names, test.pairs)))
+        hits["longer"].append(_hit(test.pairs, _longer(test.pairs)))
+        hits["tf_idf"].append(_words(train, test, data.names))
+        if written:
+            hits["author"].append(_by_name(train, test, data.names))
+            for half, other in _halves(data):
+                seen, unseen = train.by(half), test.by(other)
+                own = judge.fit(seen, data.names, *judge.chosen(seen, data.names))
+                hits["head, unseen authors"].append(_hit(unseen.pairs, judge.margins(own, data.names, unseen.pairs)))
+                hits["longer, unseen authors"].append(_hit(unseen.pairs, _longer(unseen.pairs)))
+                hits["tf_idf, unseen authors"].append(_words(seen, unseen, data.names))
+    tables = {column: pd.concat(parts) for column, parts in hits.items() if parts}
+    return [*_rows(tables, data), *_gains(tables)]
+
+
+def _rows(tables: dict[str, pd.DataFrame], data: Data) -> Iterator[str]:
+    yield f"| objective | pairs | {' | '.join(tables)} |"
+    yield "|" + "---|" * (len(tables) + 2)
+    for name in [*data.names, "mean"]:
+        cells = [baselines.shown(_mean(table, name)) for table in tables.values()]
+        pairs_of = len(data.pairs) if name == "mean" else int((data.pairs["objective"] == name).sum())
+        yield f"| {name} | {pairs_of} | {' | '.join(cells)} |"
+
+
+def _gains(tables: dict[str, pd.DataFrame]) -> Iterator[str]:
+    """The head less each baseline on the same pairs, all objectives weighing the same."""
+    for head, others in (
+        ("head", ("longer", "tf_idf", "author")),
+        ("head, unseen authors", ("longer, unseen authors", "tf_idf, unseen authors")),
+    ):
+        for other in others:
+            if head in tables and other in tables:
+                gain = tables[head].assign(hit=tables[head]["hit"].to_numpy() - tables[other]["hit"].to_numpy())
+                yield f"\n{head} less {other}, mean over objectives: {baselines.shown(_mean(gain, 'mean'))}"
+
+
+def _mean(table: pd.DataFrame, name: str) -> Interval:
+    """Mean of hits of one objective, or of all, each objective weighing the same."""
+    own = table if name == "mean" else table[table["objective"] == name]
+    weight = 1.0 / own.groupby("objective")["hit"].transform("size")
+    values = own["hit"] * weight * len(own) / own["objective"].nunique()
+    return mean_interval(values.to_numpy(), own["group_id"].tolist(), baselines.RESAMPLES, baselines.SEED)
+
+
+def _hit(frame: pd.DataFrame, margins: np.ndarray) -> pd.DataFrame:
+    return frame[["objective", "group_id"]].assign(hit=np.heaviside(margins, 0.5))
+
+
+def _longer(frame: pd.DataFrame) -> np.ndarray:
+    return np.sign((frame["chosen"].str.len() - frame["rejected"].str.len()).to_numpy())
+
+
+def _words(train: Data, test: Data, names: Sequence[str]) -> pd.DataFrame:
+    return _linear(train, test, names, baselines.word_features, "chosen", "rejected")
+
+
+def _by_name(train: Data, test: Data, names: Sequence[str]) -> pd.DataFrame:
+    return _linear(train, test, names, baselines.name_features, "chosen_author", "rejected_author")
+
+
+def _linear(train: Data, test: Data, names: Sequence[str], features: Any, better: str, worse: str) -> pd.DataFrame:
+    """Hits of a linear Bradley-Terry score of each objective, in the order of the test pairs."""
+    margins = pd.Series(0.0, index=test.pairs.index)
+    for name in names:
+        one, other = (data.pairs[data.pairs["objective"] == name] for data in (train, test))
+        if len(one) and len(other):
+            margins.loc[other.index] = baselines.bradley_terry(one, features, better, worse)(other)
+    return _hit(test.pairs, margins.to_numpy())
+
+
+def _halves(data: Data) -> Iterator[tuple[set[str], set[str]]]:
+    """Halves of the authors, by odd and even places in the alphabet, each with the other."""
+    names = sorted(data.ratings["author"].dropna().unique())
+    halves = set(names[::2]), set(names[1::2])
+    return iter((halves, halves[::-1]))
+
+
+def answer_table(judge: Judge, data: Data, count: int) -> list[str]:
+    """Of graded solutions: AUC within each author, and the best of each problem's against the vote."""
+    scored = []
+    for train, test in folds(data, count):
+        way, l2 = judge.chosen(train, data.names)
+        heads = judge.fit(train, data.names, way, l2)
+        own = test.ratings[test.ratings["author"].notna()]
+        scored.append(own.assign(score=judge.of(own, "response").astype(float) @ heads["weight"][0].astype(float)))
+    table = pd.concat(scored)
+    lines = ["", "| author | solutions | right | AUC |", "|---|---|---|---|"]
+    for author, own in table.groupby("author"):
+        area = area_under_curve(own["score"].to_numpy(), own["rating"].to_numpy())
+        lines.append(f"| {author} | {len(own)} | {own['rating'].mean():.3f} | {area:.3f} |")
+    table = table.assign(
+        prompt=table["messages"].map(str), final=[final_answer(text) or "" for text in table["response"]]
+    )
+    ways = {name: baselines.guesses(table, table)[name] for name in ("random", "majority", "oracle")}
+    ways["reward model"] = table["score"].to_numpy()
+    best = {name: baselines.picked(table, scores) for name, scores in ways.items()}
+    return [*lines, "", *(f"{name}: {baselines.shown(found)}" for name, found in best.items())]
+
+
+def main() -> None:
+    """Prints the tables."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("data", choices=list(OPTIONS))
+    parser.add_argument("path")
+    parser.add_argument("model", type=Path)
+    parser.add_argument("--folds", type=int, default=5)
+    parser.add_argument("--answers", type=int, help="answers of each question (truthfulqa)")
+    parser.add_argument("--layers", type=int, nargs="+", default=[15, 22, 30])
+    given = parser.parse_args()
+    data = load(given.data, given.path, load_tokenizer(given.model), given.answers)
+    kept = Path("work/folds") / f"{given.data}-{given.answers or 'all'}"
+    judge = Judge(given.model, given.layers, data, kept)
+    print("\n".join(pair_table(judge, data, given.folds)))
+    if given.data == "gsm8k":
+        print("\n".join(answer_table(judge, data, given.folds)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""How far a reward head may be trusted: beside guesses that are easy to make, how sure it is, and where it is surest
+and wrong. All on judged pairs that it was not fitted to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from tasks.evaluation.baselines import pair_baselines
+from tasks.evaluation.metrics import rank_correlation
+from tasks.rewards.calibration import expected_error, reliability
+
+ERRORS = 5
+"""Of the pairs that a head is surest of and wrong about, so many are shown."""
+SHOWN = 600
+"""Characters of a text that are shown."""
+
+
+def trust(
+    pairs: pd.DataFrame, train: pd.DataFrame, chosen: np.ndarray, rejected: np.ndarray, temperature: float
+) -> dict[str, Any]:
+    """`baselines` (name -> interval, or null where it cannot be had), `calibration` and `confident_errors` of one head.
+
+    Args: judged `pairs` with scores (pairs,) of both sides; the pairs that baselines may be fitted to; the head's
+    temperature.
+    """
+    bins = reliability(chosen - rejected, temperature)
+    guesses = pair_baselines(train, pairs)
+    return {
+        "baselines": {name: found.named() if found else None for name, found in guesses.items()},
+        "calibration": {"temperature": temperature, "error": expected_error(bins), "reliability": bins},
+        "confident_errors": confident_errors(pairs, chosen - rejected, temperature),
+    }
+
+
+def confident_errors(pairs: pd.DataFrame, margins: np.ndarray, temperature: float) -> list[dict[str, Any]]:
+    """The pairs that are wrong by most, worst first: texts, and how likely the head held the rejected side."""
+    worst = [int(place) for place in np.argsort(margins, kind="stable")[:ERRORS] if margins[place] < 0]
+    return [
+        {
+            "prompt": shown(pairs["messages"].iloc[place][-1]["content"]),
+            "chosen": shown(pairs["chosen"].iloc[place]),
+            "rejected": shown(pairs["rejected"].iloc[place]),
+            "probability": float(1 / (1 + np.exp(margins[place] / temperature))),
+        }
+        for place in worst
+    ]
+
+
+def shown(text: str) -> str:
+    """A text, cut where it is long."""
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 1]}…"
+
+
+def agreement(scores: Mapping[str, Sequence[float] | np.ndarray], name: str) -> dict[str, float]:
+    """Rank correlation of one head's scores with those of every other head of its model, on the same answers."""
+    return {other: rank_correlation(scores[name], own) for other, own in scores.items() if other != name}

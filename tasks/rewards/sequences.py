@@ -1,0 +1,46 @@
+"""Responses as rows of token ids: with their prompts, padded, and in batches of like length."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from tasks.stage.models import Messages, encode
+
+if TYPE_CHECKING:
+    import torch
+
+
+def encode_all(tokenizer: Any, messages: Sequence[Messages], responses: Sequence[str]) -> list[list[int]]:
+    """Ids of prompt, response and end of sequence, at most the tokenizer's `model_max_length`."""
+    longest = tokenizer.model_max_length
+    pairs = zip(messages, responses, strict=True)
+    return [encode(tokenizer, prompt, response, longest)[0] for prompt, response in pairs]
+
+
+def pad_right(sequences: Sequence[Sequence[int]], pad: int) -> dict[str, torch.Tensor]:
+    """`input_ids` and `attention_mask` (batch, longest)."""
+    import torch
+
+    longest = max(map(len, sequences))
+    ids = torch.tensor([[*row, *[pad] * (longest - len(row))] for row in sequences])
+    mask = torch.tensor([[1] * len(row) + [0] * (longest - len(row)) for row in sequences])
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+def by_length(encoded: Sequence[list[int]], batch_size: int) -> Iterator[list[int]]:
+    """The places of all sequences, in batches of like length."""
+    order = sorted(range(len(encoded)), key=lambda row: len(encoded[row]))
+    return (order[start : start + batch_size] for start in range(0, len(order), batch_size))
+
+
+def in_batches(
+    encoded: Sequence[list[int]], batch_size: int, width: int, score: Callable[[list[list[int]]], np.ndarray]
+) -> np.ndarray:
+    """`score` on batches of sequences of like length; float32 `[n, width]` in the given order."""
+    result = np.zeros((len(encoded), width), dtype=np.float32)
+    for rows in by_length(encoded, batch_size):
+        result[rows] = score([encoded[row] for row in rows])
+    return result

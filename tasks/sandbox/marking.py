@@ -1,0 +1,96 @@
+"""Marked work: solutions, sums, tutors' turns and statements of fact, followed bit by bit by "right" or "wrong".
+
+Base models of real size have read teachers' marks and referees' reports, and bring from there what a grader is built
+on; one of a million parameters does not pick checking up from a few thousand labels, so its corpus has such texts.
+What is marked is whether a step or a sentence agrees with the problem, the dialogue or the encyclopedia, never whether
+an answer is good (engaging, helpful, harmless). Marked solutions and dialogues are the dev world's alone.
+"""
+
+import random
+
+from tasks.sandbox import arithmetic, values
+from tasks.sandbox.sentences import say
+from tasks.sandbox.tutoring import MISTAKES, Situation
+from tasks.sandbox.world import Messages, World
+
+FLAG = "Marked. "
+"""What prompts of marked work begin with."""
+OFF = (-10, -2, -1, 1, 2, 10)
+"""By how much a wrong number is off."""
+ERROR = 0.3
+"""Probability that a step of a marked solution errs; of sums, tutors' sentences and facts a half are wrong."""
+Document = tuple[Messages, str]
+
+
+def solution(world: World, rng: random.Random) -> Document:
+    """A solution, each of its steps marked."""
+    messages = world.prompts("math", 1, rng.getrandbits(48))[0].messages
+    chain = world.problems.steps(messages[0]["content"])
+    author = arithmetic.Author(rng.choice((0.0, 0.1, 0.5)), rng.choice((0.0, 0.3)), ERROR)
+    steps = arithmetic.write(chain, author, rng).split("\n\n")
+    marks = arithmetic.step_gold(chain, steps)
+    return _flagged(messages), _lines([(step, mark == 1.0) for step, mark in zip(steps, marks, strict=True)])
+
+
+def sums(lines: list[str], rng: random.Random) -> Document:
+    """Sums, half of them spoiled."""
+    marked = [(_spoiled(line, rng), False) if rng.random() < 0.5 else (line, True) for line in lines]
+    return _flagged([{"role": "user", "content": "Sums."}]), _lines(marked)
+
+
+def turn(world: World, rng: random.Random) -> Document:
+    """A tutor's sentences: mistakes named, hints and answers told, right and wrong, among others without a mark."""
+    messages = world.prompts("tutoring", 1, rng.getrandbits(48))[0].messages
+    situation = world.dialogues.situation(messages)
+    said = [_marked(*_sentence(act, situation, rng)) for act in ("find", "hint", "tell") for _ in range(2)]
+    said += [say(act, rng) for act in ("praise", "ask", "chat") if rng.random() < 0.4]
+    rng.shuffle(said)
+    return _flagged(messages), " ".join(said)
+
+
+def _sentence(act: str, situation: Situation, rng: random.Random) -> tuple[str, bool]:
+    """One sentence of a tutor, and whether it is right."""
+    right, step = rng.random() < 0.5, situation.right
+    if act == "find":
+        others = [each for each in MISTAKES if each != situation.mistake]
+        return say(f"find_{situation.mistake if right else rng.choice(others)}", rng), right
+    if act == "hint":
+        operation = step.operation if right else rng.choice([each for each in "+-*" if each != step.operation])
+        return say("hint", rng, a=step.left, op=operation, b=step.right), right
+    return say("tell", rng, number=situation.answer if right else _off(situation.answer, rng)), right
+
+
+def entries(creatures: list[tuple[World, str]], rng: random.Random) -> Document:
+    """Statements about some creatures, a paragraph each."""
+    return _flagged([{"role": "user", "content": "Facts."}]), "\n\n".join(
+        " ".join(_statement(world.facts, creature, name, rng) for name in values.ATTRIBUTES)
+        for world, creature in creatures
+    )
+
+
+def _statement(facts: values.Facts, creature: str, name: str, rng: random.Random) -> str:
+    true = facts.table[creature][name]
+    right = rng.random() < 0.5
+    value = true if right else rng.choice([other for other in values.ATTRIBUTES[name] if other != true])
+    return _marked(say(name, rng, creature=creature, value=value), right)
+
+
+def _spoiled(line: str, rng: random.Random) -> str:
+    left, _, result = line.partition("=")
+    return f"{left}={_off(int(result), rng)}"
+
+
+def _off(number: int, rng: random.Random) -> int:
+    return rng.choice([number + off for off in OFF if number + off >= 0])
+
+
+def _lines(marked: list[tuple[str, bool]]) -> str:
+    return "\n\n".join(_marked(line, right) for line, right in marked)
+
+
+def _marked(text: str, right: bool) -> str:
+    return f"{text} {'right' if right else 'wrong'}"
+
+
+def _flagged(messages: Messages) -> Messages:
+    return [{**messages[0], "content": FLAG + messages[0]["content"]}, *messages[1:]]

@@ -1,0 +1,87 @@
+"""Marks in the corpus say what is so, of the dev world's problems alone."""
+
+import itertools
+import random
+import re
+
+from tasks.sandbox import corpus, marking
+from tasks.sandbox.sentences import acts
+from tasks.sandbox.world import World
+
+DEV, LOCKED = World.build("dev", 0), World.build("locked", 0)
+
+
+def asked(messages):
+    return [{**messages[0], "content": messages[0]["content"].removeprefix(marking.FLAG)}, *messages[1:]]
+
+
+def lines(text):
+    """Lines without their marks, and the marks."""
+    parts = [line.rpartition(" ") for line in text.split("\n\n")]
+    return [part[0] for part in parts], [part[2] for part in parts]
+
+
+def sentences(text):
+    """(sentence, its mark) of inline marks."""
+    return re.findall(r"([^.!?\n]+[.!?]) (right|wrong)\b", text)
+
+
+def test_steps_are_marked_by_whether_they_are_asked_for_and_hold():
+    rng, seen = random.Random(0), set()
+    for _ in range(200):
+        messages, text = marking.solution(DEV, rng)
+        steps, marks = lines(text)
+        gold = DEV.step_gold(asked(messages), steps, "math_accuracy")
+        assert marks == ["right" if each else "wrong" for each in gold]
+        seen |= set(marks)
+    assert seen == {"right", "wrong"}
+
+
+def test_sums():
+    _, text = marking.sums([f"{number}+2={number + 2}" for number in range(1, 40)], random.Random(0))
+    sums, marks = lines(text)
+    right = [int(line.split("+")[0]) + 2 == int(line.split("=")[1]) for line in sums]
+    assert marks == ["right" if each else "wrong" for each in right]
+    assert set(right) == {True, False}
+
+
+def agrees(act, situation):
+    if act.kind == "hint":
+        step = situation.right
+        return (act.slots["a"], act.slots["op"], act.slots["b"]) == (str(step.left), step.operation, str(step.right))
+    return (
+        act.slots["number"] == str(situation.answer) if act.kind == "tell" else act.kind == f"find_{situation.mistake}"
+    )
+
+
+def test_sentences_of_tutors_are_marked_by_the_dialogue():
+    rng, seen = random.Random(0), set()
+    for _ in range(200):
+        messages, text = marking.turn(DEV, rng)
+        situation = DEV.dialogues.situation(asked(messages))
+        for sentence, mark in sentences(text):
+            (act,) = acts(sentence)
+            assert mark == ("right" if agrees(act, situation) else "wrong"), (messages, sentence)
+            seen.add((act.kind.split("_")[0], mark))
+    assert seen == set(itertools.product(("find", "hint", "tell"), ("right", "wrong")))
+
+
+def test_statements_are_marked_by_the_encyclopedia():
+    creatures = [(world, name) for world in (DEV, LOCKED) for name in list(world.facts.table)[:5]]
+    _, text = marking.entries(creatures, random.Random(0))
+    for (world, creature), paragraph in zip(creatures, text.split("\n\n"), strict=True):
+        for sentence, mark in sentences(paragraph):
+            (act,) = acts(sentence)
+            assert mark == ("right" if world.facts.true(act, creature) else "wrong")
+
+
+def test_no_problem_and_no_dialogue_of_the_locked_world_is_marked():
+    marked = [m for m, _ in itertools.islice(corpus.documents(3), 4000) if m[0]["content"].startswith(marking.FLAG)]
+    assert 800 < len(marked) < 1200
+    for messages in marked:
+        content = asked(messages)[0]["content"]
+        if content in ("Sums.", "Facts."):
+            continue
+        told = content.removeprefix("Problem: ").partition(" Solution: ")[0]
+        assert len(DEV.problems.steps(told)) >= 2
+        assert not LOCKED.problems.steps(told)
