@@ -16,7 +16,7 @@ import argparse
 import itertools
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,6 +65,10 @@ class Data:
         """What lies in these groups."""
         return Data(*(frame[frame["group_id"].isin(groups)] for frame in (self.ratings, self.pairs)))
 
+    def on(self, name: str) -> Data:
+        """What says something of this objective."""
+        return Data(*(frame[frame["objective"] == name] for frame in (self.ratings, self.pairs)))
+
     def by(self, authors: set[str]) -> Data:
         """What these authors wrote."""
         return Data(self.ratings[self.ratings["author"].isin(authors)], baselines.within(self.pairs, authors))
@@ -106,10 +110,10 @@ def merged(tables: dict[str, pd.DataFrame]) -> dict[str, str]:
 class Judge:
     """A frozen model whose features of all answers are known."""
 
-    def __init__(self, model: Path, layers: Sequence[int], data: Data, kept: Path) -> None:
+    def __init__(self, model: Path, layers: Sequence[int], dtype: str, data: Data, kept: Path) -> None:
         self.tokenizer = load_tokenizer(model)
         self.tokenizer.model_max_length = MAX_LENGTH
-        probe = Probe(load_causal(model), self.tokenizer, layers, data.names, {})
+        probe = Probe(load_causal(model, dtype=dtype), self.tokenizer, layers, data.names, {})
         sequences = self._encoded(data.ratings, "response")
         started = time.perf_counter()
         self.features = Features(probe, model, sequences, kept)
@@ -157,13 +161,8 @@ def folds(data: Data, count: int) -> Iterator[tuple[Data, Data]]:
 
 def pair_table(judge: Judge, data: Data, count: int) -> list[str]:
     """Pair accuracy of every objective over all folds; TF-IDF and authors on the same pairs."""
-    columns = [
-        "head",
-        "longer",
-        "tf_idf",
-        "author",
-        *(f"{name}, unseen authors" for name in ("head", "longer", "tf_idf")),
-    ]
+    columns = ["head", "a model each", "longer", "tf_idf", "author"]
+    columns += [f"{name}, unseen authors" for name in ("head", "longer", "tf_idf")]
     hits: dict[str, list[pd.DataFrame]] = {column: [] for column in columns}
     written = bool(data.pairs[["chosen_author", "rejected_author"]].notna().all(axis=None))
     for number, (train, test) in enumerate(folds(data, count)):
@@ -172,6 +171,7 @@ def pair_table(judge: Judge, data: Data, count: int) -> list[str]:
         heads = judge.fit(train, data.names, way, l2)
         print(f"fold {number}: labels {way}, l2 {l2:g}, fitted in {time.perf_counter() - started:.1f} s")
         hits["head"].append(_hit(test.pairs, judge.margins(heads, data.names, test.pairs)))
+        hits["a model each"].append(_alone(judge, train, test, data.names))
         hits["longer"].append(_hit(test.pairs, _longer(test.pairs)))
         hits["tf_idf"].append(_words(train, test, data.names))
         if written:
@@ -183,7 +183,7 @@ def pair_table(judge: Judge, data: Data, count: int) -> list[str]:
                 hits["longer, unseen authors"].append(_hit(unseen.pairs, _longer(unseen.pairs)))
                 hits["tf_idf, unseen authors"].append(_words(seen, unseen, data.names))
     tables = {column: pd.concat(parts) for column, parts in hits.items() if parts}
-    return [*_rows(tables, data), *_gains(tables)]
+    return [*_rows(tables, data), *_gains(tables, data)]
 
 
 def _rows(tables: dict[str, pd.DataFrame], data: Data) -> Iterator[str]:
@@ -195,16 +195,19 @@ def _rows(tables: dict[str, pd.DataFrame], data: Data) -> Iterator[str]:
         yield f"| {name} | {pairs_of} | {' | '.join(cells)} |"
 
 
-def _gains(tables: dict[str, pd.DataFrame]) -> Iterator[str]:
-    """The head less each baseline on the same pairs, all objectives weighing the same."""
+def _gains(tables: dict[str, pd.DataFrame], data: Data) -> Iterator[str]:
+    """The head less each rival on the same pairs; in the mean all objectives weigh the same."""
     for head, others in (
-        ("head", ("longer", "tf_idf", "author")),
+        ("head", ("a model each", "longer", "tf_idf", "author")),
         ("head, unseen authors", ("longer, unseen authors", "tf_idf, unseen authors")),
     ):
-        for other in others:
-            if head in tables and other in tables:
-                gain = tables[head].assign(hit=tables[head]["hit"].to_numpy() - tables[other]["hit"].to_numpy())
-                yield f"\n{head} less {other}, mean over objectives: {baselines.shown(_mean(gain, 'mean'))}"
+        rivals = [other for other in others if head in tables and other in tables]
+        if rivals:
+            yield f"\n| {head}, less | {' | '.join(rivals)} |\n" + "|---" * (len(rivals) + 1) + "|"
+        for name in [*data.names, "mean"] if rivals else []:
+            hits = tables[head]["hit"].to_numpy()
+            gains = [tables[head].assign(hit=hits - tables[other]["hit"].to_numpy()) for other in rivals]
+            yield f"| {name} | {' | '.join(baselines.shown(_mean(gain, name)) for gain in gains)} |"
 
 
 def _mean(table: pd.DataFrame, name: str) -> Interval:
@@ -233,11 +236,28 @@ def _by_name(train: Data, test: Data, names: Sequence[str]) -> pd.DataFrame:
 
 def _linear(train: Data, test: Data, names: Sequence[str], features: Any, better: str, worse: str) -> pd.DataFrame:
     """Hits of a linear Bradley-Terry score of each objective, in the order of the test pairs."""
+    return _each(train, test, names, lambda name, one: baselines.bradley_terry(one.pairs, features, better, worse))
+
+
+def _alone(judge: Judge, train: Data, test: Data, names: Sequence[str]) -> pd.DataFrame:
+    """Hits of a model for each objective, fitted to its labels alone, in the order of the test pairs."""
+
+    def fitted(name: str, one: Data) -> Callable[[pd.DataFrame], np.ndarray]:
+        heads = judge.fit(one, [name], *judge.chosen(one, [name]))
+        return lambda frame: judge.margins(heads, [name], frame)
+
+    return _each(train, test, names, fitted)
+
+
+def _each(
+    train: Data, test: Data, names: Sequence[str], fit: Callable[[str, Data], Callable[[pd.DataFrame], np.ndarray]]
+) -> pd.DataFrame:
+    """Hits of what is fitted to each objective alone, in the order of the test pairs."""
     margins = pd.Series(0.0, index=test.pairs.index)
     for name in names:
-        one, other = (data.pairs[data.pairs["objective"] == name] for data in (train, test))
-        if len(one) and len(other):
-            margins.loc[other.index] = baselines.bradley_terry(one, features, better, worse)(other)
+        one, other = train.on(name), test.on(name).pairs
+        if len(one.pairs) and len(other):
+            margins.loc[other.index] = fit(name, one)(other)
     return _hit(test.pairs, margins.to_numpy())
 
 
@@ -279,10 +299,11 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--answers", type=int, help="answers of each question (truthfulqa)")
     parser.add_argument("--layers", type=int, nargs="+", default=[15, 22, 30])
+    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="of the frozen model")
     given = parser.parse_args()
     data = load(given.data, given.path, load_tokenizer(given.model), given.answers)
     kept = Path("work/folds") / f"{given.data}-{given.answers or 'all'}"
-    judge = Judge(given.model, given.layers, data, kept)
+    judge = Judge(given.model, given.layers, given.dtype, data, kept)
     print("\n".join(pair_table(judge, data, given.folds)))
     if given.data == "gsm8k":
         print("\n".join(answer_table(judge, data, given.folds)))

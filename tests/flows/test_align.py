@@ -33,6 +33,8 @@ class Finished:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, server: dict[str, str]) -> Finished:
     project = make_toy(tmp_path_factory.mktemp("finished") / "toy")
+    longer = PARAMS.replace("seconds: 1.0", "seconds: 8.0")  # so long that a busy machine has started both parts
+    (project / "params.yaml").write_text(longer)
     status, output = align(project, server)
     return Finished(project, status, output, server["TOY_API"])
 
