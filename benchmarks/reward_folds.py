@@ -1,6 +1,6 @@
 """Reward heads on people's labels, held out by fold of questions or dialogues, beside TF-IDF, authors and lengths.
 
-    python -m benchmarks.reward_folds truthfulqa <folder> <model> [--folds 5] [--answers N] [--layers 15 22 30]
+    python -m benchmarks.reward_folds truthfulqa <folder> <model> --folds 5 --apart [--answers N] [--layers 15 22 30]
     python -m benchmarks.reward_folds mrbench <MRBench_V2.json> <model> --folds 4
     python -m benchmarks.reward_folds gsm8k <folder> <model> --folds 5
 
@@ -159,8 +159,9 @@ def folds(data: Data, count: int) -> Iterator[tuple[Data, Data]]:
         yield data.of(set(place) - test), data.of(test)
 
 
-def pair_table(judge: Judge, data: Data, count: int) -> list[str]:
-    """Pair accuracy of every objective over all folds; TF-IDF and authors on the same pairs."""
+def pair_table(judge: Judge, data: Data, count: int, apart: bool) -> list[str]:
+    """Pair accuracy of every objective over all folds; on the same pairs TF-IDF, authors and, where asked for, a model
+    for each objective."""
     columns = ["head", "a model each", "longer", "tf_idf", "author"]
     columns += [f"{name}, unseen authors" for name in ("head", "longer", "tf_idf")]
     hits: dict[str, list[pd.DataFrame]] = {column: [] for column in columns}
@@ -171,7 +172,8 @@ def pair_table(judge: Judge, data: Data, count: int) -> list[str]:
         heads = judge.fit(train, data.names, way, l2)
         print(f"fold {number}: labels {way}, l2 {l2:g}, fitted in {time.perf_counter() - started:.1f} s")
         hits["head"].append(_hit(test.pairs, judge.margins(heads, data.names, test.pairs)))
-        hits["a model each"].append(_alone(judge, train, test, data.names))
+        if apart:
+            hits["a model each"].append(_alone(judge, train, test, data.names))
         hits["longer"].append(_hit(test.pairs, _longer(test.pairs)))
         hits["tf_idf"].append(_words(train, test, data.names))
         if written:
@@ -299,12 +301,13 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--answers", type=int, help="answers of each question (truthfulqa)")
     parser.add_argument("--layers", type=int, nargs="+", default=[15, 22, 30])
+    parser.add_argument("--apart", action="store_true", help="also fit a model for each objective alone")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="of the frozen model")
     given = parser.parse_args()
     data = load(given.data, given.path, load_tokenizer(given.model), given.answers)
     kept = Path("work/folds") / f"{given.data}-{given.answers or 'all'}"
     judge = Judge(given.model, given.layers, given.dtype, data, kept)
-    print("\n".join(pair_table(judge, data, given.folds)))
+    print("\n".join(pair_table(judge, data, given.folds, given.apart)))
     if given.data == "gsm8k":
         print("\n".join(answer_table(judge, data, given.folds)))
 
