@@ -31,6 +31,7 @@ from tasks.stage.params import objectives, read
 RESAMPLES, SEED = 1000, 0
 L2 = 1.0
 FEW = 20
+BASELINES = ("longer", "author", "tf_idf", "unseen authors")
 BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
 
 
@@ -59,7 +60,9 @@ def pairs(group: str, split: str, objective: str) -> pd.DataFrame:
 
 def pair_baselines(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, Interval | None]:
     """Accuracy of each baseline with its interval; None where it cannot be had (no authors known, nothing to
-    fit it to)."""
+    fit it to, no pair to measure it on)."""
+    if test.empty:
+        return dict.fromkeys(BASELINES)
     known = _written(train) and _written(test)
     chosen, rejected = (test[side].str.len().to_numpy() for side in ("chosen", "rejected"))
     found: dict[str, Interval | None] = {"longer": measured(test, np.sign(chosen - rejected))}
