@@ -97,15 +97,16 @@ class Answers:
         several graded answers."""
         import numpy as np
 
-        from tasks.evaluation.judges import final_answers
         from tasks.evaluation.rewards import best_of, best_of_report
+        from tasks.evaluation.votes import ballots
 
         graded = self.of(name)
         if graded.empty:
             return None
         problems = graded["problem"].nunique()
         shape = (problems, len(graded) // problems)
-        answers = np.array(final_answers(graded["response"].tolist()), dtype=object).reshape(shape)
+        verifier, texts = str(self.known[name].verifier), graded["response"].to_numpy().reshape(shape)
+        answers = np.array([ballots(verifier, row) for row in texts.tolist()], dtype=object)
         correct = graded["correct"].to_numpy(dtype=float).reshape(shape)
         rival = None if outcome is None else outcome.reshape(shape)
         groups = graded["group_id"].to_numpy().reshape(shape)[:, 0].tolist()

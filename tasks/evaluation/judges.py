@@ -6,7 +6,7 @@ steps are judged, and several answers to one checkable problem, of which a score
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -121,8 +121,3 @@ def _first(table: pd.DataFrame, columns: list[str], count: int) -> pd.DataFrame:
     """The first `count` rows by the hash of what they say."""
     order = [content_hash(*row) for row in zip(*(table[name] for name in columns), strict=True)]
     return table.assign(order=order).sort_values("order", kind="stable").head(count).reset_index(drop=True)
-
-
-def final_answers(responses: Sequence[str]) -> list[str | None]:
-    """What each response gives as its answer, for the vote."""
-    return [verifiers.final_answer(response) for response in responses]
