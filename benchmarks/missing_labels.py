@@ -5,12 +5,14 @@
 Every pair is judged on the three objectives of the values domain; pairs, judgements and what is missing are drawn anew
 for each seed. With no label missing, training on masked labels must give what training on the plain table of labels
 gives. With MISSING of the labels gone, training on all labels that are left stands beside training on the complete rows
-alone, for as many steps; accuracy is that on fresh pairs, mean over the objectives, 95 % interval over the seeds (t).
+alone, once for as many steps and once for as many passes: few rows are seen very often in as many steps, and steps are
+few in as many passes. Accuracy is that on fresh pairs, mean over the objectives, 95 % interval over the seeds (t).
 """
 
 import random
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +32,7 @@ from tasks.stage.training import Training, fit
 OBJECTIVES = ("helpful", "honest", "harmless")
 PAIRS, FRESH, MISSING = 1200, 600, 0.6
 TRAINING = Training(learning_rate=1e-3, steps=60, batch_size=24, micro_batch=12)
+RIVALS = ("complete rows, as many steps", "complete rows, as many passes")
 Row = dict[str, Any]
 
 
@@ -81,17 +84,17 @@ def plain_loss(model: Any, batch: Row) -> tuple[torch.Tensor, dict[str, float]]:
 class Trained:
     """A model fitted to rows from the same start."""
 
-    def __init__(self, base: Path, seed: int, rows: list[Row]) -> None:
+    def __init__(self, base: Path, seed: int, rows: list[Row], training: Training) -> None:
         tokenizer = load_tokenizer(base)
         fresh = new_model(base, OBJECTIVES, tokenizer, "cpu", "float32", seed)
         self.reward = FinetunedRewardModel(fresh, tokenizer)
         model, pad = LabelledModel(fresh, Thresholds(Scales())), tokenizer.pad_token_id
         if "pair" in rows[0]:
             length: Callable[[Row], int] = lambda row: max(map(len, row["pair"]))  # noqa: E731
-            fit(model, rows, plain_collate(pad), plain_loss, TRAINING, seed=seed, length=length)
+            fit(model, rows, plain_collate(pad), plain_loss, training, seed=seed, length=length)
         else:
             weights = row_weights([1.0] * len(OBJECTIVES))
-            fit(model, rows, collate(pad), loss, TRAINING, seed=seed, length=longest, weights=weights)
+            fit(model, rows, collate(pad), loss, training, seed=seed, length=longest, weights=weights)
 
     def margins(self, pairs: list[list[list[int]]]) -> np.ndarray:
         """Score of the first answer less that of the second, (pairs, H)."""
@@ -110,6 +113,18 @@ def gain(values: list[float]) -> str:
     return f"{mean:+.3f} [{mean - half:+.3f}, {mean + half:+.3f}]"
 
 
+def same_passes(rows: int) -> Training:
+    """As many passes over the complete rows as TRAINING makes over `rows`."""
+    assert TRAINING.steps is not None
+    return replace(TRAINING, steps=None, epochs=TRAINING.steps * TRAINING.batch_size / rows)
+
+
+def agreement(base: Path, pairs: list[list[list[int]]], better: np.ndarray, fresh: list[list[list[int]]]) -> float:
+    """The largest difference of a margin on fresh pairs, masked training from plain, where no label is missing."""
+    whole = Trained(base, 0, masked(pairs, better, np.ones_like(better, dtype=bool)), TRAINING)
+    return float(np.abs(whole.margins(fresh) - Trained(base, 0, plain(pairs, better), TRAINING).margins(fresh)).max())
+
+
 def main(seeds: int, base: Path) -> None:
     """Prints the agreement, and a table of the accuracies."""
     torch.set_num_threads(1)
@@ -119,20 +134,17 @@ def main(seeds: int, base: Path) -> None:
         pairs, better = judged(PAIRS, seed, tokenizer)
         fresh, truth = judged(FRESH, 1000 + seed, tokenizer)
         if seed == 0:
-            whole = Trained(base, seed, masked(pairs, better, np.ones_like(better, dtype=bool)))
-            table = Trained(base, seed, plain(pairs, better))
-            apart = np.abs(whole.margins(fresh) - table.margins(fresh)).max()
+            apart = agreement(base, pairs, better, fresh)
             print(f"0 % missing: margins on {FRESH} fresh pairs differ by {apart:.1e} at most, masked from plain")
         known = np.random.default_rng(seed).random(better.shape) >= MISSING
         complete = known & known.all(axis=1, keepdims=True)
-        ways = [Trained(base, seed, masked(pairs, better, rows)).accuracy(fresh, truth) for rows in (known, complete)]
-        found.append(ways)
-        print(
-            f"seed {seed}: {known.sum()} labels left {ways[0]:.3f}; {complete.any(axis=1).sum()} complete rows "
-            f"{ways[1]:.3f}",
-            flush=True,
-        )
-    print(f"{MISSING:.0%} missing, all labels less complete rows alone: {gain([one - other for one, other in found])}")
+        left, whole = masked(pairs, better, known), masked(pairs, better, complete)
+        ways = [(left, TRAINING), (whole, TRAINING), (whole, same_passes(len(left)))]
+        found.append([Trained(base, seed, rows, training).accuracy(fresh, truth) for rows, training in ways])
+        rivals = ", ".join(f"{name} {value:.3f}" for name, value in zip(RIVALS, found[-1][1:], strict=True))
+        print(f"seed {seed}: {known.sum()} labels left {found[-1][0]:.3f}; {len(whole)} rows: {rivals}", flush=True)
+    for place, name in enumerate(RIVALS, start=1):
+        print(f"{MISSING:.0%} missing, all labels less {name}: {gain([ways[0] - ways[place] for ways in found])}")
 
 
 if __name__ == "__main__":

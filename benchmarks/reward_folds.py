@@ -35,7 +35,6 @@ from tasks.rewards.examples import Scales, examples
 from tasks.rewards.probe import Probe
 from tasks.rewards.probe_fit import Features, fit_heads
 from tasks.rewards.sequences import encode_all
-from tasks.rewards.verifiers import final_answer
 from tasks.stage.models import load_causal, load_tokenizer
 from tasks.stage.outputs import read_table
 
@@ -283,9 +282,7 @@ def answer_table(judge: Judge, data: Data, count: int) -> list[str]:
     for author, own in table.groupby("author"):
         area = area_under_curve(own["score"].to_numpy(), own["rating"].to_numpy())
         lines.append(f"| {author} | {len(own)} | {own['rating'].mean():.3f} | {area:.3f} |")
-    table = table.assign(
-        prompt=table["messages"].map(str), final=[final_answer(text) or "" for text in table["response"]]
-    )
+    table = baselines.voting(table.assign(prompt=table["messages"].map(str)), "math_answer")
     ways = {name: baselines.guesses(table, table)[name] for name in ("random", "majority", "oracle")}
     ways["reward model"] = table["score"].to_numpy()
     best = {name: baselines.picked(table, scores) for name, scores in ways.items()}

@@ -12,6 +12,7 @@ returns is checked at use. Its file is no dep of any stage: tasks/rewards/verifi
 
 import dataclasses
 import json
+import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
@@ -132,6 +133,7 @@ def references(params: Mapping[str, Any], root: Path) -> Iterator[str]:
     objectives = mapping_of(Objective, params, "objectives")
     yield from _scored(objectives, params["reward_models"])
     yield from _labelled(objectives, params)
+    yield from _asked(section(process_labels.Params, params["process_labels"], "process_labels"), root)
     yield from _weighted(objectives, params)
     yield from _chosen(params)
     yield from _judged(objectives, params)
@@ -222,6 +224,20 @@ def _labelled(objectives: Mapping[str, Objective], params: Mapping[str, Any]) ->
                 derive(objectives[name], section(Labelling, entry, where))
             except ValueError as error:
                 yield f"{where}: {error}"
+
+
+def _asked(labels: process_labels.Params, root: Path) -> Iterator[str]:
+    """The judges that somebody asks are there, as far as can be seen from here: a local model, the key of another."""
+    for name in dict.fromkeys(entry.judge for entry in labels.objectives.values()):
+        judge, where = labels.judges.get(str(name)), f"process_labels.judges.{name}"
+        if judge is None:
+            continue
+        if judge.key is not None and not os.environ.get(judge.key):
+            yield f"{where}.key: the environment variable {judge.key} is not set, so the endpoint would refuse; set it"
+        if judge.endpoint is None and Path(judge.model) != Path(process_labels.SFT):  # which a stage makes in time
+            yield from list(_there(judge.model, f"{where}.model", root)) or _checkpoint(
+                judge.model, f"{where}.model", root
+            )
 
 
 def _weighted(objectives: Mapping[str, Objective], params: Mapping[str, Any]) -> Iterator[str]:
@@ -318,8 +334,7 @@ def _model(model: Model, root: Path) -> Iterator[str]:
     yield from _there(model.chat_template, "model.chat_template", root)
     yield from _there(model.files, "model.files", root)
     if (root / model.name).is_dir():
-        if not (root / model.name / "config.json").is_file():
-            yield f"model.name: {model.name} holds no config.json, so it is no model; give the folder of a checkpoint"
+        yield from _checkpoint(model.name, "model.name", root)
         if Path(model.files) != Path(model.name):
             yield f"model.files is {model.files}, so edits of {model.name} would rerun nothing; give the same folder"
     elif model.revision is None:
@@ -329,6 +344,11 @@ def _model(model: Model, root: Path) -> Iterator[str]:
         yield f"model.name: {model.name} is not there; make or fetch it as the head of the recipe says, {pin}"
     elif not REVISION.fullmatch(model.revision):
         yield f"model.revision is {model.revision!r}, which may move; give the commit's 40 hexadecimal digits"
+
+
+def _checkpoint(path: str, where: str, root: Path) -> Iterator[str]:
+    if not (root / path / "config.json").is_file():
+        yield f"{where}: {path} holds no config.json, so it is no model; give the folder of a checkpoint"
 
 
 def _there(path: str, where: str, root: Path) -> Iterator[str]:

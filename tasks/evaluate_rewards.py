@@ -39,7 +39,7 @@ class Params:
     """The section `evaluate_rewards`."""
 
     pairs: Annotated[int, Field(gt=0)]
-    """Judged pairs per objective."""
+    """Judged pairs per objective, and held-out grades."""
     prompts: Annotated[int, Field(gt=0)] = 100
     """Locked prompts per domain whose sampled answers are judged step by step."""
     samples: Annotated[int, Field(ge=2)] = 8
@@ -97,15 +97,16 @@ class Answers:
         several graded answers."""
         import numpy as np
 
-        from tasks.evaluation.judges import final_answers
         from tasks.evaluation.rewards import best_of, best_of_report
+        from tasks.evaluation.votes import ballots
 
         graded = self.of(name)
         if graded.empty:
             return None
         problems = graded["problem"].nunique()
         shape = (problems, len(graded) // problems)
-        answers = np.array(final_answers(graded["response"].tolist()), dtype=object).reshape(shape)
+        verifier, texts = str(self.known[name].verifier), graded["response"].to_numpy().reshape(shape)
+        answers = np.array([ballots(verifier, row) for row in texts.tolist()], dtype=object)
         correct = graded["correct"].to_numpy(dtype=float).reshape(shape)
         rival = None if outcome is None else outcome.reshape(shape)
         groups = graded["group_id"].to_numpy().reshape(shape)[:, 0].tolist()
@@ -138,36 +139,46 @@ def outcome_report(
     job: Job, group: str, model: RewardModel, judge: Locked | HeldOut, answers: Answers
 ) -> dict[str, Any]:
     """Objective -> its figures, with what the fit of the whole group took (`seconds`, `peak_mb`, `parameters`)."""
-    import numpy as np
-
-    from tasks.evaluation.baselines import pairs as pairs_of
-    from tasks.evaluation.rewards import quality
-    from tasks.evaluation.trust import agreement, trust
-
     timing = outputs.read_json(f"reports/timing/{group}.json")
     cosines = timing.pop("gradient_cosine")
-    calibration = outputs.read_json(f"models/rewards/{group}/calibration.json")
     report: dict[str, Any] = {}
     for column, name in enumerate(model.objectives):
-        pairs = judge.pairs(group, name, job.params.pairs)
-        sides = [model.score(pairs["messages"].tolist(), pairs[side].tolist()) for side in ("chosen", "rejected")]
-        chosen, rejected = (side[:, column] for side in sides)
-        heads = dict(zip(model.objectives, np.concatenate(sides).T, strict=True))
-        temperature, train = calibration[name]["temperature"], pairs_of(group, "train", name)
         report[name] = {
-            **quality(pairs, chosen, rejected, job.bootstrap, job.seeds.data),
-            **trust(pairs, train, chosen, rejected, temperature),
-            "score_correlation": agreement(heads, name),
+            **_head(job, group, name, model, judge),
             "gradient_cosine": cosines.get(name, {}),
             **timing,
             "heads": len(model.objectives),
         }
         if answers.known[name].verifier is not None:
-            graded = answers.of(name)
-            scores = model.score(graded["messages"].tolist(), graded["response"].tolist())[:, column]
+            drawn = answers.of(name)
+            scores = model.score(drawn["messages"].tolist(), drawn["response"].tolist())[:, column]
             answers.outcome.setdefault(name, scores)
             report[name]["best_of_n"] = answers.picked(name, scores)
     return report
+
+
+def _head(job: Job, group: str, name: str, model: RewardModel, judge: Locked | HeldOut) -> dict[str, Any]:
+    """What pairs and grades say of one head; a head whose labels imply no pair has figures of grades alone."""
+    import numpy as np
+
+    from tasks.evaluation.baselines import pairs as pairs_of
+    from tasks.evaluation.rewards import grade_quality, quality
+    from tasks.evaluation.trust import agreement, trust
+
+    calibration = outputs.read_json(f"models/rewards/{group}/calibration.json")[name]
+    column, count = model.objectives.index(name), job.params.pairs
+    pairs, grades = judge.pairs(group, name, count), judge.grades(name, count)
+    sides = [model.score(pairs["messages"].tolist(), pairs[side].tolist()) for side in ("chosen", "rejected")]
+    graded = model.score(grades["messages"].tolist(), grades["response"].tolist())
+    chosen, rejected = (side[:, column] for side in sides)
+    heads = dict(zip(model.objectives, (np.concatenate(sides) if len(pairs) else graded).T, strict=True))
+    temperature = calibration["temperature"] if calibration["pairs"] else None
+    return {
+        **quality(pairs, chosen, rejected, job.bootstrap, job.seeds.data),
+        **trust(pairs, pairs_of(group, "train", name), chosen, rejected, temperature),
+        "grades": grade_quality(grades, graded[:, column], job.bootstrap, job.seeds.data),
+        "score_correlation": agreement(heads, name),
+    }
 
 
 def process_report(job: Job, model: ProcessRewardModel, judge: Locked | HeldOut, answers: Answers) -> dict[str, Any]:

@@ -9,12 +9,13 @@
                                         data/prepared/quarantine.parquet
                                         reports/data.json
 
-Reads of params.yaml: seeds, model, sources (names), objectives, reward_models (objectives of each group), prepare.
+Reads of params.yaml: seeds, model, sources (names), objectives, reward_models (objectives and labels of each
+group), prepare.
 
     python -m tasks.prepare
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
 from pathlib import Path
 from typing import Annotated, Any
@@ -63,12 +64,15 @@ class Plan:
     sources: Sequence[str]
     objectives: Mapping[str, Objective]
     groups: Mapping[str, Sequence[str]]
+    implied: Collection[str] = ()
+    """The reward models that are fitted to implied pairs; the others take labels of all kinds."""
 
     @classmethod
     def of(cls, params: Mapping[str, Any]) -> "Plan":
         """The names in `params`; their order does not matter."""
         groups = {name: sorted(entry["objectives"]) for name, entry in params["reward_models"].items()}
-        return cls(sorted(params["sources"]), objectives(params), groups)
+        implied = {name for name, entry in params["reward_models"].items() if entry.get("labels") == "implied_pairs"}
+        return cls(sorted(params["sources"]), objectives(params), groups, implied)
 
 
 def run(params: Params, plan: Plan, model: Model, seed: int, root: Path) -> dict[str, Any]:
@@ -84,7 +88,7 @@ def run(params: Params, plan: Plan, model: Model, seed: int, root: Path) -> dict
     found["pairs"] = clean.pairs(pd.concat([compared, implied], ignore_index=True), tokens, aside)
     parts = {table: splits.divide(frame, str(seed), params.validation, params.test) for table, frame in found.items()}
     _demand_prompts(parts, plan)
-    _demand_pairs(parts["pairs"], plan, unused)
+    _demand_labels(parts, plan, unused)
     every = pd.concat([_load_one(ingested, name, "quarantine") for name in plan.sources] + [aside.take()])
     report = {
         "sources": {name: outputs.read_json(ingested / name / "report.json") for name in plan.sources},
@@ -167,24 +171,45 @@ def _demand_prompts(parts: Mapping[str, Tables], plan: Plan) -> None:
         )
 
 
-def _demand_pairs(parts: Tables, plan: Plan, unused: Mapping[str, int]) -> None:
+def _demand_labels(parts: Mapping[str, Tables], plan: Plan, unused: Mapping[str, int]) -> None:
+    """Every head has something to be fitted to and to be judged on: pairs where it is fitted to these, else labels."""
+    hint = f" (the sources have labels of {', '.join(sorted(unused))}, which no objective is called)" if unused else ""
     for group, names in plan.groups.items():
+        what = "pairs" if group in plan.implied else "labels"
+        instead = "remove it, or take labels: given, which needs none" if group in plan.implied else "or remove it"
         for name in names:
             if name not in plan.objectives:
                 raise ParamsError(
                     f"reward_models.{group}.objectives.{name} is no objective of params.yaml; add it there"
                 )
-            counts = {split: int((frame["objective"] == name).sum()) for split, frame in parts.items()}
+            pairs = {split: _own(frame, name) for split, frame in parts["pairs"].items()}
+            grades = {split: _grades(frame, name) for split, frame in parts["ratings"].items()}
+            counts = {split: len(pairs[split]) + (what == "labels") * len(grades[split]) for split in pairs}
             if not all(counts.values()):
                 raise DataError(
-                    f"reward model {group}: the pairs of objective {name} are {counts}, and it needs some in each "
-                    "split; add annotations of it, raise prepare.validation and prepare.test, or remove it"
-                    + (
-                        f" (the sources have labels of {', '.join(sorted(unused))}, which no objective is called)"
-                        if unused
-                        else ""
-                    )
+                    f"reward model {group}: the {what} of objective {name} are {counts}, and it needs some in each "
+                    f"split; add annotations of it, raise prepare.validation and prepare.test, {instead}{hint}"
                 )
+            if pairs["train"].empty and not _differ(grades["train"]):
+                raise DataError(
+                    f"reward model {group}: all train labels of objective {name} say the same, so nothing can be "
+                    "learnt from them; add answers that were graded otherwise, or remove it"
+                )
+
+
+def _own(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+    return frame[frame["objective"] == name]
+
+
+def _grades(ratings: pd.DataFrame, name: str) -> pd.DataFrame:
+    """The objective's labels of single answers; a rank says nothing without the other answers."""
+    own = _own(ratings, name)
+    return own[own["kind"] != "ranking"]
+
+
+def _differ(grades: pd.DataFrame) -> bool:
+    """Whether two grades on one scale are different."""
+    return bool((grades.groupby(["kind", "scale_low", "scale_high"])["rating"].nunique() > 1).any())
 
 
 def _by_objective(parts: Mapping[str, Tables], known: Mapping[str, Objective]) -> dict[str, Any]:

@@ -191,8 +191,11 @@ def _rows(job: Job, labels: pd.DataFrame, scales: Scales, tokenizer: Any) -> lis
     there = {label.head for example in made for labels in (example.orders, example.grades) for label in labels}
     absent = [name for head, name in enumerate(job.names) if head not in there]
     if absent:
+        given = job.params.labels == "given"
+        table, what = (job.tables[0], "label") if given else (job.tables[1], "pair")
+        instead = "" if given else ", or take labels: given, which needs no pairs"
         names = ", ".join(absent)
-        raise DataError(f"{job.tables[0]} has no label for {names}, so its head cannot be fitted; add annotations")
+        raise DataError(f"{table} has no {what} for {names}, so its head cannot be fitted; add annotations{instead}")
     return [{"example": example} for example in made]
 
 

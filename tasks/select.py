@@ -6,8 +6,8 @@ reports/samples/<policy>.parquet -> reports/select.json (kept between runs: it c
 
 Within each domain the rule ranks the swept points by their mean anchored proxies (likelihood protocol: pair accuracy)
 on validation under the owner's preferences. Validation is small, so points that it cannot tell from the best count as
-equal, and of those the one whose head weights are nearest to the preferences is taken. Domains then share equally in
-the full vector, which sums to 1. Gold is never read.
+equal, and of those the one whose head weights are nearest to the preferences is taken; where validation has nothing to
+compare, all are equal. Domains then share equally in the full vector, which sums to 1. Gold is never read.
 """
 
 from __future__ import annotations
@@ -121,13 +121,13 @@ def best(found: Measured, preferences: Mapping[str, float], params: Params) -> d
             f"no point of {found.points[0].domain} is within select.max_kl {params.max_kl}; "
             f"the nearest has {found.kl.min():.3g}"
         )
-    scores = np.where(allowed, rule(found.proxies, weights), -np.inf)
-    if np.isnan(scores).all():
-        raise DataError(f"no point of {found.points[0].domain} has a proxy on validation; rerun its evaluation")
-    top = int(np.nanargmax(scores))
-    drawn = np.stack([rule(found.draws[:, place], weights) for place in range(len(scores))], axis=1)
-    errors = np.nanstd(drawn[:, [top]] - drawn, axis=0)
-    equal = [int(place) for place in np.flatnonzero(scores[top] - scores <= params.tolerance * errors + 1e-12)]
+    scores = np.where(allowed, rule(found.proxies, weights), np.nan)
+    equal = np.flatnonzero(allowed).tolist()
+    if not np.isnan(scores).all():  # else validation has nothing to tell one point from another by
+        top = int(np.nanargmax(scores))
+        drawn = np.stack([rule(found.draws[:, place], weights) for place in range(len(scores))], axis=1)
+        errors = np.nanstd(drawn[:, [top]] - drawn, axis=0)
+        equal = np.flatnonzero(scores[top] - scores <= params.tolerance * errors + 1e-12).tolist()
 
     def order(place: int) -> tuple[float, float, str]:
         point = found.points[place]

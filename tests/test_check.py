@@ -260,6 +260,38 @@ def test_a_verifier_may_be_ones_own(sandbox: Params, root: Path, monkeypatch: py
     check.run(_edited(sandbox, "objectives/math_accuracy/verifier", "checks_of_this_test:is_even"), root)
 
 
+def _asking(sandbox: Params, **judge: Any) -> Params:
+    """Helpfulness labelled by a judge of its own."""
+    edited = _edited(sandbox, "process_labels/judges", {"own": {"rubric": "r", "model": "models/sft", **judge}})
+    return _edited(edited, "process_labels/objectives/helpful", {"judge": "own"})
+
+
+def test_a_judge_that_cannot_be_asked_is_found_before_any_work(
+    sandbox: Params, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("THE_KEY", raising=False)
+    served = {"endpoint": "http://localhost:1/v1", "key": "THE_KEY"}
+    unset = r"judges\.own\.key: the environment variable THE_KEY is not set, .*; set it"
+    with pytest.raises(ParamsError, match=unset):
+        check.run(_asking(sandbox, **served), root)
+    with pytest.raises(ParamsError, match=r"judges\.own\.model: models/judge is not there; correct the path"):
+        check.run(_asking(sandbox, model="models/judge"), root)
+    (root / "models/judge").mkdir()
+    (root / "models/judge/README.md").write_text("no model")
+    with pytest.raises(ParamsError, match=r"judges\.own\.model: models/judge holds no config\.json"):
+        check.run(_asking(sandbox, model="models/judge"), root)
+    monkeypatch.setenv("THE_KEY", "s3cret")
+    (root / "models/judge/config.json").write_text("{}")
+    check.run(_asking(sandbox, **served), root)
+    check.run(_asking(sandbox, model="models/judge"), root)
+
+
+def test_a_judge_may_be_made_by_a_stage_or_be_asked_by_nobody(sandbox: Params, root: Path) -> None:
+    check.run(_asking(sandbox), root)
+    idle = {"own": {"rubric": "r", "model": "models/gone"}}
+    check.run(_edited(sandbox, "process_labels/judges", idle), root)
+
+
 def test_budgets_may_name_stages_and_their_items(sandbox: Params, root: Path) -> None:
     check.run({**sandbox, "budget": {"policy": 60, "policy@mah_dpo": 90.5, "ingest@sandbox": 3}}, root)
 

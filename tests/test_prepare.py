@@ -277,9 +277,51 @@ def test_labels_of_objectives_that_nobody_asked_for_are_counted(tmp_path: Path, 
     assert set(_table(tmp_path, "ratings/train")["objective"]) == set()
 
 
-def test_a_reward_model_without_pairs_is_refused(tmp_path: Path, model: Model) -> None:
+def _alone(number: int) -> dict[str, Any]:
+    """A yes or a no to the one answer that a prompt has: nothing that could be paired."""
+    shared = {"group_id": f"g{number}", "messages": _prompt(number), "response": f"clear {number}"}
+    return {**shared, "kind": "binary", "objective": "clear", "annotator": "x", "label": number % 2}
+
+
+UNPAIRED = [line for line in CLEAN if line.get("objective") != "clear"] + [_alone(number) for number in range(60)]
+
+
+def test_labels_of_one_answer_a_prompt_are_labels(tmp_path: Path, model: Model) -> None:
+    report = _prepare(tmp_path, model, UNPAIRED)
+    assert report["objectives"]["clear"]["pairs"] == {"train": 0, "validation": 0, "test": 0}
+    labels = _table(tmp_path, "rewards/r/labels")
+    assert set(labels[labels["objective"] == "clear"]["kind"]) == {"grade"}
+    alone = Plan(["mine"], OBJECTIVES, {"r": ["clear"]})
+    only = [line for line in UNPAIRED if line.get("objective") != "fun"]
+    assert _prepare(tmp_path, model, only, alone)["splits"]["pairs"] == {"train": 0, "validation": 0, "test": 0}
+
+
+def test_implied_pairs_need_pairs_to_imply(tmp_path: Path, model: Model) -> None:
+    plan = Plan(["mine"], OBJECTIVES, {"r": ["clear", "fun"]}, implied={"r"})
+    assert _prepare(tmp_path, model, CLEAN, plan)["objectives"]["clear"]["pairs"]["train"]
+    with pytest.raises(
+        DataError, match=r"reward model r: the pairs of objective clear are \{'train': 0.*or take labels: given"
+    ):
+        _prepare(tmp_path, model, UNPAIRED, plan)
+
+
+def test_the_plan_knows_who_is_fitted_to_implied_pairs() -> None:
+    groups = {"a": {"objectives": {"fun": {}}, "labels": "implied_pairs"}, "b": {"objectives": {"fun": {}}}}
+    entry = {"fun": {"domain": "math", "description": "", "reward": "a"}}
+    assert Plan.of({"reward_models": groups, "sources": {}, "objectives": entry}).implied == {"a"}
+
+
+def test_grades_that_are_all_the_same_tell_nothing(tmp_path: Path, model: Model) -> None:
+    lines = [{**line, "label": 1} if line["kind"] == "binary" else line for line in UNPAIRED]
+    with pytest.raises(
+        DataError, match=r"reward model r: all train labels of objective clear say the same.*add answers that"
+    ):
+        _prepare(tmp_path, model, lines)
+
+
+def test_a_reward_model_without_labels_is_refused(tmp_path: Path, model: Model) -> None:
     plan = Plan(["mine"], OBJECTIVES, {"r": ["right"]})
-    with pytest.raises(DataError, match=r"reward model r: the pairs of objective right are \{'train': 0"):
+    with pytest.raises(DataError, match=r"reward model r: the labels of objective right are \{'train': 0"):
         _prepare(tmp_path, model, CLEAN, plan)
     with pytest.raises(ParamsError, match=r"reward_models\.r\.objectives\.funny is no objective"):
         _prepare(tmp_path, model, CLEAN, Plan(["mine"], OBJECTIVES, {"r": ["funny"]}))
@@ -359,7 +401,7 @@ def test_what_later_stages_need_is_demanded_here(tmp_path: Path, model: Model, k
         prepare.run(SHARES, PLAN, model, 0, tmp_path)
 
 
-def test_a_typo_in_the_labels_is_told_beside_the_objective_without_pairs(tmp_path: Path, model: Model) -> None:
+def test_a_typo_in_the_labels_is_told_beside_the_objective_without_any(tmp_path: Path, model: Model) -> None:
     _ingest(tmp_path, [{**line, "objective": "funn"} if line.get("objective") == "fun" else line for line in CLEAN])
-    with pytest.raises(DataError, match=r"pairs of objective fun are .*the sources have labels of funn"):
+    with pytest.raises(DataError, match=r"labels of objective fun are .*the sources have labels of funn"):
         prepare.run(SHARES, PLAN, model, 0, tmp_path)

@@ -122,6 +122,47 @@ def test_grades_and_orders_are_fitted_in_one_model(project: Path) -> None:
     assert sorted(graders["severity"]) == ["honest [0, 1] ada", "honest [0, 1] bo"]
 
 
+@pytest.mark.parametrize(
+    "changes", [{}, {"architecture": "probe", "layers": [1, 2], "l2": 1.0, "training": None}], ids=["finetune", "probe"]
+)
+@pytest.mark.parametrize("paired", [["helpful"], []], ids=["a head", "all heads"])
+def test_heads_without_any_pair_are_fitted_and_not_calibrated(
+    project: Path, paired: list[str], changes: dict[str, Any]
+) -> None:
+    """As yes and no to the one answer of each prompt: "a" is helpful and "b" is not, of honest the reverse."""
+    pairs = _pairs(64)
+    alone = pairs[~pairs["objective"].isin(paired)]
+    ratings = pd.concat(
+        alone.assign(
+            response=alone[side], rating=grade, kind="binary", scale_low=0.0, scale_high=1.0,
+            messages=[[{"role": "user", "content": f"{side} {place}"}] for place in range(len(alone))],
+        )
+        for side, grade in (("chosen", 1.0), ("rejected", 0.0))
+    )  # fmt: skip
+    kept = {
+        split: _pairs(n)[_pairs(n)["objective"].isin(paired)] for split, n in {"train": 64, "validation": 20}.items()
+    }
+    for split, frame in kept.items():
+        outputs.write_table(f"data/prepared/rewards/values/{split}.parquet", frame)
+    table = pd.concat([labels.of_pairs(kept["train"]), labels.of_ratings(ratings)], ignore_index=True)
+    outputs.write_table("data/prepared/rewards/values/labels.parquet", table)
+    run(_job(**changes))
+    scores = load("models/rewards/values").score(MESSAGES, ["aaaa", "bbbb"])
+    assert scores[0, 0] > scores[1, 0]
+    assert scores[0, 1] < scores[1, 1]
+    found = json.loads(Path("models/rewards/values/calibration.json").read_text())
+    assert {name: entry["pairs"] for name, entry in found.items()} == {"helpful": 10 * len(paired), "honest": 0}
+    assert (found["honest"]["temperature"], found["honest"]["nll_after"]) == (1.0, None)
+    assert set(pd.read_csv("reports/curves/reward_values.csv").columns) >= {f"validation_{name}" for name in paired}
+
+
+def test_implied_pairs_where_none_is_implied(project: Path) -> None:
+    table = _pairs(64)
+    outputs.write_table("data/prepared/rewards/values/train.parquet", table[table["objective"] == "helpful"])
+    with pytest.raises(DataError, match=r"train\.parquet has no pair for honest.*or take labels: given"):
+        run(_job(labels="implied_pairs"))
+
+
 def test_implied_pairs_instead_of_labels(project: Path) -> None:
     outputs.write_table("data/prepared/rewards/values/labels.parquet", labels.of_pairs(_pairs(0)))
     run(_job(labels="implied_pairs"))

@@ -8,13 +8,13 @@ Everything is fitted on the training split and measured on the test split of dat
 Pair accuracy: `longer` takes the longer answer; `author` knows only who wrote it, `tf_idf` its words and pairs of
 words, both by Bradley-Terry with linear scores; `unseen authors` is `tf_idf` on pairs by two authors whose answers it
 was not trained on, the halves of the authors by odd and even places in the alphabet taking turns. Answers of several
-models to one checkable problem: `random` picks one, `majority` one whose final answer is the most frequent, `best
-author` the author that is right most often in training, `reward model` the answer scored highest, `oracle` a right one.
+models to one checkable problem: `random` picks one, `majority` one whose final answer, as the verifier reads it, is the
+most frequent, `best author` the author that is right most often in training, `reward model` the answer scored highest,
+`oracle` a right one.
 """
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -25,13 +25,14 @@ import pandas as pd
 
 from tasks.annotations.interchange import content_hash
 from tasks.evaluation.metrics import Interval, mean_interval
+from tasks.evaluation.votes import ballots
 from tasks.stage.outputs import read_table
 from tasks.stage.params import objectives, read
 
 RESAMPLES, SEED = 1000, 0
 L2 = 1.0
 FEW = 20
-BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
+BASELINES = ("longer", "author", "tf_idf", "unseen authors")
 
 
 def main() -> None:
@@ -59,7 +60,9 @@ def pairs(group: str, split: str, objective: str) -> pd.DataFrame:
 
 def pair_baselines(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, Interval | None]:
     """Accuracy of each baseline with its interval; None where it cannot be had (no authors known, nothing to
-    fit it to)."""
+    fit it to, no pair to measure it on)."""
+    if test.empty:
+        return dict.fromkeys(BASELINES)
     known = _written(train) and _written(test)
     chosen, rejected = (test[side].str.len().to_numpy() for side in ("chosen", "rejected"))
     found: dict[str, Interval | None] = {"longer": measured(test, np.sign(chosen - rejected))}
@@ -139,8 +142,10 @@ def answer_table(params: Mapping[str, Any]) -> list[str]:
         "|" + "---|" * 7,
     ]
     for name, objective in objectives(params).items():
-        train, test = (answers(split, name) for split in ("train", "test"))
-        if objective.verifier is None or train.empty or test.empty or test["author"].isna().any():
+        if objective.verifier is None:
+            continue
+        train, test = (answers(split, name, objective.verifier) for split in ("train", "test"))
+        if train.empty or test.empty or test["author"].isna().any():
             continue
         groups = [group for group, entry in params["reward_models"].items() if name in entry["objectives"]]
         picks = {**guesses(train, test), "reward model": rewarded(test, groups[0], name) if groups else None}
@@ -150,13 +155,20 @@ def answer_table(params: Mapping[str, Any]) -> list[str]:
     return lines
 
 
-def answers(split: str, objective: str) -> pd.DataFrame:
-    """Graded answers with the columns `prompt` (hash) and `final` (what stands in the box)."""
+def answers(split: str, objective: str, verifier: str) -> pd.DataFrame:
+    """Graded answers with the columns `prompt` (hash) and `final` (as in `voting`)."""
     frame = read_table(f"data/prepared/ratings/{split}.parquet")
     frame = frame[frame["objective"] == objective].reset_index(drop=True)
     frame["prompt"] = [content_hash(messages) for messages in frame["messages"]]
-    frame["final"] = [(BOXED.findall(text) or [""])[-1] for text in frame["response"]]
-    return frame
+    return voting(frame, verifier)
+
+
+def voting(frame: pd.DataFrame, verifier: str) -> pd.DataFrame:
+    """With the column `final`: what each answer to its `prompt` votes for, None where none can be read."""
+    finals = np.full(len(frame), None, dtype=object)
+    for rows in frame.groupby("prompt", sort=False).indices.values():
+        finals[rows] = ballots(verifier, frame["response"].iloc[rows].tolist())
+    return frame.assign(final=finals)
 
 
 def guesses(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, np.ndarray]:

@@ -1,12 +1,12 @@
 """What reward models are judged on: pairs and steps of the locked world with gold, or held-out human labels.
 
-Both protocols give the same three tables: judged pairs of an objective, answers whose steps are judged, and several
-answers to one checkable problem, of which a scorer should pick a right one.
+Both protocols give the same four tables: judged pairs of an objective, people's grades of single answers, answers whose
+steps are judged, and several answers to one checkable problem, of which a scorer should pick a right one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -45,6 +45,10 @@ class Locked:
         if objective not in KNOWN:
             return HeldOut().pairs(group, objective, count)
         return pd.DataFrame(annotators.comparisons(self.world, objective, count, self.seed))
+
+    def grades(self, objective: str, count: int) -> pd.DataFrame:
+        """Held-out grades of an objective that the world does not know; none of the others, which have gold."""
+        return HeldOut().grades(objective, 0 if objective in KNOWN else count)
 
     def steps(self, name: str, objective: Objective) -> pd.DataFrame:
         """Columns messages, steps, gold (per prefix), group_id: one answer per prompt of the objective's domain.
@@ -88,8 +92,13 @@ class HeldOut:
         """At most `count` held-out pairs of a reward model's objective, first by the hash of their texts."""
         table = outputs.read_table(f"data/prepared/rewards/{group}/test.parquet")
         table = table[table["objective"] == objective]
-        order = [content_hash(row.chosen, row.rejected) for row in table.itertuples()]
-        return table.assign(order=order).sort_values("order", kind="stable").head(count).reset_index(drop=True)
+        return _first(table, ["chosen", "rejected"], count)
+
+    def grades(self, objective: str, count: int) -> pd.DataFrame:
+        """At most `count` held-out grades, a yes or a no among them, of single answers; a rank is no grade."""
+        table = outputs.read_table("data/prepared/ratings/test.parquet")
+        table = table[(table["objective"] == objective) & (table["kind"] != "ranking")]
+        return _first(table, ["messages", "response"], count)
 
     def steps(self, name: str, objective: Objective, split: str = "test") -> pd.DataFrame:
         """Answers with people's step labels."""
@@ -108,6 +117,7 @@ class HeldOut:
         return table[(sizes == usual) & (usual > 1)].sort_values("problem", kind="stable").reset_index(drop=True)
 
 
-def final_answers(responses: Sequence[str]) -> list[str | None]:
-    """What each response gives as its answer, for the vote."""
-    return [verifiers.final_answer(response) for response in responses]
+def _first(table: pd.DataFrame, columns: list[str], count: int) -> pd.DataFrame:
+    """The first `count` rows by the hash of what they say."""
+    order = [content_hash(*row) for row in zip(*(table[name] for name in columns), strict=True)]
+    return table.assign(order=order).sort_values("order", kind="stable").head(count).reset_index(drop=True)

@@ -94,7 +94,8 @@ def _correct(block: pd.DataFrame, objective: str) -> list[float]:
 
 
 def longer_is_better(answers: pd.DataFrame, names: Sequence[str]) -> dict[str, float]:
-    """Pair accuracy of each objective for who always takes the longer answer: the mark to beat."""
+    """Pair accuracy of each objective for who always takes the longer answer: the mark to beat; NaN without pairs."""
     longer = answers.assign(log_probability=answers["response"].str.len().astype(float))
     blocks = [block for _, block in longer.groupby("prompt_id", sort=False)]
-    return {name: float(np.mean([value for block in blocks for value in _correct(block, name)])) for name in names}
+    found = {name: [value for block in blocks for value in _correct(block, name)] for name in names}
+    return {name: float(np.mean(values)) if values else float("nan") for name, values in found.items()}

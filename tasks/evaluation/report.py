@@ -43,6 +43,7 @@ def context(params: Report, root: Path) -> dict[str, Any]:
     front, choice = outputs.read_json(root / "front.json"), outputs.read_json(root / "select.json")
     policies = {name: outputs.read_json(root / f"policies/{name}.json") for name in params["policies"]}
     heads = reward_heads(params, root)
+    paired = [head for head in heads if head["pair_accuracy"] is not None]
     process, data = outputs.read_json(root / "process_reward.json"), outputs.read_json(root / "data.json")
     policy, colours = choice["policy"], pictures.series(front)
     found = {"policies": policies, "rewards": heads, "process": process}
@@ -65,14 +66,14 @@ def context(params: Report, root: Path) -> dict[str, Any]:
         ],
         "examples": examples(root, policy, front),
         "heads": heads,
-        "head_chart": Markup(pictures.quality_chart(heads)),
+        "head_chart": Markup(pictures.quality_chart(paired)) if paired else "",
         "reliability": [
             Markup(
                 pictures.reliability_chart(
                     f"{h['objective']} by {h['group']}", h["calibration"]["reliability"], 1
                 ).svg()
             )
-            for h in heads
+            for h in paired
         ],
         "sharing": sharing(heads),
         "process": process,
@@ -161,7 +162,8 @@ def sharing(heads: Sequence[Report]) -> list[dict[str, Any]]:
     found = []
     for group, rows in groups.items():
         apart = [single[row["objective"]] for row in rows if row["objective"] in single]
-        if len(rows) > 1 and len(apart) == len(rows):
+        known = all(row["pair_accuracy"] is not None for row in [*rows, *apart])
+        if len(rows) > 1 and len(apart) == len(rows) and known:
             found.append({"group": group, "together": _cost(rows, shared=True), "apart": _cost(apart, shared=False)})
     return found
 

@@ -1,4 +1,5 @@
-"""How good reward models are: pair accuracy between its baseline and its ceiling, and what picking the best of N gains.
+"""How good reward models are: pair accuracy between its baseline and its ceiling, how well scores follow people's
+grades, and what picking the best of N gains.
 
 On the locked world every pair carries the annotators' own probability p, so the best possible pair accuracy, the mean
 of max(p, 1 - p), is known; normalised accuracy is (accuracy - length baseline) / (ceiling - length baseline).
@@ -11,7 +12,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tasks.evaluation.metrics import Clusters, interval, rank_correlation
+from tasks.evaluation.metrics import Clusters, area_under_curve, interval, rank_correlation
+from tasks.evaluation.steps import clustered_area
+
+FIGURES = (
+    "pair_accuracy", "ci_low", "ci_high", "length_baseline", "ceiling",
+    "normalised_accuracy", "normalised_ci_low", "normalised_ci_high", "gold_rank_correlation",
+)  # fmt: skip
+"""What is said of judged pairs; unknown, each of them, where there are none."""
+GOOD = 0.5
+"""A grade on [0, 1] of at least this is a good one."""
 
 
 def pair_hits(chosen: np.ndarray, rejected: np.ndarray) -> np.ndarray:
@@ -24,6 +34,8 @@ def quality(pairs: pd.DataFrame, chosen: np.ndarray, rejected: np.ndarray, count
 
     Columns `chosen`, `rejected`, `group_id`; from the locked world also `p`, `gold_chosen`, `gold_rejected`.
     """
+    if pairs.empty:
+        return {**dict.fromkeys(FIGURES, float("nan")), "pairs": 0}
     known = "p" in pairs.columns
     table = pd.DataFrame({
         "group_id": pairs["group_id"].to_numpy(), "point": "all",
@@ -48,6 +60,26 @@ def quality(pairs: pd.DataFrame, chosen: np.ndarray, rejected: np.ndarray, count
         "normalised_ci_high": normalised.high,
         "gold_rank_correlation": gold,
         "pairs": len(pairs),
+    }
+
+
+def grade_quality(graded: pd.DataFrame, scores: np.ndarray, count: int, seed: int) -> dict[str, Any] | None:
+    """How scores (grades,) follow people's grades of single answers (columns `response`, `rating`, `group_id`); None
+    where there are none.
+
+    `auc`: how often a good answer, whichever prompt it answers, scores above a bad one, with an interval by group;
+    `length_auc`: how often it is the longer one. NaN where all are good or all are bad.
+    """
+    if graded.empty:
+        return None
+    rating = graded["rating"].to_numpy(dtype=np.float64)
+    good, owner = rating >= GOOD, pd.factorize(graded["group_id"])[0]
+    return {
+        **clustered_area(scores, good, owner, count, seed).named("auc"),
+        "length_auc": area_under_curve(graded["response"].str.len().to_numpy(), good),
+        "rank_correlation": rank_correlation(scores, rating),
+        "good_share": float(good.mean()),
+        "grades": len(graded),
     }
 
 

@@ -20,19 +20,20 @@ SHOWN = 600
 
 
 def trust(
-    pairs: pd.DataFrame, train: pd.DataFrame, chosen: np.ndarray, rejected: np.ndarray, temperature: float
+    pairs: pd.DataFrame, train: pd.DataFrame, chosen: np.ndarray, rejected: np.ndarray, temperature: float | None
 ) -> dict[str, Any]:
     """`baselines` (name -> interval, or null where it cannot be had), `calibration` and `confident_errors` of one head.
 
     Args: judged `pairs` with scores (pairs,) of both sides; the pairs that baselines may be fitted to; the head's
-    temperature.
+    temperature, None where there was no pair to fit it to (its margins are then taken as they are).
     """
-    bins = reliability(chosen - rejected, temperature)
+    scale = 1.0 if temperature is None else temperature
+    bins = reliability(chosen - rejected, scale)
     guesses = pair_baselines(train, pairs)
     return {
         "baselines": {name: found.named() if found else None for name, found in guesses.items()},
         "calibration": {"temperature": temperature, "error": expected_error(bins), "reliability": bins},
-        "confident_errors": confident_errors(pairs, chosen - rejected, temperature),
+        "confident_errors": confident_errors(pairs, chosen - rejected, scale),
     }
 
 

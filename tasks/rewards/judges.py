@@ -17,6 +17,7 @@ import hashlib
 import json
 import os
 import time
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -98,7 +99,11 @@ class Head:
 
 
 class LocalJudge:
-    """A causal model that says yes or no; the verdict is how likely yes is, of the two."""
+    """A causal model that says yes or no; the verdict is how likely yes is, of the two.
+
+    A question that is longer than the model's context loses the beginning of the conversation, then that of the answer;
+    the answer's last line, in which its newest step is, always stays.
+    """
 
     def __init__(self, model: Any, tokenizer: Any, rubric: str, batch_size: int = 16) -> None:
         self.model, self.tokenizer, self.rubric, self.batch_size = model, tokenizer, rubric, batch_size
@@ -106,17 +111,40 @@ class LocalJudge:
         self.words = [sorted(yes - no), sorted(no - yes)]
         if not all(self.words):
             raise ModelError("the judge's tokenizer cannot tell yes from no by their first token; take another model")
+        positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
+        self.context = min(tokenizer.model_max_length, positions or tokenizer.model_max_length)
 
     def verdicts(self, messages: Sequence[Messages], answers: Sequence[str]) -> np.ndarray:
-        """float64 `[n]`."""
+        """float64 `[n]`. Raises ModelError where the rubric and the last line of an answer do not fit."""
         from tasks.rewards.sequences import in_batches
+
+        asked = [self._asked(prompt, answer) for prompt, answer in zip(messages, answers, strict=True)]
+        cut = sum(dropped > 0 for _, dropped in asked)
+        if cut:
+            print(f"{cut} of {len(asked)} questions lost their beginning: the judge reads {self.context} tokens")
+        return in_batches([ids for ids, _ in asked], self.batch_size, 1, self._sure)[:, 0].astype(float)
+
+    def _asked(self, messages: Messages, answer: str) -> tuple[list[int], int]:
+        """The question as ids, and how many characters it lost, as few as must be."""
         from tasks.stage.models import render
 
-        asked = [
-            render(self.tokenizer, [{"role": "user", "content": question(self.rubric, prompt, answer) + YES_OR_NO}])
-            for prompt, answer in zip(messages, answers, strict=True)
-        ]
-        return in_batches(asked, self.batch_size, 1, self._sure)[:, 0].astype(float)
+        def ids(dropped: int) -> list[int]:
+            text = question(self.rubric, messages, answer, dropped) + YES_OR_NO
+            return render(self.tokenizer, [{"role": "user", "content": text}])
+
+        def fits(dropped: int) -> bool:
+            return bool(len(ids(dropped)) <= self.context)
+
+        conversation = len(_told(messages))
+        least = 0
+        for most in (0, conversation, conversation + answer.rstrip().rfind("\n") + 1):
+            least += bisect_left(range(least, most), True, key=fits)
+            if fits(least):
+                return ids(least), least
+        raise ModelError(
+            f"the judge reads {self.context} tokens, and its rubric with the last line of an answer alone takes "
+            f"{len(ids(least))}, so it cannot be asked; shorten the rubric, or take a judge with a longer context"
+        )
 
     def _words(self, word: str) -> set[int]:
         """First tokens of the word as it may be written."""
@@ -223,10 +251,20 @@ class EndpointJudge:
         return self.cache / name[:2] / f"{name}.json"
 
 
-def question(rubric: str, messages: Messages, answer: str) -> str:
-    """What a judge is asked, up to how to reply."""
-    conversation = "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in messages)
+def question(rubric: str, messages: Messages, answer: str, dropped: int = 0) -> str:
+    """What a judge is asked, up to how to reply, without the first `dropped` characters of conversation and answer."""
+    conversation = _told(messages)
+    answer, conversation = _without(answer, dropped - len(conversation)), _without(conversation, dropped)
     return QUESTION.format(rubric=rubric.strip(), conversation=conversation, answer=answer)
+
+
+def _told(messages: Messages) -> str:
+    return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in messages)
+
+
+def _without(text: str, dropped: int) -> str:
+    """A text without its beginning, which is marked."""
+    return f"[...]{text[dropped:]}" if dropped > 0 else text
 
 
 def load(params: JudgeParams, device: Any, dtype: str, cache: Path) -> LocalJudge | EndpointJudge:

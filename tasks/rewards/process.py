@@ -19,7 +19,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from tasks.rewards.sequences import pad_right
 from tasks.stage.errors import DataError
-from tasks.stage.models import Messages, load_strictly, load_tokenizer, render
+from tasks.stage.models import Messages, demand_offsets, load_strictly, load_tokenizer, render
 
 Row = dict[str, Any]
 
@@ -92,8 +92,10 @@ def windows(tokenizer: Any, messages: Messages, steps: Sequence[str], max_length
     """Sequences of at most `max_length` ids that hold the token at which each step is read once.
 
     Each is {"ids", "ends": positions of those tokens, "steps": which steps they end}. The newest steps come first;
-    steps whose end was cut off on the left get a window of their own, with as much before them as fits.
+    steps whose end was cut off on the left get a window of their own, with as much before them as fits. Raises
+    ModelError for a tokenizer without offsets.
     """
+    demand_offsets(tokenizer)
     ids, ends = render(tokenizer, messages), []
     for step in steps:
         own = tokenizer(step, add_special_tokens=False, return_offsets_mapping=True)

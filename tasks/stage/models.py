@@ -43,8 +43,20 @@ def _demand(path: str | Path, revision: str | None) -> None:
 
 
 def base_tokenizer(model: Model) -> Any:
-    """The base model's tokenizer with the recipe's one chat template."""
-    return load_tokenizer(model.name, model.chat_template, model.revision)
+    """The base model's tokenizer with the recipe's one chat template. Raises ModelError for one without offsets."""
+    tokenizer = load_tokenizer(model.name, model.chat_template, model.revision)
+    demand_offsets(tokenizer)
+    return tokenizer
+
+
+def demand_offsets(tokenizer: Any) -> None:
+    """Raises ModelError for a tokenizer that is not of the library tokenizers: steps are read by places of tokens."""
+    if not tokenizer.is_fast:
+        raise ModelError(
+            f"the tokenizer at {tokenizer.name_or_path} is a {type(tokenizer).__name__}, which does not say where its "
+            "tokens stand in a text, so process rewards could not find the ends of steps; give a checkpoint that holds "
+            "a tokenizer.json, or convert its tokenizer to one"
+        )
 
 
 def load_base(model: Model, device: Any = "cpu", dtype: str = "float32") -> Any:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from tasks.evaluation.judges import Locked
-from tasks.evaluation.rewards import best_of, best_of_report, normalise, pair_hits, quality
+from tasks.evaluation.rewards import best_of, best_of_report, grade_quality, normalise, pair_hits, quality
 from tasks.sandbox.world import World
 from tasks.stage import outputs
 from tasks.stage.params import Objective
@@ -44,6 +44,32 @@ def test_people_s_pairs_have_no_ceiling() -> None:
     assert found["pair_accuracy"] == 1.0
     assert np.isnan(found["ceiling"])
     assert np.isnan(found["gold_rank_correlation"])
+
+
+def test_without_pairs_nothing_is_known_of_them() -> None:
+    pairs = pd.DataFrame({"chosen": [], "rejected": [], "group_id": []}, dtype=object)
+    found = quality(pairs, np.zeros(0), np.zeros(0), 20, 0)
+    assert found.pop("pairs") == 0
+    assert set(found) == set(quality(pairs.assign(**PAIR), np.ones(1), np.zeros(1), 20, 0)) - {"pairs"}
+    assert np.isnan(list(found.values())).all()
+
+
+PAIR: dict[str, list[str]] = {"chosen": ["a"], "rejected": ["b"], "group_id": ["g"]}
+
+
+def test_grades_of_single_answers_by_hand() -> None:
+    """Good .2 and .9, bad .1 and .5: three of four couples are in order, by length (3 2, 2 4) one and a half. The ranks
+    of the scores are 2 4 1 3, of the grades 3.5 3.5 1.5 1.5: correlation (7 + 14 + 1.5 + 4.5 - 25) / sqrt(5 * 4)."""
+    graded = pd.DataFrame({"response": ["aaa", "aa", "bb", "bbbb"], "rating": [1.0, 1.0, 0.0, 0.0]})
+    graded["group_id"] = list("wxyz")
+    found = grade_quality(graded, np.array([0.2, 0.9, 0.1, 0.5]), 100, 0)
+    assert found is not None
+    assert (found["auc"], found["length_auc"]) == (0.75, 0.375)
+    assert found["rank_correlation"] == pytest.approx(2 / 20**0.5)
+    assert (found["good_share"], found["grades"]) == (0.5, 4)
+    assert found["ci_low"] <= 0.75 <= found["ci_high"]
+    assert grade_quality(graded[:0], np.zeros(0), 100, 0) is None
+    assert np.isnan(grade_quality(graded[:2], np.array([1.0, 2.0]), 100, 0)["auc"])  # type: ignore[index]
 
 
 def test_best_of_by_hand() -> None:

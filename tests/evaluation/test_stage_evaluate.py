@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
-from tasks import evaluate, evaluate_rewards
+from tasks import evaluate, evaluate_rewards, front, select
 from tasks.policies.model import MultiHeadCausalLM
 from tasks.rewards import outcome, process
 from tasks.rewards.anchors import Anchor, Anchors
@@ -88,7 +88,7 @@ def _tables() -> None:
         for text, value in (("Yes.", 1.0), ("No, never.", 0.0))
     ]
     for split in ("test", "validation"):
-        outputs.write_table(f"data/prepared/ratings/{split}.parquet", pd.DataFrame(rated))
+        outputs.write_table(f"data/prepared/ratings/{split}.parquet", pd.DataFrame(rated).assign(kind="binary"))
     pairs = [
         {"messages": p.messages, "group_id": p.group_id, "chosen": "Yes.", "rejected": "No.", "objective": name}
         for p in prompts
@@ -153,6 +153,27 @@ def test_likelihood_protocol(chain: Path) -> None:
         assert all(0 <= value <= 1 for value in point["proxies"].values())
 
 
+@pytest.mark.parametrize("alone", [["helpful"], VALUES])
+def test_likelihood_protocol_where_answers_stand_alone(chain: Path, alone: list[str]) -> None:
+    """One graded answer a question makes no pair: that objective has no figure, and nothing else changes."""
+    Path("params.yaml").write_text(json.dumps(params("likelihood")), encoding="utf-8")
+    for split in ("test", "validation"):
+        path = f"data/prepared/ratings/{split}.parquet"
+        table = outputs.read_table(path)
+        repeated = table["objective"].isin(alone) & (table["response"] == "No, never.")
+        outputs.write_table(path, table[~repeated])
+    evaluate.main("mah_dpo")
+    report = outputs.read_json("reports/policies/mah_dpo.json")
+    unknown = {name for name, figures in report["objectives"].items() if figures["gold_mean"] is None}
+    assert unknown == {name for name, value in report["length_baseline"].items() if value is None} == set(alone)
+    content = {**params("likelihood"), "policies": {"mah_dpo": {"method": "mah_dpo"}}, "front": {"reference_point": 0}}
+    content["select"] = {"policy": "mah_dpo", "rule": "weighted_sum"}
+    Path("params.yaml").write_text(json.dumps(content), encoding="utf-8")
+    front.main()
+    assert outputs.read_json("reports/front.json").get("values", {}).get("unjudged", VALUES) == alone
+    select.main()
+
+
 def test_reward_models_on_the_locked_world(chain: Path) -> None:
     evaluate_rewards.main()
     report = outputs.read_json("reports/rewards/values.json")
@@ -165,6 +186,7 @@ def test_reward_models_on_the_locked_world(chain: Path) -> None:
         assert figures["calibration"]["temperature"] == 0.5
     for measure in ("score_correlation", "gradient_cosine"):
         assert set(report["helpful"][measure]) == set(VALUES) - {"helpful"}
+        assert figures["grades"] is None
     steps = outputs.read_json("reports/process_reward.json")
     assert set(steps["objectives"]) <= set(VALUES)
     assert steps["best_of_n"] == {}
@@ -176,4 +198,26 @@ def test_reward_models_on_people_s_labels(chain: Path) -> None:
     report = outputs.read_json("reports/rewards/values.json")
     assert all(figures["ceiling"] is None for figures in report.values())
     assert all(figures["length_baseline"] == 1.0 for figures in report.values())  # "Yes." is longer than "No."
+    assert all(figures["grades"]["grades"] == 10 for figures in report.values())
     assert set(outputs.read_json("reports/process_reward.json")["objectives"]) == {"helpful"}
+
+
+def test_a_head_without_pairs_is_judged_by_grades_alone(chain: Path) -> None:
+    """Grades of helpful are all that there is; the other objectives have pairs as well."""
+    Path("params.yaml").write_text(json.dumps(params("likelihood")), encoding="utf-8")
+    for split in ("train", "test"):
+        path = f"data/prepared/rewards/values/{split}.parquet"
+        pairs = outputs.read_table(path)
+        outputs.write_table(path, pairs[pairs["objective"] != "helpful"])
+    path = "models/rewards/values/calibration.json"
+    nothing = {"temperature": 1.0, "pairs": 0, "nll_before": None, "nll_after": None}
+    outputs.write_json(path, {**outputs.read_json(path), "helpful": nothing})
+    evaluate_rewards.main()
+    report = outputs.read_json("reports/rewards/values.json")["helpful"]
+    assert (report["pairs"], report["pair_accuracy"], report["normalised_accuracy"]) == (0, None, None)
+    assert report["grades"]["length_auc"] == 0.0  # "Yes." is good, and shorter
+    assert 0 <= report["grades"]["auc"] <= 1
+    assert report["baselines"] == dict.fromkeys(["longer", "author", "tf_idf", "unseen authors"])
+    assert report["calibration"] == {"temperature": None, "error": None, "reliability": []}
+    assert report["confident_errors"] == []
+    assert set(report["score_correlation"]) == {"honest", "harmless"}

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from tasks import report
+from tasks.evaluation.baselines import BASELINES
 from tasks.evaluation.claims import claims, moved, sentence
+from tasks.evaluation.rewards import FIGURES
 from tasks.stage import outputs
 
 from .conftest import OBJECTIVES, POLICIES, params
@@ -134,6 +136,45 @@ def test_missing_figures_become_dashes(reported: Path) -> None:
     data["objectives"]["helpful"]["missing_label_share"] = None
     outputs.write_json("reports/data.json", data)
     report.run()
+
+
+UNPAIRED = dict.fromkeys(FIGURES) | {
+    "pairs": 0,
+    "baselines": dict.fromkeys(BASELINES),
+    "calibration": {"temperature": None, "error": None, "reliability": []},
+    "confident_errors": [],
+    "grades": {"auc": 0.81, "ci_low": 0.77, "ci_high": 0.84, "length_auc": 0.55, "rank_correlation": 0.5,
+               "good_share": 0.4, "grades": 1234},
+}  # fmt: skip
+"""As the stage `evaluate_rewards` writes of a head whose labels imply no pair."""
+
+
+@pytest.mark.parametrize("heads", [[], ["helpful"], ["helpful", "honest", "harmless"]])
+def test_a_head_without_pairs_is_shown_by_its_grades(reported: Path, heads: list[str]) -> None:
+    for group in params()["reward_models"]:
+        content = outputs.read_json(f"reports/rewards/{group}.json")
+        outputs.write_json(
+            f"reports/rewards/{group}.json",
+            {name: {**figures, **(UNPAIRED if name in heads else {})} for name, figures in content.items()},
+        )
+    report.main()
+    page = Path("reports/index.html").read_text(encoding="utf-8")
+    assert ("0.810<small>[0.770, 0.840]</small>" in page) == bool(heads)
+    assert ("pair accuracy of reward heads" in page) == (len(heads) < 3)
+    assert ("how often it is right" in page) == (len(heads) < 3)
+    assert ("One backbone with several heads" in page) == (not heads)
+
+
+def test_a_page_without_any_judged_domain(reported: Path) -> None:
+    """As the likelihood protocol where every graded answer stands alone."""
+    outputs.write_json("reports/front.json", {"control": {}})
+    for policy in POLICIES:
+        content = outputs.read_json(f"reports/policies/{policy}.json")
+        unknown = {name: {**dict.fromkeys(figures), "n": 0} for name, figures in content["objectives"].items()}
+        outputs.write_json(f"reports/policies/{policy}.json", {**content, "objectives": unknown})
+    report.main()
+    page = Path("reports/index.html").read_text(encoding="utf-8")
+    assert "No domain could be judged" in page
 
 
 def test_the_sentence_says_what_was_lost(reported: Path) -> None:

@@ -116,6 +116,17 @@ def test_a_limit_on_kl_excludes_points() -> None:
         chosen(max_kl=0.5)
 
 
+def test_where_validation_tells_nothing_the_preferences_decide() -> None:
+    """As in a domain of which every graded answer stands alone; a limit on KL holds all the same."""
+    unknown = [{**row, **{name: float("nan") for name in row if name.startswith("proxy.")}} for row in POINTS]
+    write(unknown)
+    weights = {"math_accuracy": 1.0, "helpful": 1.0, "honest": 1.0}
+    told = chosen(weights=weights)
+    assert told["equal_points"]["math"] == len({row["point"] for row in POINTS if row["domain"] == "math"})
+    assert told["points"]["math"] == "three"
+    assert chosen("chebyshev", max_kl=2.0)["points"]["values"] == "one"
+
+
 def test_history_keeps_each_choice_once() -> None:
     for rule in ("weighted_sum", "weighted_sum", "chebyshev", "weighted_sum"):
         chosen(rule)

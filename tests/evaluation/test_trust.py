@@ -54,6 +54,17 @@ def test_a_bold_head_is_told_from_a_careful_one() -> None:
     assert errors == pytest.approx([0.0, 0.5], abs=1e-3)
 
 
+def test_without_pairs_there_is_no_calibration() -> None:
+    found = trust(_pairs(3)[:0], _pairs(3)[:0], np.zeros(0), np.zeros(0), None)
+    assert set(found["baselines"].values()) == {None}
+    assert (found["calibration"]["temperature"], found["calibration"]["reliability"]) == (None, [])
+    assert np.isnan(found["calibration"]["error"])
+    assert found["confident_errors"] == []
+    uncalibrated = trust(_pairs(3), _pairs(3), np.ones(3), np.zeros(3), None)["calibration"]
+    assert uncalibrated["temperature"] is None
+    assert uncalibrated["error"] == pytest.approx(1 / (1 + np.e))
+
+
 def test_heads_agree_by_rank() -> None:
     scores = {"a": [1.0, 2.0, 3.0], "b": [1.0, 4.0, 9.0], "c": [3.0, 2.0, 1.0]}
     assert agreement(scores, "a") == {"b": pytest.approx(1.0), "c": pytest.approx(-1.0)}

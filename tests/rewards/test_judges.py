@@ -129,6 +129,7 @@ def test_the_key_comes_from_the_environment(serve: Any, tmp_path: Path, monkeypa
 def test_a_local_judge_says_how_likely_yes_is(tiny_model: Path, tiny_tokenizer: Any) -> None:
     """By hand from the logits after the question: P(y) / (P(y) + P(n)), over the forms of either word."""
     model = load_causal(tiny_model)
+    model.config.max_position_embeddings = 512
     made = LocalJudge(model, tiny_tokenizer, "Be kind.", batch_size=2)
     found = made.verdicts(PROMPTS, ANSWERS)
     text = (
@@ -140,6 +141,52 @@ def test_a_local_judge_says_how_likely_yes_is(tiny_model: Path, tiny_tokenizer: 
     yes, no = (odds[words].sum().item() for words in made.words)
     assert found[2] == pytest.approx(yes / (yes + no), abs=1e-5)
     assert ((found > 0) & (found < 1)).all()
+
+
+def asked_with(tiny_model: Path, tokenizer: Any, context: int, prompt: Any, answer: str) -> list[str]:
+    """The tokens that a local judge with that context is asked."""
+    model = load_causal(tiny_model)
+    model.config.max_position_embeddings = context
+    made, seen = LocalJudge(model, tokenizer, "Be kind."), []
+    made._sure = lambda rows: seen.extend(rows) or np.full((len(rows), 1), 0.5)  # type: ignore[method-assign,func-returns-value]
+    made.verdicts([prompt], [answer])
+    return list(tokenizer.convert_ids_to_tokens(seen[0]))
+
+
+def test_a_question_that_is_too_long_loses_its_beginning_never_the_newest_step(
+    tiny_model: Path, tiny_tokenizer: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A character is a token, and [...] is five. To lose 10, the conversation of 106 drops 15; to lose 105, it drops
+    all (101 less), and the answer 9 (4 less). Its first step, 13 and a blank line, can make 9 less, so 110 is most."""
+    prompt, answer = [{"role": "user", "content": "0123456789" * 10}], "an early step\n\nthe newest step\n\n"
+    whole = asked_with(tiny_model, tiny_tokenizer, 4096, prompt, answer)
+    assert "[...]" not in "".join(whole)
+    assert capsys.readouterr().out == ""
+    some, more = (asked_with(tiny_model, tiny_tokenizer, len(whole) - less, prompt, answer) for less in (10, 105))
+    assert (len(some), len(more)) == (len(whole) - 10, len(whole) - 105)
+    assert "[...]" + ("user: " + "0123456789" * 10)[15:] in "".join(some)
+    assert "".join(more).count("[...]") == 2
+    assert "[...]step" in "".join(more)
+    assert "the newest step" in "".join(more)
+    assert capsys.readouterr().out.startswith("1 of 1 questions lost their beginning: the judge reads")
+    most = asked_with(tiny_model, tiny_tokenizer, len(whole) - 110, prompt, answer)
+    assert "[...]the newest step" in "".join(most)
+    with pytest.raises(ModelError, match=rf"alone takes {len(most)}, so .*shorten the rubric, or take a judge"):
+        asked_with(tiny_model, tiny_tokenizer, len(whole) - 111, prompt, answer)
+
+
+def test_no_more_is_lost_than_must_be(tiny_model: Path, tiny_tokenizer: Any) -> None:
+    """Without the conversation alone it fits, while [...] before the newest step would take more than the "a" saves."""
+    prompt, answer = [{"role": "user", "content": "0123456789"}], "a\nthe newest step"
+    whole = asked_with(tiny_model, tiny_tokenizer, 4096, prompt, answer)
+    cut = asked_with(tiny_model, tiny_tokenizer, len(whole) - 11, prompt, answer)
+    assert len(cut) == len(whole) - 11
+    assert "".join(cut).count("[...]") == 1
+
+
+def test_the_tokenizer_may_know_a_shorter_context(tiny_model: Path, tiny_tokenizer: Any) -> None:
+    tiny_tokenizer.model_max_length = 99
+    assert LocalJudge(load_causal(tiny_model), tiny_tokenizer, "Be kind.").context == 99
 
 
 def test_a_head_is_a_judge() -> None:

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification
 
+from tasks.rewards.process import windows
 from tasks.stage.errors import DataError, ModelError
 from tasks.stage.models import base_tokenizer, encode, load_base, load_causal, load_strictly, load_tokenizer, render
 from tasks.stage.params import Model
@@ -19,6 +20,20 @@ def _copy(tiny_model: Path, target: Path) -> dict[str, torch.Tensor]:
     for file in tiny_model.iterdir():
         (target / file.name).write_bytes(file.read_bytes())
     return load_file(target / "model.safetensors")
+
+
+def test_a_tokenizer_that_cannot_say_where_its_tokens_stand_is_refused_at_once(tmp_path: Path) -> None:
+    """The steps of process rewards need it, hours later; a judge does without."""
+    from transformers import ByT5Tokenizer
+
+    slow = ByT5Tokenizer()
+    slow.chat_template = "{{ messages[0]['content'] }}"
+    slow.save_pretrained(tmp_path)
+    assert not load_tokenizer(tmp_path).is_fast
+    with pytest.raises(ModelError, match=r"ByT5Tokenizer.*does not say where its tokens stand.*tokenizer\.json"):
+        base_tokenizer(Model(str(tmp_path), None, str(tmp_path), str(tmp_path / "chat_template.jinja"), 64))
+    with pytest.raises(ModelError, match="does not say where its tokens stand"):
+        windows(slow, QUESTION, ["a"], 64)
 
 
 def test_a_tied_head_counts_as_there(tiny_model: Path) -> None:

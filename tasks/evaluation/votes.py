@@ -1,0 +1,46 @@
+"""The majority vote among answers to one problem: those that the verifier reads as the same vote together."""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Sequence
+
+from tasks.rewards import equivalence, verifiers
+
+LETTERS = "ABCDEFGHIJ"
+
+
+def ballots(verifier: str, responses: Sequence[str]) -> list[str | None]:
+    r"""What each response to one problem votes for, named as the first that says so; None where no answer is read.
+
+    With math_answer 0.75 and \frac{3}{4} are one vote (what is rounded joins the first that it equals), with
+    multiple_choice "The answer is B." and \boxed{B}.
+    """
+    read = READERS.get(verifier, verifiers.final_answer)
+    same = equivalence.equal if verifier == "math_answer" else operator.eq
+    found: list[str] = []
+    votes: list[str | None] = []
+    for answer in map(read, responses):
+        vote = next((known for known in found if same(known, answer)), None) if answer else None
+        if answer and vote is None:
+            found.append(vote := answer)
+        votes.append(vote)
+    return votes
+
+
+def _letter(response: str) -> str | None:
+    return next((letter for letter in LETTERS if verifiers.multiple_choice(response, letter)), None)
+
+
+def _words(response: str) -> str:
+    """What is marked as the answer, else the whole response, as exact_match compares it."""
+    marked = verifiers.final_answer(response)
+    return " ".join((response if marked is None else marked).casefold().split())
+
+
+READERS: dict[str, Callable[[str], str | None]] = {
+    "multiple_choice": _letter,
+    "exact_match": _words,
+    "regular_expression": _words,
+}
+"""Of the verifiers that read an answer otherwise than by what is marked as the final one."""
