@@ -214,6 +214,7 @@ def _labelled(objectives: Mapping[str, Objective], params: Mapping[str, Any]) ->
     yield from _known(labels, objectives, "process_labels.objectives")
     yield from _known(params["anchors"].get("directions", {}), objectives, "anchors.directions")
     yield from _known(params["gate"].get("margins", {}), objectives, "gate.margins")
+    yield from _known(params["process_reward"].get("verdicts", {}), labels, "process_reward.verdicts")
     for name, entry in labels.items():
         where = f"process_labels.objectives.{name}"
         judge, judges = entry.get("judge"), params["process_labels"].get("judges", {})

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import resource
 import time
+from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,11 +31,26 @@ VALIDATION_ROWS = 128  # looked at while training
 
 
 @dataclass(frozen=True, config=FORBID)
+class Verdicts:
+    """Two words of one token each, with which the base model would call a step good or bad."""
+
+    good: str
+    bad: str
+
+    def __post_init__(self) -> None:
+        if self.good == self.bad:
+            raise ValueError(f"`good` and `bad` are both {self.good!r}; give two words")
+
+
+@dataclass(frozen=True, config=FORBID)
 class Params:
     """The section `process_reward`."""
 
     training: Training
     """How it trains."""
+    verdicts: dict[str, Verdicts] = field(default_factory=dict)
+    """Objective -> the words from which its head starts, in place of random weights: the reading of a base model that
+    has seen steps followed by them."""
     lora: Lora | None = None
     """Low-rank adapters instead of all weights, merged when trained; the heads train in full."""
 
@@ -49,8 +65,15 @@ def run(params: Params, settings: Runtime, seed: int, max_length: int) -> None:
     names = list(dict.fromkeys(train["objective"]))
     if not names:
         raise DataError(f"{TABLES[0]} has no labelled step, so there is nothing to fit; look at process_labels")
+    unknown = [name for name in params.verdicts if name not in names]
+    if unknown:
+        raise DataError(
+            f"verdicts for {', '.join(unknown)}: no step is labelled for it; labelled are {', '.join(names)}"
+        )
     tokenizer = _tokenizer(max_length)
     model = process.new_model(SFT, names, tokenizer, device, settings.dtype, seed)
+    words = {names.index(name): (own.good, own.bad) for name, own in params.verdicts.items()}
+    process.start_from_words(model, words, SFT, tokenizer)
     if params.lora is not None:
         attach(model.base_model, params.lora, seed)
     watched = _rows(validation.iloc[:: len(validation) // VALIDATION_ROWS + 1], names, tokenizer)

@@ -118,6 +118,12 @@ BAD = [
     ("reward_models/values/objectives/fun", {}, r"reward_models\.values\.objectives\.fun is no objective"),
     ("reward_models/values/objectives", {}, r"reward_models\.values\.objectives: .*at least 1"),
     ("reward_models", {}, r"reward_models must be a mapping with at least one name"),
+    (
+        "process_reward/verdicts",
+        {"harmles": {"good": " yes", "bad": " no"}},
+        r"process_reward\.verdicts\.harmles is no objective.*harmless",
+    ),
+    ("process_reward/verdicts", {"math_accuracy": {"good": "x", "bad": "x"}}, r"`good` and `bad` are both 'x'"),
     ("process_labels/objectives/fun", {"labels": "human"}, r"process_labels\.objectives\.fun is no objective"),
     ("process_labels/objectives/helpful", {"labels": "hindsight"}, r"helpful: hindsight labels need a verifier"),
     (
