@@ -11,7 +11,6 @@ returns is checked at use. Its file is no dep of any stage: tasks/rewards/verifi
 """
 
 import dataclasses
-import json
 import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -42,7 +41,7 @@ from tasks.rewards import verifiers
 from tasks.rewards.label_makers import Labelling, derive
 from tasks.sandbox.source import read_spec
 from tasks.sandbox.world import OBJECTIVES
-from tasks.stage import outputs
+from tasks.stage import outputs, present
 from tasks.stage.errors import DataError, ParamsError, command
 from tasks.stage.params import (
     Model,
@@ -58,12 +57,9 @@ from tasks.stage.params import (
 )
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-REVISION = re.compile(r"[0-9a-f]{40}")
 DEVICES = ("auto", "cpu", "cuda")
 KEYED = ("concord", "table")
 """Formats that read the keys of the interchange format."""
-NOT_THERE = "correct the path, or fetch it as the head of the recipe says"
 CONTENT = "params.yaml can work\n"
 
 SECTIONS: dict[str, type] = {
@@ -138,10 +134,10 @@ def references(params: Mapping[str, Any], root: Path) -> Iterator[str]:
     yield from _chosen(params)
     yield from _judged(objectives, params)
     yield from _batches(objectives, params["policies"])
-    yield from _there(params["gate"]["champion"], "gate.champion", root)
+    yield from present.there(params["gate"]["champion"], "gate.champion", root)
     yield from _device(params["runtime"].get("device", "auto"))
-    yield from _model(section(Model, params["model"], "model"), root)
-    yield from _layers(params, root)
+    yield from present.model(section(Model, params["model"], "model"), root)
+    yield from present.layers(params, root)
     for name, source in mapping_of(ingest.Source, params, "sources").items():
         yield from _source(name, source, {objective.domain for objective in objectives.values()}, root)
 
@@ -236,7 +232,7 @@ def _asked(labels: process_labels.Params, root: Path) -> Iterator[str]:
         if judge.key is not None and not os.environ.get(judge.key):
             yield f"{where}.key: the environment variable {judge.key} is not set, so the endpoint would refuse; set it"
         if judge.endpoint is None and Path(judge.model) != Path(process_labels.SFT):  # which a stage makes in time
-            yield from list(_there(judge.model, f"{where}.model", root)) or _checkpoint(
+            yield from list(present.there(judge.model, f"{where}.model", root)) or present.checkpoint(
                 judge.model, f"{where}.model", root
             )
 
@@ -300,16 +296,6 @@ def _device(device: str) -> Iterator[str]:
         yield f"runtime.device is {device!r}; allowed: {', '.join(DEVICES)} (CUDA_VISIBLE_DEVICES says which)"
 
 
-def _layers(params: Mapping[str, Any], root: Path) -> Iterator[str]:
-    """Layers of a probe are in the model, as far as its files are here."""
-    config = root / params["model"]["name"] / "config.json"
-    count = json.loads(config.read_text(encoding="utf-8")).get("num_hidden_layers") if config.is_file() else None
-    for name, entry in params["reward_models"].items():
-        beyond = [layer for layer in entry.get("layers") or [] if count is not None and layer > count]
-        if beyond:
-            yield f"reward_models.{name}.layers: the model has {count} layers, so there is no {beyond[0]}; lower it"
-
-
 def _source(name: str, source: ingest.Source, domains: set[str], root: Path) -> Iterator[str]:
     where = f"sources.{name}"
     if source.prompts is not None and source.prompts not in domains:
@@ -318,7 +304,7 @@ def _source(name: str, source: ingest.Source, domains: set[str], root: Path) -> 
     for column in source.columns:
         if source.format in KEYED and column not in FIELDS:
             yield f"{where}.columns.{column} is no key of the interchange format; {suggest(column, list(FIELDS))}"
-    absent = list(_there(source.path, f"{where}.path", root))
+    absent = list(present.there(source.path, f"{where}.path", root))
     yield from absent
     if not (source.format == "hub" and absent):
         yield from _caught(_options, source, where, root)
@@ -328,37 +314,6 @@ def _source(name: str, source: ingest.Source, domains: set[str], root: Path) -> 
 
 def _options(source: ingest.Source, where: str, root: Path) -> None:
     section(choice_of(source.format, root / source.path), source.options, f"{where}.options")
-
-
-def _model(model: Model, root: Path) -> Iterator[str]:
-    """A local model is there; one on the hub is pinned."""
-    yield from _there(model.chat_template, "model.chat_template", root)
-    yield from _there(model.files, "model.files", root)
-    if (root / model.name).is_dir():
-        yield from _checkpoint(model.name, "model.name", root)
-        if Path(model.files) != Path(model.name):
-            yield f"model.files is {model.files}, so edits of {model.name} would rerun nothing; give the same folder"
-    elif model.revision is None:
-        pin = (
-            "or, for a model on the hub, pin model.revision" if HUB_ID.fullmatch(model.name) else "or correct the path"
-        )
-        yield f"model.name: {model.name} is not there; make or fetch it as the head of the recipe says, {pin}"
-    elif not REVISION.fullmatch(model.revision):
-        yield f"model.revision is {model.revision!r}, which may move; give the commit's 40 hexadecimal digits"
-
-
-def _checkpoint(path: str, where: str, root: Path) -> Iterator[str]:
-    if not (root / path / "config.json").is_file():
-        yield f"{where}: {path} holds no config.json, so it is no model; give the folder of a checkpoint"
-
-
-def _there(path: str, where: str, root: Path) -> Iterator[str]:
-    target = root / path
-    if not target.exists():
-        tracked = (root / f"{path}.dvc").exists()
-        yield f"{where}: {path} is not there; {'run `dvc pull`' if tracked else NOT_THERE}"
-    elif not (target.stat().st_size if target.is_file() else any(file.is_file() for file in target.rglob("*"))):
-        yield f"{where}: {path} is empty; give one that holds something"
 
 
 def _known(names: Collection[str], known: Mapping[str, Any], where: str) -> Iterator[str]:

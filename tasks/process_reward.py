@@ -12,8 +12,9 @@ import resource
 import time
 from dataclasses import field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from tasks.stage import outputs, resume, runtime
@@ -48,6 +49,8 @@ class Params:
 
     training: Training
     """How it trains."""
+    head_learning_rate: Annotated[float, Field(gt=0)] | None = None
+    """Peak learning rate of the heads; null for that of the rest."""
     verdicts: dict[str, Verdicts] = field(default_factory=dict)
     """Objective -> the words from which its head starts, in place of random weights: the reading of a base model that
     has seen steps followed by them."""
@@ -92,6 +95,7 @@ def run(params: Params, settings: Runtime, seed: int, max_length: int) -> None:
         evaluate=lambda model: process.errors(model, watched, collate, names),
         weights=process.row_weights,
         length=lambda row: len(row["ids"]),
+        rates={"score.": params.head_learning_rate} if params.head_learning_rate else None,
         label="process reward model",
     )
     if params.lora is not None:
