@@ -8,6 +8,7 @@ world; AUC of right steps, and its difference with a 95 % interval that draws wh
 interval covers the luck of training).
 """
 
+import dataclasses
 import os
 import tempfile
 from pathlib import Path
@@ -38,6 +39,8 @@ def dedicated(
             outputs.write_table(Path(folder) / table, rows[rows["objective"] == objective])
         (Path(folder) / "models").mkdir()
         (Path(folder) / "models/sft").symlink_to(here / "models/sft")
+        own = {name: words for name, words in params.verdicts.items() if name == objective}
+        params = dataclasses.replace(params, verdicts=own)
         os.chdir(folder)
         try:
             process_reward.run(params, settings, seed, longest)
