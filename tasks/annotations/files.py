@@ -66,7 +66,12 @@ def numbered_lines(path: Path, file: str = "") -> Iterator[tuple[int, str] | Rec
 
 def json_lines(path: Path, file: str = "") -> Iterator[Record]:
     """One Record per line of a JSON Lines file, its row the object of that line, whatever keys it has."""
-    return (item if isinstance(item, Record) else parse(*item, file) for item in numbered_lines(path, file))
+    for item in numbered_lines(path, file):
+        if isinstance(item, Record):
+            yield item
+        else:
+            number, content = item
+            yield parse(number, content, file)
 
 
 def json_file(path: Path, file: str = "") -> Iterator[Record]:

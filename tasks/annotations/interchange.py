@@ -25,6 +25,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
+import xxhash
 
 from tasks.annotations.fields import items, number, short, text, texts, value, wrong
 from tasks.annotations.records import RowError
@@ -75,8 +76,8 @@ def content_hash(*content: Any) -> str:
 
 
 def _row_hash(table: str, row: Row) -> str:
-    """As `content_hash`, and five times as fast."""
-    return hashlib.sha256(orjson.dumps([table, row], option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+    """As `content_hash`, and ten times as fast: a hash for finding what is equal, not for withstanding forgers."""
+    return xxhash.xxh3_64_hexdigest(orjson.dumps([table, row], option=orjson.OPT_SORT_KEYS))
 
 
 def _prompt(record: Mapping[str, Any]) -> list[Authored]:
