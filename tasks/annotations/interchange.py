@@ -91,16 +91,17 @@ def _demonstration(record: Mapping[str, Any]) -> list[Authored]:
 
 
 def _comparison(record: Mapping[str, Any]) -> list[Authored]:
-    answers, preferred = (text(record, "a"), text(record, "b")), text(record, "preferred")
+    one, other, preferred = text(record, "a"), text(record, "b"), text(record, "preferred")
     if preferred == "tie":
         raise RowError("tie", "preferred", "neither answer is preferred, so nothing can be learned from the pair")
     if preferred not in ("a", "b"):
         raise RowError("off_scale", "preferred", f"is {preferred!r}; allowed: a, b, tie")
-    won, lost = (0, 1) if preferred == "a" else (1, 0)
-    authors = _authors(record, 2)
+    author, other_author = _authors(record, 2)
     margin = None if record.get("margin") is None else number(record, "margin")
-    row = {"chosen": answers[won], "rejected": answers[lost], "margin": margin, **_judged(record)}
-    return [(row, {"chosen_author": authors[won], "rejected_author": authors[lost]})]
+    if preferred == "b":
+        one, other, author, other_author = other, one, other_author, author
+    row = {"chosen": one, "rejected": other, "margin": margin, **_judged(record)}
+    return [(row, {"chosen_author": author, "rejected_author": other_author})]
 
 
 def _rating(record: Mapping[str, Any]) -> list[Authored]:
