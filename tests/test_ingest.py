@@ -89,18 +89,18 @@ def test_how_many_rows_are_taken_at_once_changes_nothing(tmp_path: Path, monkeyp
 
 
 def test_a_row_cut_off_in_the_middle_of_a_large_file_is_lost_alone(tmp_path: Path) -> None:
-    """Parts of 10,000 rows: line 17,001 lies in the second of three."""
-    lines = [_rating(f"answer {number}") for number in range(1, 30_001)]
-    lines[17_000] = lines[17_000][:-30]
+    """Parts of 20,000 rows: line 27,001 lies in the second of three."""
+    lines = [_rating(f"answer {number}") for number in range(1, 50_001)]
+    lines[27_000] = lines[27_000][:-30]
     report = _run(tmp_path, "\n".join(lines), Params(0.001))
-    assert (report["read"], report["kept"], report["quarantined"]) == (30_000, 29_999, 1)
+    assert (report["read"], report["kept"], report["quarantined"]) == (50_000, 49_999, 1)
     quarantine = outputs.read_table(tmp_path / "out" / "quarantine.parquet")
     assert quarantine[["source_line", "column", "reason", "raw"]].values.tolist() == [
-        [17_001, "line", "not_json", lines[17_000]]
+        [27_001, "line", "not_json", lines[27_000]]
     ]
     kept = outputs.read_table(tmp_path / "out" / "ratings.parquet")
-    assert kept["source_line"].tolist() == [line for line in range(1, 30_001) if line != 17_001]
-    assert kept["response"].tolist() == [f"answer {line}" for line in range(1, 30_001) if line != 17_001]
+    assert kept["source_line"].tolist() == [line for line in range(1, 50_001) if line != 27_001]
+    assert kept["response"].tolist() == [f"answer {line}" for line in range(1, 50_001) if line != 27_001]
 
 
 def test_duplicates_are_set_aside_but_nothing_is_wrong_with_them(tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ class Intake:
 
     def __enter__(self) -> Intake:
         gc.freeze()  # else the collector walks through all imported modules as well
-        gc.disable()  # rows that pile up are no garbage: it is looked for between two parts, when hardly anything is alive
+        gc.disable()  # garbage is looked for between two parts, when hardly any rows are alive
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:

@@ -31,6 +31,7 @@ from tasks.annotations.fields import items, number, short, text, texts, value, w
 from tasks.annotations.records import RowError
 
 ROLES = ("system", "user", "assistant")
+ROLE = operator.itemgetter("role")
 FIELDS = (
     *("kind", "group_id", "messages", "domain", "reference", "response", "author", "objective", "annotator", "a", "b"),
     *("preferred", "margin", "rating", "scale", "responses", "ranks", "label", "steps", "labels", "label_kind"),
@@ -183,8 +184,8 @@ def _judged(record: Mapping[str, Any]) -> Row:
 
 
 def _messages(record: Mapping[str, Any]) -> list[dict[str, str]]:
-    messages = [_message(message) for message in items(record, "messages")]
-    _demand_turns(tuple([message["role"] for message in messages]))
+    messages = list(map(_message, items(record, "messages")))
+    _demand_turns(tuple(map(ROLE, messages)))
     return messages
 
 
