@@ -1,6 +1,8 @@
 """A source becomes clean tables and a quarantine; what is no source fails before anything is written."""
 
 import dataclasses
+import gc
+import gzip
 import json
 import re
 from pathlib import Path
@@ -171,6 +173,16 @@ def test_the_share_is_a_limit(tmp_path: Path) -> None:
         DataError, match=r"1 of 4 rows \(25\.0%\) were rejected.*max_quarantine_share is 0\.2:(?s:.*)off_scale"
     ):
         _run(tmp_path, lines, Params(0.2))
+
+
+def test_garbage_is_collected_again_after_a_source_good_or_bad(tmp_path: Path) -> None:
+    _run(tmp_path, _rating("a"))
+    assert gc.isenabled()
+    path = tmp_path / "cut.jsonl.gz"
+    path.write_bytes(gzip.compress(_rating("a").encode())[:-9])
+    with pytest.raises(DataError, match="is no whole gzip file"):
+        run("mine", Source("concord", str(path)), HALF, tmp_path / "out")
+    assert gc.isenabled()
 
 
 def test_an_unknown_format_or_option_is_rejected(tmp_path: Path) -> None:

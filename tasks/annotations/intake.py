@@ -103,10 +103,10 @@ class Intake:
 
     def _ask(self, record: Record, row: dict[str, Any], domain: str) -> None:
         """The prompt of a row, the first time that it comes; it is good whatever becomes of the row's answers."""
-        (asked,) = interchange.rows({**row, "kind": "prompt", "domain": domain, "reference": None})
-        key = int(asked["prompt_id"], 16)
+        key = int(interchange.quick_hash(row["messages"]), 16)
         if key not in self._asked:
             self._asked.add(key)
+            (asked,) = interchange.rows({**row, "kind": "prompt", "domain": domain, "reference": None})
             self._append(NO_RECORD, "prompts", record, {**asked, "group_id": row["group_id"]})
 
     def _flush(self) -> None:

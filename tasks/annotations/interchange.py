@@ -62,7 +62,7 @@ def rows(record: Mapping[str, Any]) -> list[Row]:
     made = build(record)
     for row, authors in made:
         row["messages"] = messages
-        row["row_id"] = _row_hash(table, row)
+        row["row_id"] = quick_hash(table, row)
         row["group_id"] = group
         if table == "prompts":
             row["prompt_id"] = content_hash("messages", messages)
@@ -76,9 +76,9 @@ def content_hash(*content: Any) -> str:
     return hashlib.sha256(written.encode("utf-8", errors="surrogatepass")).hexdigest()[:16]
 
 
-def _row_hash(table: str, row: Row) -> str:
+def quick_hash(*content: Any) -> str:
     """As `content_hash`, and ten times as fast: a hash for finding what is equal, not for withstanding forgers."""
-    return xxhash.xxh3_64_hexdigest(orjson.dumps([table, row], option=orjson.OPT_SORT_KEYS))
+    return xxhash.xxh3_64_hexdigest(orjson.dumps(content, option=orjson.OPT_SORT_KEYS))
 
 
 def _prompt(record: Mapping[str, Any]) -> list[Authored]:
