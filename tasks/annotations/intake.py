@@ -65,7 +65,7 @@ class Intake:
         self._records.append((record.line, record.file, record.raw, table))
         if len(self._records) == CHUNK:
             self._flush()
-            gc.collect()
+            gc.collect(0)  # of this part alone: a full one would walk through every key seen so far
 
     def _start(self) -> None:
         self._records: list[tuple[int, str, str, str]] = []
