@@ -1,6 +1,8 @@
 """A source becomes clean tables and a quarantine; what is no source fails before anything is written."""
 
 import dataclasses
+import gc
+import gzip
 import json
 import re
 from pathlib import Path
@@ -89,18 +91,18 @@ def test_how_many_rows_are_taken_at_once_changes_nothing(tmp_path: Path, monkeyp
 
 
 def test_a_row_cut_off_in_the_middle_of_a_large_file_is_lost_alone(tmp_path: Path) -> None:
-    """Parts of 10,000 rows: line 17,001 lies in the second of three."""
-    lines = [_rating(f"answer {number}") for number in range(1, 30_001)]
-    lines[17_000] = lines[17_000][:-30]
+    """Parts of 20,000 rows: line 27,001 lies in the second of three."""
+    lines = [_rating(f"answer {number}") for number in range(1, 50_001)]
+    lines[27_000] = lines[27_000][:-30]
     report = _run(tmp_path, "\n".join(lines), Params(0.001))
-    assert (report["read"], report["kept"], report["quarantined"]) == (30_000, 29_999, 1)
+    assert (report["read"], report["kept"], report["quarantined"]) == (50_000, 49_999, 1)
     quarantine = outputs.read_table(tmp_path / "out" / "quarantine.parquet")
     assert quarantine[["source_line", "column", "reason", "raw"]].values.tolist() == [
-        [17_001, "line", "not_json", lines[17_000]]
+        [27_001, "line", "not_json", lines[27_000]]
     ]
     kept = outputs.read_table(tmp_path / "out" / "ratings.parquet")
-    assert kept["source_line"].tolist() == [line for line in range(1, 30_001) if line != 17_001]
-    assert kept["response"].tolist() == [f"answer {line}" for line in range(1, 30_001) if line != 17_001]
+    assert kept["source_line"].tolist() == [line for line in range(1, 50_001) if line != 27_001]
+    assert kept["response"].tolist() == [f"answer {line}" for line in range(1, 50_001) if line != 27_001]
 
 
 def test_duplicates_are_set_aside_but_nothing_is_wrong_with_them(tmp_path: Path) -> None:
@@ -171,6 +173,16 @@ def test_the_share_is_a_limit(tmp_path: Path) -> None:
         DataError, match=r"1 of 4 rows \(25\.0%\) were rejected.*max_quarantine_share is 0\.2:(?s:.*)off_scale"
     ):
         _run(tmp_path, lines, Params(0.2))
+
+
+def test_garbage_is_collected_again_after_a_source_good_or_bad(tmp_path: Path) -> None:
+    _run(tmp_path, _rating("a"))
+    assert gc.isenabled()
+    path = tmp_path / "cut.jsonl.gz"
+    path.write_bytes(gzip.compress(_rating("a").encode())[:-9])
+    with pytest.raises(DataError, match="is no whole gzip file"):
+        run("mine", Source("concord", str(path)), HALF, tmp_path / "out")
+    assert gc.isenabled()
 
 
 def test_an_unknown_format_or_option_is_rejected(tmp_path: Path) -> None:

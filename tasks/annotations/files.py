@@ -47,10 +47,11 @@ def ending(path: Path) -> str:
     return path.with_suffix("").suffix.lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
 
 
-def numbered_lines(path: Path, file: str = "") -> Iterator[tuple[int, str] | Record]:
-    """Numbered lines of a text file; one that is not UTF-8 comes as a rejected Record. Blank lines are skipped.
+def json_lines(path: Path, file: str = "") -> Iterator[Record]:
+    """One Record per line of a JSON Lines file, its row the object of that line, whatever keys it has.
 
-    Raises DataError where the file is missing, empty, plainly not text, or a gzip file that was cut off.
+    Blank lines are skipped; a line that is not UTF-8 is rejected. Raises DataError where the file is missing, empty,
+    plainly not text, or a gzip file that was cut off.
     """
     with opened(path) as stream:
         for number, line in enumerate(_whole(stream, path), start=1):
@@ -58,15 +59,13 @@ def numbered_lines(path: Path, file: str = "") -> Iterator[tuple[int, str] | Rec
             if not content or content.isspace():
                 continue
             try:
-                yield number, content.decode("utf-8").rstrip("\r\n")
+                text = content.decode("utf-8").rstrip("\r\n")
             except UnicodeDecodeError as error:
                 rejection = Rejection("not_utf8", "line", f"byte {error.start + 1} of the line is no UTF-8")
-                yield Record(number, content.decode("utf-8", errors="replace").rstrip("\r\n"), None, rejection, file)
-
-
-def json_lines(path: Path, file: str = "") -> Iterator[Record]:
-    """One Record per line of a JSON Lines file, its row the object of that line, whatever keys it has."""
-    return (item if isinstance(item, Record) else parse(*item, file) for item in numbered_lines(path, file))
+                shown = content.decode("utf-8", errors="replace").rstrip("\r\n")
+                yield Record(number, shown, None, rejection, file)
+            else:
+                yield parse(number, text, file)
 
 
 def json_file(path: Path, file: str = "") -> Iterator[Record]:

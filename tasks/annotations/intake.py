@@ -12,7 +12,7 @@ from tasks.annotations.quarantine import DUPLICATE, Place, Quarantine
 from tasks.annotations.records import Record, Rejection, RowError
 from tasks.stage.outputs import TableWriter
 
-CHUNK = 10_000
+CHUNK = 20_000
 """Records that are checked and written at once."""
 NO_RECORD = -1
 AGAIN = Rejection(DUPLICATE, "row_id", "the same content stands earlier in this source")
@@ -37,10 +37,12 @@ class Intake:
         self._start()
 
     def __enter__(self) -> Intake:
-        gc.freeze()  # else every part that comes and goes makes the collector walk through all imported modules
+        gc.freeze()  # else the collector walks through all imported modules as well
+        gc.disable()  # garbage is looked for between two parts, when hardly any rows are alive
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        gc.enable()
         gc.unfreeze()
         if kind is None:
             self._flush()
@@ -63,6 +65,7 @@ class Intake:
         self._records.append((record.line, record.file, record.raw, table))
         if len(self._records) == CHUNK:
             self._flush()
+            gc.collect(0)  # of this part alone: a full one would walk through every key seen so far
 
     def _start(self) -> None:
         self._records: list[tuple[int, str, str, str]] = []
@@ -100,10 +103,10 @@ class Intake:
 
     def _ask(self, record: Record, row: dict[str, Any], domain: str) -> None:
         """The prompt of a row, the first time that it comes; it is good whatever becomes of the row's answers."""
-        (asked,) = interchange.rows({**row, "kind": "prompt", "domain": domain, "reference": None})
-        key = int(asked["prompt_id"], 16)
+        key = int(interchange.quick_hash(row["messages"]), 16)
         if key not in self._asked:
             self._asked.add(key)
+            (asked,) = interchange.rows({**row, "kind": "prompt", "domain": domain, "reference": None})
             self._append(NO_RECORD, "prompts", record, {**asked, "group_id": row["group_id"]})
 
     def _flush(self) -> None:

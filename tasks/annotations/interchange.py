@@ -25,11 +25,13 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
+import xxhash
 
 from tasks.annotations.fields import items, number, short, text, texts, value, wrong
 from tasks.annotations.records import RowError
 
 ROLES = ("system", "user", "assistant")
+ROLE = operator.itemgetter("role")
 FIELDS = (
     *("kind", "group_id", "messages", "domain", "reference", "response", "author", "objective", "annotator", "a", "b"),
     *("preferred", "margin", "rating", "scale", "responses", "ranks", "label", "steps", "labels", "label_kind"),
@@ -60,7 +62,7 @@ def rows(record: Mapping[str, Any]) -> list[Row]:
     made = build(record)
     for row, authors in made:
         row["messages"] = messages
-        row["row_id"] = _row_hash(table, row)
+        row["row_id"] = quick_hash(table, row)
         row["group_id"] = group
         if table == "prompts":
             row["prompt_id"] = content_hash("messages", messages)
@@ -74,9 +76,9 @@ def content_hash(*content: Any) -> str:
     return hashlib.sha256(written.encode("utf-8", errors="surrogatepass")).hexdigest()[:16]
 
 
-def _row_hash(table: str, row: Row) -> str:
-    """As `content_hash`, and five times as fast."""
-    return hashlib.sha256(orjson.dumps([table, row], option=orjson.OPT_SORT_KEYS)).hexdigest()[:16]
+def quick_hash(*content: Any) -> str:
+    """As `content_hash`, and ten times as fast: a hash for finding what is equal, not for withstanding forgers."""
+    return xxhash.xxh3_64_hexdigest(orjson.dumps(content, option=orjson.OPT_SORT_KEYS))
 
 
 def _prompt(record: Mapping[str, Any]) -> list[Authored]:
@@ -90,16 +92,17 @@ def _demonstration(record: Mapping[str, Any]) -> list[Authored]:
 
 
 def _comparison(record: Mapping[str, Any]) -> list[Authored]:
-    answers, preferred = (text(record, "a"), text(record, "b")), text(record, "preferred")
+    one, other, preferred = text(record, "a"), text(record, "b"), text(record, "preferred")
     if preferred == "tie":
         raise RowError("tie", "preferred", "neither answer is preferred, so nothing can be learned from the pair")
     if preferred not in ("a", "b"):
         raise RowError("off_scale", "preferred", f"is {preferred!r}; allowed: a, b, tie")
-    won, lost = (0, 1) if preferred == "a" else (1, 0)
-    authors = _authors(record, 2)
+    author, other_author = _authors(record, 2)
     margin = None if record.get("margin") is None else number(record, "margin")
-    row = {"chosen": answers[won], "rejected": answers[lost], "margin": margin, **_judged(record)}
-    return [(row, {"chosen_author": authors[won], "rejected_author": authors[lost]})]
+    if preferred == "b":
+        one, other, author, other_author = other, one, other_author, author
+    row = {"chosen": one, "rejected": other, "margin": margin, **_judged(record)}
+    return [(row, {"chosen_author": author, "rejected_author": other_author})]
 
 
 def _rating(record: Mapping[str, Any]) -> list[Authored]:
@@ -181,8 +184,8 @@ def _judged(record: Mapping[str, Any]) -> Row:
 
 
 def _messages(record: Mapping[str, Any]) -> list[dict[str, str]]:
-    messages = [_message(message) for message in items(record, "messages")]
-    _demand_turns(tuple([message["role"] for message in messages]))
+    messages = list(map(_message, items(record, "messages")))
+    _demand_turns(tuple(map(ROLE, messages)))
     return messages
 
 

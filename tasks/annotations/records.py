@@ -66,10 +66,10 @@ class Record(NamedTuple):
 
     def becomes(self, made: "dict[str, Any] | RowError") -> "Record":
         """An annotation made of this record, or the record rejected."""
-        if isinstance(made, RowError):
-            return Record(self.line, self.raw, None, made.rejection, self.file)
         if made is self.row:
             return self
+        if isinstance(made, RowError):
+            return Record(self.line, self.raw, None, made.rejection, self.file)
         return Record(self.line, self.raw, made, None, self.file)
 
 
@@ -88,7 +88,8 @@ def each(records: Iterable[Record], annotations: Annotations) -> Iterator[Record
             made = list(annotations(record.row))
         except RowError as error:
             made = [error]
-        yield from (record.becomes(item) for item in made)
+        for item in made:
+            yield record.becomes(item)
 
 
 def parse(number: int, text: str, file: str = "") -> Record:

@@ -186,7 +186,8 @@ def build(table: str, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
 
 def typed(table: str, content: Mapping[str, Sequence[Any]] | pd.DataFrame) -> pd.DataFrame:
     """Columns as a frame with the table's types."""
-    return pd.DataFrame({name: pd.Series(content[name], dtype=dtype) for name, dtype in types(table).items()})
+    columns = {name: pd.Series(content[name], dtype=dtype) for name, dtype in types(table).items()}
+    return pd.DataFrame(columns, copy=False)
 
 
 def types(table: str) -> dict[str, str]:
@@ -198,7 +199,7 @@ def types(table: str) -> dict[str, str]:
 def failures(table: str, frame: pd.DataFrame) -> dict[int, Rejection]:
     """Rows of a table (by position) that break its schema, each with the first reason found."""
     try:
-        SCHEMAS[table].validate(frame.reset_index(drop=True), lazy=True)
+        SCHEMAS[table].validate(frame.reset_index(drop=True), lazy=True, inplace=True)  # nothing is coerced
     except SchemaErrors as error:
         return _by_row(error.failure_cases)
     return {}
