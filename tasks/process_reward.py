@@ -49,18 +49,18 @@ class Params:
 
     training: Training
     """How it trains."""
-    head_learning_rate: Annotated[float, Field(gt=0)] | None = None
-    """Peak learning rate of the heads; null for that of the rest."""
+    l2: Annotated[float, Field(gt=0)] = 10.0
+    """Penalty of the linear fit on the frozen base from which heads start (`tasks.rewards.process_start`)."""
     verdicts: dict[str, Verdicts] = field(default_factory=dict)
-    """Objective -> the words from which its head starts, in place of random weights: the reading of a base model that
-    has seen steps followed by them."""
+    """Objective -> the words from which its head starts in place of a linear fit: for a base model that has read steps
+    with such marks."""
     lora: Lora | None = None
     """Low-rank adapters instead of all weights, merged when trained; the heads train in full."""
 
 
 def run(params: Params, settings: Runtime, seed: int, max_length: int) -> None:
     """Fits the model and writes it, its quality on validation labels, its timing and its curve."""
-    from tasks.rewards import process
+    from tasks.rewards import process, process_start
     from tasks.rewards.process_quality import quality
 
     device = runtime.start(settings, seed)
@@ -75,8 +75,10 @@ def run(params: Params, settings: Runtime, seed: int, max_length: int) -> None:
         )
     tokenizer = _tokenizer(max_length)
     model = process.new_model(SFT, names, tokenizer, device, settings.dtype, seed)
+    rows = _rows(train, names, tokenizer)
     words = {names.index(name): (own.good, own.bad) for name, own in params.verdicts.items()}
-    process.start_from_words(model, words, SFT, tokenizer)
+    process_start.from_words(model, words, SFT, tokenizer)
+    process_start.from_labels(model, rows, set(range(len(names))) - set(words), params.l2, tokenizer.pad_token_id)
     if params.lora is not None:
         attach(model.base_model, params.lora, seed)
     watched = _rows(validation.iloc[:: len(validation) // VALIDATION_ROWS + 1], names, tokenizer)
@@ -85,7 +87,7 @@ def run(params: Params, settings: Runtime, seed: int, max_length: int) -> None:
     started, resumed = time.perf_counter(), work.exists()
     fit(
         model,
-        _rows(train, names, tokenizer),
+        rows,
         collate,
         process.loss,
         params.training,
@@ -95,7 +97,6 @@ def run(params: Params, settings: Runtime, seed: int, max_length: int) -> None:
         evaluate=lambda model: process.errors(model, watched, collate, names),
         weights=process.row_weights,
         length=lambda row: len(row["ids"]),
-        rates={"score.": params.head_learning_rate} if params.head_learning_rate else None,
         label="process reward model",
     )
     if params.lora is not None:

@@ -98,7 +98,7 @@ def test_labels_of_every_kind_and_the_model_fitted_to_them(project: Path, capsys
     assert not any(Path("work/process_labels").iterdir())
 
     training = {"learning_rate": 0.01, "steps": 3, "batch_size": 4, "micro_batch": 2}
-    entry = {"training": training, "head_learning_rate": 0.1, "verdicts": {"accuracy": {"good": "x", "bad": "y"}}}
+    entry = {"training": training, "l2": 1.0, "verdicts": {"accuracy": {"good": "x", "bad": "y"}}}
     params = section(process_reward.Params, entry, "process_reward")
     process_reward.run(params, SETTINGS, seed=0, max_length=64)
     model = process.load("models/process_reward")

@@ -9,7 +9,7 @@ is cut from the left: the newest step always stays, and earlier steps are read i
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,8 +18,8 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from tasks.rewards.sequences import pad_right
-from tasks.stage.errors import DataError, ParamsError
-from tasks.stage.models import Messages, demand_offsets, load_causal, load_strictly, load_tokenizer, render
+from tasks.stage.errors import DataError
+from tasks.stage.models import Messages, demand_offsets, load_strictly, load_tokenizer, render
 
 Row = dict[str, Any]
 
@@ -86,30 +86,6 @@ def new_model(sft: str | Path, objectives: Sequence[str], tokenizer: Any, device
     )
     model.dropout = torch.nn.Identity()  # transformers puts a dropout of 0.1 before the heads
     return model
-
-
-def start_from_words(model: Any, words: Mapping[int, tuple[str, str]], sft: str | Path, tokenizer: Any) -> None:
-    """Starts heads where the model in `sft` would say the first of two words rather than the second.
-
-    A head's score is then the difference of the two words' logits, so what the model knows of right and wrong steps is
-    there from the start (verdicts as tokens: Math-Shepherd, arXiv 2312.08935). `words` is by head. Raises ParamsError
-    unless each word is one token.
-    """
-    if not words:
-        return
-    output = load_causal(sft).get_output_embeddings().weight.detach()  # (vocabulary, width)
-    with torch.no_grad():
-        for head, (good, bad) in words.items():
-            weight = output[_token(tokenizer, good)] - output[_token(tokenizer, bad)]
-            model.score.weight[head] = weight.to(model.score.weight)
-            model.score.bias[head] = 0.0
-
-
-def _token(tokenizer: Any, word: str) -> int:
-    ids = tokenizer(word, add_special_tokens=False)["input_ids"]
-    if len(ids) != 1:
-        raise ParamsError(f"the verdict {word!r} is {len(ids)} tokens; give a word that is one, as ' yes' often is")
-    return int(ids[0])
 
 
 def windows(tokenizer: Any, messages: Messages, steps: Sequence[str], max_length: int) -> list[Row]:

@@ -15,12 +15,10 @@ from tasks.rewards.process import (
     loss,
     new_model,
     row_weights,
-    start_from_words,
     training_rows,
     windows,
 )
-from tasks.stage.errors import DataError, ParamsError
-from tasks.stage.models import load_causal
+from tasks.stage.errors import DataError
 
 MESSAGES = [{"role": "user", "content": "ab"}]  # 9 tokens with the header
 STEPS = ["1+1=2\n\n", "2+2=4\n\n", "done"]  # 6, 6 and 4 tokens: a blank line is one
@@ -105,25 +103,6 @@ def test_every_step_of_a_long_answer_has_a_score(model: ProcessRewardModel) -> N
     scores = model.score(MESSAGES, ["abcdefgh " * 3] * 6)
     assert scores.shape == (6, 2)
     assert (scores > 0).all()
-
-
-def test_a_head_starts_from_the_words_that_the_base_would_say(
-    tiny_model: Path, tiny_tokenizer: Any, model: ProcessRewardModel
-) -> None:
-    """Its score is the difference of the two words' logits after the step; the other head stays as it was."""
-    other = model.score(MESSAGES, STEPS)[:, 1]
-    start_from_words(model.model, {0: ("x", "y")}, tiny_model, tiny_tokenizer)
-    (window,) = windows(tiny_tokenizer, MESSAGES, STEPS, 64)
-    with torch.inference_mode():
-        logits = load_causal(tiny_model)(input_ids=torch.tensor([window["ids"]])).logits[0, window["ends"]]
-    x, y = tiny_tokenizer.convert_tokens_to_ids(["x", "y"])
-    np.testing.assert_allclose(model.score(MESSAGES, STEPS)[:, 0], (logits[:, x] - logits[:, y]).sigmoid(), atol=1e-5)
-    np.testing.assert_array_equal(model.score(MESSAGES, STEPS)[:, 1], other)
-
-
-def test_a_verdict_is_one_token(tiny_model: Path, tiny_tokenizer: Any, model: ProcessRewardModel) -> None:
-    with pytest.raises(ParamsError, match="the verdict 'xy' is 2 tokens; give a word that is one"):
-        start_from_words(model.model, {1: ("x", "xy")}, tiny_model, tiny_tokenizer)
 
 
 def test_saved_and_loaded(model: ProcessRewardModel, tmp_path: Path) -> None:
