@@ -30,17 +30,16 @@ from benchmarks import step_data
 from benchmarks.reward_folds import INNER
 from tasks.annotations import splits
 from tasks.evaluation import step_figures
-from tasks.evaluation.baselines import shown, word_features
+from tasks.evaluation.baselines import word_features
 from tasks.evaluation.labelled_steps import copied, pairs
-from tasks.evaluation.metrics import Interval, area_under_curve
+from tasks.evaluation.metrics import area_under_curve
+from tasks.evaluation.step_files import Fold, Row, by_kind, folds, markdown, taken
 from tasks.stage import progress
 
 L2 = (100_000.0, 10_000.0, 1000.0, 100.0)
 """Strengths that the head is tried with, from strong to weak."""
 LAST_PLACE = 20
 """Later steps count as this one."""
-Fold = tuple[np.ndarray, np.ndarray]
-"""Rows of the solutions to fit to, and to measure on."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +78,6 @@ class Steps:
     def split(self, scores: np.ndarray) -> list[np.ndarray]:
         """Scores of all steps by solution."""
         return np.split(scores, np.cumsum(self.counts)[:-1])
-
-
-def folds(table: pd.DataFrame, count: int) -> list[Fold]:
-    """Rows by fold; a group lies in one."""
-    place = np.array([int(splits.position(group, "folds") * count) for group in table["group_id"]])
-    return [(np.flatnonzero(place != fold), np.flatnonzero(place == fold)) for fold in range(count)]
 
 
 def unseen(table: pd.DataFrame, known: Sequence[Fold]) -> Iterator[Fold]:
@@ -169,33 +162,6 @@ def scored(steps: Steps, scorer: Scorer, parts: Sequence[Fold], label: str) -> l
     return steps.split(found)
 
 
-Row = dict[str, Interval | None]
-
-
-def by_kind(table: pd.DataFrame, figures: Callable[[pd.DataFrame, np.ndarray], Row]) -> dict[str, Row]:
-    """Figures of each kind of solutions, and of all."""
-    kinds = {kind: np.flatnonzero(table["kind"] == kind) for kind in table["kind"].unique()}
-    kinds["all"] = np.arange(len(table))
-    return {
-        f"{kind} ({int(table['wrong'].iloc[rows].sum())})": figures(table.iloc[rows].reset_index(drop=True), rows)
-        for kind, rows in kinds.items()
-    }
-
-
-def markdown(title: str, rows: dict[str, Row]) -> list[str]:
-    """A table with a row for each key."""
-    columns = list(next(iter(rows.values())))
-    lines = [f"\n{title}\n", f"| wrong solutions | {' | '.join(columns)} |", "|" + "---|" * (len(columns) + 1)]
-    return lines + [
-        f"| {name} | {' | '.join(shown(row[column]) for column in columns)} |" for name, row in rows.items()
-    ]
-
-
-def taken(scores: Sequence[Any], rows: np.ndarray) -> list[Any]:
-    """The entries of some solutions."""
-    return [scores[row] for row in rows.tolist()]
-
-
 def location(table: pd.DataFrame, scores: dict[str, list[np.ndarray]], parts: Sequence[Fold]) -> list[str]:
     """First-error accuracy: by kind with the first rule, all rules on all, and the head less each other."""
     main, wrong = next(iter(step_figures.RULES)), table["wrong"].to_numpy()
@@ -213,9 +179,9 @@ def location(table: pd.DataFrame, scores: dict[str, list[np.ndarray]], parts: Se
 
     rules = {name: {rule: step_figures.mean(table, each) for rule, each in own.items()} for name, own in found.items()}
     return [
-        *markdown(f"First-error accuracy ({main})", by_kind(table, means(columns))),
-        *markdown("The same, paired differences", by_kind(table, means(gains))),
-        *markdown("First-error accuracy by each rule, all solutions", rules),
+        *titled(f"First-error accuracy ({main})", by_kind(table, means(columns))),
+        *titled("The same, paired differences", by_kind(table, means(gains))),
+        *titled("First-error accuracy by each rule, all solutions", rules),
     ]
 
 
@@ -245,22 +211,34 @@ def standing(table: pd.DataFrame) -> list[np.ndarray]:
     return marks
 
 
+def titled(title: str, rows: dict[str, Row]) -> list[str]:
+    """A table under its title."""
+    return ["", title, "", *markdown(rows)]
+
+
+def original_and_modified(table: pd.DataFrame, scores: dict[str, list[np.ndarray]]) -> list[str]:
+    """What only PRMBench tells: scores against the original solution, and within what was rewritten."""
+    marks = step_figures.rewritten(table)
+    known = {**scores, "stands in the original": standing(table)}
+    return [
+        f"{len(pairs(table))} pairs; {sum(int(own.sum()) for own in marks)} steps do not stand in the original",
+        *titled("AUC, steps that do not stand in the original", areas(table, scores, marks)),
+        *titled("The original above the modified solution, by the worst step", against_original(table, scores)),
+        *titled("AUC, all steps of modified solutions", areas(table, known, None)),
+    ]
+
+
 def report(name: str, steps: Steps, count: int) -> Iterator[list[str]]:
     """The tables, each as soon as it is known."""
     table, parts = steps.table, folds(steps.table, count)
     scores = {each: scored(steps, scorer, parts, each) for each, scorer in SCORERS.items()}
-    if name == "prmbench":
-        others = list(unseen(table, parts))
-        for each in ("tf_idf", "head"):
-            scores[f"{each}, unseen kind"] = scored(steps, SCORERS[each], others, f"{each}, unseen kind")
-        marks = step_figures.rewritten(table)
-        rewritten = sum(int(own.sum()) for own in marks)
-        yield [f"\n{len(pairs(table))} pairs; {rewritten} steps of wrong solutions do not stand in the original"]
-        yield markdown("AUC, steps that do not stand in the original", areas(table, scores, marks))
-        yield markdown("The original above the modified solution, by the worst step", against_original(table, scores))
-        known = {**scores, "stands in the original": standing(table)}
-        yield markdown("AUC, all steps of modified solutions", areas(table, known, None))
     yield location(table, scores, parts)
+    if name == "prmbench":
+        yield original_and_modified(table, scores)
+        others = list(unseen(table, parts))
+        scores = {each: scored(steps, SCORERS[each], others, f"{each}, unseen kind") for each in ("tf_idf", "head")}
+        yield ["", "Fitted without the kind that is measured:", *location(table, scores, parts)]
+        yield original_and_modified(table, scores)
 
 
 def main() -> None:

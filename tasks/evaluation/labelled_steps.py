@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from tasks.annotations.formats import OPTIONS
+from tasks.annotations import schemas
+from tasks.annotations.formats import OPTIONS, READERS
 from tasks.annotations.formats.mr_gsm8k import TYPES
 from tasks.annotations.formats.prmbench import CLASSES, WITHOUT_ERRORS
 from tasks.evaluation.sources import tables
@@ -23,6 +25,7 @@ KINDS: dict[str, tuple[str, list[str]]] = {
 }
 """Format -> the option that picks the rows of one kind, and the kinds: each is read as a source of its own, since the
 tables do not tell them."""
+EMPTY = schemas.build("steps", []).assign(kind="")
 NUMBER = re.compile(r"^\s*(step\s*)?\d+\s*[.:)]\s*", re.IGNORECASE)
 
 
@@ -33,14 +36,11 @@ def solutions(source: str, path: str, objective: str) -> pd.DataFrame:
     `gold` is a label in [0, 1], NaN where nobody judged, and a solution is wrong where a step is. Raises DataError
     where no step is labelled for the objective.
     """
-    named = any(field.name == "objective" for field in dataclasses.fields(OPTIONS[source]))
-    options: dict[str, Any] = {"objective": objective} if named else {}
-    option, kinds = KINDS.get(source, (None, [source]))
     read = [
-        tables(kind, source, path, options | ({option: [kind]} if option else {}))["steps"].assign(kind=kind)
-        for kind in kinds
+        tables(kind, source, path, options)["steps"].assign(kind=kind)
+        for kind, options in _choices(source, path, objective)
     ]
-    table = pd.concat(read, ignore_index=True)
+    table = pd.concat([EMPTY, *read], ignore_index=True)
     if (own := table[table["objective"] == objective]).empty:
         others = sorted(set(table["objective"]))
         raise DataError(
@@ -59,6 +59,22 @@ def solutions(source: str, path: str, objective: str) -> pd.DataFrame:
             "wrong": [first_error(each) >= 0 for each in gold],
         }
     ).reset_index(drop=True)
+
+
+def _choices(source: str, path: str, objective: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The kinds of rows that a file holds, each with the options that read it."""
+    named = any(field.name == "objective" for field in dataclasses.fields(OPTIONS[source]))
+    options: dict[str, Any] = {"objective": objective} if named else {}
+    if source not in KINDS:
+        yield source, options
+        return
+    option, kinds = KINDS[source]
+    for kind in kinds:
+        own = {**options, option: [kind]}
+        if any(record.row is not None for record in READERS[source](Path(path), own, {})):
+            yield kind, own
+        else:
+            print(f"{kind}: no rows that can be read")
 
 
 def pairs(table: pd.DataFrame) -> np.ndarray:

@@ -53,8 +53,8 @@ class Prior:
         """From the wrong solutions of a table; of places that are as common the first is taken."""
         wrong = table[table["wrong"]]
         places = wrong["gold"].map(first_error)
-        by_steps = places.groupby(wrong["steps"].map(len)).agg(_commonest)
-        return cls(_commonest(places), {int(steps): int(place) for steps, place in by_steps.items()})
+        counts = wrong["steps"].map(len)
+        return cls(_commonest(places), {steps: _commonest(places[counts == steps]) for steps in set(counts)})
 
     def place(self, steps: int) -> int:
         """The commonest place, or the last step of a solution that ends before it."""
@@ -65,9 +65,8 @@ class Prior:
         return self.by_steps.get(steps, self.place(steps))
 
 
-def _commonest(places: pd.Series) -> int:
-    count = Counter(sorted(places))
-    return max(count, key=lambda place: count[place])
+def _commonest(places: pd.Series[int]) -> int:
+    return Counter(sorted(places.tolist())).most_common(1)[0][0]
 
 
 def hits(table: pd.DataFrame, scores: Scores) -> dict[str, np.ndarray]:
@@ -77,12 +76,14 @@ def hits(table: pd.DataFrame, scores: Scores) -> dict[str, np.ndarray]:
 
 
 def prior_hits(table: pd.DataFrame, folds: Sequence[tuple[np.ndarray, np.ndarray]]) -> dict[str, np.ndarray]:
-    """As `hits`, by position priors: each fold (rows to learn from, rows to measure on) by the prior of its own."""
+    """As `hits`, by position priors: each fold (rows to learn from, rows to measure on) by the prior of its own; NaN
+    where there is nothing to learn from."""
     found = np.full((2, len(table)), np.nan)
     true, steps = table["gold"].map(first_error).to_numpy(), table["steps"].map(len).to_numpy()
     for train, test in folds:
-        prior = Prior.of(table.iloc[train])
-        for row in test:
+        known = table.iloc[train]
+        prior = Prior.of(known) if known["wrong"].any() else None
+        for row in test if prior else ():
             guesses = prior.place(steps[row]), prior.place_given_steps(steps[row])
             found[:, row] = np.array(guesses) == true[row]
     wrong = table["wrong"].to_numpy()
