@@ -1,14 +1,15 @@
 """A head on the states at the ends of steps, fitted to step labels and held out by fold of questions.
 
     python -m benchmarks.step_folds prmbench <folder> <model> [--folds 4] [--dtype bfloat16] [--layers 15 22 30]
-    python -m benchmarks.step_folds mr_gsm8k <folder> <model> [--folds 5]
+    python -m benchmarks.step_folds mr_gsm8k <folder> <model> [--folds 4]
 
 The model is frozen and read where the process reward model reads (`tasks.rewards.process.windows`). The head is a
-logistic regression to all labelled steps of the training folds; how it is regularised is chosen on a fifth of the
-training groups, never on the fold that is measured. Beside it stand logistic regressions on what reads no meaning: the
-place of a step, its length, and the TF-IDF of its words. On PRMBench the head and TF-IDF are also fitted without the
-kind of error that they are measured on (and without the questions): `unseen kind`. First errors are found by the rule
-`likeliest` (`tasks.evaluation.step_figures`), fixed before anything was measured; the other rules are shown as well.
+logistic regression to all labelled steps of the training folds; how it is regularised is chosen by the log loss on a
+fifth of the training groups, never on the fold that is measured. Beside it stand logistic regressions on what reads no
+meaning: the place of a step, its length, and the TF-IDF of its words. On PRMBench the head and TF-IDF are also fitted
+without the kind of error that they are measured on (and without the questions): `unseen kind`. First errors are found
+by the rule `likeliest` (`tasks.evaluation.step_figures`), fixed before anything was measured; the other rules are shown
+as well.
 
 States are computed once and kept under work/folds. Prints tables in Markdown; 95 % intervals by question.
 """
@@ -32,7 +33,6 @@ from tasks.annotations import splits
 from tasks.evaluation import step_figures
 from tasks.evaluation.baselines import word_features
 from tasks.evaluation.labelled_steps import copied, pairs
-from tasks.evaluation.metrics import area_under_curve
 from tasks.evaluation.step_files import Fold, Row, by_kind, folds, markdown, taken
 from tasks.stage import progress
 
@@ -89,16 +89,18 @@ def unseen(table: pd.DataFrame, known: Sequence[Fold]) -> Iterator[Fold]:
 
 def head(steps: Steps, fit_to: np.ndarray, wanted: np.ndarray) -> np.ndarray:
     """P(right) of the steps in the solutions `wanted`, by the states."""
+    from sklearn.metrics import log_loss
+
     groups = steps.table["group_id"].iloc[fit_to]
     inner = np.array([splits.position(group, "inner") < INNER for group in groups])
     held_out = steps.of(fit_to[inner & steps.table["wrong"].iloc[fit_to].to_numpy()], labelled=True)
     tried = [
-        area_under_curve(scores, steps.labels[held_out] > 0)
+        log_loss(steps.labels[held_out] > 0, scores, labels=[False, True])
         for scores in _path(steps, steps.of(fit_to[~inner], labelled=True), held_out, L2)
     ]
-    best = int(np.argmax(tried))
-    print(f"l2 {L2[best]:g} (area on the inner part: {', '.join(f'{area:.3f}' for area in tried)})", flush=True)
-    return list(_path(steps, steps.of(fit_to, labelled=True), steps.of(wanted), L2[: best + 1][-2:]))[-1]
+    best = int(np.argmin(tried))
+    print(f"l2 {L2[best]:g} (log loss on the inner part: {', '.join(f'{loss:.3f}' for loss in tried)})", flush=True)
+    return next(_path(steps, steps.of(fit_to, labelled=True), steps.of(wanted), L2[best : best + 1]))
 
 
 def _path(steps: Steps, fit_to: np.ndarray, wanted: np.ndarray, strengths: Sequence[float]) -> Iterator[np.ndarray]:
