@@ -81,9 +81,10 @@ def prior_hits(table: pd.DataFrame, folds: Sequence[tuple[np.ndarray, np.ndarray
     found = np.full((2, len(table)), np.nan)
     true, steps = table["gold"].map(first_error).to_numpy(), table["steps"].map(len).to_numpy()
     for train, test in folds:
-        known = table.iloc[train]
-        prior = Prior.of(known) if known["wrong"].any() else None
-        for row in test if prior else ():
+        if not table["wrong"].iloc[train].any():
+            continue
+        prior = Prior.of(table.iloc[train])
+        for row in test:
             guesses = prior.place(steps[row]), prior.place_given_steps(steps[row])
             found[:, row] = np.array(guesses) == true[row]
     wrong = table["wrong"].to_numpy()
