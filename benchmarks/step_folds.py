@@ -179,7 +179,9 @@ def location(table: pd.DataFrame, scores: dict[str, list[np.ndarray]], parts: Se
 
         return figures
 
-    rules = {name: {rule: step_figures.mean(table, each) for rule, each in own.items()} for name, own in found.items()}
+    rules: dict[str, Row] = {
+        name: {rule: step_figures.mean(table, each) for rule, each in own.items()} for name, own in found.items()
+    }
     return [
         *titled(f"First-error accuracy ({main})", by_kind(table, means(columns))),
         *titled("The same, paired differences", by_kind(table, means(gains))),
