@@ -7,9 +7,9 @@ The model is frozen and read where the process reward model reads (`tasks.reward
 logistic regression to all labelled steps of the training folds; how it is regularised is chosen by the log loss on a
 fifth of the training groups, never on the fold that is measured. Beside it stand logistic regressions on what reads no
 meaning: the place of a step, its length, and the TF-IDF of its words. On PRMBench the head and TF-IDF are also fitted
-without the kind of error that they are measured on (and without the questions): `unseen kind`. First errors are found
-by the rule `likeliest` (`tasks.evaluation.step_figures`), fixed before anything was measured; the other rules are shown
-as well.
+without the kind of error that they are measured on (and without the questions): `unseen kind`; the strength stays the
+fold's. First errors are found by the rule `likeliest` (`tasks.evaluation.step_figures`), fixed before anything was
+measured; the other rules are shown as well.
 
 States are computed once and kept under work/folds. Prints tables in Markdown; 95 % intervals by question.
 """
@@ -40,6 +40,10 @@ L2 = (100_000.0, 10_000.0, 1000.0, 100.0)
 """Strengths that the head is tried with, from strong to weak."""
 LAST_PLACE = 20
 """Later steps count as this one."""
+
+
+Scorer = Callable[["Steps", np.ndarray, np.ndarray], np.ndarray]
+"""From all steps, the rows to fit to and the rows wanted: P(right) of the wanted solutions' steps."""
 
 
 @dataclass(frozen=True)
@@ -87,20 +91,36 @@ def unseen(table: pd.DataFrame, known: Sequence[Fold]) -> Iterator[Fold]:
         yield from ((np.setdiff1d(train, own), np.intersect1d(test, own)) for train, test in known)
 
 
-def head(steps: Steps, fit_to: np.ndarray, wanted: np.ndarray) -> np.ndarray:
-    """P(right) of the steps in the solutions `wanted`, by the states."""
+def strengths(steps: Steps, parts: Sequence[Fold]) -> np.ndarray:
+    """l2 (solutions,) with which each solution is measured: chosen on a part of its fold's training groups."""
+    chosen = np.full(len(steps.table), np.nan)
+    for train, test in parts:
+        chosen[test] = _strength(steps, train)
+    return chosen
+
+
+def _strength(steps: Steps, fit_to: np.ndarray) -> float:
     from sklearn.metrics import log_loss
 
-    groups = steps.table["group_id"].iloc[fit_to]
-    inner = np.array([splits.position(group, "inner") < INNER for group in groups])
+    inner = np.array([splits.position(group, "inner") < INNER for group in steps.table["group_id"].iloc[fit_to]])
     held_out = steps.of(fit_to[inner & steps.table["wrong"].iloc[fit_to].to_numpy()], labelled=True)
     tried = [
         log_loss(steps.labels[held_out] > 0, scores, labels=[False, True])
         for scores in _path(steps, steps.of(fit_to[~inner], labelled=True), held_out, L2)
     ]
-    best = int(np.argmin(tried))
-    print(f"l2 {L2[best]:g} (log loss on the inner part: {', '.join(f'{loss:.3f}' for loss in tried)})", flush=True)
-    return next(_path(steps, steps.of(fit_to, labelled=True), steps.of(wanted), L2[best : best + 1]))
+    best = L2[int(np.argmin(tried))]
+    print(f"l2 {best:g} (log loss on the inner part: {', '.join(f'{loss:.3f}' for loss in tried)})", flush=True)
+    return best
+
+
+def head(chosen: np.ndarray) -> Scorer:
+    """P(right) by the states, with the l2 `chosen` (solutions,) for those that are measured."""
+
+    def fitted(steps: Steps, fit_to: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+        (l2,) = set(chosen[wanted].tolist())
+        return next(_path(steps, steps.of(fit_to, labelled=True), steps.of(wanted), [l2]))
+
+    return fitted
 
 
 def _path(steps: Steps, fit_to: np.ndarray, wanted: np.ndarray, strengths: Sequence[float]) -> Iterator[np.ndarray]:
@@ -145,9 +165,7 @@ def place(steps: Steps, known: np.ndarray) -> Callable[[np.ndarray], Any]:
     return lambda places: table[places]
 
 
-Scorer = Callable[[Steps, np.ndarray, np.ndarray], np.ndarray]
 SCORERS: dict[str, Scorer] = {
-    "head": head,
     "tf_idf": lambda *given: _linear(words, *given),
     "length": lambda *given: _linear(length, *given),
     "place": lambda *given: _linear(place, *given),
@@ -235,12 +253,13 @@ def original_and_modified(table: pd.DataFrame, scores: dict[str, list[np.ndarray
 def report(name: str, steps: Steps, count: int) -> Iterator[list[str]]:
     """The tables, each as soon as it is known."""
     table, parts = steps.table, folds(steps.table, count)
-    scores = {each: scored(steps, scorer, parts, each) for each, scorer in SCORERS.items()}
+    scorers = {"head": head(strengths(steps, parts)), **SCORERS}
+    scores = {each: scored(steps, scorer, parts, each) for each, scorer in scorers.items()}
     yield location(table, scores, parts)
     if name == "prmbench":
         yield original_and_modified(table, scores)
         others = list(unseen(table, parts))
-        scores = {each: scored(steps, SCORERS[each], others, f"{each}, unseen kind") for each in ("tf_idf", "head")}
+        scores = {each: scored(steps, scorers[each], others, f"{each}, unseen kind") for each in ("tf_idf", "head")}
         yield ["", "Fitted without the kind that is measured:", *location(table, scores, parts)]
         yield original_and_modified(table, scores)
 

@@ -10,7 +10,7 @@ import torch
 
 from benchmarks import step_folds
 from benchmarks.step_data import states
-from benchmarks.step_folds import Steps, head, place, scored, unseen
+from benchmarks.step_folds import Steps, head, place, scored, strengths, unseen
 from benchmarks.step_states import step_states
 from tasks.evaluation.step_files import folds
 from tasks.rewards.process import ProcessRewardModel, new_model
@@ -65,7 +65,8 @@ def made(kinds: list[str], solutions: int = 60) -> Steps:
 def test_the_head_finds_what_the_states_tell() -> None:
     """Right and wrong steps lie three standard deviations apart: AUC .98."""
     steps = made(["k"])
-    scores = np.concatenate(scored(steps, head, folds(steps.table, 3), "head"))
+    parts = folds(steps.table, 3)
+    scores = np.concatenate(scored(steps, head(strengths(steps, parts)), parts, "head"))
     right = steps.labels > 0
     assert (scores[right][:, None] > scores[~right][None]).mean() == pytest.approx(0.983, abs=0.02)
 
@@ -92,13 +93,14 @@ def test_no_question_and_no_unseen_kind_is_fitted_to(monkeypatch: pytest.MonkeyP
 def test_the_measured_fold_chooses_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     """With its labels turned over and its states moved, the same strength is chosen, by the same losses."""
     steps = made(["k"])
-    ((train, test), *_) = folds(steps.table, 3)
-    head(steps, train, test)
+    part, *_ = folds(steps.table, 3)
+    test = part[1]
+    strengths(steps, [part])
     before = capsys.readouterr().out
     gold = [1 - own if row in test else own for row, own in enumerate(steps.table["gold"])]
     moved = steps.states.copy()
     moved[steps.of(test)] *= -5
-    head(Steps(steps.table.assign(gold=gold), moved), train, test)
+    strengths(Steps(steps.table.assign(gold=gold), moved), [part])
     assert capsys.readouterr().out == before
     assert before.startswith("l2 ")
 
