@@ -6,10 +6,10 @@
 The model is frozen and read where the process reward model reads (`tasks.rewards.process.windows`). The head is a
 logistic regression to all labelled steps of the training folds; how it is regularised is chosen by the log loss on a
 fifth of the training groups, never on the fold that is measured. Beside it stand logistic regressions on what reads no
-meaning: the place of a step, its length, and the TF-IDF of its words. On PRMBench the head and TF-IDF are also fitted
-without the kind of error that they are measured on (and without the questions): `unseen kind`; the strength stays the
-fold's. First errors are found by the rule `likeliest` (`tasks.evaluation.step_figures`), fixed before anything was
-measured; the other rules are shown as well.
+meaning: the place of a step, its length, and the TF-IDF of its words. On PRMBench all of them are also fitted without
+the kind of error that they are measured on, and without the questions: `unseen kind`. First errors are found by the
+rule `likeliest` (`tasks.evaluation.step_figures`), fixed before anything was measured; the other rules are shown as
+well.
 
 States are computed once and kept under work/folds. Prints tables in Markdown; 95 % intervals by question.
 """
@@ -217,6 +217,20 @@ def areas(table: pd.DataFrame, scores: dict[str, list[np.ndarray]], marks: list[
     return by_kind(table, figures)
 
 
+def area_gains(table: pd.DataFrame, scores: dict[str, list[np.ndarray]], marks: list[np.ndarray]) -> dict[str, Row]:
+    """The head's AUC over the marked steps less each other's."""
+
+    def figures(own: pd.DataFrame, rows: np.ndarray) -> Row:
+        head, chosen = taken(scores["head"], rows), taken(marks, rows)
+        return {
+            f"head less {name}": step_figures.area_gain(own, head, taken(each, rows), chosen)
+            for name, each in scores.items()
+            if name != "head"
+        }
+
+    return by_kind(table, figures)
+
+
 def against_original(table: pd.DataFrame, scores: dict[str, list[np.ndarray]]) -> dict[str, Row]:
     """How often the original solution's worst step scores above the modified one's."""
     return by_kind(
@@ -245,6 +259,7 @@ def original_and_modified(table: pd.DataFrame, scores: dict[str, list[np.ndarray
     return [
         f"{len(pairs(table))} pairs; {sum(int(own.sum()) for own in marks)} steps do not stand in the original",
         *titled("AUC, steps that do not stand in the original", areas(table, scores, marks)),
+        *titled("The same, paired differences", area_gains(table, scores, marks)),
         *titled("The original above the modified solution, by the worst step", against_original(table, scores)),
         *titled("AUC, all steps of modified solutions", areas(table, known, None)),
     ]
@@ -253,15 +268,19 @@ def original_and_modified(table: pd.DataFrame, scores: dict[str, list[np.ndarray
 def report(name: str, steps: Steps, count: int) -> Iterator[list[str]]:
     """The tables, each as soon as it is known."""
     table, parts = steps.table, folds(steps.table, count)
-    scorers = {"head": head(strengths(steps, parts)), **SCORERS}
-    scores = {each: scored(steps, scorer, parts, each) for each, scorer in scorers.items()}
+    scores = predictions(steps, parts, "")
     yield location(table, scores, parts)
     if name == "prmbench":
         yield original_and_modified(table, scores)
-        others = list(unseen(table, parts))
-        scores = {each: scored(steps, scorers[each], others, f"{each}, unseen kind") for each in ("tf_idf", "head")}
+        scores = predictions(steps, list(unseen(table, parts)), ", unseen kind")
         yield ["", "Fitted without the kind that is measured:", *location(table, scores, parts)]
         yield original_and_modified(table, scores)
+
+
+def predictions(steps: Steps, parts: Sequence[Fold], label: str) -> dict[str, list[np.ndarray]]:
+    """P(right) of every step by every scorer."""
+    scorers = {"head": head(strengths(steps, parts)), **SCORERS}
+    return {name: scored(steps, scorer, parts, f"{name}{label}") for name, scorer in scorers.items()}
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ import pandas as pd
 
 from tasks.evaluation.baselines import RESAMPLES, SEED
 from tasks.evaluation.labelled_steps import copied, pairs
-from tasks.evaluation.metrics import Interval, mean_interval
+from tasks.evaluation.metrics import Interval, area_under_curve, interval, mean_interval, resamples
 from tasks.evaluation.steps import CORRECT, clustered_area, first_error, largest_drop
 
 Scores = Sequence[np.ndarray]
@@ -118,19 +118,35 @@ def area(table: pd.DataFrame, scores: Scores, chosen: Scores | None = None) -> I
 
     `chosen` (bool (steps,) of each solution) leaves the others out. None where right or wrong steps lack.
     """
-    flat, gold, owner = [], [], []
-    groups = pd.factorize(table["group_id"])[0]
-    for row in np.flatnonzero(table["wrong"]).tolist():
-        labels = table["gold"].iloc[row]
-        known = np.isfinite(labels) if chosen is None else np.isfinite(labels) & chosen[row]
-        flat.append(scores[row][known])
-        gold.append(labels[known] >= CORRECT)
-        owner.append(np.full(known.sum(), groups[row]))
-    right = np.concatenate(gold) if gold else np.zeros(0, dtype=bool)
+    places, right, owner = _judged(table, chosen)
     if not right.any() or right.all():
         return None
-    numbers = pd.factorize(np.concatenate(owner))[0]
-    return clustered_area(np.concatenate(flat), right, numbers, RESAMPLES, SEED)
+    return clustered_area(np.concatenate(scores)[places], right, owner, RESAMPLES, SEED)
+
+
+def area_gain(table: pd.DataFrame, one: Scores, other: Scores, chosen: Scores | None = None) -> Interval | None:
+    """`area` by one list of scores less that by the other, both of the same resamples."""
+    places, right, owner = _judged(table, chosen)
+    if not right.any() or right.all():
+        return None
+    sides = [np.concatenate(scores)[places] for scores in (one, other)]
+
+    def gain(rows: np.ndarray) -> float:
+        first, second = (area_under_curve(scores[rows], right[rows]) for scores in sides)
+        return first - second
+
+    drawn = resamples(int(owner.max()) + 1, RESAMPLES, SEED).astype(int)
+    everyone = np.arange(len(owner))
+    return interval(gain(everyone), np.array([gain(np.repeat(everyone, times[owner])) for times in drawn]))
+
+
+def _judged(table: pd.DataFrame, chosen: Scores | None) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """The labelled (and chosen) steps of wrong solutions: their places among all steps, whether each is right, and the
+    number of its group."""
+    gold, counts = np.concatenate(table["gold"].tolist()), table["gold"].map(len).to_numpy()
+    known = np.isfinite(gold) & np.repeat(table["wrong"].to_numpy(), counts)
+    places = np.flatnonzero(known if chosen is None else known & np.concatenate(chosen))
+    return places, gold[places] >= CORRECT, pd.factorize(np.repeat(table["group_id"].to_numpy(), counts)[places])[0]
 
 
 def rewritten(table: pd.DataFrame) -> list[np.ndarray]:

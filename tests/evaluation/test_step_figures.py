@@ -108,7 +108,13 @@ def test_areas_are_of_wrong_solutions_and_chosen_steps() -> None:
     assert chosen is not None
     assert whole.value == pytest.approx(2 / 3)
     assert chosen.value == 0.0
-    assert step_figures.area(found.iloc[:1], scores) is None
+    assert step_figures.area(found.iloc[:1], scores[:1]) is None
+    turned = [-own for own in scores]
+    gain, none = (step_figures.area_gain(found, scores, other) for other in (turned, scores))
+    assert gain is not None
+    assert none is not None
+    assert gain.value == pytest.approx(2 / 3 - 1 / 3)
+    assert (none.value, none.low, none.high) == (0.0, 0.0, 0.0)
 
 
 def test_intervals_are_of_groups() -> None:
