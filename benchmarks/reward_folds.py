@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -24,19 +23,17 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tasks import ingest
-from tasks.annotations import clean, labels, near_duplicates, pairs, schemas, splits
+from tasks.annotations import clean, labels, near_duplicates, pairs, splits
 from tasks.annotations.formats.mrbench import DIMENSIONS
 from tasks.annotations.lengths import Tokens
 from tasks.annotations.quarantine import Quarantine
-from tasks.evaluation import baselines
+from tasks.evaluation import baselines, sources
 from tasks.evaluation.metrics import Interval, area_under_curve, mean_interval
 from tasks.rewards.examples import Scales, examples
 from tasks.rewards.probe import Probe
 from tasks.rewards.probe_fit import Features, fit_heads
 from tasks.rewards.sequences import encode_all
 from tasks.stage.models import load_causal, load_tokenizer
-from tasks.stage.outputs import read_table
 
 L2 = (30.0, 100.0, 300.0, 1000.0)
 WAYS = ("given", "implied_pairs")
@@ -75,14 +72,7 @@ class Data:
 
 def load(name: str, path: str, tokenizer: Any, answers: int | None) -> Data:
     """The source, read and cleaned as the stages do."""
-    options = OPTIONS[name] | ({"answers": answers} if answers else {})
-    with tempfile.TemporaryDirectory() as folder:
-        report = ingest.run(name, ingest.Source(name, path, options=options), ingest.Params(0.1), Path(folder) / "out")
-        tables = {
-            table: schemas.typed(table, read_table(Path(folder) / "out" / f"{table}.parquet"))
-            for table in schemas.SCHEMAS
-        }
-    print(f"{name}: {report['read']} rows read, {report['kept']} kept, {report['by_reason']}")
+    tables = sources.tables(name, name, path, OPTIONS[name] | ({"answers": answers} if answers else {}))
     groups = merged(tables)
     aside, tokens = Quarantine(), Tokens(tokenizer, MAX_LENGTH)
     found = clean.tables({table: splits.regroup(frame, groups) for table, frame in tables.items()}, tokens, aside)
