@@ -64,7 +64,8 @@ class Params:
     layers: tuple[int, ...] = ()
     """Layers that a probe reads: 0 for the embeddings, up to the number of layers."""
     l2: Annotated[float, Field(gt=0)] = 100.0
-    """Probe: weight of the squared norm of a head (on standardised features) against the summed loss."""
+    """Weight of the squared norm of a head (on standardised features) against the summed loss: of a probe, and of the
+    linear fit from which the heads of a finetuned model start."""
     training: Training | None = None
     """How `finetune` trains; a row is one prompt's answers with all their labels."""
     labels: Literal["given", "implied_pairs"] = "given"
@@ -211,15 +212,17 @@ def _pairs(frame: pd.DataFrame, names: list[str], tokenizer: Any) -> list[Row]:
 
 
 def _finetune(job: Job, tokenizer: Any, rows: list[Row], scales: Scales, validation: list[Row], device: Any) -> Fitted:
-    from tasks.rewards import label_fit
+    from tasks.rewards import label_fit, label_start
     from tasks.rewards.gradients import cosines
     from tasks.rewards.outcome import FinetunedRewardModel, new_model
     from tasks.stage.lora import attach, merge
 
     reward = FinetunedRewardModel(new_model(SFT, job.names, tokenizer, device, job.settings.dtype, job.seed), tokenizer)
+    model = label_fit.LabelledModel(reward.model, label_fit.Thresholds(scales).to(device))
+    examples = [row["example"] for row in rows]
+    label_start.from_labels(model, tokenizer, examples, scales, job.names, job.params.l2)
     if job.params.lora is not None:
         attach(reward.model.base_model, job.params.lora, job.seed)
-    model = label_fit.LabelledModel(reward.model, label_fit.Thresholds(scales).to(device))
     watched = validation[:: len(validation) // VALIDATION_PAIRS + 1]
     assert job.params.training is not None
     fit(

@@ -1,0 +1,59 @@
+"""Heads that start from a linear fit score and grade as the fit does."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from tasks.rewards import label_start
+from tasks.rewards.examples import Example, Grade, Order, Scale, Scales
+from tasks.rewards.label_fit import LabelledModel, Thresholds, gathered, losses
+from tasks.rewards.outcome import new_model
+from tasks.rewards.probe import Probe
+from tasks.rewards.probe_fit import fit_heads
+
+NAMES = ["a", "b"]
+YES = Scale("b", 0.0, 1.0)
+SCALES = Scales({YES: [0.0, 1.0]}, {YES: [0.5]}, {(YES, "ada"): 2})
+EXAMPLES = [
+    Example([[7, 8], [7, 9, 10]], [Order(0, (0, 1), (1, 2), 0.0)], [Grade(1, 0, 0, 1, 1.0, 1)]),
+    Example([[8, 8], [11, 9]], [Order(0, (1, 0), (1, 2), 0.0)], [Grade(1, 1, 0, 0, 1.0, 0)]),
+]
+
+
+@pytest.fixture
+def model(tiny_model: Path, tiny_tokenizer: Any) -> LabelledModel:
+    return LabelledModel(new_model(tiny_model, NAMES, tiny_tokenizer, "cpu", "float32", 0), Thresholds(SCALES))
+
+
+def test_the_start_is_the_linear_fit(model: LabelledModel, tiny_tokenizer: Any) -> None:
+    """Of every label the loss is that of the fit, whose heads have a bias, which the stock model's have not."""
+    reward: Any = model.model
+    before = {name: value.clone() for name, value in reward.base_model.state_dict().items()}
+    sequences = [sequence for example in EXAMPLES for sequence in example.sequences]
+    states = Probe(reward, tiny_tokenizer, [reward.config.num_hidden_layers], NAMES, {}).features(sequences)
+    heads, thresholds = fit_heads(states, EXAMPLES, SCALES, 2, 0.1)
+    batch = gathered(EXAMPLES, [1.0, 1.0])
+    fitted = torch.from_numpy(states @ heads["weight"].T + heads["bias"])
+    expected = losses(fitted, thresholds.float(), batch)
+
+    label_start.from_labels(model, tiny_tokenizer, EXAMPLES, SCALES, NAMES, 0.1)
+    logits = [reward(input_ids=torch.tensor([ids])).logits[0] for ids in sequences]
+    found = losses(torch.stack(logits), model.thresholds, batch)
+    for one, other in zip(found, expected, strict=True):
+        torch.testing.assert_close(one, other, atol=1e-4, rtol=1e-4)
+    assert found[0].max() < 0.5 < losses(torch.zeros(4, 2), model.thresholds, batch)[0].min()
+    assert all(torch.equal(value, before[name]) for name, value in reward.base_model.state_dict().items())
+
+
+def test_a_fit_sees_a_part_of_very_many_answers(
+    model: LabelledModel, tiny_tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of four answers two: the heads are those of the first example alone."""
+    monkeypatch.setattr(label_start, "ANSWERS", 3)
+    label_start.from_labels(model, tiny_tokenizer, EXAMPLES, SCALES, NAMES, 0.1)
+    part: Any = model.model.score
+    weight = part.weight.detach().clone()
+    label_start.from_labels(model, tiny_tokenizer, EXAMPLES[:1], SCALES, NAMES, 0.1)
+    torch.testing.assert_close(part.weight.detach(), weight)
