@@ -61,6 +61,11 @@ class Data:
         """What lies in these groups."""
         return Data(*(frame[frame["group_id"].isin(groups)] for frame in (self.ratings, self.pairs)))
 
+    def first(self, count: int) -> Data:
+        """What lies in so many groups, the first by hash."""
+        order = sorted(set(self.ratings["group_id"]), key=lambda group: splits.position(group, "first"))
+        return self.of(set(order[:count]))
+
     def on(self, name: str) -> Data:
         """What says something of this objective."""
         return Data(*(frame[frame["objective"] == name] for frame in (self.ratings, self.pairs)))
@@ -99,7 +104,10 @@ def merged(tables: dict[str, pd.DataFrame]) -> dict[str, str]:
 class Judge:
     """A frozen model whose features of all answers are known."""
 
-    def __init__(self, model: Path, layers: Sequence[int], dtype: str, data: Data, kept: Path) -> None:
+    def __init__(
+        self, model: Path, layers: Sequence[int], dtype: str, ways: Sequence[str], data: Data, kept: Path
+    ) -> None:
+        self.ways = ways
         self.tokenizer = load_tokenizer(model)
         self.tokenizer.model_max_length = MAX_LENGTH
         probe = Probe(load_causal(model, dtype=dtype), self.tokenizer, layers, data.names, {})
@@ -134,7 +142,7 @@ class Judge:
         inner = {group for group in set(data.ratings["group_id"]) if splits.position(group, "inner") < INNER}
         fitted, held_out = data.of(set(data.ratings["group_id"]) - inner), data.of(inner)
         scores = {}
-        for way, l2 in itertools.product(WAYS, L2):
+        for way, l2 in itertools.product(self.ways, L2):
             right = self.margins(self.fit(fitted, names, way, l2), names, held_out.pairs) > 0
             scores[way, l2] = pd.Series(right).groupby(held_out.pairs["objective"].to_numpy()).mean().mean()
         return max(scores, key=lambda key: scores[key])
@@ -289,11 +297,15 @@ def main() -> None:
     parser.add_argument("--answers", type=int, help="answers of each question (truthfulqa)")
     parser.add_argument("--layers", type=int, nargs="+", default=[15, 22, 30])
     parser.add_argument("--apart", action="store_true", help="also fit a model for each objective alone")
+    parser.add_argument("--ways", choices=WAYS, nargs="+", default=WAYS, help="how labels may enter")
+    parser.add_argument("--groups", type=int, help="so many questions or dialogues, the first by hash")
     parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="of the frozen model")
     given = parser.parse_args()
     data = load(given.data, given.path, load_tokenizer(given.model), given.answers)
-    kept = Path("work/folds") / f"{given.data}-{given.answers or 'all'}"
-    judge = Judge(given.model, given.layers, given.dtype, data, kept)
+    if given.groups:
+        data = data.first(given.groups)
+    kept = Path("work/folds") / f"{given.data}-{given.answers or 'all'}-{given.groups or 'all'}"
+    judge = Judge(given.model, given.layers, given.dtype, given.ways, data, kept)
     print("\n".join(pair_table(judge, data, given.folds, given.apart)))
     if given.data == "gsm8k":
         print("\n".join(answer_table(judge, data, given.folds)))
