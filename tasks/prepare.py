@@ -209,7 +209,7 @@ def _grades(ratings: pd.DataFrame, name: str) -> pd.DataFrame:
 
 def _differ(grades: pd.DataFrame) -> bool:
     """Whether two grades on one scale are different."""
-    return bool((grades.groupby(["kind", "scale_low", "scale_high"])["rating"].nunique() > 1).any())
+    return bool((grades.groupby(["scale_low", "scale_high"])["rating"].nunique() > 1).any())
 
 
 def _by_objective(parts: Mapping[str, Tables], known: Mapping[str, Objective]) -> dict[str, Any]:

@@ -324,7 +324,9 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _demand_labels(table: pd.DataFrame, params: Params) -> None:
-    absent = [name for name in params.objectives if name not in set(table["objective"])]
+    labels = zip(table["objective"], table["labels"], strict=True)
+    labelled = {name for name, own in labels if np.isfinite(np.array(own, dtype=float)).any()}
+    absent = [name for name in params.objectives if name not in labelled]
     if absent:
         raise DataError(
             f"no step is labelled for {', '.join(absent)}, so its head could not be fitted; "

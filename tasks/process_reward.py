@@ -73,6 +73,8 @@ def run(params: Params, settings: Runtime, seed: int, max_length: int) -> None:
         raise DataError(
             f"verdicts for {', '.join(unknown)}: no step is labelled for it; labelled are {', '.join(names)}"
         )
+    work = resume.folder("process_reward", [params, settings, seed, max_length], [*TABLES, SFT], __file__)
+    started, resumed = time.perf_counter(), work.exists()
     tokenizer = _tokenizer(max_length)
     model = process.new_model(SFT, names, tokenizer, device, settings.dtype, seed)
     rows = _rows(train, names, tokenizer)
@@ -83,8 +85,6 @@ def run(params: Params, settings: Runtime, seed: int, max_length: int) -> None:
         attach(model.base_model, params.lora, seed)
     watched = _rows(validation.iloc[:: len(validation) // VALIDATION_ROWS + 1], names, tokenizer)
     collate = process.collate(tokenizer.pad_token_id)
-    work = resume.folder("process_reward", [params, settings, seed, max_length], [*TABLES, SFT], __file__)
-    started, resumed = time.perf_counter(), work.exists()
     fit(
         model,
         rows,

@@ -38,7 +38,7 @@ Row = dict[str, Any]
 SFT = Path("models/sft")
 VALIDATION_PAIRS = 256  # looked at while training
 THRESHOLD_RATE = 1e-2
-"""Peak learning rate of the thresholds, which begin at what the grades are on average, in logits."""
+"""Peak learning rate of the thresholds, which are logits."""
 
 
 @dataclass(frozen=True, config=FORBID)

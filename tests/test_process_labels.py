@@ -139,9 +139,10 @@ def test_labels_that_nothing_can_make(objective: str, labels: str, message: str)
         process_labels.run(_job(objectives={objective: {"labels": labels}}))
 
 
-def test_an_objective_without_any_label(project: Path) -> None:
+@pytest.mark.parametrize("none", [_steps().tail(1), _steps().assign(labels=[[None], [1.0, None], [1.0]])])
+def test_an_objective_without_any_label(project: Path, none: pd.DataFrame) -> None:
     for split in ("train", "validation"):
-        outputs.write_table(f"data/prepared/steps/{split}.parquet", _steps().tail(1))
+        outputs.write_table(f"data/prepared/steps/{split}.parquet", none)
     with pytest.raises(DataError, match="no step is labelled for tutor"):
         process_labels.run(_job(objectives={"tutor": {"labels": "human"}}))
 

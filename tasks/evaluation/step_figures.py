@@ -91,8 +91,10 @@ def prior_hits(table: pd.DataFrame, folds: Sequence[tuple[np.ndarray, np.ndarray
     return {"prior": found[0, wrong], "prior given steps": found[1, wrong]}
 
 
-def mean(table: pd.DataFrame, values: np.ndarray) -> Interval:
-    """Mean over the wrong solutions, in their order, with an interval by group."""
+def mean(table: pd.DataFrame, values: np.ndarray) -> Interval | None:
+    """Mean over the wrong solutions, in their order, with an interval by group; None where there is none."""
+    if not len(values):
+        return None
     return mean_interval(values, table.loc[table["wrong"], "group_id"].tolist(), RESAMPLES, SEED)
 
 

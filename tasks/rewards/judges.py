@@ -102,7 +102,7 @@ class LocalJudge:
     """A causal model that says yes or no; the verdict is how likely yes is, of the two.
 
     A question that is longer than the model's context loses the beginning of the conversation, then that of the answer;
-    the answer's last line, in which its newest step is, always stays.
+    the answer's last paragraph, in which its newest step is, always stays.
     """
 
     def __init__(self, model: Any, tokenizer: Any, rubric: str, batch_size: int = 16) -> None:
@@ -115,7 +115,7 @@ class LocalJudge:
         self.context = min(tokenizer.model_max_length, positions or tokenizer.model_max_length)
 
     def verdicts(self, messages: Sequence[Messages], answers: Sequence[str]) -> np.ndarray:
-        """float64 `[n]`. Raises ModelError where the rubric and the last line of an answer do not fit."""
+        """float64 `[n]`. Raises ModelError where the rubric and the last paragraph of an answer do not fit."""
         from tasks.rewards.sequences import in_batches
 
         asked = [self._asked(prompt, answer) for prompt, answer in zip(messages, answers, strict=True)]
@@ -135,14 +135,14 @@ class LocalJudge:
         def fits(dropped: int) -> bool:
             return bool(len(ids(dropped)) <= self.context)
 
-        conversation = len(_told(messages))
+        conversation, paragraph = len(_told(messages)), answer.rstrip().rfind("\n\n")
         least = 0
-        for most in (0, conversation, conversation + answer.rstrip().rfind("\n") + 1):
+        for most in (0, conversation, conversation + (paragraph + 2 if paragraph >= 0 else 0)):
             least += bisect_left(range(least, most), True, key=fits)
             if fits(least):
                 return ids(least), least
         raise ModelError(
-            f"the judge reads {self.context} tokens, and its rubric with the last line of an answer alone takes "
+            f"the judge reads {self.context} tokens, and its rubric with the last paragraph of an answer alone takes "
             f"{len(ids(least))}, so it cannot be asked; shorten the rubric, or take a judge with a longer context"
         )
 

@@ -6,6 +6,7 @@ is lost (Kumar et al., arXiv 2202.10054).
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,21 +18,41 @@ from tasks.rewards.probe import Probe
 from tasks.rewards.probe_fit import fit_heads
 
 ANSWERS = 20_000
-"""Answers that the linear fit sees at most."""
+"""Answers with labels of a head that the linear fit sees about at most."""
 
 
 def from_labels(
     model: LabelledModel, tokenizer: Any, examples: Sequence[Example], scales: Scales, names: list[str], l2: float
 ) -> None:
     """Gives heads and thresholds the values of a linear fit (`tasks.rewards.probe_fit.fit_heads`) on the states before
-    the heads."""
+    the heads. Thresholds of a scale of which a grade was not among what the fit saw stay as they are."""
     reward: Any = model.model
-    some = examples[:: 1 + sum(len(example.sequences) for example in examples) // ANSWERS]
+    some = _some(examples, len(names))
     probe = Probe(reward, tokenizer, [reward.config.num_hidden_layers], names, {})
-    states = probe.features([sequence for example in some for sequence in example.sequences])
-    heads, thresholds = fit_heads(states, some, scales, len(names), l2)
+    read = [_read(sequence, reward.config.pad_token_id) for example in some for sequence in example.sequences]
+    heads, thresholds = fit_heads(probe.features(read), some, scales, len(names), l2)
+    seen = {(grade.scale, grade.level) for example in some for grade in example.grades}
     with torch.no_grad():
         reward.score.weight.copy_(torch.from_numpy(heads["weight"]))
-        model.thresholds.load_state_dict(thresholds.state_dict())
-        for place, scale in enumerate(scales.ladders):  # a stock head has no bias: the thresholds take it up
-            model.thresholds.free[place, 0] -= float(heads["bias"][names.index(scale.objective)])
+        model.thresholds.severity.copy_(thresholds.severity)
+        for place, (scale, ladder) in enumerate(scales.ladders.items()):
+            if all((place, level) in seen for level in range(len(ladder))):
+                model.thresholds.free[place] = thresholds.free[place]
+                bias = float(heads["bias"][names.index(scale.objective)])
+                model.thresholds.free[place, 0] -= bias  # a stock head has none
+
+
+def _some(examples: Sequence[Example], heads: int) -> list[Example]:
+    """The examples, in their order; of a head with very many a part, drawn evenly."""
+    rng, taken = random.Random(0), set()
+    for head in range(heads):
+        own = [at for at, each in enumerate(examples) if any(x.head == head for x in (*each.orders, *each.grades))]
+        answers = sum(len(examples[at].sequences) for at in own)
+        taken.update(own if answers <= ANSWERS else rng.sample(own, max(1, len(own) * ANSWERS // answers)))
+    return [examples[at] for at in sorted(taken)]
+
+
+def _read(sequence: Sequence[int], pad: int) -> list[int]:
+    """The ids up to that at which a stock classifier reads: the last one that is no padding, which the end of the
+    sequence is as well where a tokenizer has no padding of its own."""
+    return list(sequence[: max(at for at, token in enumerate(sequence) if token != pad) + 1])

@@ -33,7 +33,7 @@ def groups(sequences: Sequence[list[int]], most: int) -> Iterator[Group]:
     order = sorted(range(len(sequences)), key=lambda row: sequences[row])
     rows: list[int] = []
     shared = 0
-    for row, following in zip(order, [*order[1:], None], strict=True):
+    for row, following in zip(order, [*order[1:], None], strict=False):  # of none there is none to follow
         ids = sequences[row]
         if rows:
             common = min(_common(sequences[rows[0]], ids), shared, len(ids) - 1)

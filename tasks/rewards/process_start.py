@@ -64,7 +64,9 @@ def from_words(model: Any, words: Mapping[int, tuple[str, str]], sft: str | Path
     """
     if not words:
         return
-    output = load_causal(sft).get_output_embeddings().weight.detach()  # (vocabulary, width)
+    output = (
+        load_causal(sft, dtype=str(model.dtype).removeprefix("torch.")).get_output_embeddings().weight.detach()
+    )  # (vocabulary, width)
     with torch.no_grad():
         for head, (good, bad) in words.items():
             weight = output[_token(tokenizer, good)] - output[_token(tokenizer, bad)]

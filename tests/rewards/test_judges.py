@@ -177,7 +177,7 @@ def test_a_question_that_is_too_long_loses_its_beginning_never_the_newest_step(
 
 def test_no_more_is_lost_than_must_be(tiny_model: Path, tiny_tokenizer: Any) -> None:
     """Without the conversation alone it fits, while [...] before the newest step would take more than the "a" saves."""
-    prompt, answer = [{"role": "user", "content": "0123456789"}], "a\nthe newest step"
+    prompt, answer = [{"role": "user", "content": "0123456789"}], "a\n\nthe newest step"
     whole = asked_with(tiny_model, tiny_tokenizer, 4096, prompt, answer)
     cut = asked_with(tiny_model, tiny_tokenizer, len(whole) - 11, prompt, answer)
     assert len(cut) == len(whole) - 11

@@ -47,13 +47,31 @@ def test_the_start_is_the_linear_fit(model: LabelledModel, tiny_tokenizer: Any) 
     assert all(torch.equal(value, before[name]) for name, value in reward.base_model.state_dict().items())
 
 
-def test_a_fit_sees_a_part_of_very_many_answers(
-    model: LabelledModel, tiny_tokenizer: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Of four answers two: the heads are those of the first example alone."""
-    monkeypatch.setattr(label_start, "ANSWERS", 3)
-    label_start.from_labels(model, tiny_tokenizer, EXAMPLES, SCALES, NAMES, 0.1)
-    part: Any = model.model.score
-    weight = part.weight.detach().clone()
+def test_heads_start_where_the_stock_model_reads(tiny_model: Path, tiny_tokenizer: Any) -> None:
+    """A tokenizer without a pad token pads with its end: the stock classifier reads the token before."""
+    tiny_tokenizer.pad_token = tiny_tokenizer.eos_token
+    end = tiny_tokenizer.eos_token_id
+    model = LabelledModel(new_model(tiny_model, NAMES, tiny_tokenizer, "cpu", "float32", 0), Thresholds(SCALES))
+    examples = [Example([[7, 8, end], [9, 10, end]], [Order(0, (0, 1), (1, 2), 0.0)], [Grade(1, 0, 0, 1, 1.0, 0)])]
+    examples += [Example([[9, 11, end]], [], [Grade(1, 0, 0, 0, 1.0, 0)])]
+    label_start.from_labels(model, tiny_tokenizer, examples, SCALES, NAMES, 0.01)
+    reward: Any = model.model
+    logits = torch.cat([reward(input_ids=torch.tensor([ids])).logits for ids in ([7, 8, end], [9, 10, end])])
+    assert losses(torch.cat([logits, logits]), model.thresholds, gathered(examples[:1], [1.0]))[0].item() < 0.2
+
+
+def test_a_head_with_very_many_answers_shows_a_part_and_others_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(label_start, "ANSWERS", 6)
+    many = [Example([[7, 8], [9]], [Order(0, (0, 1), (1, 2), 0.0)], []) for _ in range(30)]
+    few = [Example([[7], [9]], [], [Grade(1, 0, 0, 1, 1.0, 0)]) for _ in range(3)]
+    some = label_start._some([*many, *few], 2)
+    assert (len(some), some[-3:]) == (6, few)
+
+
+def test_thresholds_of_grades_that_the_fit_did_not_see_stay(model: LabelledModel, tiny_tokenizer: Any) -> None:
+    """With yes alone the fit would put the threshold at minus infinity."""
+    before = model.thresholds.of_scales().detach().clone()
     label_start.from_labels(model, tiny_tokenizer, EXAMPLES[:1], SCALES, NAMES, 0.1)
-    torch.testing.assert_close(part.weight.detach(), weight)
+    assert torch.equal(model.thresholds.of_scales(), before)
+    label_start.from_labels(model, tiny_tokenizer, EXAMPLES, SCALES, NAMES, 0.1)
+    assert not torch.equal(model.thresholds.of_scales(), before)

@@ -109,6 +109,10 @@ def test_a_new_model_is_the_sft_model_but_for_its_heads(tiny_model: Path, tiny_t
     assert not torch.equal(models[0].score.weight, models[2].score.weight)
 
 
+def test_a_probe_scores_nothing_where_nothing_is_asked(probe: Path) -> None:
+    assert load(probe).score([], []).shape == (0, 2)
+
+
 def test_a_probe_demands_its_own_backbone(probe: Path, tiny_model: Path, tmp_path: Path) -> None:
     entry = (probe / "probe.json").read_text()
     assert '"objectives"' in entry
