@@ -28,7 +28,8 @@ from tasks.annotations.formats.mrbench import DIMENSIONS
 from tasks.annotations.lengths import Tokens
 from tasks.annotations.quarantine import Quarantine
 from tasks.evaluation import baselines, sources
-from tasks.evaluation.metrics import Interval, area_under_curve, mean_interval
+from tasks.evaluation.metrics import Interval, mean_interval
+from tasks.evaluation.steps import clustered_area
 from tasks.rewards.examples import Scales, examples
 from tasks.rewards.probe import Probe
 from tasks.rewards.probe_fit import Features, fit_heads
@@ -278,12 +279,18 @@ def answer_table(judge: Judge, data: Data, count: int) -> list[str]:
     table = pd.concat(scored)
     lines = ["", "| author | solutions | right | AUC |", "|---|---|---|---|"]
     for author, own in table.groupby("author"):
-        area = area_under_curve(own["score"].to_numpy(), own["rating"].to_numpy())
-        lines.append(f"| {author} | {len(own)} | {own['rating'].mean():.3f} | {area:.3f} |")
+        owner = pd.factorize(own["group_id"])[0]
+        right = own["rating"].to_numpy() > 0
+        area = clustered_area(own["score"].to_numpy(), right, owner, baselines.RESAMPLES, baselines.SEED)
+        lines.append(f"| {author} | {len(own)} | {right.mean():.3f} | {baselines.shown(area)} |")
     table = baselines.voting(table.assign(prompt=table["messages"].map(str)), "math_answer")
     ways = {name: baselines.guesses(table, table)[name] for name in ("random", "majority", "oracle")}
     ways["reward model"] = table["score"].to_numpy()
     best = {name: baselines.picked(table, scores) for name, scores in ways.items()}
+    gains = [baselines.picks(table, ways[name])["rating"] for name in ("reward model", "majority")]
+    groups = baselines.picks(table, ways["majority"])["group_id"].tolist()
+    gain = mean_interval((gains[0] - gains[1]).to_numpy(), groups, baselines.RESAMPLES, baselines.SEED)
+    best["reward model less majority"] = gain
     return [*lines, "", *(f"{name}: {baselines.shown(found)}" for name, found in best.items())]
 
 

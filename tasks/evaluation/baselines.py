@@ -198,13 +198,18 @@ def rewarded(test: pd.DataFrame, group: str, objective: str) -> np.ndarray | Non
 
 
 def picked(test: pd.DataFrame, scores: np.ndarray | None) -> Interval | None:
-    """Mean rating of the highest-scored answer of each problem, the mean over ties."""
+    """Mean rating of the highest-scored answer of each problem."""
     if scores is None:
         return None
+    means = picks(test, scores)
+    return mean_interval(means["rating"].to_numpy(), means["group_id"].tolist(), RESAMPLES, SEED)
+
+
+def picks(test: pd.DataFrame, scores: np.ndarray) -> pd.DataFrame:
+    """By problem: rating of the highest-scored answer, the mean over ties, and group_id."""
     frame = test.assign(score=scores)
     top = frame[frame["score"] == frame.groupby("prompt")["score"].transform("max")]
-    means = top.groupby("prompt").agg(rating=("rating", "mean"), group_id=("group_id", "first"))
-    return mean_interval(means["rating"].to_numpy(), means["group_id"].tolist(), RESAMPLES, SEED)
+    return top.groupby("prompt").agg(rating=("rating", "mean"), group_id=("group_id", "first"))
 
 
 def shown(found: Interval | None) -> str:
