@@ -46,10 +46,15 @@ def _some(examples: Sequence[Example], heads: int) -> list[Example]:
     """The examples, in their order; of a head with very many a part, drawn evenly."""
     rng, taken = random.Random(0), set()
     for head in range(heads):
-        own = [at for at, each in enumerate(examples) if any(x.head == head for x in (*each.orders, *each.grades))]
+        own = [at for at, example in enumerate(examples) if head in _heads(example)]
         answers = sum(len(examples[at].sequences) for at in own)
         taken.update(own if answers <= ANSWERS else rng.sample(own, max(1, len(own) * ANSWERS // answers)))
     return [examples[at] for at in sorted(taken)]
+
+
+def _heads(example: Example) -> set[int]:
+    """The heads that its labels are of."""
+    return {label.head for labels in (example.orders, example.grades) for label in labels}
 
 
 def _read(sequence: Sequence[int], pad: int) -> list[int]:
