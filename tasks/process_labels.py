@@ -324,9 +324,8 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _demand_labels(table: pd.DataFrame, params: Params) -> None:
-    labels = zip(table["objective"], table["labels"], strict=True)
-    labelled = {name for name, own in labels if np.isfinite(np.array(own, dtype=float)).any()}
-    absent = [name for name in params.objectives if name not in labelled]
+    given = table.loc[[bool(np.isfinite(np.array(labels, dtype=float)).any()) for labels in table["labels"]]]
+    absent = [name for name in params.objectives if name not in set(given["objective"])]
     if absent:
         raise DataError(
             f"no step is labelled for {', '.join(absent)}, so its head could not be fitted; "
