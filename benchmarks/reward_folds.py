@@ -270,12 +270,15 @@ def _halves(data: Data) -> Iterator[tuple[set[str], set[str]]]:
 
 def answer_table(judge: Judge, data: Data, count: int) -> list[str]:
     """Of graded solutions: AUC within each author, and the best of each problem's against the vote."""
+    from scipy.special import expit  # type: ignore[import-untyped]
+
     scored = []
     for train, test in folds(data, count):
         way, l2 = judge.chosen(train, data.names)
         heads = judge.fit(train, data.names, way, l2)
         own = test.ratings[test.ratings["author"].notna()]
-        scored.append(own.assign(score=judge.of(own, "response").astype(float) @ heads["weight"][0].astype(float)))
+        scores = judge.of(own, "response").astype(float) @ heads["weight"][0].astype(float) + heads["bias"][0]
+        scored.append(own.assign(score=scores))
     table = pd.concat(scored)
     lines = ["", "| author | solutions | right | AUC |", "|---|---|---|---|"]
     for author, own in table.groupby("author"):
@@ -284,14 +287,16 @@ def answer_table(judge: Judge, data: Data, count: int) -> list[str]:
         area = clustered_area(own["score"].to_numpy(), right, owner, baselines.RESAMPLES, baselines.SEED)
         lines.append(f"| {author} | {len(own)} | {right.mean():.3f} | {baselines.shown(area)} |")
     table = baselines.voting(table.assign(prompt=table["messages"].map(str)), "math_answer")
-    ways = {name: baselines.guesses(table, table)[name] for name in ("random", "majority", "oracle")}
-    ways["reward model"] = table["score"].to_numpy()
-    best = {name: baselines.picked(table, scores) for name, scores in ways.items()}
-    gains = [baselines.picks(table, ways[name])["rating"] for name in ("reward model", "majority")]
-    groups = baselines.picks(table, ways["majority"])["group_id"].tolist()
-    gain = mean_interval((gains[0] - gains[1]).to_numpy(), groups, baselines.RESAMPLES, baselines.SEED)
-    best["reward model less majority"] = gain
-    return [*lines, "", *(f"{name}: {baselines.shown(found)}" for name, found in best.items())]
+    guesses, scores = baselines.guesses(table, table), table["score"].to_numpy()
+    ways = {name: guesses[name] for name in ("random", "majority", "oracle")}
+    ways |= {"reward model": scores, "weighted vote": baselines.votes(table, expit(scores))}
+    lines += ["", *(f"{name}: {baselines.shown(baselines.picked(table, own))}" for name, own in ways.items())]
+    for way in ("reward model", "weighted vote"):
+        one, other = (baselines.picks(table, ways[name]) for name in (way, "majority"))
+        gain = (one["rating"] - other["rating"]).to_numpy()
+        found = mean_interval(gain, one["group_id"].tolist(), baselines.RESAMPLES, baselines.SEED)
+        lines.append(f"{way} less majority: {baselines.shown(found)}")
+    return lines
 
 
 def main() -> None:

@@ -93,11 +93,11 @@ class Answers:
         return self._drawn[name]
 
     def picked(self, name: str, scores: np.ndarray, outcome: np.ndarray | None = None) -> dict[str, Any] | None:
-        """Best of N by scores, against random, majority, oracle and an outcome model; None where no problem has
-        several graded answers."""
+        """Best of N by scores from 0 to 1 (`tasks.evaluation.picking`); None where no problem has several graded
+        answers."""
         import numpy as np
 
-        from tasks.evaluation.rewards import best_of, best_of_report
+        from tasks.evaluation import picking
         from tasks.evaluation.votes import ballots
 
         graded = self.of(name)
@@ -110,8 +110,9 @@ class Answers:
         correct = graded["correct"].to_numpy(dtype=float).reshape(shape)
         rival = None if outcome is None else outcome.reshape(shape)
         groups = graded["group_id"].to_numpy().reshape(shape)[:, 0].tolist()
-        table = best_of(scores.reshape(shape), correct, answers, rival)
-        return {"n": shape[1], **best_of_report(table, groups, self.job.bootstrap, self.job.seeds.data)}
+        return picking.report_by_size(
+            scores.reshape(shape), correct, answers, rival, groups, self.job.bootstrap, self.job.seeds.data
+        )
 
 
 def judge_of(job: Job, device: Any) -> Locked | HeldOut:
@@ -139,6 +140,8 @@ def outcome_report(
     job: Job, group: str, model: RewardModel, judge: Locked | HeldOut, answers: Answers
 ) -> dict[str, Any]:
     """Objective -> its figures, with what the fit of the whole group took (`seconds`, `peak_mb`, `parameters`)."""
+    from scipy.special import expit  # type: ignore[import-untyped]
+
     timing = outputs.read_json(f"reports/timing/{group}.json")
     cosines = timing.pop("gradient_cosine")
     report: dict[str, Any] = {}
@@ -153,7 +156,7 @@ def outcome_report(
             drawn = answers.of(name)
             scores = model.score(drawn["messages"].tolist(), drawn["response"].tolist())[:, column]
             answers.outcome.setdefault(name, scores)
-            report[name]["best_of_n"] = answers.picked(name, scores)
+            report[name]["best_of_n"] = answers.picked(name, expit(scores))
     return report
 
 
@@ -221,15 +224,15 @@ def _threshold(model: ProcessRewardModel, column: int, name: str, objective: Obj
 
 
 def _by_worst_step(model: ProcessRewardModel, column: int, objective: Objective, graded: pd.DataFrame) -> np.ndarray:
-    """The lowest score among the steps of each answer (as in Math-Shepherd, arXiv 2312.08935); one without any step
-    scores lowest of all."""
+    """The lowest score among the steps of each answer (as in Math-Shepherd, arXiv 2312.08935); 0 for one without any
+    step, which no step has."""
     import numpy as np
 
     from tasks.rewards.segment import split
 
     steps = [split(response, objective.domain) for response in graded["response"]]
     scored = model.score_all(graded["messages"].tolist(), steps)
-    return np.array([each[:, column].min() if len(each) else -np.inf for each in scored])
+    return np.array([each[:, column].min() if len(each) else 0.0 for each in scored])
 
 
 def main() -> None:

@@ -10,12 +10,11 @@ words, both by Bradley-Terry with linear scores; `unseen authors` is `tf_idf` on
 was not trained on, the halves of the authors by odd and even places in the alphabet taking turns. Answers of several
 models to one checkable problem: `random` picks one, `majority` one whose final answer, as the verifier reads it, is the
 most frequent, `best author` the author that is right most often in training, `reward model` the answer scored highest,
-`oracle` a right one.
+`weighted vote` one whose final answer has the largest sum of scores (as probabilities), `oracle` a right one.
 """
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -33,6 +32,7 @@ RESAMPLES, SEED = 1000, 0
 L2 = 1.0
 FEW = 20
 BASELINES = ("longer", "author", "tf_idf", "unseen authors")
+PICKS = ("random", "majority", "best author", "reward model", "weighted vote", "oracle")
 
 
 def main() -> None:
@@ -137,9 +137,11 @@ def within(frame: pd.DataFrame, names: set[str]) -> pd.DataFrame:
 
 def answer_table(params: Mapping[str, Any]) -> list[str]:
     """Picking among several models' answers to one problem, for each objective that a verifier checks."""
+    from scipy.special import expit  # type: ignore[import-untyped]
+
     lines = [
-        "| objective | test problems | random | majority | best author | reward model | oracle |",
-        "|" + "---|" * 7,
+        f"| objective | test problems | {' | '.join(PICKS)} |",
+        "|" + "---|" * (len(PICKS) + 2),
     ]
     for name, objective in objectives(params).items():
         if objective.verifier is None:
@@ -148,9 +150,10 @@ def answer_table(params: Mapping[str, Any]) -> list[str]:
         if train.empty or test.empty or test["author"].isna().any():
             continue
         groups = [group for group, entry in params["reward_models"].items() if name in entry["objectives"]]
-        picks = {**guesses(train, test), "reward model": rewarded(test, groups[0], name) if groups else None}
-        order = ("random", "majority", "best author", "reward model", "oracle")
-        cells = [shown(picked(test, picks[way])) for way in order]
+        scores = rewarded(test, groups[0], name) if groups else None
+        weighted = None if scores is None else votes(test, expit(scores))
+        ways = {**guesses(train, test), "reward model": scores, "weighted vote": weighted}
+        cells = [shown(picked(test, ways[way])) for way in PICKS]
         lines.append(f"| {name} | {test['prompt'].nunique()} | {' | '.join(cells)} |")
     return lines
 
@@ -174,15 +177,18 @@ def voting(frame: pd.DataFrame, verifier: str) -> pd.DataFrame:
 def guesses(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, np.ndarray]:
     """Scores (answers,) by which each way picks; equal scores share the pick."""
     best = train.groupby("author")["rating"].mean().idxmax()
-    votes = test.groupby("prompt")["final"].transform(
-        lambda finals: finals.map(Counter(final for final in finals if final))
-    )
     return {
         "random": np.zeros(len(test)),
-        "majority": votes.fillna(0).to_numpy(dtype=float),
+        "majority": votes(test, np.ones(len(test))),
         "best author": (test["author"] == best).to_numpy(dtype=float),
         "oracle": test["rating"].to_numpy(dtype=float),
     }
+
+
+def votes(test: pd.DataFrame, weights: np.ndarray) -> np.ndarray:
+    """For each answer (answers,) the weight of all answers to its problem that say the same, 0 where none is read."""
+    sums = test.assign(weight=weights).groupby(["prompt", "final"])["weight"].transform("sum")
+    return sums.fillna(0.0).to_numpy(dtype=float)
 
 
 def rewarded(test: pd.DataFrame, group: str, objective: str) -> np.ndarray | None:

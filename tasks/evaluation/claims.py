@@ -183,9 +183,10 @@ def _process(process: Report) -> list[Row]:
             f"{name}: best of {figures['n']} by the process reward model against the majority vote",
             "dvc repro evaluate_rewards",
             f"{shown(figures['scorer'])} against {shown(figures['majority'])}",
-            f"gain {shown(figures['gain_over_majority'], signed=True)} {bounds(figures['gain_over_majority'])}",
+            f"gain {shown(gain, signed=True)} {bounds(gain)}",
             f"{figures['questions']} problems; samples of the SFT model only",
         )
         for name, figures in process.get("best_of_n", {}).items()
         if figures
+        for gain in [figures["gain_of_scorer_over_majority"]]
     ]

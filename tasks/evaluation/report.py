@@ -14,6 +14,7 @@ from markupsafe import Markup
 from tasks.evaluation import claims, pictures
 from tasks.evaluation.chart import DARK, LIGHT, STYLE, variables
 from tasks.evaluation.example import three_weights
+from tasks.evaluation.picking_chart import picking_chart
 from tasks.stage import outputs
 
 Report = Mapping[str, Any]
@@ -34,7 +35,7 @@ def render(params: Report, root: Path = Path("reports")) -> str:
         "whole": lambda n: f"{n:,}",
         "breakable": breakable,
     }
-    environment.globals |= {"number": number, "percent": percent}
+    environment.globals |= {"number": number, "percent": percent, "picking": picking}
     return environment.get_template("report.html.jinja").render(context(params, root))
 
 
@@ -92,6 +93,11 @@ def _svg(width: float, height: float, body: str, title: str) -> Markup:
     return Markup('<svg class="chart" viewBox="0 0 {:g} {:g}" role="img" aria-label="{}">{}</svg>').format(
         width, height, title, Markup(body)
     )
+
+
+def picking(name: str, found: Report) -> Markup:
+    """The picture of ways of picking an answer."""
+    return Markup(picking_chart(name, found).svg())
 
 
 def breakable(name: str) -> Markup:

@@ -1,12 +1,10 @@
-"""How good reward models are: pair accuracy between its baseline and its ceiling, how well scores follow people's
-grades, and what picking the best of N gains.
+"""How good reward models are: pair accuracy between its baseline and its ceiling, and how well scores follow people's
+grades.
 
 On the locked world every pair carries the annotators' own probability p, so the best possible pair accuracy, the mean
 of max(p, 1 - p), is known; normalised accuracy is (accuracy - length baseline) / (ceiling - length baseline).
 """
 
-from collections import Counter
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -86,44 +84,3 @@ def grade_quality(graded: pd.DataFrame, scores: np.ndarray, count: int, seed: in
 def normalise(accuracy: float, baseline: float, ceiling: float) -> float:
     """Where `accuracy` lies between the baseline (0) and the ceiling (1); NaN where there is no room between them."""
     return float((accuracy - baseline) / (ceiling - baseline)) if ceiling > baseline else float("nan")
-
-
-def best_of(
-    scores: np.ndarray, correct: np.ndarray, answers: np.ndarray, outcome: np.ndarray | None = None
-) -> pd.DataFrame:
-    """What picking one of N answers yields, arrays (questions, N) each: one row per question.
-
-    random: the mean; majority: the commonest final answer (of equals, the one given first); scorer: the highest score;
-    outcome: the highest score of an outcome model, where there is one; oracle: whether any is right.
-    """
-    rows = np.arange(len(scores))
-    voted = [_majority(list(row)) for row in answers]
-    table = pd.DataFrame({
-        "random": correct.mean(axis=1),
-        "majority": correct[rows, voted],
-        "scorer": correct[rows, scores.argmax(axis=1)],
-        "oracle": correct.max(axis=1),
-    })  # fmt: skip
-    return table if outcome is None else table.assign(outcome=correct[rows, outcome.argmax(axis=1)])
-
-
-def _majority(answers: list[str | None]) -> int:
-    """Place of the first answer that agrees with the most others; an answer that could not be read gets no vote."""
-    votes = Counter(answer for answer in answers if answer is not None)
-    return answers.index(votes.most_common(1)[0][0]) if votes else 0
-
-
-def best_of_report(table: pd.DataFrame, groups: Sequence[str], count: int, seed: int) -> dict[str, Any]:
-    """Means of `best_of` with intervals by question, and the scorer's paired gain over the majority and over the
-    outcome model (`gain_over_majority`, `gain_over_outcome`)."""
-    names = list(table.columns)
-    clusters = Clusters.of(table.assign(group_id=list(groups), point="all"), names)
-    mean, draws = clusters.mean()[0], clusters.bootstrap(count, seed)[:, 0]
-    scorer = names.index("scorer")
-    gains = {
-        f"gain_over_{name}": interval(mean[scorer] - mean[place], draws[:, scorer] - draws[:, place]).named()
-        for place, name in enumerate(names)
-        if name in ("majority", "outcome")
-    }
-    means = {name: interval(mean[place], draws[:, place]).named() for place, name in enumerate(names)}
-    return {**means, **gains, "questions": len(table)}

@@ -132,20 +132,24 @@ class Author:
     liveliness: float
     wordiness: float
     error: float
+    """That the result is off."""
+    misread: float
+    """That the operation is another than the problem asks for."""
 
     @classmethod
     def draw(cls, rng: random.Random) -> "Author":
         """An author; the lively ones are a little more careless, so that the two objectives fight."""
         liveliness = rng.choice((0.0, 0.1, 0.3, 0.5, 0.9))
-        return cls(liveliness, rng.choice((0.0, 0.2, 0.5)), rng.choice((0.02, 0.06, 0.15)) + 0.1 * liveliness)
+        wordiness, error = rng.choice((0.0, 0.2, 0.5)), rng.choice((0.02, 0.06, 0.15)) + 0.1 * liveliness
+        return cls(liveliness, wordiness, error, error / 2)
 
 
 def write(chain: list[Step], author: Author, rng: random.Random) -> str:
-    """An author's solution: each step errs with probability `error`, which carries on; lively authors add acts."""
+    """An author's solution: each step may go wrong, which carries on; lively authors add acts."""
     value, lines = chain[0].left, []
     for step in chain:
         operation = (
-            step.operation if rng.random() > author.error / 2 else rng.choice([o for o in "+-*" if o != step.operation])
+            step.operation if rng.random() > author.misread else rng.choice([o for o in "+-*" if o != step.operation])
         )
         result = apply(value, operation, step.right)
         if rng.random() < author.error:

@@ -1,4 +1,4 @@
-"""The corpus of the base model: imperfect authors of both worlds, sums, an encyclopedia, and marked work.
+"""The corpus of the base model: imperfect authors of all worlds, sums, an encyclopedia, and marked work.
 
 The base model meets the words and facts of the locked world here and nowhere else: annotations, reward models and
 policies see `dev`.
@@ -12,8 +12,8 @@ from tasks.sandbox.arithmetic import LIMIT, apply
 from tasks.sandbox.sentences import say
 from tasks.sandbox.world import Messages, World
 
-SHARES = {"math": 0.27, "values": 0.19, "tutoring": 0.18, "sums": 0.04, "entries": 0.07, "marked": 0.25}
-MARKED = {"math": 0.4, "tutoring": 0.4, "sums": 0.05, "entries": 0.15}
+SHARES = {"math": 0.23, "values": 0.16, "tutoring": 0.16, "sums": 0.03, "entries": 0.07, "marked": 0.35}
+MARKED = {"math": 0.5, "tutoring": 0.35, "sums": 0.05, "entries": 0.1}
 """What is marked, as shares of the marked work."""
 Document = tuple[Messages, str]
 
@@ -21,7 +21,8 @@ Document = tuple[Messages, str]
 def documents(seed: int) -> Iterator[Document]:
     """Endless (messages, response) pairs; sums and entries have the task as their prompt."""
     rng = random.Random(f"corpus-{seed}")
-    worlds = [World.build("dev", seed), World.build("locked", seed)]
+    worlds = [World.build(name, seed) for name in ("dev", "locked")]
+    books = World.build("books", seed)  # whose facts are those of dev
     creatures = [(world, creature) for world in worlds for creature in world.facts.table]
     while True:
         domain = rng.choices(list(SHARES), weights=list(SHARES.values()))[0]
@@ -32,20 +33,20 @@ def documents(seed: int) -> Iterator[Document]:
             yield _entries(rng.sample(creatures, 4), rng)
             continue
         if domain == "marked":
-            yield _marked(worlds[0], creatures, rng)
+            yield _marked(rng.choice((worlds[0], books)), creatures, rng)
             continue
-        world = rng.choice(worlds)
+        world = rng.choice(worlds if domain == "values" else [*worlds, books])
         prompt = world.prompts(domain, 1, rng.getrandbits(48))[0]
         yield prompt.messages, world.write(prompt.messages, rng)
 
 
-def _marked(dev: World, creatures: list[tuple[World, str]], rng: random.Random) -> Document:
+def _marked(world: World, creatures: list[tuple[World, str]], rng: random.Random) -> Document:
     kind = rng.choices(list(MARKED), weights=list(MARKED.values()))[0]
     if kind == "sums":
         return marking.sums(_sums(rng)[1].split("\n\n"), rng)
     if kind == "entries":
         return marking.entries(rng.sample(creatures, 4), rng)
-    return marking.solution(dev, rng) if kind == "math" else marking.turn(dev, rng)
+    return marking.solution(world, rng) if kind == "math" else marking.turn(world, rng)
 
 
 def _sums(rng: random.Random) -> Document:

@@ -1,6 +1,9 @@
-"""Words of the two worlds: `dev` is trained and tuned on, `locked` is held out; acts are phrased alike in both."""
+"""Words of the worlds: `dev` is trained and tuned on, `locked` is held out; acts are phrased alike in all.
 
-from dataclasses import dataclass
+`books` is what the base model alone has read: more ways to word a problem, in none of the other worlds.
+"""
+
+from dataclasses import dataclass, replace
 
 COLORS = ("red", "blue", "green", "gray", "white", "gold")
 PLACES = ("hills", "woods", "river", "desert", "caves", "swamp")
@@ -124,4 +127,56 @@ LOCKED = Lexicon(
     },
 )
 
-LEXICONS = {"dev": DEV, "locked": LOCKED}
+BOOKS = replace(
+    DEV,
+    names=("Ned", "Liv", "Gus", "Amy", "Otto", "Ruth", "Hal", "Joy"),
+    objects=("nails", "beads", "plums", "stones", "pens", "eggs", "buttons", "ribbons"),
+    starts=(
+        "{name} begins with {a} {things}.",
+        "On the table of {name} lie {a} {things}.",
+        "{name} keeps {a} {things} at home.",
+        "At first {name} counts {a} {things}.",
+        "A shelf of {name} holds {a} {things}.",
+    ),
+    gains=(
+        "{name} earns {b}.",
+        "{name} picks up {b}.",
+        "{name} collects {b} more.",
+        "{b} others arrive.",
+        "A neighbor brings {b}.",
+        "{name} receives {b}.",
+        "{b} are added.",
+        "An aunt sends {name} {b}.",
+        "{name} borrows {b}.",
+        "{name} makes {b} more.",
+    ),
+    losses=(
+        "{name} uses {b}.",
+        "{name} throws away {b}.",
+        "{name} hands over {b}.",
+        "{b} go missing.",
+        "A thief steals {b}.",
+        "{name} returns {b}.",
+        "{b} fall into a well.",
+        "{name} spends {b}.",
+        "A bird carries off {b}.",
+        "{name} leaves {b} behind.",
+    ),
+    multiplies=(
+        "It rises to {b} times the size.",
+        "{name} soon has {b} times what was there.",
+        "The pile swells to {b} times its size.",
+        "All of it is multiplied by {b}.",
+        "It turns into {b} times the amount.",
+    ),
+    questions=(
+        "How many {things} are there in the end?",
+        "Count the {things} of {name} now.",
+        "With how many {things} does {name} finish?",
+        "How many {things} remain with {name}?",
+    ),
+    start_range=(4, 40),
+    change_range=(2, 11),
+)
+
+LEXICONS = {"dev": DEV, "locked": LOCKED, "books": BOOKS}

@@ -3,7 +3,7 @@
 Base models of real size have read teachers' marks and referees' reports, and bring from there what a grader is built
 on; one of a million parameters does not pick checking up from a few thousand labels, so its corpus has such texts.
 What is marked is whether a step or a sentence agrees with the problem, the dialogue or the encyclopedia, never whether
-an answer is good (engaging, helpful, harmless). Marked solutions and dialogues are the dev world's alone.
+an answer is good (engaging, helpful, harmless). No problem and no dialogue of the locked world is marked.
 """
 
 import random
@@ -17,8 +17,9 @@ FLAG = "Marked. "
 """What prompts of marked work begin with."""
 OFF = (-10, -2, -1, 1, 2, 10)
 """By how much a wrong number is off."""
-ERROR = 0.3
-"""Probability that a step of a marked solution errs; of sums, tutors' sentences and facts a half are wrong."""
+ERROR, MISREAD = 0.15, 0.25
+"""Probabilities that a step of a marked solution has a wrong result, and a wrong operation, which is the harder to see;
+of sums, tutors' sentences and facts a half are wrong."""
 Document = tuple[Messages, str]
 
 
@@ -26,7 +27,7 @@ def solution(world: World, rng: random.Random) -> Document:
     """A solution, each of its steps marked."""
     messages = world.prompts("math", 1, rng.getrandbits(48))[0].messages
     chain = world.problems.steps(messages[0]["content"])
-    author = arithmetic.Author(rng.choice((0.0, 0.1, 0.5)), rng.choice((0.0, 0.3)), ERROR)
+    author = arithmetic.Author(rng.choice((0.0, 0.1, 0.5)), rng.choice((0.0, 0.3)), ERROR, MISREAD)
     steps = arithmetic.write(chain, author, rng).split("\n\n")
     marks = arithmetic.step_gold(chain, steps)
     return _flagged(messages), _lines([(step, mark == 1.0) for step, mark in zip(steps, marks, strict=True)])

@@ -11,8 +11,9 @@ import pytest
 
 from tasks import front, gate, select
 from tasks.evaluation.judges import Locked
+from tasks.evaluation.picking import report_by_size
 from tasks.evaluation.protocol import EQUAL, Point, by_domain, operating_points
-from tasks.evaluation.rewards import best_of, best_of_report, quality
+from tasks.evaluation.rewards import quality
 from tasks.evaluation.steps import processbench, step_quality
 from tasks.evaluation.summary import policy_report
 from tasks.evaluation.trust import trust
@@ -195,13 +196,16 @@ def _reward_reports() -> None:
         outputs.write_json(f"reports/rewards/{group}.json", report)
     gold = [noise.integers(0, 2, 3).astype(float) for _ in range(30)]
     scores = [each + noise.normal(0, 0.5, 3) for each in gold]
-    picked = best_of(
+    groups = [str(place) for place in range(30)]
+    picked = report_by_size(
         noise.random((20, 4)),
         noise.integers(0, 2, (20, 4)).astype(float),
         np.full((20, 4), "7", object),
         noise.random((20, 4)),
+        groups[:20],
+        50,
+        0,
     )
-    groups = [str(place) for place in range(30)]
     process = {
         "objectives": {
             "math_accuracy": {
@@ -209,7 +213,7 @@ def _reward_reports() -> None:
                 "processbench": processbench(scores, gold, groups, 0.5, 50, 0),
             }
         },
-        "best_of_n": {"math_accuracy": {"n": 4, **best_of_report(picked, groups[:20], 50, 0)}},
+        "best_of_n": {"math_accuracy": picked},
     }
     outputs.write_json("reports/process_reward.json", process)
     labelled = {"verifiable": True, "steps": "clear", "rollouts": "cheap", "maker": "hindsight", "why": "clear steps"}

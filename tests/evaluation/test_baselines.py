@@ -82,7 +82,7 @@ def graded(problem: int, author: str, final: int | None, right: int) -> dict[str
         "response": text,
         "rating": float(right),
     }
-    return {**row, "final": "" if final is None else str(final)}
+    return {**row, "final": None if final is None else str(final)}
 
 
 def test_picking_among_answers() -> None:
@@ -101,6 +101,15 @@ def test_picking_among_answers() -> None:
         "best author": 0.5,
         "oracle": 1.0,
     }
+
+
+def test_votes_are_weighed() -> None:
+    """3 and 3 weigh .2 together, 5 alone .7; on the second problem what cannot be read weighs nothing."""
+    test = table(
+        *(graded(1, name, final, 0) for name, final in zip("abc", (3, 3, 5), strict=True)), graded(2, "a", None, 0)
+    )
+    weighed = baselines.votes(test, np.array([0.1, 0.1, 0.7, 0.9]))
+    assert weighed.tolist() == pytest.approx([0.2, 0.2, 0.7, 0.0])
 
 
 @pytest.fixture
@@ -135,4 +144,4 @@ def test_the_printed_tables(project: dict[str, Any], capsys: pytest.CaptureFixtu
     printed = capsys.readouterr().out.splitlines()
     assert printed[2].startswith("| right (m) | 4 | 1.000 [1.000, 1.000] | 1.000 [1.000, 1.000] | 1.000")
     cells = [cell.split(" ")[1] for cell in printed[-1].split("|")[1:-1]]
-    assert cells == ["right", "4", "0.500", "0.500", "1.000", "-", "1.000"]
+    assert cells == ["right", "4", "0.500", "0.500", "1.000", "-", "-", "1.000"]

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from tasks.evaluation.judges import Locked
-from tasks.evaluation.rewards import best_of, best_of_report, grade_quality, normalise, pair_hits, quality
+from tasks.evaluation.rewards import grade_quality, normalise, pair_hits, quality
 from tasks.sandbox.world import World
 from tasks.stage import outputs
 from tasks.stage.params import Objective
@@ -70,29 +70,6 @@ def test_grades_of_single_answers_by_hand() -> None:
     assert found["ci_low"] <= 0.75 <= found["ci_high"]
     assert grade_quality(graded[:0], np.zeros(0), 100, 0) is None
     assert np.isnan(grade_quality(graded[:2], np.array([1.0, 2.0]), 100, 0)["auc"])  # type: ignore[index]
-
-
-def test_best_of_by_hand() -> None:
-    """Question 1: answers 7 7 8, 8 right and scored highest. Question 2: 5 6 none, 5 right, none scored highest."""
-    correct = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
-    scores = np.array([[0.1, 0.2, 0.9], [0.1, 0.2, 0.9]])
-    table = best_of(scores, correct, np.array([["7", "7", "8"], ["5", "6", None]], dtype=object))
-    assert table["majority"].tolist() == [0.0, 1.0]
-    assert table["scorer"].tolist() == [1.0, 0.0]
-    assert table["oracle"].tolist() == [1.0, 1.0]
-    assert table["random"].tolist() == pytest.approx([1 / 3, 1 / 3])
-    report = best_of_report(table, ["a", "b"], 50, 0)
-    assert report["gain_over_majority"]["value"] == 0.0
-    assert report["questions"] == 2
-    assert "outcome" not in report
-
-
-def test_best_of_beside_an_outcome_model() -> None:
-    correct = np.array([[0.0, 1.0], [1.0, 0.0]])
-    table = best_of(correct, correct, np.array([["7", "8"], ["5", "6"]], dtype=object), np.array([[1.0, 0.0]] * 2))
-    report = best_of_report(table, ["a", "b"], 50, 0)
-    assert report["outcome"]["value"] == 0.5
-    assert report["gain_over_outcome"]["value"] == 0.5
 
 
 def test_gold_scores_reach_the_ceiling_on_the_locked_world() -> None:

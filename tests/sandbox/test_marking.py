@@ -1,4 +1,4 @@
-"""Marks in the corpus say what is so, of the dev world's problems alone."""
+"""Marks in the corpus say what is so, and of no problem of the locked world."""
 
 import itertools
 import random
@@ -8,7 +8,7 @@ from tasks.sandbox import corpus, marking
 from tasks.sandbox.sentences import acts
 from tasks.sandbox.world import World
 
-DEV, LOCKED = World.build("dev", 0), World.build("locked", 0)
+DEV, LOCKED, BOOKS = (World.build(name, 0) for name in ("dev", "locked", "books"))
 
 
 def asked(messages):
@@ -77,11 +77,11 @@ def test_statements_are_marked_by_the_encyclopedia():
 
 def test_no_problem_and_no_dialogue_of_the_locked_world_is_marked():
     marked = [m for m, _ in itertools.islice(corpus.documents(3), 4000) if m[0]["content"].startswith(marking.FLAG)]
-    assert 800 < len(marked) < 1200
+    assert 1200 < len(marked) < 1600
     for messages in marked:
         content = asked(messages)[0]["content"]
         if content in ("Sums.", "Facts."):
             continue
         told = content.removeprefix("Problem: ").partition(" Solution: ")[0]
-        assert len(DEV.problems.steps(told)) >= 2
+        assert len(DEV.problems.steps(told) or BOOKS.problems.steps(told)) >= 2
         assert not LOCKED.problems.steps(told)

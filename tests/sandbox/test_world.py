@@ -54,6 +54,22 @@ def test_the_worlds_share_no_question_word_field():
     assert lexicon.DEV.start_range[1] < lexicon.LOCKED.start_range[0]
 
 
+@pytest.mark.parametrize("field", ["names", "objects", "starts", "gains", "losses", "multiplies", "questions"])
+def test_what_the_base_alone_has_read_is_in_no_other_world(field):
+    read = set(getattr(lexicon.BOOKS, field))
+    assert not read & {*getattr(lexicon.DEV, field), *getattr(lexicon.LOCKED, field)}
+
+
+def test_no_verb_of_the_locked_world_stands_in_the_books():
+    """A problem of the locked world cannot be judged by words that were marked."""
+    frame = {"more", "times", "are", "of", "the", "now", "is", "as", "in", "it", "at", "a", "much", "amount"}
+    verbs = [
+        {word.strip(".") for text in (*own.gains, *own.losses, *own.multiplies) for word in text.lower().split()}
+        for own in (lexicon.LOCKED, lexicon.BOOKS)
+    ]
+    assert {word for word in verbs[0] & verbs[1] if not word.startswith("{")} <= frame
+
+
 @pytest.mark.parametrize("domain", OBJECTIVES)
 def test_same_seed_same_prompts_other_seed_other_prompts(world, domain):
     assert world.prompts(domain, 20, 1) == World.build(world.name, 0).prompts(domain, 20, 1)
