@@ -13,7 +13,7 @@ sources are added. What is sampled costs most: a run that was killed goes on wit
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -42,15 +42,19 @@ JUDGED = Path("work/judged")
 COLUMNS = ["messages", "steps", "objective", "labels", "label_kind", "group_id", "source"]
 
 
+Count = Annotated[int, Field(gt=0)] | dict[str, Annotated[int, Field(gt=0)]]
+"""One number for all domains, or one for each: what a label costs differs between them."""
+
+
 @dataclass(frozen=True, config=FORBID)
 class Params:
     """The section `process_labels`."""
 
     objectives: Annotated[dict[str, Labelling], Field(min_length=1)]
     """The heads of the process reward model."""
-    prompts: Annotated[int, Field(gt=0)]
+    prompts: Count
     """Training prompts per domain; for validation a quarter as many."""
-    samples: Annotated[int, Field(gt=0)] = 1
+    samples: Count = 1
     """Answers per prompt whose steps are labelled."""
     completions: Annotated[int, Field(gt=0)] = 4
     """Completions of each prefix, M."""
@@ -62,6 +66,26 @@ class Params:
     """Longest answer, and longest completion."""
     judges: dict[str, judges.JudgeParams] = field(default_factory=dict)
     """Judges with a rubric, by name."""
+
+
+def uncounted(params: Params, known: Mapping[str, Objective]) -> Iterator[str]:
+    """What is wrong with numbers given by domain: one that nothing is sampled for, or one that is missing."""
+    domains = {known[name].domain for name, own in params.objectives.items() if name in known and own.labels != "human"}
+    for key in ("prompts", "samples"):
+        given = getattr(params, key)
+        if isinstance(given, int):
+            continue
+        for domain in given.keys() - domains:
+            yield f"process_labels.{key}.{domain}: nothing is sampled there to be labelled; allowed: {_list(domains)}"
+        if absent := domains - given.keys():
+            yield (
+                f"process_labels.{key}: {_list(absent)} is missing; "
+                f"give a number for each of {_list(domains)}, or one number for all"
+            )
+
+
+def _list(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))
 
 
 class Sampler:
@@ -149,12 +173,14 @@ class Job:
 def run(job: Job) -> None:
     """Samples, labels, adds people's labels, and writes both splits, the judges' standards and the report."""
     derived = job.derived
+    for problem in uncounted(job.params, job.known):
+        raise ParamsError(problem)
     device = runtime.start(job.settings, job.seed)
     sampler = Sampler(load_causal(SFT, device, job.settings.dtype), load_tokenizer(SFT), job.params, job.seed)
     labeller = Labeller(job, derived, device)
     tables, against = {}, {}
     for split, part in SPLITS.items():
-        samples = _samples(job, derived, split, max(1, job.params.prompts // part), sampler)
+        samples = _samples(job, derived, split, part, sampler)
         made = [labeller.rows(name, samples) for name in derived]
         tables[split] = _table(made, _human(split, job.params))
         if split == "validation":
@@ -171,15 +197,17 @@ def run(job: Job) -> None:
 
 
 def _samples(
-    job: Job, derived: Mapping[str, Derivation], split: str, count: int, sampler: Sampler
+    job: Job, derived: Mapping[str, Derivation], split: str, part: int, sampler: Sampler
 ) -> dict[str, list[dict[str, Any]]]:
-    """Answers by domain, cut into steps and completed where a maker needs it, for the domains labelled here."""
+    """Answers by domain, cut into steps and completed where a maker needs it, for the domains labelled here; of the
+    prompts one in `part`."""
     frame = outputs.read_table(f"data/prepared/prompts/{split}.parquet")
     made = {name: entry.maker for name, entry in derived.items() if entry.maker != "human"}
     found = {}
     for domain in dict.fromkeys(job.known[name].domain for name in made):
         completed = any(job.known[name].domain == domain and maker in COMPLETED for name, maker in made.items())
-        found[domain] = _sampled(job, split, frame, domain, count, sampler, completed)
+        prompts = max(1, _of(job.params.prompts, domain) // part)
+        found[domain] = _sampled(job, split, frame, domain, prompts, sampler, completed)
     return found
 
 
@@ -190,7 +218,7 @@ def _sampled(
     if own.empty:
         raise DataError(f"no {split} prompt of domain {domain} to label steps on; add prompts to a source")
     params = job.params
-    rows = [dict(row) for row in _records(own) for _ in range(params.samples)]
+    rows = [dict(row) for row in _records(own) for _ in range(_of(params.samples, domain))]
     print(f"{split}, {domain}: {len(rows)} answers of up to {params.max_new_tokens} tokens")
     responses = _kept(
         job.work / f"{split}-{domain}-answers.json", lambda: sampler.answers([row["messages"] for row in rows])
@@ -205,6 +233,10 @@ def _sampled(
         ends = _kept(file, lambda: step_labels.complete(samples, sampler.rest, params.completions))
         samples = [{**sample, "completed": end} for sample, end in zip(samples, ends, strict=True)]
     return samples
+
+
+def _of(count: Count, domain: str) -> int:
+    return count if isinstance(count, int) else count[domain]
 
 
 def _kept(file: Path, make: Callable[[], Any]) -> Any:

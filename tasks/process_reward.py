@@ -8,6 +8,7 @@ reports/timing/process_reward.json, reports/curves/process_reward.csv
 
 from __future__ import annotations
 
+import json
 import resource
 import time
 from dataclasses import field
@@ -120,21 +121,15 @@ def _tokenizer(max_length: int) -> Any:
 
 
 def _rows(frame: pd.DataFrame, names: list[str], tokenizer: Any) -> list[dict[str, Any]]:
-    from tasks.rewards.process import training_rows
+    """Training rows: an answer that several objectives label is read once for all of them."""
+    from tasks.rewards.process import StepLabels, training_rows
 
-    return [
-        row
-        for entry in frame[frame["objective"].isin(names)].to_dict("records")
-        for row in training_rows(
-            tokenizer,
-            entry["messages"],
-            entry["steps"],
-            entry["labels"],
-            head=names.index(entry["objective"]),
-            squared=entry["label_kind"] == "hindsight",
-            max_length=tokenizer.model_max_length,
-        )
-    ]
+    answers: dict[str, tuple[Any, Any, list[StepLabels]]] = {}
+    for entry in frame[frame["objective"].isin(names)].to_dict("records"):
+        messages, steps = entry["messages"], entry["steps"]
+        labels = StepLabels(names.index(entry["objective"]), entry["labels"], entry["label_kind"] == "hindsight")
+        answers.setdefault(json.dumps([messages, list(steps)]), (messages, steps, []))[2].append(labels)
+    return [row for own in answers.values() for row in training_rows(tokenizer, *own, tokenizer.model_max_length)]
 
 
 def main() -> None:

@@ -125,6 +125,17 @@ BAD = [
     ),
     ("process_reward/verdicts", {"math_accuracy": {"good": "x", "bad": "x"}}, r"`good` and `bad` are both 'x'"),
     ("process_labels/objectives/fun", {"labels": "human"}, r"process_labels\.objectives\.fun is no objective"),
+    (
+        "process_labels/prompts",
+        {"math": 4, "values": 4},
+        r"process_labels\.prompts: tutoring is missing; give a number",
+    ),
+    (
+        "process_labels/samples",
+        {"art": 4},
+        r"samples\.art: nothing is sampled there to be labelled; allowed: math, tut",
+    ),
+    ("process_labels/prompts", {"math": 0, "values": 4, "tutoring": 1}, r"process_labels\.prompts"),
     ("process_labels/objectives/helpful", {"labels": "hindsight"}, r"helpful: hindsight labels need a verifier"),
     (
         "process_labels/objectives/math_accuracy",

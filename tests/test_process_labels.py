@@ -71,6 +71,23 @@ def project(tmp_path: Path, tiny_model: Path, tiny_tokenizer: Any, monkeypatch: 
     return tmp_path
 
 
+def test_numbers_by_domain(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Tutoring needs none: people alone label it."""
+    process_labels.run(_job(prompts={"math": 2, "values": 5}, samples={"math": 2, "values": 1}))
+    printed = capsys.readouterr().out
+    assert "train, math: 4 answers of up to 12 tokens" in printed
+    assert "validation, values: 1 answers of up to 12 tokens" in printed
+    table = outputs.read_table("data/process_labels/train.parquet")
+    assert table["label_kind"].value_counts().to_dict() == {"reward": 5, "hindsight": 4, "majority": 4, "binary": 2}
+
+
+def test_a_domain_without_a_number_is_refused_before_work(project: Path) -> None:
+    with pytest.raises(
+        ParamsError, match=r"process_labels\.prompts: values is missing; give a number for each of math, "
+    ):
+        process_labels.run(_job(prompts={"math": 2}))
+
+
 def test_labels_of_every_kind_and_the_model_fitted_to_them(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
     process_labels.run(_job())
     printed = capsys.readouterr().out

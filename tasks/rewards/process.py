@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import torch
@@ -22,6 +22,8 @@ from tasks.stage.errors import DataError
 from tasks.stage.models import Messages, demand_offsets, load_strictly, load_tokenizer, render
 
 Row = dict[str, Any]
+ENTRY = ("ends", "heads", "labels", "squared")
+"""What a training row says of each of its labels."""
 
 
 class ProcessRewardModel:
@@ -117,66 +119,89 @@ def _last(tokens: Sequence[str]) -> int:
     return next((at for at in range(len(tokens) - 1, -1, -1) if tokens[at].strip()), len(tokens) - 1)
 
 
-def training_rows(
-    tokenizer: Any,
-    messages: Messages,
-    steps: Sequence[str],
-    labels: Sequence[float | None],
-    *,
-    head: int,
-    squared: bool,
-    max_length: int,
-) -> list[Row]:
-    """Windows with the labels of their steps, where one at least is labelled: {"ids", "ends", "labels", ...}.
+class StepLabels(NamedTuple):
+    """What one objective says of the steps of a response."""
 
-    An unlabelled step is None or NaN. Raises DataError for a label outside of [0, 1]: a mark such as -100 would
-    otherwise be learnt as a label.
+    head: int
+    labels: Sequence[float | None]
+    """In [0, 1], one per step; None or NaN where a step is unlabelled."""
+    squared: bool
+    """Whether they are values, fitted by squared error, rather than verdicts."""
+
+
+def training_rows(
+    tokenizer: Any, messages: Messages, steps: Sequence[str], labelled: Sequence[StepLabels], max_length: int
+) -> list[Row]:
+    """Windows of a response, read once for all objectives, where one step at least is labelled.
+
+    Each is {"ids"} and one entry per label of {"ends": its place, "heads", "labels", "squared"}. Raises DataError for a
+    label outside of [0, 1]: a mark such as -100 would otherwise be learnt as a label.
     """
-    values = [np.nan if label is None else float(label) for label in labels]
-    if len(values) != len(steps):
-        raise DataError(f"{len(steps)} steps have {len(values)} labels; give one per step, null where there is none")
-    wrong = [value for value in values if not np.isnan(value) and not 0 <= value <= 1]
-    if wrong:
-        raise DataError(f"step label {wrong[0]} is not in [0, 1]; leave an unlabelled step null")
-    rows = [
-        {"ids": window["ids"], "ends": ends, "labels": own, "head": head, "squared": squared}
-        for window in windows(tokenizer, messages, steps, max_length)
-        for ends, own in [_labelled(window, values)]
-    ]
+    for own in labelled:
+        _demand_labels(own.labels, len(steps))
+    rows = [_entries(window, labelled) for window in windows(tokenizer, messages, steps, max_length)]
     return [row for row in rows if row["ends"]]
 
 
-def _labelled(window: Row, values: Sequence[float]) -> tuple[list[int], list[float]]:
-    pairs = [
-        (end, values[step])
+def _demand_labels(labels: Sequence[float | None], steps: int) -> None:
+    if len(labels) != steps:
+        raise DataError(f"{steps} steps have {len(labels)} labels; give one per step, null where there is none")
+    wrong = [label for label in labels if _given(label) and not 0 <= float(label or 0.0) <= 1]
+    if wrong:
+        raise DataError(f"step label {wrong[0]} is not in [0, 1]; leave an unlabelled step null")
+
+
+def _given(label: float | None) -> bool:
+    return label is not None and not np.isnan(label)
+
+
+def _entries(window: Row, labelled: Sequence[StepLabels]) -> Row:
+    entries = [
+        (end, own.head, float(own.labels[step] or 0.0), own.squared)
+        for own in labelled
         for end, step in zip(window["ends"], window["steps"], strict=True)
-        if not np.isnan(values[step])
+        if _given(own.labels[step])
     ]
-    return [end for end, _ in pairs], [value for _, value in pairs]
+    columns = zip(*entries, strict=True) if entries else [()] * len(ENTRY)
+    return {"ids": window["ids"], **{name: list(column) for name, column in zip(ENTRY, columns, strict=True)}}
 
 
-def row_weights(batch: list[Row]) -> list[float]:
-    """1 / (labelled steps of the row's objective in the batch): L = sum over objectives of the mean over its steps."""
-    counts: Counter[int] = Counter()
-    for row in batch:
-        counts[row["head"]] += len(row["labels"])
-    return [1.0 / counts[row["head"]] for row in batch]
+def of_head(row: Row, head: int) -> Row:
+    """The row with this head's labels alone."""
+    kept = [place for place, own in enumerate(row["heads"]) if own == head]
+    return {**row, **{name: [row[name][place] for place in kept] for name in ENTRY}}
+
+
+def row_weights(batch: list[Row]) -> list[Any]:
+    """For each label 1 / (labels of its objective in the batch): L = sum over objectives of the mean over its steps."""
+    counts = Counter(head for row in batch for head in row["heads"])
+    return [[1.0 / counts[head] for head in row["heads"]] for row in batch]
 
 
 def collate(pad: int) -> Callable[[list[Row]], dict[str, torch.Tensor]]:
-    """Padded ids, and one entry per labelled step: its place (`row`, `end`), `head`, `label`, `squared`, `weight`."""
+    """Padded ids, and one entry per label: its place (`row`, `end`), `head`, `label`, `squared`, `weight`.
+
+    A row's `weight` is a list as long as its labels, or one number for all of them.
+    """
 
     def batch(rows: list[Row]) -> dict[str, torch.Tensor]:
-        steps = [
-            (index, end, row["head"], label, row["squared"], row["weight"])
-            for index, row in enumerate(rows)
-            for end, label in zip(row["ends"], row["labels"], strict=True)
+        counts = [len(row["ends"]) for row in rows]
+        weights = [
+            weight
+            for row, count in zip(rows, counts, strict=True)
+            for weight in (row["weight"] if isinstance(row["weight"], list) else [row["weight"]] * count)
         ]
-        columns = zip(*steps, strict=True)
-        names = ("row", "end", "head", "label", "squared", "weight")
+        columns = {
+            "row": [index for index, count in enumerate(counts) for _ in range(count)],
+            "end": [end for row in rows for end in row["ends"]],
+            "head": [head for row in rows for head in row["heads"]],
+            "label": [label for row in rows for label in row["labels"]],
+            "squared": [squared for row in rows for squared in row["squared"]],
+            "weight": weights,
+        }
         return {
             **pad_right([row["ids"] for row in rows], pad),
-            **{name: torch.tensor(column) for name, column in zip(names, columns, strict=True)},
+            **{name: torch.tensor(column) for name, column in columns.items()},
         }
 
     return batch

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from tasks.rewards.process import Row, collate
+from tasks.rewards.process import Row, collate, of_head
 from tasks.stage.errors import ParamsError
 from tasks.stage.models import load_causal
 
@@ -29,7 +29,8 @@ def from_labels(model: Any, rows: Sequence[Row], heads: Collection[int], l2: flo
     from sklearn.linear_model import LogisticRegression
 
     for head in heads:
-        states, labels = _states(model, _some([row for row in rows if row["head"] == head]), pad)
+        own = [of_head(row, head) for row in rows if head in row["heads"]]
+        states, labels = _states(model, _some(own), pad)
         both, weight = np.concatenate([states, states]), np.concatenate([labels, 1 - labels])
         good = np.arange(len(both)) < len(states)
         fitted = LogisticRegression(C=1 / l2, max_iter=1000).fit(both, good, sample_weight=weight)

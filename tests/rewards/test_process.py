@@ -10,10 +10,12 @@ import torch
 
 from tasks.rewards.process import (
     ProcessRewardModel,
+    StepLabels,
     collate,
     load,
     loss,
     new_model,
+    of_head,
     row_weights,
     training_rows,
     windows,
@@ -61,7 +63,7 @@ def test_a_mark_is_no_label(tiny_tokenizer: Any, label: float) -> None:
 
 
 def _rows(tokenizer: Any, labels: list[Any], head: int = 0, squared: bool = False) -> list[dict[str, Any]]:
-    return training_rows(tokenizer, MESSAGES, STEPS, labels, head=head, squared=squared, max_length=64)
+    return training_rows(tokenizer, MESSAGES, STEPS, [StepLabels(head, labels, squared)], 64)
 
 
 class Level(torch.nn.Module):
@@ -75,10 +77,25 @@ def test_the_loss_by_hand(tiny_tokenizer: Any) -> None:
     """Head 0, cross-entropy at one half: ln 2. Head 1, squares of .5 and .25: mean .15625. Each objective counts 1."""
     batch = _rows(tiny_tokenizer, [1.0, 0.0, 0.3]) + _rows(tiny_tokenizer, [1.0, None, 0.25], head=1, squared=True)
     weights = row_weights(batch)
-    assert weights == pytest.approx([1 / 3, 1 / 2])
+    assert weights == [[1 / 3] * 3, [1 / 2] * 2]
     weighted = [{**row, "weight": weight} for row, weight in zip(batch, weights, strict=True)]
     value, _ = loss(Level(), collate(0)(weighted))
     assert value.item() == pytest.approx(math.log(2) + (0.25 + 0.0625) / 2)
+
+
+def test_an_answer_that_two_objectives_label_is_read_once(tiny_tokenizer: Any) -> None:
+    """The same loss as from a row for each objective, with half of the tokens."""
+    both = [StepLabels(0, [1.0, 0.0, 0.3], False), StepLabels(1, [1.0, None, 0.25], True)]
+    (row,) = training_rows(tiny_tokenizer, MESSAGES, STEPS, both, 64)
+    assert (row["heads"], row["ends"]) == ([0, 0, 0, 1, 1], [13, 19, 24, 13, 24])
+    (weights,) = row_weights([row])
+    batch = collate(0)([{**row, "weight": weights}])
+    assert batch["input_ids"].shape == (1, 25)
+    assert loss(Level(), batch)[0].item() == pytest.approx(math.log(2) + (0.25 + 0.0625) / 2)
+    own = of_head(row, 1)
+    assert (own["ends"], own["labels"], own["squared"]) == ([13, 24], [1.0, 0.25], [True, True])
+    filler = collate(0)([{**row, "weight": 0.0}])
+    assert loss(Level(), filler)[0].item() == 0.0
 
 
 def test_a_head_without_steps_gets_no_gradient(model: ProcessRewardModel) -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tasks.rewards import process_start
-from tasks.rewards.process import ProcessRewardModel, new_model, training_rows, windows
+from tasks.rewards.process import ProcessRewardModel, StepLabels, new_model, training_rows, windows
 from tasks.stage.errors import ParamsError
 from tasks.stage.models import load_causal
 
@@ -27,7 +27,7 @@ def _rows(tokenizer: Any, head: int, labels: list[float]) -> list[dict[str, Any]
     return [
         row
         for steps, label in made
-        for row in training_rows(tokenizer, MESSAGES, steps, [label], head=head, squared=False, max_length=64)
+        for row in training_rows(tokenizer, MESSAGES, steps, [StepLabels(head, [label], False)], 64)
     ]
 
 
@@ -57,6 +57,25 @@ def test_a_fit_sees_a_part_of_very_many_steps(
     monkeypatch.setattr(process_start, "STEPS", 2)
     rows = _rows(tiny_tokenizer, 0, [1.0, 0.0, 0.0, 1.0])
     assert process_start._some(rows) == [rows[0], rows[3]]
+
+
+def test_a_row_of_several_heads_is_fitted_for_each(tiny_tokenizer: Any, model: ProcessRewardModel) -> None:
+    """Head 0 is told the opposite of head 1 about the same steps."""
+    rows = [
+        row
+        for number, label in enumerate([0.1, 0.9, 0.9, 0.1])
+        for row in training_rows(
+            tiny_tokenizer,
+            MESSAGES,
+            [f"{number} x"],
+            [StepLabels(1, [label], False), StepLabels(0, [1 - label], False)],
+            64,
+        )
+    ]
+    process_start.from_labels(model.model, rows, {0, 1}, 1e-4, tiny_tokenizer.pad_token_id)
+    scores = np.array([model.score(MESSAGES, [f"{number} x"])[0] for number in range(4)])
+    np.testing.assert_allclose(scores[:, 1], [0.1, 0.9, 0.9, 0.1], atol=0.05)
+    np.testing.assert_allclose(scores[:, 0], 1 - scores[:, 1], atol=0.05)
 
 
 def test_a_head_starts_from_the_words_that_the_base_would_say(
