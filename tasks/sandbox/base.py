@@ -5,8 +5,8 @@ training takes longer than a run of the pipeline may.
 
     python -m tasks.sandbox.base [--steps 5000] [--seed 0] [--rate 3e-3] [--start <folder>] [--out models/base]
 
-The one in git was trained for 5000 steps on a corpus with half as many marks in a tutor's turn, and went on for 900
-more (`--start`, `--seed 7`, `--rate 1e-3`) on the corpus as it is now.
+The one in git was trained for 5000 and 900 steps on earlier corpora, with fewer marks that weighed as much as other
+tokens, and went on for 4000 more (`--start`, `--seed 11`, `--rate 2e-3`) on the corpus as it is now.
 """
 
 import argparse
