@@ -14,7 +14,7 @@ from markupsafe import Markup
 from tasks.evaluation import claims, pictures
 from tasks.evaluation.chart import DARK, LIGHT, STYLE, variables
 from tasks.evaluation.example import three_weights
-from tasks.evaluation.picking_chart import picking_chart
+from tasks.evaluation.picking_chart import LABELS, picking_chart
 from tasks.stage import outputs
 
 Report = Mapping[str, Any]
@@ -35,7 +35,7 @@ def render(params: Report, root: Path = Path("reports")) -> str:
         "whole": lambda n: f"{n:,}",
         "breakable": breakable,
     }
-    environment.globals |= {"number": number, "percent": percent, "picking": picking}
+    environment.globals |= {"number": number, "percent": percent, "picking": picking, "picking_labels": LABELS}
     return environment.get_template("report.html.jinja").render(context(params, root))
 
 
