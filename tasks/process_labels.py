@@ -41,7 +41,6 @@ JUDGED = Path("work/judged")
 """What endpoints answered; kept from run to run."""
 COLUMNS = ["messages", "steps", "objective", "labels", "label_kind", "group_id", "source"]
 
-
 Count = Annotated[int, Field(gt=0)] | dict[str, Annotated[int, Field(gt=0)]]
 """One number for all domains, or one for each: what a label costs differs between them."""
 
@@ -75,7 +74,7 @@ def uncounted(params: Params, known: Mapping[str, Objective]) -> Iterator[str]:
         given = getattr(params, key)
         if isinstance(given, int):
             continue
-        for domain in given.keys() - domains:
+        for domain in sorted(given.keys() - domains):
             yield f"process_labels.{key}.{domain}: nothing is sampled there to be labelled; allowed: {_list(domains)}"
         if absent := domains - given.keys():
             yield (

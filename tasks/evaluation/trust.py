@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tasks.evaluation.baselines import pair_baselines
-from tasks.evaluation.metrics import rank_correlation
+from tasks.evaluation.baselines import measured, pair_baselines
+from tasks.evaluation.metrics import Interval, rank_correlation
 from tasks.rewards.calibration import expected_error, reliability
 
 ERRORS = 5
@@ -22,19 +22,37 @@ SHOWN = 600
 def trust(
     pairs: pd.DataFrame, train: pd.DataFrame, chosen: np.ndarray, rejected: np.ndarray, temperature: float | None
 ) -> dict[str, Any]:
-    """`baselines` (name -> interval, or null where it cannot be had), `calibration` and `confident_errors` of one head.
+    """`baselines` (name -> interval, or null where it cannot be had), the same `by_source`, `calibration` and
+    `confident_errors` of one head.
 
     Args: judged `pairs` with scores (pairs,) of both sides; the pairs that baselines may be fitted to; the head's
     temperature, None where there was no pair to fit it to (its margins are then taken as they are).
     """
     scale = 1.0 if temperature is None else temperature
     bins = reliability(chosen - rejected, scale)
-    guesses = pair_baselines(train, pairs)
     return {
-        "baselines": {name: found.named() if found else None for name, found in guesses.items()},
+        "baselines": _named(pair_baselines(train, pairs)),
+        "by_source": by_source(pairs, train, chosen - rejected),
         "calibration": {"temperature": temperature, "error": expected_error(bins), "reliability": bins},
         "confident_errors": confident_errors(pairs, chosen - rejected, scale),
     }
+
+
+def by_source(pairs: pd.DataFrame, train: pd.DataFrame, margins: np.ndarray) -> dict[str, dict[str, Any]]:
+    """Source -> `pairs`, the head's accuracy and the baselines' on its pairs alone; empty unless there are several."""
+    if "source" not in pairs.columns or pairs["source"].nunique() < 2:
+        return {}
+    return {
+        str(source): {
+            "pairs": len(rows),
+            **_named({"head": measured(pairs.iloc[rows], margins[rows]), **pair_baselines(train, pairs.iloc[rows])}),
+        }
+        for source, rows in sorted(pairs.groupby("source").indices.items())
+    }
+
+
+def _named(found: Mapping[str, Interval | None]) -> dict[str, dict[str, float] | None]:
+    return {name: each.named() if each else None for name, each in found.items()}
 
 
 def confident_errors(pairs: pd.DataFrame, margins: np.ndarray, temperature: float) -> list[dict[str, Any]]:

@@ -184,7 +184,7 @@ def _reward_reports() -> None:
         }
         report = {}
         for name in heads:
-            pairs = judge.pairs(group, name, 200)
+            pairs = judge.pairs(group, name, 200).assign(source=["books", "web"] * 100)
             sides = [pairs[f"gold_{side}"].to_numpy() + noise.normal(0, 0.1, 200) for side in ("chosen", "rejected")]
             report[name] = {
                 **quality(pairs, *sides, 100, 0),

@@ -124,6 +124,14 @@ def test_params_cut_down_to_what_is_declared_are_enough(reported: Path) -> None:
     report.run()
 
 
+def test_heads_are_shown_by_source(reported: Path) -> None:
+    report.run()
+    page = Path("reports/index.html").read_text(encoding="utf-8")
+    table = page[page.index("<h3>By source</h3>") :].partition("</table>")[0]
+    heads = sum(len(entry["objectives"]) for entry in params()["reward_models"].values())
+    assert table.count("<td>web</td><td>100</td>") == heads
+
+
 def test_missing_figures_become_dashes(reported: Path) -> None:
     """Real data know no gold, no ceiling, and no KL where nothing was sampled."""
     for group in params()["reward_models"]:

@@ -45,6 +45,20 @@ def test_baselines_are_fitted_to_the_training_pairs() -> None:
     )
 
 
+def test_each_source_has_its_own_figures() -> None:
+    """Right on the 12 pairs of one source, wrong on the 8 of the other; one source alone needs no table."""
+    pairs = _pairs(20, source=["b"] * 12 + ["a"] * 8)
+    margins = np.array([1.0] * 12 + [-1.0] * 8)
+    found = trust(pairs, _pairs(20), margins, np.zeros(20), 1.0)["by_source"]
+    assert {name: (own["pairs"], own["head"]["value"]) for name, own in found.items()} == {
+        "a": (8, 0.0),
+        "b": (12, 1.0),
+    }
+    assert (found["a"]["tf_idf"]["value"], found["a"]["author"]) == (1.0, None)
+    assert trust(_pairs(9, source="a"), _pairs(9), np.ones(9), np.zeros(9), 1.0)["by_source"] == {}
+    assert trust(_pairs(9), _pairs(9), np.ones(9), np.zeros(9), 1.0)["by_source"] == {}
+
+
 def test_a_bold_head_is_told_from_a_careful_one() -> None:
     """Right half of the time: sure of nothing is calibrated, sure of all is off by a half."""
     margins = np.array([1.0, -1.0] * 10)
