@@ -1,7 +1,6 @@
 """Ways of picking one of N answers: cases by hand, windows, and what cannot be read."""
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from tasks.evaluation.picking import WAYS, best_of, report, report_by_size, sizes
@@ -64,4 +63,3 @@ def test_answers_that_cannot_be_read_have_no_vote_however_high_their_scores() ->
     answers = np.array([[None, None, "8"], [None, None, None]], dtype=object)
     table = best_of(3, np.array([[0.9, 0.9, 0.1]] * 2), CORRECT, answers)
     assert table["weighted_vote"].tolist() == [1.0, 1.0]  # where nothing can be read, the first is taken
-    assert isinstance(table, pd.DataFrame)
