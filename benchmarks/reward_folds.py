@@ -29,9 +29,11 @@ from tasks.annotations.lengths import Tokens
 from tasks.annotations.quarantine import Quarantine
 from tasks.evaluation import baselines, sources
 from tasks.evaluation.metrics import Interval, mean_interval
+from tasks.evaluation.picking import picks
 from tasks.evaluation.steps import clustered_area
+from tasks.evaluation.votes import finals
 from tasks.rewards.examples import Scales, examples
-from tasks.rewards.probe import Probe
+from tasks.rewards.probe import Pooling, Probe
 from tasks.rewards.probe_fit import Features, fit_heads
 from tasks.rewards.sequences import encode_all
 from tasks.stage.models import load_causal, load_tokenizer
@@ -106,12 +108,19 @@ class Judge:
     """A frozen model whose features of all answers are known."""
 
     def __init__(
-        self, model: Path, layers: Sequence[int], dtype: str, ways: Sequence[str], data: Data, kept: Path
+        self,
+        model: Path,
+        layers: Sequence[int],
+        pooling: Sequence[Pooling],
+        dtype: str,
+        ways: Sequence[str],
+        data: Data,
+        kept: Path,
     ) -> None:
         self.ways = ways
         self.tokenizer = load_tokenizer(model)
         self.tokenizer.model_max_length = MAX_LENGTH
-        probe = Probe(load_causal(model, dtype=dtype), self.tokenizer, layers, data.names, {})
+        probe = Probe(load_causal(model, dtype=dtype), self.tokenizer, layers, data.names, {}, pooling)
         sequences = self._encoded(data.ratings, "response")
         started = time.perf_counter()
         self.features = Features(probe, model, sequences, kept)
@@ -149,6 +158,25 @@ class Judge:
         return max(scores, key=lambda key: scores[key])
 
 
+@dataclass
+class Fold:
+    """Heads fitted to the training data of a fold, which have not seen its test data."""
+
+    train: Data
+    test: Data
+    heads: dict[str, np.ndarray]
+
+
+def fitted(judge: Judge, data: Data, count: int) -> Iterator[Fold]:
+    """All folds; prints what was chosen in each, and the seconds of the fit."""
+    for number, (train, test) in enumerate(folds(data, count)):
+        way, l2 = judge.chosen(train, data.names)
+        started = time.perf_counter()
+        heads = judge.fit(train, data.names, way, l2)
+        print(f"fold {number}: labels {way}, l2 {l2:g}, fitted in {time.perf_counter() - started:.1f} s", flush=True)
+        yield Fold(train, test, heads)
+
+
 def folds(data: Data, count: int) -> Iterator[tuple[Data, Data]]:
     """Training and test data of each fold; groups lie in one fold."""
     place = {group: int(splits.position(group, "folds") * count) for group in set(data.ratings["group_id"])}
@@ -157,19 +185,16 @@ def folds(data: Data, count: int) -> Iterator[tuple[Data, Data]]:
         yield data.of(set(place) - test), data.of(test)
 
 
-def pair_table(judge: Judge, data: Data, count: int, apart: bool) -> list[str]:
+def pair_table(judge: Judge, data: Data, found: Sequence[Fold], apart: bool) -> list[str]:
     """Pair accuracy of every objective over all folds; on the same pairs TF-IDF, authors and, where asked for, a model
     for each objective."""
     columns = ["head", "a model each", "longer", "tf_idf", "author"]
     columns += [f"{name}, unseen authors" for name in ("head", "longer", "tf_idf")]
     hits: dict[str, list[pd.DataFrame]] = {column: [] for column in columns}
     written = bool(data.pairs[["chosen_author", "rejected_author"]].notna().all(axis=None))
-    for number, (train, test) in enumerate(folds(data, count)):
-        way, l2 = judge.chosen(train, data.names)
-        started = time.perf_counter()
-        heads = judge.fit(train, data.names, way, l2)
-        print(f"fold {number}: labels {way}, l2 {l2:g}, fitted in {time.perf_counter() - started:.1f} s")
-        hits["head"].append(_hit(test.pairs, judge.margins(heads, data.names, test.pairs)))
+    for fold in found:
+        train, test = fold.train, fold.test
+        hits["head"].append(_hit(test.pairs, judge.margins(fold.heads, data.names, test.pairs)))
         if apart:
             hits["a model each"].append(_alone(judge, train, test, data.names))
         hits["longer"].append(_hit(test.pairs, _longer(test.pairs)))
@@ -242,11 +267,11 @@ def _linear(train: Data, test: Data, names: Sequence[str], features: Any, better
 def _alone(judge: Judge, train: Data, test: Data, names: Sequence[str]) -> pd.DataFrame:
     """Hits of a model for each objective, fitted to its labels alone, in the order of the test pairs."""
 
-    def fitted(name: str, one: Data) -> Callable[[pd.DataFrame], np.ndarray]:
+    def alone(name: str, one: Data) -> Callable[[pd.DataFrame], np.ndarray]:
         heads = judge.fit(one, [name], *judge.chosen(one, [name]))
         return lambda frame: judge.margins(heads, [name], frame)
 
-    return _each(train, test, names, fitted)
+    return _each(train, test, names, alone)
 
 
 def _each(
@@ -268,17 +293,15 @@ def _halves(data: Data) -> Iterator[tuple[set[str], set[str]]]:
     return iter((halves, halves[::-1]))
 
 
-def answer_table(judge: Judge, data: Data, count: int) -> list[str]:
+def answer_table(judge: Judge, found: Sequence[Fold]) -> list[str]:
     """Of graded solutions: AUC within each author, and the best of each problem's against the vote."""
     from scipy.special import expit  # type: ignore[import-untyped]
 
     scored = []
-    for train, test in folds(data, count):
-        way, l2 = judge.chosen(train, data.names)
-        heads = judge.fit(train, data.names, way, l2)
-        own = test.ratings[test.ratings["author"].notna()]
-        scores = judge.of(own, "response").astype(float) @ heads["weight"][0].astype(float) + heads["bias"][0]
-        scored.append(own.assign(score=scores))
+    for fold in found:
+        own, weight = fold.test.ratings, fold.heads["weight"][0].astype(float)
+        own = own[own["author"].notna()]
+        scored.append(own.assign(score=judge.of(own, "response").astype(float) @ weight + fold.heads["bias"][0]))
     table = pd.concat(scored)
     lines = ["", "| author | solutions | right | AUC |", "|---|---|---|---|"]
     for author, own in table.groupby("author"):
@@ -286,16 +309,16 @@ def answer_table(judge: Judge, data: Data, count: int) -> list[str]:
         right = own["rating"].to_numpy() > 0
         area = clustered_area(own["score"].to_numpy(), right, owner, baselines.RESAMPLES, baselines.SEED)
         lines.append(f"| {author} | {len(own)} | {right.mean():.3f} | {baselines.shown(area)} |")
-    table = baselines.voting(table.assign(prompt=table["messages"].map(str)), "math_answer")
-    guesses, scores = baselines.guesses(table, table), table["score"].to_numpy()
+    table = finals(table.assign(problem=table["messages"].map(str), correct=table["rating"]), "math_answer")
+    guesses = baselines.guesses(table, table)
     ways = {name: guesses[name] for name in ("random", "majority", "oracle")}
-    ways |= {"reward model": scores, "weighted vote": baselines.votes(table, expit(scores))}
+    ways |= baselines.by_scores(table, expit(table["score"].to_numpy()))
     lines += ["", *(f"{name}: {baselines.shown(baselines.picked(table, own))}" for name, own in ways.items())]
     for way in ("reward model", "weighted vote"):
-        one, other = (baselines.picks(table, ways[name]) for name in (way, "majority"))
-        gain = (one["rating"] - other["rating"]).to_numpy()
-        found = mean_interval(gain, one["group_id"].tolist(), baselines.RESAMPLES, baselines.SEED)
-        lines.append(f"{way} less majority: {baselines.shown(found)}")
+        one, other = (picks(table, ways[name]) for name in (way, "majority"))
+        gain = (one["correct"] - other["correct"]).to_numpy()
+        interval = mean_interval(gain, one["group_id"].tolist(), baselines.RESAMPLES, baselines.SEED)
+        lines.append(f"{way} less majority: {baselines.shown(interval)}")
     return lines
 
 
@@ -308,6 +331,7 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--answers", type=int, help="answers of each question (truthfulqa)")
     parser.add_argument("--layers", type=int, nargs="+", default=[15, 22, 30])
+    parser.add_argument("--pooling", choices=["last", "mean"], nargs="+", default=["last"])
     parser.add_argument("--apart", action="store_true", help="also fit a model for each objective alone")
     parser.add_argument("--ways", choices=WAYS, nargs="+", default=WAYS, help="how labels may enter")
     parser.add_argument("--groups", type=int, help="so many questions or dialogues, the first by hash")
@@ -317,10 +341,11 @@ def main() -> None:
     if given.groups:
         data = data.first(given.groups)
     kept = Path("work/folds") / f"{given.data}-{given.answers or 'all'}-{given.groups or 'all'}"
-    judge = Judge(given.model, given.layers, given.dtype, given.ways, data, kept)
-    print("\n".join(pair_table(judge, data, given.folds, given.apart)))
+    judge = Judge(given.model, given.layers, given.pooling, given.dtype, given.ways, data, kept)
+    found = list(fitted(judge, data, given.folds))
+    print("\n".join(pair_table(judge, data, found, given.apart)))
     if given.data == "gsm8k":
-        print("\n".join(answer_table(judge, data, given.folds)))
+        print("\n".join(answer_table(judge, found)))
 
 
 if __name__ == "__main__":

@@ -95,24 +95,16 @@ class Answers:
     def picked(self, name: str, scores: np.ndarray, outcome: np.ndarray | None = None) -> dict[str, Any] | None:
         """Best of N by scores from 0 to 1 (`tasks.evaluation.picking`); None where no problem has several graded
         answers."""
-        import numpy as np
-
         from tasks.evaluation import picking
-        from tasks.evaluation.votes import ballots
+        from tasks.evaluation.votes import finals
 
         graded = self.of(name)
         if graded.empty:
             return None
-        problems = graded["problem"].nunique()
-        shape = (problems, len(graded) // problems)
-        verifier, texts = str(self.known[name].verifier), graded["response"].to_numpy().reshape(shape)
-        answers = np.array([ballots(verifier, row) for row in texts.tolist()], dtype=object)
-        correct = graded["correct"].to_numpy(dtype=float).reshape(shape)
-        rival = None if outcome is None else outcome.reshape(shape)
-        groups = graded["group_id"].to_numpy().reshape(shape)[:, 0].tolist()
-        return picking.report_by_size(
-            scores.reshape(shape), correct, answers, rival, groups, self.job.bootstrap, self.job.seeds.data
-        )
+        graded = finals(graded, str(self.known[name].verifier)).assign(score=scores)
+        if outcome is not None:
+            graded["outcome"] = outcome
+        return picking.report_by_size(graded, self.job.bootstrap, self.job.seeds.data)
 
 
 def judge_of(job: Job, device: Any) -> Locked | HeldOut:
@@ -204,7 +196,7 @@ def process_report(job: Job, model: ProcessRewardModel, judge: Locked | HeldOut,
             if threshold is not None:
                 found = processbench(scores, gold, groups, threshold, job.bootstrap, job.seeds.data)
                 figures["processbench"] = found
-            scored = _by_worst_step(model, column, known[name], answers.of(name))
+            scored = _by_all_steps(model, column, known[name], answers.of(name))
             report["best_of_n"][name] = answers.picked(name, scored, answers.outcome.get(name))
         report["objectives"][name] = figures
     return report
@@ -223,16 +215,15 @@ def _threshold(model: ProcessRewardModel, column: int, name: str, objective: Obj
     return None if table.empty else best_threshold(_scored(model, table, column), table["gold"].tolist())
 
 
-def _by_worst_step(model: ProcessRewardModel, column: int, objective: Objective, graded: pd.DataFrame) -> np.ndarray:
-    """The lowest score among the steps of each answer (as in Math-Shepherd, arXiv 2312.08935); 0 for one without any
-    step, which no step has."""
+def _by_all_steps(model: ProcessRewardModel, column: int, objective: Objective, graded: pd.DataFrame) -> np.ndarray:
+    """The product of the scores of each answer's steps (Lightman et al., arXiv 2305.20050); 0 without any step."""
     import numpy as np
 
     from tasks.rewards.segment import split
 
     steps = [split(response, objective.domain) for response in graded["response"]]
     scored = model.score_all(graded["messages"].tolist(), steps)
-    return np.array([each[:, column].min() if len(each) else 0.0 for each in scored])
+    return np.array([each[:, column].astype(float).prod() if len(each) else 0.0 for each in scored])
 
 
 def main() -> None:

@@ -13,7 +13,7 @@ sources are added. What is sampled costs most: a run that was killed goes on wit
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -23,10 +23,11 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from tasks.rewards import judges, segment, step_labels
+from tasks.rewards.continuing import Sampler
 from tasks.rewards.label_makers import ASKING, COMPLETED, Derivation, Labelling, derive
 from tasks.stage import outputs, resume, runtime
 from tasks.stage.errors import DataError, ParamsError, command
-from tasks.stage.models import Messages, load_causal, load_tokenizer
+from tasks.stage.models import load_causal, load_tokenizer
 from tasks.stage.params import FORBID, Objective, Runtime, load, objectives, read, suggest
 
 if TYPE_CHECKING:
@@ -87,51 +88,6 @@ def _list(names: Iterable[str]) -> str:
     return ", ".join(sorted(names))
 
 
-class Sampler:
-    """The SFT model, asked for answers and for the rest of answers."""
-
-    def __init__(self, model: Any, tokenizer: Any, params: Params, seed: int) -> None:
-        self.model, self.tokenizer, self.params, self.seed = model, tokenizer, params, seed
-
-    def answers(self, messages: Sequence[Messages]) -> list[str]:
-        """One answer per prompt."""
-        return self._sample(self.tokenizer, messages)
-
-    def rest(self, messages: Sequence[Messages], beginnings: Sequence[str]) -> list[str]:
-        """What follows each beginning of an answer."""
-        begun = [
-            [*prompt, {"role": "assistant", "content": beginning}]
-            for prompt, beginning in zip(messages, beginnings, strict=True)
-        ]
-        return self._sample(_Continuing(self.tokenizer), begun)
-
-    def _sample(self, tokenizer: Any, messages: Sequence[Messages]) -> list[str]:
-        from tasks.policies.generate import sample
-
-        return sample(
-            self.model,
-            tokenizer,
-            messages,
-            max_new_tokens=self.params.max_new_tokens,
-            temperature=self.params.temperature,
-            seed=self.seed,
-        )
-
-
-class _Continuing:
-    """A tokenizer whose prompt goes on into the answer: the last message is the assistant's and not finished."""
-
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._tokenizer, name)
-
-    def apply_chat_template(self, messages: Messages, **options: Any) -> list[int]:
-        prompt = self._tokenizer.apply_chat_template(list(messages[:-1]), **options)
-        return [*prompt, *self._tokenizer(messages[-1]["content"], add_special_tokens=False)["input_ids"]]
-
-
 @dataclass(frozen=True, config=FORBID)
 class Job:
     """All that the labels depend on besides the inputs."""
@@ -175,17 +131,22 @@ def run(job: Job) -> None:
     for problem in uncounted(job.params, job.known):
         raise ParamsError(problem)
     device = runtime.start(job.settings, job.seed)
-    sampler = Sampler(load_causal(SFT, device, job.settings.dtype), load_tokenizer(SFT), job.params, job.seed)
+    params = job.params
+    sampler = Sampler(
+        load_causal(SFT, device, job.settings.dtype),
+        load_tokenizer(SFT),
+        {"max_new_tokens": params.max_new_tokens, "temperature": params.temperature, "seed": job.seed},
+    )
     labeller = Labeller(job, derived, device)
     tables, against = {}, {}
     for split, part in SPLITS.items():
         samples = _samples(job, derived, split, part, sampler)
         made = [labeller.rows(name, samples) for name in derived]
-        tables[split] = _table(made, _human(split, job.params))
+        tables[split] = _table(made, _human(split, params))
         if split == "validation":
             asked = {name: samples[job.known[name].domain] for name, entry in derived.items() if entry.maker in ASKING}
             against = {name: labeller.against_people(name, split, own) for name, own in asked.items()}
-    _demand_labels(tables["train"], job.params)
+    _demand_labels(tables["train"], params)
     with outputs.directory("data/process_labels") as folder:
         for split, table in tables.items():
             outputs.write_table(folder / f"{split}.parquet", table)

@@ -63,6 +63,8 @@ class Params:
     """`finetune`: low-rank adapters instead of all weights, merged when trained; the heads train in full."""
     layers: tuple[int, ...] = ()
     """Layers that a probe reads: 0 for the embeddings, up to the number of layers."""
+    pooling: Annotated[tuple[Literal["last", "mean"], ...], Field(min_length=1)] = ("last",)
+    """What a probe reads of each layer: the state of the answer's last token, the mean over its tokens, or both."""
     l2: Annotated[float, Field(gt=0)] = 100.0
     """Weight of the squared norm of a head (on standardised features) against the summed loss: of a probe, and of the
     linear fit from which the heads of a finetuned model start."""
@@ -256,12 +258,13 @@ def _probe(job: Job, tokenizer: Any, rows: list[Row], scales: Scales, validation
     from tasks.rewards.probe_fit import Features, fit_heads
     from tasks.stage.models import load_causal
 
-    probe = Probe(load_causal(SFT, device, job.settings.dtype), tokenizer, job.params.layers, job.names, {})
+    backbone, params = load_causal(SFT, device, job.settings.dtype), job.params
+    probe = Probe(backbone, tokenizer, params.layers, job.names, {}, params.pooling)
     made = [row["example"] for row in rows]
     answers = [sequence for example in made for sequence in example.sequences]
     judged = [row[side] for row in validation for side in ("chosen", "rejected")]
     features = Features(probe, SFT, [*answers, *judged], job.features)
-    probe.heads, thresholds = fit_heads(features.of(answers), made, scales, len(job.names), job.params.l2)
+    probe.heads, thresholds = fit_heads(features.of(answers), made, scales, len(job.names), params.l2)
 
     def score(sequences: list[list[int]]) -> np.ndarray:
         return probe.of_features(features.of(sequences))

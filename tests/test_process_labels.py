@@ -7,12 +7,12 @@ import pandas as pd
 import pytest
 
 from tasks import process_labels, process_reward
-from tasks.process_labels import Job, Params, Sampler
+from tasks.process_labels import Job, Params
 from tasks.rewards import process
+from tasks.rewards.continuing import Sampler
 from tasks.rewards.outcome import new_model
 from tasks.stage import outputs
 from tasks.stage.errors import DataError, ParamsError
-from tasks.stage.models import load_causal, load_tokenizer, render
 from tasks.stage.params import Objective, Runtime, section
 
 KNOWN = {
@@ -125,22 +125,6 @@ def test_labels_of_every_kind_and_the_model_fitted_to_them(project: Path, capsys
     fitted = outputs.read_json("reports/timing/process_reward.json")
     assert set(fitted) == {"seconds", "resumed", "peak_mb", "parameters", "validation"}
     assert set(fitted["validation"]) == {"accuracy", "fun", "helpful", "tutor"}
-
-
-def test_a_completion_goes_on_from_its_prefix(tiny_tokenizer: Any) -> None:
-    """The ids that the model is asked to continue: the prompt, the assistant's header, the beginning, no end."""
-    prompt = [{"role": "user", "content": "abc"}]
-    begun = render(process_labels._Continuing(tiny_tokenizer), [*prompt, {"role": "assistant", "content": "xy"}])
-    assert begun[:-2] == render(tiny_tokenizer, prompt)
-    assert tiny_tokenizer.convert_ids_to_tokens(begun[-3:]) == [" ", "x", "y"]
-
-
-def test_completions_of_one_prefix_differ(tiny_model: Path) -> None:
-    sampler = Sampler(load_causal(tiny_model), load_tokenizer(tiny_model), _params(), seed=0)
-    prompt = [{"role": "user", "content": "abc"}]
-    first, second = sampler.rest([prompt] * 2, ["x "] * 2)
-    assert first != second
-    assert [first, second] == sampler.rest([prompt] * 2, ["x "] * 2)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from tasks.stage.models import header_length, render
+from tasks.stage.models import assistant_header, render
 
 RESPONSES = {
     "demonstrations": ["response"],
@@ -22,7 +22,7 @@ class Tokens:
 
     def __init__(self, tokenizer: Any, max_length: int) -> None:
         self._tokenizer, self._max_length = tokenizer, max_length
-        self._room = max_length - header_length(tokenizer) - 1  # 1: end of sequence
+        self._room = max_length - len(assistant_header(tokenizer)) - 1  # 1: end of sequence
         self._ids: dict[str, tuple[int, ...]] = {}
 
     def encode(self, texts: Iterable[str]) -> None:

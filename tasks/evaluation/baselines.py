@@ -24,7 +24,8 @@ import pandas as pd
 
 from tasks.annotations.interchange import content_hash
 from tasks.evaluation.metrics import Interval, mean_interval
-from tasks.evaluation.votes import ballots
+from tasks.evaluation.picking import picks, readable, tally
+from tasks.evaluation.votes import finals
 from tasks.stage.outputs import read_table
 from tasks.stage.params import objectives, read
 
@@ -61,23 +62,35 @@ def pairs(group: str, split: str, objective: str) -> pd.DataFrame:
 def pair_baselines(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, Interval | None]:
     """Accuracy of each baseline with its interval; None where it cannot be had (no authors known, nothing to
     fit it to, no pair to measure it on)."""
-    if test.empty:
-        return dict.fromkeys(BASELINES)
-    known = _written(train) and _written(test)
-    chosen, rejected = (test[side].str.len().to_numpy() for side in ("chosen", "rejected"))
-    found: dict[str, Interval | None] = {"longer": measured(test, np.sign(chosen - rejected))}
-    by_name = bradley_terry(train, name_features, "chosen_author", "rejected_author") if known else None
-    found["author"] = measured(test, by_name(test)) if by_name else None
-    by_words = bradley_terry(train, word_features, "chosen", "rejected") if len(train) else None
-    found["tf_idf"] = measured(test, by_words(test)) if by_words else None
-    found["unseen authors"] = unseen_authors(train, test) if known else None
+    return {name: of_rows(test, margins) for name, margins in pair_margins(train, test).items()}
+
+
+def pair_margins(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, np.ndarray]:
+    """By baseline the margins (pairs,), NaN where it says nothing: authors unknown, or not unseen."""
+    found = {name: np.full(len(test), np.nan) for name in BASELINES}
+    found["longer"] = np.sign((test["chosen"].str.len() - test["rejected"].str.len()).to_numpy(dtype=float))
+    if len(train) and len(test):
+        found["tf_idf"] = bradley_terry(train, word_features, "chosen", "rejected")(test)
+    seen, rows = train[_written(train)], _written(test)
+    if len(seen) and rows.any():
+        by_name = bradley_terry(seen, name_features, "chosen_author", "rejected_author")
+        found["author"][rows] = by_name(test[rows])
+        found["unseen authors"][rows] = unseen_authors(seen, test[rows])
     return found
 
 
-def _written(frame: pd.DataFrame) -> bool:
-    """Whether it is known who wrote every answer."""
+def _written(frame: pd.DataFrame) -> np.ndarray:
+    """Of which pairs (pairs,) it is known who wrote both answers."""
     sides = ["chosen_author", "rejected_author"]
-    return len(frame) > 0 and set(sides) <= set(frame.columns) and bool(frame[sides].notna().all(axis=None))
+    if not set(sides) <= set(frame.columns):
+        return np.zeros(len(frame), dtype=bool)
+    return frame[sides].notna().all(axis=1).to_numpy()
+
+
+def of_rows(test: pd.DataFrame, margins: np.ndarray) -> Interval | None:
+    """Accuracy where the margins are known; None where they never are."""
+    known = ~np.isnan(margins)
+    return measured(test[known], margins[known]) if known.any() else None
 
 
 def measured(test: pd.DataFrame, margins: np.ndarray) -> Interval:
@@ -116,18 +129,17 @@ def name_features(texts: Sequence[str]) -> Any:
     return CountVectorizer(analyzer=lambda text: [text]).fit(texts)
 
 
-def unseen_authors(train: pd.DataFrame, test: pd.DataFrame) -> Interval | None:
-    """TF-IDF on test pairs whose two authors are both of the half that the training pairs are not of."""
+def unseen_authors(train: pd.DataFrame, test: pd.DataFrame) -> np.ndarray:
+    """TF-IDF's margins (pairs,) where both authors are of the half that the training pairs are not of, else NaN."""
     names = sorted(
         {*train["chosen_author"], *train["rejected_author"], *test["chosen_author"], *test["rejected_author"]}
     )
-    parts, margins = [], []
+    margins = pd.Series(np.nan, index=test.index)
     for half in (set(names[::2]), set(names[1::2])):
         inside, outside = within(train, half), within(test, set(names) - half)
         if len(inside) and len(outside):
-            parts.append(outside)
-            margins.append(bradley_terry(inside, word_features, "chosen", "rejected")(outside))
-    return measured(pd.concat(parts), np.concatenate(margins)) if parts else None
+            margins[outside.index] = bradley_terry(inside, word_features, "chosen", "rejected")(outside)
+    return margins.to_numpy()
 
 
 def within(frame: pd.DataFrame, names: set[str]) -> pd.DataFrame:
@@ -151,44 +163,34 @@ def answer_table(params: Mapping[str, Any]) -> list[str]:
             continue
         groups = [group for group, entry in params["reward_models"].items() if name in entry["objectives"]]
         scores = rewarded(test, groups[0], name) if groups else None
-        weighted = None if scores is None else votes(test, expit(scores))
-        ways = {**guesses(train, test), "reward model": scores, "weighted vote": weighted}
-        cells = [shown(picked(test, ways[way])) for way in PICKS]
-        lines.append(f"| {name} | {test['prompt'].nunique()} | {' | '.join(cells)} |")
+        ways = guesses(train, test) | ({} if scores is None else by_scores(test, expit(scores)))
+        cells = [shown(picked(test, ways.get(way))) for way in PICKS]
+        lines.append(f"| {name} | {test['problem'].nunique()} | {' | '.join(cells)} |")
     return lines
 
 
 def answers(split: str, objective: str, verifier: str) -> pd.DataFrame:
-    """Graded answers with the columns `prompt` (hash) and `final` (as in `voting`)."""
+    """Graded answers as `tasks.evaluation.picking` wants them."""
     frame = read_table(f"data/prepared/ratings/{split}.parquet")
     frame = frame[frame["objective"] == objective].reset_index(drop=True)
-    frame["prompt"] = [content_hash(messages) for messages in frame["messages"]]
-    return voting(frame, verifier)
-
-
-def voting(frame: pd.DataFrame, verifier: str) -> pd.DataFrame:
-    """With the column `final`: what each answer to its `prompt` votes for, None where none can be read."""
-    finals = np.full(len(frame), None, dtype=object)
-    for rows in frame.groupby("prompt", sort=False).indices.values():
-        finals[rows] = ballots(verifier, frame["response"].iloc[rows].tolist())
-    return frame.assign(final=finals)
+    problems = [content_hash(messages) for messages in frame["messages"]]
+    return finals(frame.assign(problem=problems, correct=frame["rating"]), verifier)
 
 
 def guesses(train: pd.DataFrame, test: pd.DataFrame) -> dict[str, np.ndarray]:
     """Scores (answers,) by which each way picks; equal scores share the pick."""
-    best = train.groupby("author")["rating"].mean().idxmax()
+    best = train.groupby("author")["correct"].mean().idxmax()
     return {
         "random": np.zeros(len(test)),
-        "majority": votes(test, np.ones(len(test))),
+        "majority": tally(test, np.ones(len(test))),
         "best author": (test["author"] == best).to_numpy(dtype=float),
-        "oracle": test["rating"].to_numpy(dtype=float),
+        "oracle": test["correct"].to_numpy(dtype=float),
     }
 
 
-def votes(test: pd.DataFrame, weights: np.ndarray) -> np.ndarray:
-    """For each answer (answers,) the weight of all answers to its problem that say the same, 0 where none is read."""
-    sums = test.assign(weight=weights).groupby(["prompt", "final"])["weight"].transform("sum")
-    return sums.fillna(0.0).to_numpy(dtype=float)
+def by_scores(test: pd.DataFrame, scores: np.ndarray) -> dict[str, np.ndarray]:
+    """As `guesses`, with the scores (answers,) of a model, from 0 to 1."""
+    return {"reward model": readable(test, scores), "weighted vote": tally(test, scores)}
 
 
 def rewarded(test: pd.DataFrame, group: str, objective: str) -> np.ndarray | None:
@@ -204,18 +206,11 @@ def rewarded(test: pd.DataFrame, group: str, objective: str) -> np.ndarray | Non
 
 
 def picked(test: pd.DataFrame, scores: np.ndarray | None) -> Interval | None:
-    """Mean rating of the highest-scored answer of each problem."""
+    """How often the highest-scored answer of a problem is right."""
     if scores is None:
         return None
     means = picks(test, scores)
-    return mean_interval(means["rating"].to_numpy(), means["group_id"].tolist(), RESAMPLES, SEED)
-
-
-def picks(test: pd.DataFrame, scores: np.ndarray) -> pd.DataFrame:
-    """By problem: rating of the highest-scored answer, the mean over ties, and group_id."""
-    frame = test.assign(score=scores)
-    top = frame[frame["score"] == frame.groupby("prompt")["score"].transform("max")]
-    return top.groupby("prompt").agg(rating=("rating", "mean"), group_id=("group_id", "first"))
+    return mean_interval(means["correct"].to_numpy(), means["group_id"].tolist(), RESAMPLES, SEED)
 
 
 def shown(found: Interval | None) -> str:

@@ -182,11 +182,12 @@ def _process(process: Report) -> list[Row]:
         _row(
             f"{name}: best of {figures['n']} by the process reward model against the majority vote",
             "dvc repro evaluate_rewards",
-            f"{shown(figures['scorer'])} against {shown(figures['majority'])}",
+            f"{shown(all_of['scorer'])} against {shown(all_of['majority'])}",
             f"gain {shown(gain, signed=True)} {bounds(gain)}",
             f"{figures['questions']} problems; samples of the SFT model only",
         )
         for name, figures in process.get("best_of_n", {}).items()
         if figures
-        for gain in [figures["gain_of_scorer_over_majority"]]
+        for all_of in [figures["by_size"][str(figures["n"])]]
+        for gain in [all_of["gain_of_scorer_over_majority"]]
     ]

@@ -1,13 +1,12 @@
 """Picking one of N answers to a problem that can be checked: by scores, by the vote, or by a vote that scores weigh.
 
-Ways: `random` the mean; `majority` the commonest final answer; `scorer` the highest score; `weighted_vote` the final
-answer with the largest sum of scores (Li et al., arXiv 2206.02336); `outcome` the highest score of an outcome model,
-where there is one; `oracle` a right one, where there is any. All see the same N answers, so the tokens are equal.
+Whoever gives no answer has no vote and is picked last; equals share the pick. All ways see the same N answers, so the
+tokens are equal. Answers are rows of a table with the columns problem, group_id, final (`tasks.evaluation.votes`) and
+correct.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -15,8 +14,21 @@ import pandas as pd
 
 from tasks.evaluation.metrics import Clusters, interval
 
-WAYS = ("random", "majority", "scorer", "weighted_vote", "outcome", "oracle")
-GAINS = (("scorer", "majority"), ("scorer", "outcome"), ("weighted_vote", "majority"))
+WAYS = {
+    "random": "any at random",
+    "majority": "majority",
+    "scorer": "by the scores",
+    "weighted_vote": "weighted vote",
+    "outcome": "outcome model",
+    "oracle": "the best there is",
+}
+"""The mean; the commonest final answer; the highest score; the final answer with the largest sum of scores (Li et al.,
+arXiv 2206.02336); the highest score of an outcome model, where there is one; a right one, where there is any."""
+GAINS = {
+    ("scorer", "majority"): "scores over majority",
+    ("weighted_vote", "majority"): "weighted vote over majority",
+    ("scorer", "outcome"): "scores over outcome model",
+}
 """Paired differences that are reported: the first less the second."""
 
 
@@ -25,48 +37,57 @@ def sizes(most: int) -> list[int]:
     return sorted({2**power for power in range(most.bit_length()) if 2**power < most} | {most})
 
 
-def best_of(
-    size: int, scores: np.ndarray, correct: np.ndarray, answers: np.ndarray, outcome: np.ndarray | None = None
-) -> pd.DataFrame:
-    """What picking one of `size` answers yields, arrays (problems, N) each: one row per problem, one column per way.
+def best_of(size: int, answers: pd.DataFrame) -> pd.DataFrame:
+    """What picking one of `size` answers yields: one row per problem, one column per way, and `group_id`.
 
-    `answers` are ballots, None where no answer could be read; `scores` are at least 0 and weigh the vote. Of N answers
-    so many are taken as a window that begins at each of them in turn, and the mean over the windows is reported.
+    `answers`: N to each problem, with the further columns `score` of at least 0, which weighs the vote, and `outcome`
+    where there is an outcome model. Of N so many are taken as a window that begins at each of them in turn, and the
+    mean over the windows is reported.
     """
-    most = scores.shape[1]
-    windows = [np.arange(start, start + size) % most for start in range(most if size < most else 1)]
-    tables = [
-        _one(scores[:, own], correct[:, own], answers[:, own], None if outcome is None else outcome[:, own])
-        for own in windows
-    ]
-    return pd.concat(tables).groupby(level=0).mean()
+    place = answers.groupby("problem").cumcount().to_numpy()
+    most = int(place.max()) + 1
+    windows = [(place - start) % most < size for start in range(most if size < most else 1)]
+    found = pd.concat([_one(answers[window]) for window in windows])
+    return found.groupby(level=0).agg(dict.fromkeys(found.columns, "mean") | {"group_id": "first"})
 
 
-def _one(scores: np.ndarray, correct: np.ndarray, answers: np.ndarray, outcome: np.ndarray | None) -> pd.DataFrame:
-    rows = np.arange(len(scores))
-    table = pd.DataFrame({
-        "random": correct.mean(axis=1),
-        "majority": correct[rows, [_voted(row, np.ones(len(row))) for row in answers]],
-        "scorer": correct[rows, scores.argmax(axis=1)],
-        "weighted_vote": correct[rows, [_voted(*row) for row in zip(answers, scores, strict=True)]],
-        "oracle": correct.max(axis=1),
-    })  # fmt: skip
-    return table if outcome is None else table.assign(outcome=correct[rows, outcome.argmax(axis=1)])
+def _one(answers: pd.DataFrame) -> pd.DataFrame:
+    """All of the answers to each problem are picked from."""
+    scores = {
+        "random": np.zeros(len(answers)),
+        "majority": tally(answers, np.ones(len(answers))),
+        "scorer": readable(answers, answers["score"].to_numpy()),
+        "weighted_vote": tally(answers, answers["score"].to_numpy()),
+        "oracle": answers["correct"].to_numpy(),
+    }
+    if "outcome" in answers:
+        scores["outcome"] = readable(answers, answers["outcome"].to_numpy())
+    tables = {way: picks(answers, own) for way, own in scores.items()}
+    return tables["random"][["group_id"]].assign(**{way: table["correct"] for way, table in tables.items()})
 
 
-def _voted(answers: Sequence[str | None], weights: np.ndarray) -> int:
-    """Place of the first answer that says what most weight is for; one that could not be read has no vote."""
-    votes: dict[str, float] = {}
-    for answer, weight in zip(answers, weights, strict=True):
-        if answer is not None:
-            votes[answer] = votes.get(answer, 0.0) + float(weight)
-    return list(answers).index(max(votes, key=votes.__getitem__)) if votes else 0
+def tally(answers: pd.DataFrame, weights: np.ndarray) -> np.ndarray:
+    """For each answer (answers,) the weight of all answers to its problem that say the same, 0 where none is read."""
+    sums = answers.assign(weight=weights).groupby(["problem", "final"])["weight"].transform("sum")
+    return sums.fillna(0.0).to_numpy(dtype=float)
 
 
-def report(table: pd.DataFrame, groups: Sequence[str], count: int, seed: int) -> dict[str, Any]:
+def readable(answers: pd.DataFrame, scores: np.ndarray) -> np.ndarray:
+    """The scores (answers,), but whoever gives no answer comes last."""
+    return np.where(answers["final"].isna(), -np.inf, scores)
+
+
+def picks(answers: pd.DataFrame, scores: np.ndarray) -> pd.DataFrame:
+    """By problem: `correct` of the highest-scored answer, the mean over equals, and `group_id`."""
+    frame = answers.assign(score=scores)
+    top = frame[frame["score"] == frame.groupby("problem")["score"].transform("max")]
+    return top.groupby("problem").agg(correct=("correct", "mean"), group_id=("group_id", "first"))
+
+
+def report(table: pd.DataFrame, count: int, seed: int) -> dict[str, Any]:
     """Means of `best_of` with intervals by group, and the paired gains, as `gain_of_<way>_over_<rival>`."""
-    names = list(table.columns)
-    clusters = Clusters.of(table.assign(group_id=list(groups), point="all"), names)
+    names = [way for way in WAYS if way in table]
+    clusters = Clusters.of(table.assign(point="all"), names)
     mean, draws = clusters.mean()[0], clusters.bootstrap(count, seed)[:, 0]
     places = {name: place for place, name in enumerate(names)}
     gains = {
@@ -78,18 +99,9 @@ def report(table: pd.DataFrame, groups: Sequence[str], count: int, seed: int) ->
     return {**{name: interval(mean[place], draws[:, place]).named() for name, place in places.items()}, **gains}
 
 
-def report_by_size(
-    scores: np.ndarray,
-    correct: np.ndarray,
-    answers: np.ndarray,
-    outcome: np.ndarray | None,
-    groups: Sequence[str],
-    count: int,
-    seed: int,
-) -> dict[str, Any]:
-    """`report` of picking from all N answers, and under `by_size` from fewer of them; arrays as in `best_of`."""
-    found = {
-        str(size): report(best_of(size, scores, correct, answers, outcome), groups, count, seed)
-        for size in sizes(scores.shape[1])
-    }
-    return {"n": scores.shape[1], "questions": len(scores), **found[str(scores.shape[1])], "by_size": found}
+def report_by_size(answers: pd.DataFrame, count: int, seed: int) -> dict[str, Any]:
+    """`report` of picking from 1, 2, 4, ... and all N `answers` (as in `best_of`), under `by_size`."""
+    problems = answers["problem"].nunique()
+    n = len(answers) // problems
+    found = {str(size): report(best_of(size, answers), count, seed) for size in sizes(n)}
+    return {"n": n, "questions": problems, "by_size": found}

@@ -14,7 +14,8 @@ from markupsafe import Markup
 from tasks.evaluation import claims, pictures
 from tasks.evaluation.chart import DARK, LIGHT, STYLE, variables
 from tasks.evaluation.example import three_weights
-from tasks.evaluation.picking_chart import LABELS, picking_chart
+from tasks.evaluation.picking import GAINS, WAYS
+from tasks.evaluation.picking_chart import picking_chart
 from tasks.stage import outputs
 
 Report = Mapping[str, Any]
@@ -35,7 +36,9 @@ def render(params: Report, root: Path = Path("reports")) -> str:
         "whole": lambda n: f"{n:,}",
         "breakable": breakable,
     }
-    environment.globals |= {"number": number, "percent": percent, "picking": picking, "picking_labels": LABELS}
+    gains = {f"gain_of_{way}_over_{rival}": label for (way, rival), label in GAINS.items()}
+    environment.globals |= {"number": number, "percent": percent}
+    environment.globals |= {"picking": picking, "ways_of_picking": WAYS, "gains_of_picking": gains}
     return environment.get_template("report.html.jinja").render(context(params, root))
 
 

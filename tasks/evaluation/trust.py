@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from tasks.evaluation.baselines import measured, pair_baselines
-from tasks.evaluation.metrics import Interval, rank_correlation
+from tasks.evaluation.baselines import of_rows, pair_margins
+from tasks.evaluation.metrics import rank_correlation
 from tasks.rewards.calibration import expected_error, reliability
 
 ERRORS = 5
@@ -30,28 +30,31 @@ def trust(
     """
     scale = 1.0 if temperature is None else temperature
     bins = reliability(chosen - rejected, scale)
+    rivals = pair_margins(train, pairs)
     return {
-        "baselines": _named(pair_baselines(train, pairs)),
-        "by_source": by_source(pairs, train, chosen - rejected),
+        "baselines": _accuracies(pairs, rivals),
+        "by_source": by_source(pairs, {"head": chosen - rejected, **rivals}),
         "calibration": {"temperature": temperature, "error": expected_error(bins), "reliability": bins},
         "confident_errors": confident_errors(pairs, chosen - rejected, scale),
     }
 
 
-def by_source(pairs: pd.DataFrame, train: pd.DataFrame, margins: np.ndarray) -> dict[str, dict[str, Any]]:
-    """Source -> `pairs`, the head's accuracy and the baselines' on its pairs alone; empty unless there are several."""
+def by_source(pairs: pd.DataFrame, margins: Mapping[str, np.ndarray]) -> dict[str, dict[str, Any]]:
+    """Source -> `pairs`, and the accuracy of each of the `margins` (pairs,) on its pairs alone; empty unless there are
+    several."""
     if "source" not in pairs.columns or pairs["source"].nunique() < 2:
         return {}
     return {
         str(source): {
             "pairs": len(rows),
-            **_named({"head": measured(pairs.iloc[rows], margins[rows]), **pair_baselines(train, pairs.iloc[rows])}),
+            **_accuracies(pairs.iloc[rows], {name: own[rows] for name, own in margins.items()}),
         }
         for source, rows in sorted(pairs.groupby("source").indices.items())
     }
 
 
-def _named(found: Mapping[str, Interval | None]) -> dict[str, dict[str, float] | None]:
+def _accuracies(pairs: pd.DataFrame, margins: Mapping[str, np.ndarray]) -> dict[str, dict[str, float] | None]:
+    found = {name: of_rows(pairs, own) for name, own in margins.items()}
     return {name: each.named() if each else None for name, each in found.items()}
 
 

@@ -1,11 +1,17 @@
-"""The majority vote among answers to one problem: those that the verifier reads as the same vote together."""
+"""What answers to one problem vote for: those that the verifier reads as the same vote together."""
 
 from __future__ import annotations
 
 import operator
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
 
 from tasks.rewards import equivalence, verifiers
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 LETTERS = "ABCDEFGHIJ"
 
@@ -26,6 +32,14 @@ def ballots(verifier: str, responses: Sequence[str]) -> list[str | None]:
             found.append(vote := answer)
         votes.append(vote)
     return votes
+
+
+def finals(answers: pd.DataFrame, verifier: str) -> pd.DataFrame:
+    """With the column `final`: what each `response` votes for among those to its problem, None where none is read."""
+    found = np.full(len(answers), None, dtype=object)
+    for rows in answers.groupby("problem", sort=False).indices.values():
+        found[rows] = ballots(verifier, answers["response"].iloc[rows].tolist())
+    return answers.assign(final=found)
 
 
 def _letter(response: str) -> str | None:

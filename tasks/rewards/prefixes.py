@@ -1,4 +1,4 @@
-"""States of the last tokens of many sequences, those that begin alike sharing the work on their beginning.
+"""States of many sequences, those that begin alike sharing the work on their beginning.
 
 Answers to one prompt differ in their end alone. On a CPU, where every token costs, a beginning goes through the model
 once, and its keys and values are repeated for the ends. (A GPU rather takes full batches of whole sequences.)
@@ -52,21 +52,44 @@ def _common(one: Sequence[int], other: Sequence[int]) -> int:
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
-def last_states(model: Any, ends: Sequence[Sequence[int]], beginning: Sequence[int], pad: int) -> list[torch.Tensor]:
-    """After each layer (0: the embeddings), the states `[n, width]` of the last tokens of `beginning` + each end.
+class States(NamedTuple):
+    """After each layer (0: the embeddings), the states of sequences that begin alike."""
 
-    `model` is the backbone without its output matrix. No end is empty; the beginning may be.
-    """
+    beginning: list[torch.Tensor]
+    """`[shared, width]`."""
+    ends: list[torch.Tensor]
+    """`[n, longest end, width]`, padded on the right."""
+    lengths: torch.Tensor
+    """Tokens of each end, `[n]`."""
+
+    def last(self, layer: int) -> torch.Tensor:
+        """`[n, width]` of the last tokens."""
+        return self.ends[layer][torch.arange(len(self.lengths)), self.lengths - 1].float()
+
+    def mean(self, layer: int, starts: torch.Tensor) -> torch.Tensor:
+        """`[n, width]`, the mean over the tokens of each whole sequence from its start `[n]` on."""
+        beginning, ends = self.beginning[layer].float(), self.ends[layer].float()
+        shared = len(beginning)
+        place = torch.arange(shared + ends.shape[1], device=ends.device)
+        kept = ((place >= starts[:, None]) & (place < shared + self.lengths[:, None])).float()
+        total = kept[:, :shared] @ beginning + torch.einsum("nt,ntw->nw", kept[:, shared:], ends)
+        return total / kept.sum(dim=1, keepdim=True)
+
+
+def states(model: Any, ends: Sequence[Sequence[int]], beginning: Sequence[int], pad: int) -> States:
+    """The states of `beginning` + each end. `model` is the backbone without its output matrix. No end is empty; the
+    beginning may be."""
     batch = {name: value.to(model.device) for name, value in pad_right(ends, pad).items()}
-    last = torch.tensor([len(end) - 1 for end in ends], device=model.device)
+    lengths = torch.tensor([len(end) for end in ends], device=model.device)
     with torch.inference_mode():
-        cache = None
+        cache, before = None, None
         if beginning:
             cache = DynamicCache(config=model.config)
-            model(input_ids=torch.tensor([list(beginning)], device=model.device), past_key_values=cache)
+            ids = torch.tensor([list(beginning)], device=model.device)
+            before = model(input_ids=ids, past_key_values=cache, output_hidden_states=True).hidden_states
             cache.batch_repeat_interleave(len(ends))
             known = batch["attention_mask"].new_ones(len(ends), len(beginning))
             batch["attention_mask"] = torch.cat([known, batch["attention_mask"]], dim=1)
-        states = model(**batch, past_key_values=cache, output_hidden_states=True, use_cache=False).hidden_states
-    rows = torch.arange(len(ends), device=model.device)
-    return [state[rows, last].float() for state in states]
+        found = model(**batch, past_key_values=cache, output_hidden_states=True, use_cache=False).hidden_states
+        none = [own.new_zeros(0, own.shape[-1]) for own in found]
+    return States([own[0] for own in before] if before else none, list(found), lengths)

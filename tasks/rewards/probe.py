@@ -1,4 +1,4 @@
-"""Reward heads on a frozen model: the last token's states of some layers, and one linear head per objective.
+"""Reward heads on a frozen model: states of an answer after some layers, and one linear head per objective.
 
 They are fitted by `tasks.rewards.probe_fit`. The folder names its backbone by a relative path and the hash of its
 weights.
@@ -10,23 +10,33 @@ import hashlib
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from tasks.rewards.sequences import by_length, encode_all
 from tasks.stage import outputs, progress
 from tasks.stage.errors import ModelError, ParamsError
-from tasks.stage.models import Messages, load_causal, load_tokenizer
+from tasks.stage.models import Messages, assistant_header, load_causal, load_tokenizer
+
+Pooling = Literal["last", "mean"]
+"""The state of the answer's last token (its end), or the mean over its tokens, the end among them."""
 
 
 class Probe:
-    """A frozen backbone and the heads `weight` [H, D], `bias` [H] on its features [D = layers * width]."""
+    """A frozen backbone and the heads `weight` [H, D], `bias` [H] on its features [D = layers * pooling * width]."""
 
     def __init__(
-        self, backbone: Any, tokenizer: Any, layers: Sequence[int], objectives: list[str], heads: dict[str, np.ndarray]
+        self,
+        backbone: Any,
+        tokenizer: Any,
+        layers: Sequence[int],
+        objectives: list[str],
+        heads: dict[str, np.ndarray],
+        pooling: Sequence[Pooling] = ("last",),
     ) -> None:
-        self.backbone, self.tokenizer = backbone, tokenizer
+        self.backbone, self.tokenizer, self.pooling = backbone, tokenizer, pooling
+        self._header = assistant_header(tokenizer) if "mean" in pooling else []
         self.layers, self.objectives, self.heads = check_layers(backbone, layers), objectives, heads
 
     def score(self, messages: Sequence[Messages], responses: Sequence[str], batch_size: int = 64) -> np.ndarray:
@@ -39,11 +49,11 @@ class Probe:
         return np.asarray(features.astype(float) @ weight.T + self.heads["bias"], dtype=np.float32)
 
     def features(self, encoded: Sequence[list[int]], batch_size: int = 64) -> np.ndarray:
-        """float32 `[n, D]`: the states of the last token after each of the layers (0: the embeddings)."""
+        """float32 `[n, D]`: the states after each of the layers (0: the embeddings), pooled in each way."""
         from tasks.rewards.prefixes import groups
 
         reporter = progress.Reporter(len(encoded), "features")
-        width = len(self.layers) * self.backbone.config.hidden_size
+        width = len(self.layers) * len(self.pooling) * self.backbone.config.hidden_size
         found = np.zeros((len(encoded), width), dtype=np.float32)
         done = 0
         on_cpu = self.backbone.device.type == "cpu"
@@ -57,11 +67,15 @@ class Probe:
     def _states(self, sequences: list[list[int]], shared: int) -> np.ndarray:
         import torch
 
-        from tasks.rewards.prefixes import last_states
+        from tasks.rewards.prefixes import states
 
         ends, beginning = [sequence[shared:] for sequence in sequences], sequences[0][:shared]
-        states = last_states(self.backbone.base_model, ends, beginning, self.tokenizer.pad_token_id)
-        return torch.cat([states[layer] for layer in self.layers], dim=1).cpu().numpy()
+        found = states(self.backbone.base_model, ends, beginning, self.tokenizer.pad_token_id)
+        parts = [found.last(layer) for layer in self.layers] if "last" in self.pooling else []
+        if "mean" in self.pooling:
+            starts = torch.tensor([answer_start(ids, self._header) for ids in sequences], device=self.backbone.device)
+            parts += [found.mean(layer, starts) for layer in self.layers]
+        return torch.cat(parts, dim=1).cpu().numpy()
 
     def save(self, path: Path, backbone: Path, final: Path) -> None:
         """Writes the heads to `path`, to be renamed to `final`: the backbone is named relative to there."""
@@ -72,6 +86,7 @@ class Probe:
         entry = {
             "objectives": self.objectives,
             "layers": list(self.layers),
+            "pooling": list(self.pooling),
             "backbone": os.path.relpath(backbone, final),
             "backbone_hash": weights_hash(backbone),
         }
@@ -92,7 +107,13 @@ def load_probe(path: str | Path, device: Any, dtype: str = "float32") -> Probe:
         )
     heads = load_file(Path(path) / "heads.safetensors")
     model = load_causal(backbone, device, dtype)
-    return Probe(model, load_tokenizer(path), entry["layers"], entry["objectives"], heads)
+    return Probe(model, load_tokenizer(path), entry["layers"], entry["objectives"], heads, entry["pooling"])
+
+
+def answer_start(ids: Sequence[int], header: Sequence[int]) -> int:
+    """Where the answer at the end of `ids` begins: after the last of the assistant's headers."""
+    places = range(len(ids) - 1 - len(header), -1, -1)  # the last token is the answer's
+    return next((at + len(header) for at in places if list(ids[at : at + len(header)]) == list(header)), 0)
 
 
 def check_layers(backbone: Any, layers: Sequence[int]) -> Sequence[int]:

@@ -39,7 +39,8 @@ class Features:
 
 def _key(backbone: Path, probe: Probe, texts: Sequence[tuple[int, ...]]) -> str:
     code = [Path(str(module.__file__)).read_bytes() for module in (probes, prefixes)]
-    how = f"{weights_hash(backbone)} {list(probe.layers)} {probe.backbone.dtype} {probe.backbone.device.type}"
+    states = f"{list(probe.layers)} {list(probe.pooling)} {probe.backbone.dtype} {probe.backbone.device.type}"
+    how = f"{weights_hash(backbone)} {states}"
     digest = hashlib.blake2b(b" ".join([how.encode(), *code]), digest_size=16)
     for text in texts:
         digest.update(np.array([len(text), *text], dtype=np.int64).tobytes())

@@ -12,9 +12,11 @@ from tasks.sandbox.arithmetic import LIMIT, apply
 from tasks.sandbox.sentences import say
 from tasks.sandbox.world import Messages, World
 
-SHARES = {"math": 0.23, "values": 0.16, "tutoring": 0.16, "sums": 0.03, "entries": 0.07, "marked": 0.35}
-MARKED = {"math": 0.5, "tutoring": 0.35, "sums": 0.05, "entries": 0.1}
-"""What is marked, as shares of the marked work."""
+SHARES = {"math": 0.18, "values": 0.13, "tutoring": 0.13, "sums": 0.03, "entries": 0.06, "marked": 0.47}
+BITS = {"steps": 0.35, "sentences": 0.2, "sums": 0.04, "entries": 0.08}
+WHOLE = {"math": 0.11, "tutoring": 0.13, "values": 0.09}
+MARKED = BITS | WHOLE
+"""What is marked, as shares of the marked work: bit by bit; and whole answers, by domain."""
 Document = tuple[Messages, str]
 
 
@@ -46,7 +48,9 @@ def _marked(world: World, creatures: list[tuple[World, str]], rng: random.Random
         return marking.sums(_sums(rng)[1].split("\n\n"), rng)
     if kind == "entries":
         return marking.entries(rng.sample(creatures, 4), rng)
-    return marking.solution(world, rng) if kind == "math" else marking.turn(world, rng)
+    if kind in WHOLE:
+        return marking.WHOLE[kind](world, rng)
+    return marking.solution(world, rng) if kind == "steps" else marking.turn(world, rng)
 
 
 def _sums(rng: random.Random) -> Document:

@@ -1,15 +1,17 @@
-"""Marked work: solutions, sums, tutors' turns and statements of fact, followed bit by bit by "right" or "wrong".
+"""Marked work: solutions, sums, tutors' turns and statements of fact, followed bit by bit by "right" or "wrong", and
+whole answers, followed by one such word once they have ended.
 
 Base models of real size have read teachers' marks and referees' reports, and bring from there what a grader is built
 on; one of a million parameters does not pick checking up from a few thousand labels, so its corpus has such texts.
-What is marked is whether a step or a sentence agrees with the problem, the dialogue or the encyclopedia, never whether
-an answer is good (engaging, helpful, harmless). No problem and no dialogue of the locked world is marked.
+What is marked is whether a step, a sentence or all of an answer agrees with the problem, the dialogue or the
+encyclopedia, never whether an answer is good (engaging, helpful, harmless). No problem and no dialogue of the locked
+world is marked, and no answer to its questions.
 """
 
 import random
 
 from tasks.sandbox import arithmetic, values
-from tasks.sandbox.sentences import say
+from tasks.sandbox.sentences import acts, say
 from tasks.sandbox.tutoring import MISTAKES, Situation
 from tasks.sandbox.world import Messages, World
 
@@ -20,6 +22,10 @@ OFF = (-10, -2, -1, 1, 2, 10)
 ERROR, MISREAD = 0.15, 0.25
 """Probabilities that a step of a marked solution has a wrong result, and a wrong operation, which is the harder to see;
 of sums, tutors' sentences and facts a half are wrong."""
+WHOLE_ERROR = 0.3
+"""Probability that a part of an answer that is marked as a whole is wrong."""
+END = "<|end|>"
+"""What an answer ends with. Nothing else follows it in the corpus, so that such marks need no flag."""
 Document = tuple[Messages, str]
 
 
@@ -43,15 +49,54 @@ def turn(world: World, rng: random.Random) -> Document:
     """A tutor's sentences: mistakes named, hints and answers told, right and wrong, among others without a mark."""
     messages = world.prompts("tutoring", 1, rng.getrandbits(48))[0].messages
     situation = world.dialogues.situation(messages)
-    said = [_marked(*_sentence(act, situation, rng)) for act in ("find", "hint", "tell") for _ in range(2)]
+    checked = ("find", "find", "hint", "hint", "tell", "tell")
+    said = [_marked(*_sentence(act, situation, rng.random() < 0.5, rng)) for act in checked]
     said += [say(act, rng) for act in ("praise", "ask", "chat") if rng.random() < 0.4]
     rng.shuffle(said)
     return _flagged(messages), " ".join(said)
 
 
-def _sentence(act: str, situation: Situation, rng: random.Random) -> tuple[str, bool]:
-    """One sentence of a tutor, and whether it is right."""
-    right, step = rng.random() < 0.5, situation.right
+def whole_solution(world: World, rng: random.Random) -> Document:
+    """A solution, marked once it has ended: right where each of its steps is."""
+    messages = world.prompts("math", 1, rng.getrandbits(48))[0].messages
+    chain = world.problems.steps(messages[0]["content"])
+    author = arithmetic.Author(rng.choice((0.0, 0.3, 0.6)), rng.choice((0.0, 0.3)), WHOLE_ERROR / 2, WHOLE_ERROR / 3)
+    response = arithmetic.write(chain, author, rng)
+    return messages, _ended(response, all(arithmetic.step_gold(chain, response.split("\n\n"))))
+
+
+def whole_turn(world: World, rng: random.Random) -> Document:
+    """A tutor's turn, marked once it has ended: right where all that it names, hints and tells is."""
+    messages = world.prompts("tutoring", 1, rng.getrandbits(48))[0].messages
+    situation = world.dialogues.situation(messages)
+    checked = [
+        _sentence(act, situation, rng.random() >= WHOLE_ERROR, rng)
+        for act, share in (("find", 0.6), ("hint", 0.6), ("tell", 0.4))
+        if rng.random() < share
+    ]
+    said = [say(act, rng) for act in ("praise", "chat", "chat", "ask", "ask") if rng.random() < 0.4]
+    said += [sentence for sentence, _ in checked]
+    rng.shuffle(said)
+    return messages, _ended(" ".join(said or [say("reread", rng)]), all(right for _, right in checked))
+
+
+def whole_answer(world: World, rng: random.Random) -> Document:
+    """An answer to a question of fact, marked once it has ended: right where all that it claims is."""
+    question = rng.choice(world.facts.by_kind["known"])
+    author = values.Author(rng.random(), rng.random(), rng.random(), WHOLE_ERROR)
+    response = values.write(world.facts, question, author, rng)
+    claims = [act for act in acts(response) if act.kind in values.ATTRIBUTES]
+    right = all(world.facts.true(act, question.subject) for act in claims)
+    return [{"role": "user", "content": question.text}], _ended(response, right)
+
+
+WHOLE = {"math": whole_solution, "tutoring": whole_turn, "values": whole_answer}
+"""By domain: a whole answer with its mark."""
+
+
+def _sentence(act: str, situation: Situation, right: bool, rng: random.Random) -> tuple[str, bool]:
+    """One sentence of a tutor, right or not as asked for, and whether it is."""
+    step = situation.right
     if act == "find":
         others = [each for each in MISTAKES if each != situation.mistake]
         return say(f"find_{situation.mistake if right else rng.choice(others)}", rng), right
@@ -91,6 +136,10 @@ def _lines(marked: list[tuple[str, bool]]) -> str:
 
 def _marked(text: str, right: bool) -> str:
     return f"{text} {'right' if right else 'wrong'}"
+
+
+def _ended(response: str, right: bool) -> str:
+    return _marked(response + END, right)
 
 
 def _flagged(messages: Messages) -> Messages:

@@ -136,7 +136,7 @@ def encode(tokenizer: Any, messages: Messages, response: str, max_length: int) -
     answer = [*tokenizer(response, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
     room = max_length - len(answer)
     if len(prompt) > room:
-        header = header_length(tokenizer)
+        header = len(assistant_header(tokenizer))
         if room < header:
             raise DataError(
                 f"a response of {len(answer)} tokens does not fit in max_length {max_length} beside the assistant's "
@@ -146,10 +146,11 @@ def encode(tokenizer: Any, messages: Messages, response: str, max_length: int) -
     return prompt + answer, len(prompt)
 
 
-def header_length(tokenizer: Any) -> int:
-    """Tokens of the header after which the assistant speaks, at least 1: the least that is kept of a prompt."""
+def assistant_header(tokenizer: Any) -> list[int]:
+    """The ids after which the assistant speaks, one at least: the least that is kept of a prompt."""
     probe = [{"role": "user", "content": "a"}]
-    return max(1, len(render(tokenizer, probe)) - len(_template(tokenizer, probe, header=False)))
+    ids = render(tokenizer, probe)
+    return ids[min(len(_template(tokenizer, probe, header=False)), len(ids) - 1) :]
 
 
 def _template(tokenizer: Any, messages: Messages, header: bool) -> list[int]:

@@ -197,15 +197,9 @@ def _reward_reports() -> None:
     gold = [noise.integers(0, 2, 3).astype(float) for _ in range(30)]
     scores = [each + noise.normal(0, 0.5, 3) for each in gold]
     groups = [str(place) for place in range(30)]
-    picked = report_by_size(
-        noise.random((20, 4)),
-        noise.integers(0, 2, (20, 4)).astype(float),
-        np.full((20, 4), "7", object),
-        noise.random((20, 4)),
-        groups[:20],
-        50,
-        0,
-    )
+    problems = np.arange(80) // 4
+    answers = {"problem": problems, "group_id": problems.astype(str), "final": "7", "correct": noise.integers(0, 2, 80)}
+    picked = report_by_size(pd.DataFrame({**answers, "score": noise.random(80), "outcome": noise.random(80)}), 50, 0)
     process = {
         "objectives": {
             "math_accuracy": {

@@ -76,11 +76,11 @@ def test_pairs_of_unseen_authors_share_no_author_with_training(monkeypatch: pyte
 def graded(problem: int, author: str, final: int | None, right: int) -> dict[str, Any]:
     text = "I give up" if final is None else f"so\n\n\\boxed{{{final}}}"
     row = {
-        "prompt": f"p{problem}",
+        "problem": f"p{problem}",
         "group_id": f"g{problem}",
         "author": author,
         "response": text,
-        "rating": float(right),
+        "correct": float(right),
     }
     return {**row, "final": None if final is None else str(final)}
 
@@ -108,8 +108,9 @@ def test_votes_are_weighed() -> None:
     test = table(
         *(graded(1, name, final, 0) for name, final in zip("abc", (3, 3, 5), strict=True)), graded(2, "a", None, 0)
     )
-    weighed = baselines.votes(test, np.array([0.1, 0.1, 0.7, 0.9]))
-    assert weighed.tolist() == pytest.approx([0.2, 0.2, 0.7, 0.0])
+    ways = baselines.by_scores(test, np.array([0.1, 0.1, 0.7, 0.9]))
+    assert ways["weighted vote"].tolist() == pytest.approx([0.2, 0.2, 0.7, 0.0])
+    assert ways["reward model"].tolist() == [0.1, 0.1, 0.7, -np.inf]
 
 
 @pytest.fixture

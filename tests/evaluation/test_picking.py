@@ -1,38 +1,51 @@
-"""Ways of picking one of N answers: cases by hand, windows, and what cannot be read."""
+"""Ways of picking one of N answers: cases by hand, windows, equals, and what cannot be read."""
 
-import numpy as np
+from collections.abc import Sequence
+
+import pandas as pd
 import pytest
 
 from tasks.evaluation.picking import WAYS, best_of, report, report_by_size, sizes
 
-ANSWERS = np.array([["7", "7", "8"], ["5", "6", None]], dtype=object)
-CORRECT = np.array([[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]])
-SCORES = np.array([[0.1, 0.2, 0.9], [0.1, 0.2, 0.9]])
+
+def table(*problems: tuple[Sequence[str | None], Sequence[float], Sequence[float]]) -> pd.DataFrame:
+    """Of each problem what its answers say, whether they are right, and their scores."""
+    return pd.DataFrame([
+        {"problem": place, "group_id": f"g{place}", "final": final, "correct": float(right), "score": score}
+        for place, columns in enumerate(problems)
+        for final, right, score in zip(*columns, strict=True)
+    ])  # fmt: skip
+
+
+FIRST = (("7", "7", "8"), (0, 0, 1), (0.1, 0.2, 0.9))
+SECOND = (("5", "6", "6"), (1, 0, 0), (0.6, 0.2, 0.1))
+ANSWERS = table(FIRST, SECOND)
 
 
 def test_by_hand() -> None:
-    """Problem 1: answers 7 7 8, 8 right and scored highest. Problem 2: 5 6 none, 5 right, none scored highest."""
-    table = best_of(3, SCORES, CORRECT, ANSWERS)
-    assert table["majority"].tolist() == [0.0, 1.0]
-    assert table["scorer"].tolist() == [1.0, 0.0]
-    assert table["weighted_vote"].tolist() == [1.0, 0.0]  # .9 against .1 + .2; .2 against .1
-    assert table["oracle"].tolist() == [1.0, 1.0]
-    assert table["random"].tolist() == pytest.approx([1 / 3, 1 / 3])
-    assert "outcome" not in table
+    """7 7 8: 8 is right and scored highest, above both 7 together. 5 6 6: 5 is."""
+    found = best_of(3, ANSWERS)
+    assert found["majority"].tolist() == [0.0, 0.0]
+    assert found["scorer"].tolist() == [1.0, 1.0]
+    assert found["weighted_vote"].tolist() == [1.0, 1.0]  # .9 against .1 + .2, .6 against .2 + .1
+    assert found["oracle"].tolist() == [1.0, 1.0]
+    assert found["random"].tolist() == pytest.approx([1 / 3, 1 / 3])
+    assert found["group_id"].tolist() == ["g0", "g1"]
+    assert "outcome" not in found
 
 
 def test_equal_scores_make_the_weighted_vote_the_majority() -> None:
-    table = best_of(3, np.full((2, 3), 0.3), CORRECT, ANSWERS)
-    assert table["weighted_vote"].tolist() == table["majority"].tolist()
+    found = best_of(3, ANSWERS.assign(score=0.3))
+    assert found["weighted_vote"].tolist() == found["majority"].tolist()
 
 
 def test_fewer_answers_are_taken_from_every_place() -> None:
-    """Of 7 7 8 the windows of two are 77, 78 and 87: the first of equals wins, so the majority is right in one."""
-    table = best_of(2, SCORES[:1], CORRECT[:1], ANSWERS[:1])
-    assert table["majority"].tolist() == pytest.approx([1 / 3])
-    assert table["scorer"].tolist() == pytest.approx([2 / 3])
-    assert table["oracle"].tolist() == pytest.approx([2 / 3])
-    one = best_of(1, SCORES[:1], CORRECT[:1], ANSWERS[:1])
+    """Of 7 7 8 the windows of two are 77, 78 and 87: votes that are equal share the pick."""
+    found = best_of(2, table(FIRST))
+    assert found["majority"].tolist() == pytest.approx([(0 + 1 / 2 + 1 / 2) / 3])
+    assert found["scorer"].tolist() == pytest.approx([2 / 3])
+    assert found["oracle"].tolist() == pytest.approx([2 / 3])
+    one = best_of(1, table(FIRST))
     assert all(one[way].tolist() == pytest.approx([1 / 3]) for way in WAYS if way in one)
 
 
@@ -44,22 +57,25 @@ def test_sizes(most: int, found: list[int]) -> None:
 
 
 def test_gains_are_paired() -> None:
-    found = report(best_of(3, SCORES, CORRECT, ANSWERS), ["a", "b"], 50, 0)
-    assert found["gain_of_scorer_over_majority"]["value"] == 0.0
+    found = report(best_of(3, ANSWERS), 50, 0)
+    assert found["gain_of_scorer_over_majority"] == {"value": 1.0, "ci_low": 1.0, "ci_high": 1.0}
     assert "gain_of_scorer_over_outcome" not in found
 
 
 def test_beside_an_outcome_model() -> None:
-    correct = np.array([[0.0, 1.0], [1.0, 0.0]])
-    answers = np.array([["7", "8"], ["5", "6"]], dtype=object)
-    found = report_by_size(correct, correct, answers, np.array([[1.0, 0.0]] * 2), ["a", "b"], 50, 0)
+    """It is right of the second problem alone."""
+    answers = table((("7", "8"), (0, 1), (0, 1)), (("5", "6"), (1, 0), (1, 0))).assign(outcome=[1.0, 0.0, 1.0, 0.0])
+    found = report_by_size(answers, 50, 0)
     assert (found["n"], found["questions"], list(found["by_size"])) == (2, 2, ["1", "2"])
-    assert found["outcome"]["value"] == 0.5
-    assert found["gain_of_scorer_over_outcome"]["value"] == 0.5
+    assert found["by_size"]["2"]["outcome"]["value"] == 0.5
+    assert found["by_size"]["2"]["gain_of_scorer_over_outcome"]["value"] == 0.5
     assert found["by_size"]["1"]["gain_of_scorer_over_outcome"]["value"] == 0.0
 
 
-def test_answers_that_cannot_be_read_have_no_vote_however_high_their_scores() -> None:
-    answers = np.array([[None, None, "8"], [None, None, None]], dtype=object)
-    table = best_of(3, np.array([[0.9, 0.9, 0.1]] * 2), CORRECT, answers)
-    assert table["weighted_vote"].tolist() == [1.0, 1.0]  # where nothing can be read, the first is taken
+def test_what_gives_no_answer_is_not_picked_however_high_it_scores() -> None:
+    """Where nobody gives one, all are alike."""
+    scores = (0.9, 0.9, 0.1)
+    answers = table(((None, None, "8"), (0, 0, 1), scores), ((None, None, None), (0, 0, 0), scores))
+    found = best_of(3, answers.assign(outcome=answers["score"]))
+    for way in ("scorer", "weighted_vote", "majority", "outcome"):
+        assert found[way].tolist() == [1.0, 0.0], way

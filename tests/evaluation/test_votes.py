@@ -39,11 +39,11 @@ def test_other_verifiers_read_in_their_own_way(verifier: str, responses: list[st
 def test_the_baselines_vote_by_the_same_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of three answers to one problem two are 3/4 in different words, which is the majority."""
     rows = [
-        {"objective": "right", "messages": [{"role": "user", "content": "?"}], "response": text}
+        {"objective": "right", "messages": [{"role": "user", "content": "?"}], "response": text, "rating": 0.0}
         for text in boxed("2", "0.75", r"\frac{3}{4}")
     ]
     monkeypatch.setattr(baselines, "read_table", lambda _: pd.DataFrame(rows))
-    graded = baselines.answers("test", "right", "math_answer").assign(author="a", rating=[0.0, 1.0, 1.0])
+    graded = baselines.answers("test", "right", "math_answer").assign(author="a", correct=[0.0, 1.0, 1.0])
     assert baselines.guesses(graded, graded)["majority"].tolist() == [1.0, 2.0, 2.0]
 
 
@@ -61,4 +61,5 @@ def test_best_of_n_votes_by_the_same_reading() -> None:
     known = {"right": Objective("math", "", verifier="math_answer")}
     found = evaluate_rewards.Answers(job, Judge(), known).picked("right", np.array([1.0, 0.0, 0.0]))  # type: ignore[arg-type]
     assert found is not None
-    assert (found["majority"]["value"], found["scorer"]["value"], found["n"]) == (1.0, 0.0, 3)
+    all_of = found["by_size"]["3"]
+    assert (all_of["majority"]["value"], all_of["scorer"]["value"], found["n"]) == (1.0, 0.0, 3)

@@ -10,11 +10,11 @@ from safetensors.torch import load_file, save_file
 
 from tasks.rewards.examples import Example, Grade, Order, Scale, Scales
 from tasks.rewards.outcome import load, new_model
-from tasks.rewards.probe import Probe, check_layers
+from tasks.rewards.probe import Probe, answer_start, check_layers
 from tasks.rewards.probe_fit import Features, fit_heads
 from tasks.rewards.sequences import encode_all
 from tasks.stage.errors import DataError, ModelError, ParamsError
-from tasks.stage.models import load_causal
+from tasks.stage.models import encode, load_causal
 
 MESSAGES = [[{"role": "user", "content": "hi" * (1 + n % 5)}] for n in range(33)]
 RESPONSES = ["yes" * (1 + n % 7) + str(n) for n in range(33)]
@@ -32,8 +32,8 @@ def finetuned(tiny_model: Path, tiny_tokenizer: Any, tmp_path: Path) -> Path:
 @pytest.fixture
 def probe(tiny_model: Path, tiny_tokenizer: Any, tmp_path: Path) -> Path:
     tiny_tokenizer.model_max_length = 64
-    heads = {"weight": np.linspace(-1, 1, 128).reshape(2, 64), "bias": np.array([0.5, -0.5])}
-    made = Probe(load_causal(tiny_model), tiny_tokenizer, [1, 2], ["helpful", "honest"], heads)
+    heads = {"weight": np.linspace(-1, 1, 256).reshape(2, 128), "bias": np.array([0.5, -0.5])}
+    made = Probe(load_causal(tiny_model), tiny_tokenizer, [1, 2], ["helpful", "honest"], heads, ("last", "mean"))
     (tmp_path / "rewards").mkdir()
     made.save(tmp_path / "rewards", tiny_model, tmp_path / "rewards")
     return tmp_path / "rewards"
@@ -48,6 +48,27 @@ def test_scores_do_not_depend_on_the_batch(architecture: str, request: pytest.Fi
     assert together.dtype == np.float32
     assert together.std(axis=0).min() > 1e-3
     np.testing.assert_allclose(alone, together, atol=1e-4)
+
+
+def test_a_probe_reads_the_answer_alone(probe: Path, tiny_model: Path) -> None:
+    """The states after both layers: of the last token, then their means over the answer and its end."""
+    made = load(probe)
+    assert isinstance(made, Probe)
+    model = load_causal(tiny_model)
+    found = made.features(encode_all(made.tokenizer, MESSAGES[:5], RESPONSES[:5]))
+    for place, (messages, response) in enumerate(zip(MESSAGES, RESPONSES[:5], strict=False)):
+        ids, start = encode(made.tokenizer, messages, response, 64)
+        with torch.no_grad():
+            states = model(torch.tensor([ids]), output_hidden_states=True).hidden_states
+        parts = [states[1][0, -1], states[2][0, -1], states[1][0, start:].mean(0), states[2][0, start:].mean(0)]
+        np.testing.assert_allclose(found[place], torch.cat(parts).numpy(), atol=1e-5)
+
+
+def test_where_an_answer_begins() -> None:
+    """After the last header, which may be the answer's last token as well; where none is left, at the beginning."""
+    assert answer_start([1, 9, 8, 2, 9, 8, 3, 4], [9, 8]) == 6
+    assert answer_start([1, 9, 4, 9], [9]) == 2
+    assert answer_start([3, 4], [9, 8]) == 0
 
 
 def test_a_stock_pipeline_reads_the_same_scores(finetuned: Path) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from tasks.rewards.prefixes import groups, last_states
+from tasks.rewards.prefixes import groups, states
 
 
 def sequences(rng: random.Random) -> list[list[int]]:
@@ -48,8 +48,11 @@ def test_states_are_those_of_whole_sequences():
     made = sequences(random.Random(1))
     for rows, shared in groups(made, 8):
         ends = [made[row][shared:] for row in rows]
-        states = last_states(model, ends, made[rows[0]][:shared], 0)
+        found = states(model, ends, made[rows[0]][:shared], 0)
+        starts = [place % len(made[row]) for place, row in enumerate(rows)]  # within the beginning, and after it
         for place, row in enumerate(rows):
             alone = model(torch.tensor([made[row]]), output_hidden_states=True).hidden_states
-            for one, other in zip(states, alone, strict=True):
-                np.testing.assert_allclose(one[place], other[0, -1].detach(), atol=2e-6)
+            for layer, own in enumerate(alone):
+                np.testing.assert_allclose(found.last(layer)[place], own[0, -1].detach(), atol=2e-6)
+                mean = own[0, starts[place] :].mean(dim=0).detach()
+                np.testing.assert_allclose(found.mean(layer, torch.tensor(starts))[place], mean, atol=2e-6)

@@ -75,12 +75,56 @@ def test_statements_are_marked_by_the_encyclopedia():
             assert mark == ("right" if world.facts.true(act, creature) else "wrong")
 
 
-def test_no_problem_and_no_dialogue_of_the_locked_world_is_marked():
-    marked = [m for m, _ in itertools.islice(corpus.documents(3), 4000) if m[0]["content"].startswith(marking.FLAG)]
-    assert 1200 < len(marked) < 1600
+def ended(document):
+    """A whole answer, and whether it is marked as right."""
+    response, _, mark = document[1].partition(marking.END)
+    assert mark in (" right", " wrong")
+    return response, mark == " right"
+
+
+def test_whole_solutions_are_marked_by_all_of_their_steps():
+    rng, seen = random.Random(0), set()
+    for _ in range(200):
+        document = marking.whole_solution(DEV, rng)
+        response, right = ended(document)
+        gold = DEV.step_gold(document[0], response.split("\n\n"), "math_accuracy")
+        assert right == all(gold)
+        seen.add(right)
+    assert seen == {True, False}
+
+
+def test_whole_turns_are_marked_by_all_that_they_name_hint_and_tell():
+    rng, seen = random.Random(0), set()
+    for _ in range(200):
+        document = marking.whole_turn(DEV, rng)
+        response, right = ended(document)
+        situation = DEV.dialogues.situation(document[0])
+        said = [act for act in acts(response) if act.kind in ("hint", "tell") or act.kind.startswith("find")]
+        assert right == all(agrees(act, situation) for act in said)
+        seen |= {(act.kind.split("_")[0], right) for act in said}
+    assert seen == set(itertools.product(("find", "hint", "tell"), (True, False)))
+
+
+def test_whole_answers_are_marked_by_all_that_they_claim():
+    rng, seen = random.Random(0), set()
+    for _ in range(200):
+        document = marking.whole_answer(DEV, rng)
+        response, right = ended(document)
+        question = DEV.facts.questions[document[0][0]["content"]]
+        claims = [act for act in acts(response) if act.kind in ("color", "place", "food")]
+        assert right == all(DEV.facts.true(act, question.subject) for act in claims)
+        seen.add(right)
+    assert seen == {True, False}
+
+
+def test_no_problem_no_dialogue_and_no_answer_of_the_locked_world_is_marked():
+    drawn = itertools.islice(corpus.documents(3), 4000)
+    marked = [m for m, text in drawn if m[0]["content"].startswith(marking.FLAG) or marking.END in text]
+    assert 1700 < len(marked) < 2060
     for messages in marked:
         content = asked(messages)[0]["content"]
-        if content in ("Sums.", "Facts."):
+        if content in ("Sums.", "Facts.") or content in DEV.facts.questions:
+            assert content not in LOCKED.facts.questions
             continue
         told = content.removeprefix("Problem: ").partition(" Solution: ")[0]
         assert len(DEV.problems.steps(told) or BOOKS.problems.steps(told)) >= 2
