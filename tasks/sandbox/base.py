@@ -6,7 +6,7 @@ training takes longer than a run of the pipeline may.
     python -m tasks.sandbox.base [--steps 5000] [--seed 0] [--rate 3e-3] [--start <folder>] [--out models/base]
 
 The one in git was trained for 5000, 900 and 4000 steps on earlier corpora, at first with fewer marks that weighed as
-much as other tokens, then without marks on whole answers, and went on for 4000 more (`--start`, `--seed 12`,
+much as other tokens, then without marks on whole answers, and went on for 2400 more (`--start`, `--seed 13`,
 `--rate 2e-3`) on the corpus as it is now.
 """
 

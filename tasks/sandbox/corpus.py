@@ -13,8 +13,8 @@ from tasks.sandbox.sentences import say
 from tasks.sandbox.world import Messages, World
 
 SHARES = {"math": 0.18, "values": 0.13, "tutoring": 0.13, "sums": 0.03, "entries": 0.06, "marked": 0.47}
-BITS = {"steps": 0.35, "sentences": 0.2, "sums": 0.04, "entries": 0.08}
-WHOLE = {"math": 0.11, "tutoring": 0.13, "values": 0.09}
+BITS = {"steps": 0.36, "sentences": 0.2, "sums": 0.04, "entries": 0.08}
+WHOLE = {"tutoring": 0.22, "values": 0.1}
 MARKED = BITS | WHOLE
 """What is marked, as shares of the marked work: bit by bit; and whole answers, by domain."""
 Document = tuple[Messages, str]

@@ -56,15 +56,6 @@ def turn(world: World, rng: random.Random) -> Document:
     return _flagged(messages), " ".join(said)
 
 
-def whole_solution(world: World, rng: random.Random) -> Document:
-    """A solution, marked once it has ended: right where each of its steps is."""
-    messages = world.prompts("math", 1, rng.getrandbits(48))[0].messages
-    chain = world.problems.steps(messages[0]["content"])
-    author = arithmetic.Author(rng.choice((0.0, 0.3, 0.6)), rng.choice((0.0, 0.3)), WHOLE_ERROR / 2, WHOLE_ERROR / 3)
-    response = arithmetic.write(chain, author, rng)
-    return messages, _ended(response, all(arithmetic.step_gold(chain, response.split("\n\n"))))
-
-
 def whole_turn(world: World, rng: random.Random) -> Document:
     """A tutor's turn, marked once it has ended: right where all that it names, hints and tells is."""
     messages = world.prompts("tutoring", 1, rng.getrandbits(48))[0].messages
@@ -90,8 +81,9 @@ def whole_answer(world: World, rng: random.Random) -> Document:
     return [{"role": "user", "content": question.text}], _ended(response, right)
 
 
-WHOLE = {"math": whole_solution, "tutoring": whole_turn, "values": whole_answer}
-"""By domain: a whole answer with its mark."""
+WHOLE = {"tutoring": whole_turn, "values": whole_answer}
+"""By domain: a whole answer with its mark. Whole solutions have none: a base that read them found 41 % of the wrong
+ones, and what it made of their end drove out what `math_engagement` is read from."""
 
 
 def _sentence(act: str, situation: Situation, right: bool, rng: random.Random) -> tuple[str, bool]:
