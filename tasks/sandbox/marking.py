@@ -83,7 +83,7 @@ def whole_answer(world: World, rng: random.Random) -> Document:
 
 WHOLE = {"tutoring": whole_turn, "values": whole_answer}
 """By domain: a whole answer with its mark. Whole solutions have none: a base that read them found 41 % of the wrong
-ones, and what it made of their end drove out what `math_engagement` is read from."""
+ones alone (docs/default-run.md)."""
 
 
 def _sentence(act: str, situation: Situation, right: bool, rng: random.Random) -> tuple[str, bool]:
