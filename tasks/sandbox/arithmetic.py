@@ -135,13 +135,15 @@ class Author:
     """That the result is off."""
     misread: float
     """That the operation is another than the problem asks for."""
+    borrow: float = 0.0
+    """That a difference which borrows from the tens comes out ten too high."""
 
     @classmethod
     def draw(cls, rng: random.Random) -> "Author":
         """An author; the lively ones are a little more careless, so that the two objectives fight."""
         liveliness = rng.choice((0.0, 0.1, 0.3, 0.5, 0.9))
         wordiness, error = rng.choice((0.0, 0.2, 0.5)), rng.choice((0.02, 0.06, 0.15)) + 0.1 * liveliness
-        return cls(liveliness, wordiness, error, error / 2)
+        return cls(liveliness, wordiness, error, error / 2, rng.choice((0.3, 0.6, 0.9)))
 
 
 def write(chain: list[Step], author: Author, rng: random.Random) -> str:
@@ -152,7 +154,10 @@ def write(chain: list[Step], author: Author, rng: random.Random) -> str:
             step.operation if rng.random() > author.misread else rng.choice([o for o in "+-*" if o != step.operation])
         )
         result = apply(value, operation, step.right)
-        if rng.random() < author.error:
+        borrows = operation == "-" and value % 10 < step.right % 10
+        if borrows and rng.random() < author.borrow:
+            result += 10
+        elif rng.random() < author.error:
             result += rng.choice((-10, -2, -1, 1, 2, 10))
         line = f"{value}{operation}{step.right}={max(result, 0)}"
         value = max(result, 0)
