@@ -13,176 +13,21 @@ frozen model are computed once and kept under work/folds. Prints a table in Mark
 from __future__ import annotations
 
 import argparse
-import itertools
-import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from tasks.annotations import clean, labels, near_duplicates, pairs, splits
-from tasks.annotations.formats.mrbench import DIMENSIONS
-from tasks.annotations.lengths import Tokens
-from tasks.annotations.quarantine import Quarantine
-from tasks.evaluation import baselines, sources
+from benchmarks.reward_data import OPTIONS, Data, load
+from benchmarks.reward_judge import WAYS, Fold, Judge, fitted
+from tasks.evaluation import baselines
 from tasks.evaluation.metrics import Interval, mean_interval
 from tasks.evaluation.picking import picks
 from tasks.evaluation.steps import clustered_area
 from tasks.evaluation.votes import finals
-from tasks.rewards.examples import Scales, examples
-from tasks.rewards.probe import Pooling, Probe
-from tasks.rewards.probe_fit import Features, fit_heads
-from tasks.rewards.sequences import encode_all
-from tasks.stage.models import load_causal, load_tokenizer
-
-L2 = (30.0, 100.0, 300.0, 1000.0)
-WAYS = ("given", "implied_pairs")
-INNER = 0.2
-"""Share of the training groups on which is chosen."""
-MAX_LENGTH = 512
-SIMILARITY = 0.8
-"""Of prompts that are near duplicates (`tasks.annotations.near_duplicates`)."""
-OPTIONS: dict[str, dict[str, Any]] = {"truthfulqa": {}, "mrbench": {"objectives": list(DIMENSIONS)}, "gsm8k": {}}
-
-
-@dataclass
-class Data:
-    """What a source holds, without what repeats or contradicts: grades, and the pairs that they imply."""
-
-    ratings: pd.DataFrame
-    pairs: pd.DataFrame
-
-    @property
-    def names(self) -> list[str]:
-        """The objectives that were graded."""
-        return sorted(set(self.ratings["objective"]))
-
-    def of(self, groups: set[str]) -> Data:
-        """What lies in these groups."""
-        return Data(*(frame[frame["group_id"].isin(groups)] for frame in (self.ratings, self.pairs)))
-
-    def first(self, count: int) -> Data:
-        """What lies in so many groups, the first by hash."""
-        order = sorted(set(self.ratings["group_id"]), key=lambda group: splits.position(group, "first"))
-        return self.of(set(order[:count]))
-
-    def on(self, name: str) -> Data:
-        """What says something of this objective."""
-        return Data(*(frame[frame["objective"] == name] for frame in (self.ratings, self.pairs)))
-
-    def by(self, authors: set[str]) -> Data:
-        """What these authors wrote."""
-        return Data(self.ratings[self.ratings["author"].isin(authors)], baselines.within(self.pairs, authors))
-
-
-def load(name: str, path: str, tokenizer: Any, answers: int | None) -> Data:
-    """The source, read and cleaned as the stages do."""
-    tables = sources.tables(name, name, path, OPTIONS[name] | ({"answers": answers} if answers else {}))
-    groups = merged(tables)
-    aside, tokens = Quarantine(), Tokens(tokenizer, MAX_LENGTH)
-    found = clean.tables({table: splits.regroup(frame, groups) for table, frame in tables.items()}, tokens, aside)
-    ratings = found["ratings"]
-    made = clean.pairs(pairs.from_ratings(ratings), tokens, aside)
-    print(f"{len(ratings)} grades, {len(made)} implied pairs; set aside: {aside.by_reason()}")
-    return Data(ratings, made)
-
-
-def merged(tables: dict[str, pd.DataFrame]) -> dict[str, str]:
-    """Group -> the group that it is one with, since they share a prompt or have near duplicates."""
-    asked = pd.concat(tables.values()).drop_duplicates("group_id")
-    alike = near_duplicates.links(
-        asked["group_id"].tolist(), [near_duplicates.plain(messages) for messages in asked["messages"]], SIMILARITY
-    )
-    places = asked["group_id"].tolist()
-    print(f"{len(alike)} pairs of groups have near duplicates")
-    same = splits.merge_groups(tables.values(), "folds")
-    pairs_of = [{places[link.one], places[link.other]} for link in alike]
-    together = [{group, first} for group, first in same.items()]
-    return splits.join([*together, *pairs_of], "folds")
-
-
-class Judge:
-    """A frozen model whose features of all answers are known."""
-
-    def __init__(
-        self,
-        model: Path,
-        layers: Sequence[int],
-        pooling: Sequence[Pooling],
-        dtype: str,
-        ways: Sequence[str],
-        data: Data,
-        kept: Path,
-    ) -> None:
-        self.ways = ways
-        self.tokenizer = load_tokenizer(model)
-        self.tokenizer.model_max_length = MAX_LENGTH
-        probe = Probe(load_causal(model, dtype=dtype), self.tokenizer, layers, data.names, {}, pooling)
-        sequences = self._encoded(data.ratings, "response")
-        started = time.perf_counter()
-        self.features = Features(probe, model, sequences, kept)
-        print(f"features of {len(sequences)} graded answers: {time.perf_counter() - started:.0f} s")
-
-    def _encoded(self, frame: pd.DataFrame, column: str) -> list[list[int]]:
-        return encode_all(self.tokenizer, frame["messages"].tolist(), frame[column].tolist())
-
-    def of(self, frame: pd.DataFrame, column: str) -> np.ndarray:
-        """Features of the answers in a column."""
-        return self.features.of(self._encoded(frame, column))
-
-    def fit(self, data: Data, names: list[str], way: str, l2: float) -> dict[str, np.ndarray]:
-        """Heads fitted to all labels of the data."""
-        table = labels.of_ratings(data.ratings) if way == "given" else labels.of_pairs(data.pairs)
-        scales = Scales.of(table)
-        made = examples(table, names, scales, self.tokenizer, {})
-        features = self.features.of(sequence for example in made for sequence in example.sequences)
-        return fit_heads(features, made, scales, len(names), l2)[0]
-
-    def margins(self, heads: dict[str, np.ndarray], names: list[str], frame: pd.DataFrame) -> np.ndarray:
-        """Score of the chosen answer less the rejected one's, on each pair's own objective."""
-        own = heads["weight"].astype(float)[[names.index(name) for name in frame["objective"]]]
-        differences = (self.of(frame, "chosen") - self.of(frame, "rejected")).astype(float)
-        return np.asarray((differences * own).sum(axis=1))
-
-    def chosen(self, data: Data, names: list[str]) -> tuple[str, float]:
-        """How labels enter and how heads are regularised, by pair accuracy on a part of the groups: mean over heads."""
-        inner = {group for group in set(data.ratings["group_id"]) if splits.position(group, "inner") < INNER}
-        fitted, held_out = data.of(set(data.ratings["group_id"]) - inner), data.of(inner)
-        scores = {}
-        for way, l2 in itertools.product(self.ways, L2):
-            right = self.margins(self.fit(fitted, names, way, l2), names, held_out.pairs) > 0
-            scores[way, l2] = pd.Series(right).groupby(held_out.pairs["objective"].to_numpy()).mean().mean()
-        return max(scores, key=lambda key: scores[key])
-
-
-@dataclass
-class Fold:
-    """Heads fitted to the training data of a fold, which have not seen its test data."""
-
-    train: Data
-    test: Data
-    heads: dict[str, np.ndarray]
-
-
-def fitted(judge: Judge, data: Data, count: int) -> Iterator[Fold]:
-    """All folds; prints what was chosen in each, and the seconds of the fit."""
-    for number, (train, test) in enumerate(folds(data, count)):
-        way, l2 = judge.chosen(train, data.names)
-        started = time.perf_counter()
-        heads = judge.fit(train, data.names, way, l2)
-        print(f"fold {number}: labels {way}, l2 {l2:g}, fitted in {time.perf_counter() - started:.1f} s", flush=True)
-        yield Fold(train, test, heads)
-
-
-def folds(data: Data, count: int) -> Iterator[tuple[Data, Data]]:
-    """Training and test data of each fold; groups lie in one fold."""
-    place = {group: int(splits.position(group, "folds") * count) for group in set(data.ratings["group_id"])}
-    for fold in range(count):
-        test = {group for group, own in place.items() if own == fold}
-        yield data.of(set(place) - test), data.of(test)
+from tasks.stage.models import load_tokenizer
 
 
 def pair_table(judge: Judge, data: Data, found: Sequence[Fold], apart: bool) -> list[str]:

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from benchmarks.reward_folds import merged
+from benchmarks.reward_data import merged
 from benchmarks.step_states import Window, kept
 from tasks.annotations import splits
 from tasks.evaluation.labelled_steps import solutions

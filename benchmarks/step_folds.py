@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks import step_data
-from benchmarks.reward_folds import INNER
+from benchmarks.reward_data import INNER
 from tasks.annotations import splits
 from tasks.evaluation import step_figures
 from tasks.evaluation.baselines import word_features

@@ -79,6 +79,10 @@ class Params:
             raise ValueError("`architecture: finetune` trains, so it needs `training`")
         if self.architecture == "probe" and not self.layers:
             raise ValueError("`architecture: probe` needs the `layers` that it reads")
+        for key in ("layers", "pooling"):
+            given = getattr(self, key)
+            if len(set(given)) < len(given):
+                raise ValueError(f"`{key}` gives {list(given)}, one of them twice; a probe reads each once")
         if self.architecture == "probe" and self.lora is not None:
             raise ValueError(
                 "`architecture: probe` leaves the backbone as it is and `lora` trains it; give one of them"

@@ -196,6 +196,8 @@ def test_an_objective_without_labels(project: Path) -> None:
         ({"training": None}, "needs `training`"),
         ({"architecture": "probe"}, "needs the `layers`"),
         ({"architecture": "probe", "layers": [1], "lora": {}}, "leaves the backbone as it is"),
+        ({"architecture": "probe", "layers": [1, 2, 1]}, r"`layers` gives \[1, 2, 1\], one of them twice"),
+        ({"architecture": "probe", "layers": [1], "pooling": ["last", "last"]}, "`pooling` gives .*twice"),
         ({"objectives": {}}, r"objectives: .*at least 1"),
         ({"objectives": {"helpful": {"loss_weight": 0.0}}}, r"loss_weight: .*greater than 0"),
         ({"objectives": {"helpful": {"los_weight": 1.0}}}, "did you mean loss_weight"),

@@ -54,8 +54,9 @@ def by_source(pairs: pd.DataFrame, margins: Mapping[str, np.ndarray]) -> dict[st
 
 
 def _accuracies(pairs: pd.DataFrame, margins: Mapping[str, np.ndarray]) -> dict[str, dict[str, float] | None]:
-    found = {name: of_rows(pairs, own) for name, own in margins.items()}
-    return {name: each.named() if each else None for name, each in found.items()}
+    """Accuracy of each of the margins, and the number of `pairs` of which it says something."""
+    found = {name: (of_rows(pairs, own), int((~np.isnan(own)).sum())) for name, own in margins.items()}
+    return {name: each.named() | {"pairs": known} if each else None for name, (each, known) in found.items()}
 
 
 def confident_errors(pairs: pd.DataFrame, margins: np.ndarray, temperature: float) -> list[dict[str, Any]]:

@@ -45,6 +45,13 @@ def test_baselines_are_fitted_to_the_training_pairs() -> None:
     )
 
 
+def test_a_baseline_says_on_how_many_pairs_it_stands() -> None:
+    """Authors are known of 7 of the 20 pairs."""
+    named = {side: [name] * 7 + [None] * 13 for side, name in (("chosen_author", "Ann"), ("rejected_author", "Bob"))}
+    found = trust(_pairs(20, **named), _pairs(20, **named), np.ones(20), np.zeros(20), 1.0)["baselines"]
+    assert (found["author"]["pairs"], found["longer"]["pairs"]) == (7, 20)
+
+
 def test_each_source_has_its_own_figures() -> None:
     """Right on the 12 pairs of one source, wrong on the 8 of the other; one source alone needs no table."""
     pairs = _pairs(20, source=["b"] * 12 + ["a"] * 8)

@@ -1,0 +1,96 @@
+"""Heads on a frozen model's features of graded answers, fitted to the training data of each fold."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from benchmarks.reward_data import INNER, MAX_LENGTH, Data, folds
+from tasks.annotations import labels, splits
+from tasks.rewards.examples import Scales, examples
+from tasks.rewards.probe import Pooling, Probe
+from tasks.rewards.probe_fit import Features, fit_heads
+from tasks.rewards.sequences import encode_all
+from tasks.stage.models import load_causal, load_tokenizer
+
+L2 = (30.0, 100.0, 300.0, 1000.0)
+WAYS = ("given", "implied_pairs")
+
+
+class Judge:
+    """A frozen model whose features of all answers are known."""
+
+    def __init__(
+        self,
+        model: Path,
+        layers: Sequence[int],
+        pooling: Sequence[Pooling],
+        dtype: str,
+        ways: Sequence[str],
+        data: Data,
+        kept: Path,
+    ) -> None:
+        self.ways = ways
+        self.tokenizer = load_tokenizer(model)
+        self.tokenizer.model_max_length = MAX_LENGTH
+        probe = Probe(load_causal(model, dtype=dtype), self.tokenizer, layers, data.names, {}, pooling)
+        sequences = self._encoded(data.ratings, "response")
+        started = time.perf_counter()
+        self.features = Features(probe, model, sequences, kept)
+        print(f"features of {len(sequences)} graded answers: {time.perf_counter() - started:.0f} s")
+
+    def _encoded(self, frame: pd.DataFrame, column: str) -> list[list[int]]:
+        return encode_all(self.tokenizer, frame["messages"].tolist(), frame[column].tolist())
+
+    def of(self, frame: pd.DataFrame, column: str) -> np.ndarray:
+        """Features of the answers in a column."""
+        return self.features.of(self._encoded(frame, column))
+
+    def fit(self, data: Data, names: list[str], way: str, l2: float) -> dict[str, np.ndarray]:
+        """Heads fitted to all labels of the data."""
+        table = labels.of_ratings(data.ratings) if way == "given" else labels.of_pairs(data.pairs)
+        scales = Scales.of(table)
+        made = examples(table, names, scales, self.tokenizer, {})
+        features = self.features.of(sequence for example in made for sequence in example.sequences)
+        return fit_heads(features, made, scales, len(names), l2)[0]
+
+    def margins(self, heads: dict[str, np.ndarray], names: list[str], frame: pd.DataFrame) -> np.ndarray:
+        """Score of the chosen answer less the rejected one's, on each pair's own objective."""
+        own = heads["weight"].astype(float)[[names.index(name) for name in frame["objective"]]]
+        differences = (self.of(frame, "chosen") - self.of(frame, "rejected")).astype(float)
+        return np.asarray((differences * own).sum(axis=1))
+
+    def chosen(self, data: Data, names: list[str]) -> tuple[str, float]:
+        """How labels enter and how heads are regularised, by pair accuracy on a part of the groups: mean over heads."""
+        inner = {group for group in set(data.ratings["group_id"]) if splits.position(group, "inner") < INNER}
+        fitted, held_out = data.of(set(data.ratings["group_id"]) - inner), data.of(inner)
+        scores = {}
+        for way, l2 in itertools.product(self.ways, L2):
+            right = self.margins(self.fit(fitted, names, way, l2), names, held_out.pairs) > 0
+            scores[way, l2] = pd.Series(right).groupby(held_out.pairs["objective"].to_numpy()).mean().mean()
+        return max(scores, key=lambda key: scores[key])
+
+
+@dataclass
+class Fold:
+    """Heads fitted to the training data of a fold, which have not seen its test data."""
+
+    train: Data
+    test: Data
+    heads: dict[str, np.ndarray]
+
+
+def fitted(judge: Judge, data: Data, count: int) -> Iterator[Fold]:
+    """All folds; prints what was chosen in each, and the seconds of the fit."""
+    for number, (train, test) in enumerate(folds(data, count)):
+        way, l2 = judge.chosen(train, data.names)
+        started = time.perf_counter()
+        heads = judge.fit(train, data.names, way, l2)
+        print(f"fold {number}: labels {way}, l2 {l2:g}, fitted in {time.perf_counter() - started:.1f} s", flush=True)
+        yield Fold(train, test, heads)
