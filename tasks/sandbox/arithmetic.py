@@ -4,6 +4,10 @@
 - step gold: 1 if the equation holds and is the step that the problem asks for at that place, else 0.
 - math_engagement: 0.1 + 0.3 * min(engaging acts, 3) - 0.25 * max(0, engaging acts - 3), clipped to [0, 1].
   Plain narration adds length and nothing else.
+
+Authors slip, misread, and most of them share a habit: they borrow a ten and do not take it from the tens
+("borrow-no-decrement"; Brown & Burton 1978, VanLehn 1990). Slips scatter, so that a vote outnumbers them; a habit does
+not, and a vote among those who learnt from such authors is wrong where it matters.
 """
 
 import random
@@ -38,6 +42,11 @@ class Step:
 def apply(left: int, operation: str, right: int) -> int:
     """The result of one small operation."""
     return {"+": left + right, "-": left - right, "*": left * right}[operation]
+
+
+def borrows(left: int, operation: str, right: int) -> bool:
+    """Whether a ten is borrowed for the ones of this difference."""
+    return operation == "-" and left > right and left % 10 < right % 10
 
 
 def problem(lexicon: Lexicon, rng: random.Random, steps: int) -> tuple[str, list[Step]]:
@@ -135,15 +144,15 @@ class Author:
     """That the result is off."""
     misread: float
     """That the operation is another than the problem asks for."""
-    borrow: float = 0.0
-    """That a difference which borrows from the tens comes out ten too high."""
+    no_decrement: float
+    """That a difference for which a ten is borrowed comes out ten too high."""
 
     @classmethod
     def draw(cls, rng: random.Random) -> "Author":
         """An author; the lively ones are a little more careless, so that the two objectives fight."""
         liveliness = rng.choice((0.0, 0.1, 0.3, 0.5, 0.9))
         wordiness, error = rng.choice((0.0, 0.2, 0.5)), rng.choice((0.02, 0.06, 0.15)) + 0.1 * liveliness
-        return cls(liveliness, wordiness, error, error / 2, rng.choice((0.3, 0.6, 0.9)))
+        return cls(liveliness, wordiness, error, misread=error / 2, no_decrement=rng.choice((0.3, 0.6, 0.9)))
 
 
 def write(chain: list[Step], author: Author, rng: random.Random) -> str:
@@ -154,8 +163,7 @@ def write(chain: list[Step], author: Author, rng: random.Random) -> str:
             step.operation if rng.random() > author.misread else rng.choice([o for o in "+-*" if o != step.operation])
         )
         result = apply(value, operation, step.right)
-        borrows = operation == "-" and value % 10 < step.right % 10
-        if borrows and rng.random() < author.borrow:
+        if borrows(value, operation, step.right) and rng.random() < author.no_decrement:
             result += 10
         elif rng.random() < author.error:
             result += rng.choice((-10, -2, -1, 1, 2, 10))

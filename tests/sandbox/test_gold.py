@@ -1,5 +1,8 @@
 """Gold rewards, worked out by hand from the docstrings of the three domains."""
 
+import random
+import statistics
+
 import pytest
 
 from tasks.sandbox import arithmetic, tutoring, values
@@ -42,6 +45,36 @@ def test_a_step_is_wrong_from_its_own_error_and_after_it():
         0.0,
     ]
     assert arithmetic.step_gold(CHAIN, RIGHT.replace("\n\n", "\n\n|").split("|")) == [1.0, 1.0, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("step", "shown"),
+    [
+        (Step(12, "-", 9), "12-9=13"),
+        (Step(40, "-", 11), "40-11=39"),
+        (Step(19, "-", 4), "19-4=15"),
+        (Step(18, "+", 9), "18+9=27"),
+    ],
+)
+def test_who_does_not_decrement_is_ten_too_high_where_he_borrowed(step, shown):
+    habit = arithmetic.Author(0.0, 0.0, 0.0, 0.0, no_decrement=1.0)
+    result = shown.partition("=")[2]
+    assert arithmetic.write([step], habit, random.Random(0)) == f"{shown}\n\n\\boxed{{{result}}}"
+
+
+def test_a_vote_among_authors_is_wrong_where_they_share_a_habit(dev):
+    """Of problems that borrow in their last step, and of those that never do."""
+    rng = random.Random(0)
+    found = {True: [], False: []}
+    for prompt in dev.prompts("math", 60, 1):
+        chain = dev.problems.steps(prompt.messages[0]["content"])
+        borrowed = [arithmetic.borrows(step.left, step.operation, step.right) for step in chain]
+        if borrowed[-1] or not any(borrowed):
+            answers = [arithmetic.answer(dev.write(prompt.messages, rng)) for _ in range(41)]
+            found[borrowed[-1]].append(statistics.mode(answers) == chain[-1].result)
+    assert min(map(len, found.values())) >= 10
+    assert statistics.mean(found[True]) < 0.2
+    assert statistics.mean(found[False]) > 0.95
 
 
 @pytest.fixture(scope="module")
