@@ -181,10 +181,15 @@ def learning_chart(
     return chart
 
 
+def _wide(text: str) -> float:
+    """About how many pixels a text takes, rather more than less."""
+    return 8.0 * len(text)
+
+
 def reliability_chart(name: str, bins: Sequence[Report], colour: int) -> Chart:
     """How often a head is right by how sure it is; on the diagonal it is as right as it is sure."""
     chart = Chart(
-        (0.49, 1.01), (min([0.3, *(each["observed"] for each in bins)]) - 0.02, 1.02), 290, 210,
+        (0.49, 1.01), (min([0.3, *(each["observed"] for each in bins)]) - 0.02, 1.02), max(290, 52 + _wide(name)), 210,
         title=name, x_label="how sure the head is", y_label="how often it is right", left=52,
     )  # fmt: skip
     chart.curve([(0.5, 0.5), (1.0, 1.0)], 0, "fine")
@@ -202,7 +207,7 @@ def conflict_map(found: Mapping[str, Report], names: Sequence[str]) -> str:
     """Share of pairs on which two objectives prefer opposite answers: the deeper, the more they fight."""
     shown = [name for name in names if any(name in each["objectives"] for each in found.values())]
     places = {name: place for place, name in enumerate(shown)}
-    left, top = 150.0, 12.0
+    left, top = 10 + max(140.0, *map(_wide, shown)), 12.0
     size = CELL * len(shown)
     parts = []
     for name, place in places.items():
@@ -230,15 +235,16 @@ def conflict_map(found: Mapping[str, Report], names: Sequence[str]) -> str:
     )
 
 
-ROW, LEFT, WIDTH = 26.0, 190.0, 720.0
+ROW, WIDTH = 26.0, 720.0
 
 
 def quality_chart(heads: Sequence[Report]) -> str:
     """Pair accuracy of each head as a dot with its interval, on a bar from the length baseline to the ceiling."""
     low: float = min([0.45, *(head["length_baseline"] for head in heads)]) - 0.02
+    left = 12 + max(_wide(f"{head['objective']} by {head['group']}") for head in heads)
 
     def px(value: float) -> float:
-        return LEFT + (value - low) / (1.0 - low) * (WIDTH - LEFT - 16)
+        return left + (value - low) / (1.0 - low) * (WIDTH - left - 16)
 
     base, total = ROW * len(heads) + 12, ROW * len(heads) + 34
     parts = []
@@ -247,15 +253,15 @@ def quality_chart(heads: Sequence[Report]) -> str:
         parts.append(f'<path class="grid" d="M{x:.1f} 8V{base:g}"/>')
         parts.append(f'<text class="small" x="{x:.1f}" y="{base + 14:g}" text-anchor="middle">{value:g}</text>')
     for place, head in enumerate(heads):
-        parts += _quality_row(head, 22 + ROW * place, px)
+        parts += _quality_row(head, left - 12, 22 + ROW * place, px)
     return (
         f'<svg class="chart" viewBox="0 0 {WIDTH:g} {total:g}" role="img" aria-label="pair accuracy of reward heads" '
         f'style="max-width:{WIDTH:g}px">{"".join(parts)}</svg>'
     )
 
 
-def _quality_row(head: Report, y: float, px: Callable[[float], float]) -> list[str]:
-    """Bar, whisker, dot and name; the bar is grey and open to 1 where no ceiling is known."""
+def _quality_row(head: Report, end: float, y: float, px: Callable[[float], float]) -> list[str]:
+    """Bar, whisker, dot, and the name that ends at `end`; the bar is grey and open to 1 where no ceiling is known."""
     known = head["ceiling"] is not None
     start, stop = sorted([px(head["length_baseline"]), px(head["ceiling"] if known else 1.0)])
     name, hint = escape(head["objective"]), escape(f"{head['pair_accuracy']:.3f} by {head['group']}")
@@ -264,6 +270,6 @@ def _quality_row(head: Report, y: float, px: Callable[[float], float]) -> list[s
         f'<path class="whisker l1" d="M{px(head["ci_low"]):.1f} {y:g}H{px(head["ci_high"]):.1f}"/>',
         f'<path class="halo f1" transform="translate({px(head["pair_accuracy"]):.1f} {y:g})" d="{SHAPES[1]}">'
         f"<title>{hint}</title></path>",
-        f'<text class="strong" x="{LEFT - 12:g}" y="{y + 4:g}" text-anchor="end">{name}'
+        f'<text class="strong" x="{end:g}" y="{y + 4:g}" text-anchor="end">{name}'
         f'<tspan class="small" style="fill:var(--muted)"> by {escape(head["group"])}</tspan></text>',
     ]
