@@ -69,9 +69,14 @@ def number(value: float) -> str:
     return text.replace("e+0", "e").replace("e-0", "e-")
 
 
+def text_width(text: str) -> float:
+    """About how many pixels a title or a name takes, rather too many than too few."""
+    return 8.6 * len(text)
+
+
 @dataclass
 class Chart:
-    """One pair of axes; coordinates are in data units, sizes in pixels."""
+    """One pair of axes; coordinates are in data units, sizes in pixels. As wide as is asked for, and as the title."""
 
     x: Pair
     y: Pair
@@ -85,6 +90,9 @@ class Chart:
     top: float = 26
     right: float = 12
     parts: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.width = max(self.width, self.left + text_width(self.title) + self.right)
 
     def px(self, value: float) -> float:
         """Pixel of a value on the x axis."""

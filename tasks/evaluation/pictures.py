@@ -5,7 +5,7 @@ from html import escape
 from itertools import combinations
 from typing import Any
 
-from tasks.evaluation.chart import SERIES, SHAPES, Chart, spread, standalone
+from tasks.evaluation.chart import SERIES, SHAPES, Chart, spread, standalone, text_width
 from tasks.evaluation.protocol import DEFAULT, EQUAL
 
 Report = Mapping[str, Any]
@@ -181,15 +181,10 @@ def learning_chart(
     return chart
 
 
-def _wide(text: str) -> float:
-    """About how many pixels a text takes, rather more than less."""
-    return 8.0 * len(text)
-
-
 def reliability_chart(name: str, bins: Sequence[Report], colour: int) -> Chart:
     """How often a head is right by how sure it is; on the diagonal it is as right as it is sure."""
     chart = Chart(
-        (0.49, 1.01), (min([0.3, *(each["observed"] for each in bins)]) - 0.02, 1.02), max(290, 52 + _wide(name)), 210,
+        (0.49, 1.01), (min([0.3, *(each["observed"] for each in bins)]) - 0.02, 1.02), 290, 210,
         title=name, x_label="how sure the head is", y_label="how often it is right", left=52,
     )  # fmt: skip
     chart.curve([(0.5, 0.5), (1.0, 1.0)], 0, "fine")
@@ -207,7 +202,8 @@ def conflict_map(found: Mapping[str, Report], names: Sequence[str]) -> str:
     """Share of pairs on which two objectives prefer opposite answers: the deeper, the more they fight."""
     shown = [name for name in names if any(name in each["objectives"] for each in found.values())]
     places = {name: place for place, name in enumerate(shown)}
-    left, top = 10 + max(140.0, *map(_wide, shown)), 12.0
+    longest = max(map(text_width, shown), default=0.0)
+    left, top = 10 + max(140.0, longest), 12.0
     size = CELL * len(shown)
     parts = []
     for name, place in places.items():
@@ -228,23 +224,24 @@ def conflict_map(found: Mapping[str, Report], names: Sequence[str]) -> str:
                 f'y="{y + CELL / 2 + 4:g}" text-anchor="middle">{100 * each["opposed"]:.0f} %'
                 f"<title>{hint}</title></text>"
             )
-    width, height = left + size + 16, top + size + 110
+    width, height = left + size + 16, top + size + 26 + max(84.0, 0.65 * longest)  # names below slant by 40 degrees
     return (
         f'<svg class="chart" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="share of opposed pairs" '
         f'style="max-width:{width:g}px">{"".join(parts)}</svg>'
     )
 
 
-ROW, WIDTH = 26.0, 720.0
+ROW, BARS = 26.0, 530.0
 
 
 def quality_chart(heads: Sequence[Report]) -> str:
     """Pair accuracy of each head as a dot with its interval, on a bar from the length baseline to the ceiling."""
     low: float = min([0.45, *(head["length_baseline"] for head in heads)]) - 0.02
-    left = 12 + max(_wide(f"{head['objective']} by {head['group']}") for head in heads)
+    left = 12 + max(text_width(f"{head['objective']} by {head['group']}") for head in heads)
+    width = left + BARS
 
     def px(value: float) -> float:
-        return left + (value - low) / (1.0 - low) * (WIDTH - left - 16)
+        return left + (value - low) / (1.0 - low) * (BARS - 16)
 
     base, total = ROW * len(heads) + 12, ROW * len(heads) + 34
     parts = []
@@ -255,8 +252,8 @@ def quality_chart(heads: Sequence[Report]) -> str:
     for place, head in enumerate(heads):
         parts += _quality_row(head, left - 12, 22 + ROW * place, px)
     return (
-        f'<svg class="chart" viewBox="0 0 {WIDTH:g} {total:g}" role="img" aria-label="pair accuracy of reward heads" '
-        f'style="max-width:{WIDTH:g}px">{"".join(parts)}</svg>'
+        f'<svg class="chart" viewBox="0 0 {width:g} {total:g}" role="img" aria-label="pair accuracy of reward heads" '
+        f'style="max-width:{width:g}px">{"".join(parts)}</svg>'
     )
 
 

@@ -22,8 +22,8 @@ SHOWN = 600
 def trust(
     pairs: pd.DataFrame, train: pd.DataFrame, chosen: np.ndarray, rejected: np.ndarray, temperature: float | None
 ) -> dict[str, Any]:
-    """`baselines` (name -> interval, or null where it cannot be had), the same `by_source`, `calibration` and
-    `confident_errors` of one head.
+    """`baselines` (name -> interval and `pairs`, or null where it cannot be had), the same `by_source`, `calibration`
+    and `confident_errors` of one head.
 
     Args: judged `pairs` with scores (pairs,) of both sides; the pairs that baselines may be fitted to; the head's
     temperature, None where there was no pair to fit it to (its margins are then taken as they are).

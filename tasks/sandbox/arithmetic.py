@@ -5,9 +5,9 @@
 - math_engagement: 0.1 + 0.3 * min(engaging acts, 3) - 0.25 * max(0, engaging acts - 3), clipped to [0, 1].
   Plain narration adds length and nothing else.
 
-Authors slip, misread, and most of them share a habit: they borrow a ten and do not take it from the tens
-("borrow-no-decrement"; Brown & Burton 1978, VanLehn 1990). Slips scatter, so that a vote outnumbers them; a habit does
-not, and a vote among those who learnt from such authors is wrong where it matters.
+Authors slip, misread, and share a habit: in 30, 60 or 90 % of the differences for which they borrow a ten they do not
+take it from the tens ("borrow-no-decrement"; Brown & Burton 1978, VanLehn 1990). Slips scatter, so that a vote
+outnumbers them; a habit does not, and a vote among those who learnt from such authors is wrong on what ends in one.
 """
 
 import random

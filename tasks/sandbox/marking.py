@@ -34,6 +34,7 @@ def solution(world: World, rng: random.Random) -> Document:
     messages = world.prompts("math", 1, rng.getrandbits(48))[0].messages
     chain = world.problems.steps(messages[0]["content"])
     author = arithmetic.Author(rng.choice((0.0, 0.1, 0.5)), rng.choice((0.0, 0.3)), ERROR, MISREAD, no_decrement=0.0)
+    # no habit: ten too high is one of the ways in which a result is off, no likelier than the others
     steps = arithmetic.write(chain, author, rng).split("\n\n")
     marks = arithmetic.step_gold(chain, steps)
     return _flagged(messages), _lines([(step, mark == 1.0) for step, mark in zip(steps, marks, strict=True)])

@@ -50,6 +50,9 @@ def test_a_baseline_says_on_how_many_pairs_it_stands() -> None:
     named = {side: [name] * 7 + [None] * 13 for side, name in (("chosen_author", "Ann"), ("rejected_author", "Bob"))}
     found = trust(_pairs(20, **named), _pairs(20, **named), np.ones(20), np.zeros(20), 1.0)["baselines"]
     assert (found["author"]["pairs"], found["longer"]["pairs"]) == (7, 20)
+    named["source"] = ["a"] * 5 + ["b"] * 15
+    by_source = trust(_pairs(20, **named), _pairs(20, **named), np.ones(20), np.zeros(20), 1.0)["by_source"]
+    assert [own["author"]["pairs"] for own in by_source.values()] == [5, 2]
 
 
 def test_each_source_has_its_own_figures() -> None:

@@ -62,6 +62,12 @@ def test_who_does_not_decrement_is_ten_too_high_where_he_borrowed(step, shown):
     assert arithmetic.write([step], habit, random.Random(0)) == f"{shown}\n\n\\boxed{{{result}}}"
 
 
+def test_where_there_is_no_ten_none_is_borrowed():
+    assert arithmetic.borrows(15, "-", 9)
+    assert not arithmetic.borrows(5, "-", 9)
+    assert not arithmetic.borrows(15, "+", 9)
+
+
 def test_a_vote_among_authors_is_wrong_where_they_share_a_habit(dev):
     """Of problems that borrow in their last step, and of those that never do."""
     rng = random.Random(0)
