@@ -38,7 +38,7 @@ ui: $(INSTALLED)
 	$(BIN)/prefect server start
 
 base: $(INSTALLED)
-	$(BIN)/python -m tasks.sandbox.base
+	$(BIN)/python -m concord.sandbox.base
 
 clean:
 	rm -rf .venv *.egg-info .mypy_cache .ruff_cache .hypothesis work

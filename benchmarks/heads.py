@@ -14,12 +14,19 @@ from statistics import median
 
 import numpy as np
 
-from tasks.rewards.examples import Example, Grade, Order, Scale, Scales
-from tasks.rewards.label_fit import LabelledModel, Thresholds, collate, longest, loss, row_weights
-from tasks.rewards.outcome import new_model
-from tasks.rewards.probe_fit import fit_heads
-from tasks.stage.models import load_tokenizer
-from tasks.stage.training import Training, fit
+from concord.lm.load import load_tokenizer
+from concord.lm.train import Training, fit
+from concord.rewards.outcome.examples import Example, Grade, Order, Scale, Scales
+from concord.rewards.outcome.head_fit import (
+    LabelledModel,
+    Thresholds,
+    collate,
+    longest,
+    loss,
+    row_weights,
+)
+from concord.rewards.outcome.probe_fit import fit_heads
+from concord.rewards.outcome.reward_model import new_model
 
 BASE = Path("models/base")
 ROUNDS, STEPS, BATCH = 5, 12, 24
@@ -32,7 +39,9 @@ def made(objectives: int, count: int = 240) -> list[Example]:
     for _ in range(count):
         sides = [draw.integers(5, 60, draw.integers(60, 120)).tolist() for _ in range(2)]
         orders = [Order(head, (0, 1), (1, 2), 0.0) for head in range(objectives)]
-        grades = [Grade(head, side, head, side, 1.0, 0) for head in range(objectives) for side in (0, 1)]
+        grades = [
+            Grade(head, side, head, side, 1.0, 0) for head in range(objectives) for side in (0, 1)
+        ]
         found.append(Example(sides, orders, grades))
     return found
 
@@ -47,7 +56,9 @@ def seconds(objectives: int) -> float:
     """Of one fit."""
     tokenizer = load_tokenizer(BASE)
     names = [f"o{head}" for head in range(objectives)]
-    model = LabelledModel(new_model(BASE, names, tokenizer, "cpu", "float32", 0), Thresholds(scales(objectives)))
+    model = LabelledModel(
+        new_model(BASE, names, tokenizer, "cpu", "float32", 0), Thresholds(scales(objectives))
+    )
     rows = [{"example": example} for example in made(objectives)]
     training = Training(learning_rate=1e-4, steps=STEPS, batch_size=BATCH, micro_batch=6)
     started = time.perf_counter()
@@ -74,9 +85,13 @@ def main(objectives: int) -> None:
     torch.set_num_threads(1)
     times = [(seconds(1), seconds(objectives)) for _ in range(ROUNDS)]
     ratios = [many / one for one, many in times]
-    print(f"{objectives} objectives over one on the same examples: {median(ratios):.3f} times the seconds")
+    print(
+        f"{objectives} objectives over one on the same examples: {median(ratios):.3f} times the seconds"
+    )
     print(f"of {ROUNDS} rounds: {', '.join(f'{ratio:.3f}' for ratio in sorted(ratios))}")
-    print(f"all {objectives} heads of a probe on 4000 known features of 1728 numbers: {refit(objectives):.1f} s")
+    print(
+        f"all {objectives} heads of a probe on 4000 known features of 1728 numbers: {refit(objectives):.1f} s"
+    )
 
 
 if __name__ == "__main__":

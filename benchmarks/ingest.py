@@ -32,21 +32,33 @@ def lines(rows: int) -> Iterator[str]:
         elif number % 100 == 50:
             yield earlier
         else:
-            prompt, one, other = (" ".join(draw.choices(WORDS, k=length)) for length in (20, 30, 30))
-            row = {"kind": "comparison", "group_id": f"g{number // 4}", "objective": "helpful", "annotator": "x"}
+            prompt, one, other = (
+                " ".join(draw.choices(WORDS, k=length)) for length in (20, 30, 30)
+            )
+            row = {
+                "kind": "comparison",
+                "group_id": f"g{number // 4}",
+                "objective": "helpful",
+                "annotator": "x",
+            }
             answers = {"a": one, "b": other, "preferred": draw.choice("ab")}
-            earlier = json.dumps({**row, "messages": [{"role": "user", "content": prompt}], **answers})
+            earlier = json.dumps(
+                {**row, "messages": [{"role": "user", "content": prompt}], **answers}
+            )
             yield earlier
 
 
 def measure(path: str) -> None:
     """Ingests one file; prints {cpu_seconds, wall_seconds, peak_mib, report} as JSON."""
-    from tasks.ingest import Params, Source, run
+    from tasks.ingest import IngestParams, Source, run
 
     started, cpu_started = time.perf_counter(), time.process_time()
     with tempfile.TemporaryDirectory() as folder:
-        report = run("bench", Source("concord", path), Params(0.1), Path(folder) / "out")
-    took = {"cpu_seconds": time.process_time() - cpu_started, "wall_seconds": time.perf_counter() - started}
+        report = run("bench", Source("concord", path), IngestParams(0.1), Path(folder) / "out")
+    took = {
+        "cpu_seconds": time.process_time() - cpu_started,
+        "wall_seconds": time.perf_counter() - started,
+    }
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     print(json.dumps({**took, "peak_mib": peak, "report": report}))
 
@@ -60,7 +72,9 @@ def main(rows: int) -> None:
             with path.open("w", encoding="utf-8") as stream:
                 stream.writelines(f"{line}\n" for line in lines(count))
             command = [sys.executable, "-m", "benchmarks.ingest", str(path)]
-            found = json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout)
+            found = json.loads(
+                subprocess.run(command, check=True, capture_output=True, text=True).stdout
+            )
             per_row.append(found["cpu_seconds"] / count)
             report = found["report"]
             print(

@@ -20,14 +20,21 @@ import numpy as np
 import torch
 from scipy import stats
 
-from tasks.rewards.examples import Example, Order, Scales
-from tasks.rewards.label_fit import LabelledModel, Thresholds, collate, longest, loss, row_weights
-from tasks.rewards.outcome import FinetunedRewardModel, new_model
-from tasks.rewards.sequences import encode_all, pad_right
-from tasks.sandbox.annotators import probability
-from tasks.sandbox.world import World
-from tasks.stage.models import load_tokenizer
-from tasks.stage.training import Training, fit
+from concord.lm.batches import encode_all, pad_sequences
+from concord.lm.load import load_tokenizer
+from concord.lm.train import Training, fit
+from concord.rewards.outcome.examples import Example, Order, Scales
+from concord.rewards.outcome.head_fit import (
+    LabelledModel,
+    Thresholds,
+    collate,
+    longest,
+    loss,
+    row_weights,
+)
+from concord.rewards.outcome.reward_model import FinetunedRewardModel, new_model
+from concord.sandbox.annotators import probability
+from concord.sandbox.world import World
 
 OBJECTIVES = ("helpful", "honest", "harmless")
 PAIRS, FRESH, MISSING = 1200, 600, 0.6
@@ -44,7 +51,12 @@ def judged(count: int, seed: int, tokenizer: Any) -> tuple[list[list[list[int]]]
         answers = [world.write(prompt.messages, rng) for _ in range(2)]
         gold = [world.gold(prompt.messages, answer) for answer in answers]
         pairs.append(encode_all(tokenizer, [prompt.messages] * 2, answers))
-        better.append([int(rng.random() > probability(name, gold[0][name], gold[1][name])) for name in OBJECTIVES])
+        better.append(
+            [
+                int(rng.random() > probability(name, gold[0][name], gold[1][name]))
+                for name in OBJECTIVES
+            ]
+        )
     return pairs, np.array(better)
 
 
@@ -52,7 +64,13 @@ def masked(pairs: list[list[list[int]]], better: np.ndarray, known: np.ndarray) 
     """An example per pair with the labels that are known."""
     ranks = ((1.0, 2.0), (2.0, 1.0))
     return [
-        {"example": Example(pair, [Order(head, (0, 1), ranks[sides[head]], 0.0) for head in np.flatnonzero(there)], [])}
+        {
+            "example": Example(
+                pair,
+                [Order(head, (0, 1), ranks[sides[head]], 0.0) for head in np.flatnonzero(there)],
+                [],
+            )
+        }
         for pair, sides, there in zip(pairs, better, known, strict=True)
         if there.any()
     ]
@@ -60,14 +78,17 @@ def masked(pairs: list[list[list[int]]], better: np.ndarray, known: np.ndarray) 
 
 def plain(pairs: list[list[list[int]]], better: np.ndarray) -> list[Row]:
     """The rows of a table without gaps."""
-    return [{"pair": pair, "signs": 1.0 - 2.0 * sides} for pair, sides in zip(pairs, better, strict=True)]
+    return [
+        {"pair": pair, "signs": 1.0 - 2.0 * sides}
+        for pair, sides in zip(pairs, better, strict=True)
+    ]
 
 
 def plain_collate(pad: int) -> Callable[[list[Row]], Row]:
     """All answers below each other, and the table of signs (pairs, H)."""
 
     def batch(rows: list[Row]) -> Row:
-        ids = pad_right([side for row in rows for side in row["pair"]], pad)
+        ids = pad_sequences([side for row in rows for side in row["pair"]], pad)
         signs = torch.tensor(np.stack([row["signs"] for row in rows]), dtype=torch.float32)
         return {**ids, "signs": signs, "weight": torch.tensor([row["weight"] for row in rows])}
 
@@ -76,7 +97,9 @@ def plain_collate(pad: int) -> Callable[[list[Row]], Row]:
 
 def plain_loss(model: Any, batch: Row) -> tuple[torch.Tensor, dict[str, float]]:
     """Bradley-Terry, summed over the table."""
-    scores = model.model(input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]).logits
+    scores = model.model(
+        input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
+    ).logits
     margins = (scores[::2] - scores[1::2]) * batch["signs"]
     return -(torch.nn.functional.logsigmoid(margins).sum(dim=1) * batch["weight"]).sum(), {}
 
@@ -94,7 +117,16 @@ class Trained:
             fit(model, rows, plain_collate(pad), plain_loss, training, seed=seed, length=length)
         else:
             weights = row_weights([1.0] * len(OBJECTIVES))
-            fit(model, rows, collate(pad), loss, training, seed=seed, length=longest, weights=weights)
+            fit(
+                model,
+                rows,
+                collate(pad),
+                loss,
+                training,
+                seed=seed,
+                length=longest,
+                weights=weights,
+            )
 
     def margins(self, pairs: list[list[list[int]]]) -> np.ndarray:
         """Score of the first answer less that of the second, (pairs, H)."""
@@ -119,10 +151,16 @@ def same_passes(rows: int) -> Training:
     return replace(TRAINING, steps=None, epochs=TRAINING.steps * TRAINING.batch_size / rows)
 
 
-def agreement(base: Path, pairs: list[list[list[int]]], better: np.ndarray, fresh: list[list[list[int]]]) -> float:
+def agreement(
+    base: Path, pairs: list[list[list[int]]], better: np.ndarray, fresh: list[list[list[int]]]
+) -> float:
     """The largest difference of a margin on fresh pairs, masked training from plain, where no label is missing."""
     whole = Trained(base, 0, masked(pairs, better, np.ones_like(better, dtype=bool)), TRAINING)
-    return float(np.abs(whole.margins(fresh) - Trained(base, 0, plain(pairs, better), TRAINING).margins(fresh)).max())
+    return float(
+        np.abs(
+            whole.margins(fresh) - Trained(base, 0, plain(pairs, better), TRAINING).margins(fresh)
+        ).max()
+    )
 
 
 def main(seeds: int, base: Path) -> None:
@@ -135,17 +173,31 @@ def main(seeds: int, base: Path) -> None:
         fresh, truth = judged(FRESH, 1000 + seed, tokenizer)
         if seed == 0:
             apart = agreement(base, pairs, better, fresh)
-            print(f"0 % missing: margins on {FRESH} fresh pairs differ by {apart:.1e} at most, masked from plain")
+            print(
+                f"0 % missing: margins on {FRESH} fresh pairs differ by {apart:.1e} at most, masked from plain"
+            )
         known = np.random.default_rng(seed).random(better.shape) >= MISSING
         complete = known & known.all(axis=1, keepdims=True)
         left, whole = masked(pairs, better, known), masked(pairs, better, complete)
         ways = [(left, TRAINING), (whole, TRAINING), (whole, same_passes(len(left)))]
-        found.append([Trained(base, seed, rows, training).accuracy(fresh, truth) for rows, training in ways])
-        rivals = ", ".join(f"{name} {value:.3f}" for name, value in zip(RIVALS, found[-1][1:], strict=True))
-        print(f"seed {seed}: {known.sum()} labels left {found[-1][0]:.3f}; {len(whole)} rows: {rivals}", flush=True)
+        found.append(
+            [Trained(base, seed, rows, training).accuracy(fresh, truth) for rows, training in ways]
+        )
+        rivals = ", ".join(
+            f"{name} {value:.3f}" for name, value in zip(RIVALS, found[-1][1:], strict=True)
+        )
+        print(
+            f"seed {seed}: {known.sum()} labels left {found[-1][0]:.3f}; {len(whole)} rows: {rivals}",
+            flush=True,
+        )
     for place, name in enumerate(RIVALS, start=1):
-        print(f"{MISSING:.0%} missing, all labels less {name}: {gain([ways[0] - ways[place] for ways in found])}")
+        print(
+            f"{MISSING:.0%} missing, all labels less {name}: {gain([ways[0] - ways[place] for ways in found])}"
+        )
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 5, Path(sys.argv[2] if len(sys.argv) > 2 else "models/base"))
+    main(
+        int(sys.argv[1]) if len(sys.argv) > 1 else 5,
+        Path(sys.argv[2] if len(sys.argv) > 2 else "models/base"),
+    )

@@ -17,19 +17,25 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from concord.evaluation.metrics import area_under_curve, interval, resamples
+from concord.evaluation.rewards.step_quality import CORRECT
+from concord.objectives import objectives_of
+from concord.rewards.process.process_model import ProcessRewardModel, load
+from concord.stage import outputs, runtime
+from concord.stage.params import Runtime, Seeds, read
+from concord.stage.params import load as load_params
 from tasks import evaluate_rewards, process_reward
-from tasks.evaluation.metrics import area_under_curve, interval, resamples
-from tasks.evaluation.steps import CORRECT
-from tasks.rewards.process import ProcessRewardModel, load
-from tasks.stage import outputs, runtime
-from tasks.stage.params import Runtime, Seeds, objectives, read
-from tasks.stage.params import load as load_params
 
 RESAMPLES, SEED = 1000, 0
 
 
 def dedicated(
-    objective: str, params: process_reward.Params, settings: Runtime, seed: int, longest: int, device: Any
+    objective: str,
+    params: process_reward.ProcessRewardParams,
+    settings: Runtime,
+    seed: int,
+    longest: int,
+    device: Any,
 ) -> Any:
     """A process reward model of one objective."""
     here = Path.cwd()
@@ -59,20 +65,33 @@ def scored(model: ProcessRewardModel, objective: str, table: pd.DataFrame) -> np
 def main() -> None:
     """Prints a table."""
     everything, settings = read(), load_params(Runtime, "runtime")
-    params, seeds = load_params(process_reward.Params, "process_reward"), load_params(Seeds, "seeds")
-    device = runtime.start(settings, seeds.sampling)
-    protocol, locked = load_params(str, "evaluate", "protocol"), load_params(int, "evaluate", "locked_seed")
-    job = evaluate_rewards.Job(
-        load_params(evaluate_rewards.Params, "evaluate_rewards"), protocol, locked, RESAMPLES, settings, seeds
+    params, seeds = (
+        load_params(process_reward.ProcessRewardParams, "process_reward"),
+        load_params(Seeds, "seeds"),
     )
-    judge, known = evaluate_rewards.judge_of(job, device), objectives(everything)
+    device = runtime.start(settings, seeds.sampling)
+    protocol, locked = (
+        load_params(str, "evaluate", "protocol"),
+        load_params(int, "evaluate", "locked_seed"),
+    )
+    job = evaluate_rewards.EvaluateRewardsJob(
+        load_params(evaluate_rewards.EvaluateRewardsParams, "evaluate_rewards"),
+        protocol,
+        locked,
+        RESAMPLES,
+        settings,
+        seeds,
+    )
+    judge, known = evaluate_rewards.judge_of(job, device), objectives_of(everything)
     one = load("models/process_reward", device, settings.dtype)
     lines = ["| objective | steps | one model | dedicated | difference |", "|---|---|---|---|---|"]
     for name in one.objectives:
         table = judge.steps(name, known[name])
         if table.empty:
             continue
-        alone = dedicated(name, params, settings, seeds.data, load_params(int, "model", "max_length"), device)
+        alone = dedicated(
+            name, params, settings, seeds.data, load_params(int, "model", "max_length"), device
+        )
         sides = [scored(model, name, table) for model in (one, alone)]
         gold = np.concatenate(table["gold"].tolist())
         judged = np.isfinite(gold)
@@ -81,7 +100,10 @@ def main() -> None:
         drawn = resamples(int(owner.max()) + 1, RESAMPLES, SEED).astype(int)
         rows = [np.repeat(np.arange(len(owner)), times[owner]) for times in drawn]
         areas = [area_under_curve(side, right) for side in sides]
-        draws = [area_under_curve(sides[0][r], right[r]) - area_under_curve(sides[1][r], right[r]) for r in rows]
+        draws = [
+            area_under_curve(sides[0][r], right[r]) - area_under_curve(sides[1][r], right[r])
+            for r in rows
+        ]
         apart = interval(areas[0] - areas[1], np.array(draws))
         difference = f"{apart.value:+.3f} [{apart.low:+.3f}, {apart.high:+.3f}]"
         lines.append(f"| {name} | {len(right)} | {areas[0]:.3f} | {areas[1]:.3f} | {difference} |")

@@ -22,12 +22,12 @@ import pandas as pd
 
 from benchmarks.reward_data import OPTIONS, Data, load
 from benchmarks.reward_judge import WAYS, Fold, Judge, fitted
-from tasks.evaluation import baselines
-from tasks.evaluation.metrics import Interval, mean_interval
-from tasks.evaluation.picking import picks
-from tasks.evaluation.steps import clustered_area
-from tasks.evaluation.votes import finals
-from tasks.stage.models import load_tokenizer
+from concord.evaluation.metrics import Interval, mean_interval
+from concord.evaluation.rewards import baselines
+from concord.evaluation.rewards.picking import picks
+from concord.evaluation.rewards.step_quality import clustered_area
+from concord.evaluation.rewards.votes import finals
+from concord.lm.load import load_tokenizer
 
 
 def pair_table(judge: Judge, data: Data, found: Sequence[Fold], apart: bool) -> list[str]:
@@ -49,7 +49,9 @@ def pair_table(judge: Judge, data: Data, found: Sequence[Fold], apart: bool) -> 
             for half, other in _halves(data):
                 seen, unseen = train.by(half), test.by(other)
                 own = judge.fit(seen, data.names, *judge.chosen(seen, data.names))
-                hits["head, unseen authors"].append(_hit(unseen.pairs, judge.margins(own, data.names, unseen.pairs)))
+                hits["head, unseen authors"].append(
+                    _hit(unseen.pairs, judge.margins(own, data.names, unseen.pairs))
+                )
                 hits["longer, unseen authors"].append(_hit(unseen.pairs, _longer(unseen.pairs)))
                 hits["tf_idf, unseen authors"].append(_words(seen, unseen, data.names))
     tables = {column: pd.concat(parts) for column, parts in hits.items() if parts}
@@ -61,7 +63,9 @@ def _rows(tables: dict[str, pd.DataFrame], data: Data) -> Iterator[str]:
     yield "|" + "---|" * (len(tables) + 2)
     for name in [*data.names, "mean"]:
         cells = [baselines.shown(_mean(table, name)) for table in tables.values()]
-        pairs_of = len(data.pairs) if name == "mean" else int((data.pairs["objective"] == name).sum())
+        pairs_of = (
+            len(data.pairs) if name == "mean" else int((data.pairs["objective"] == name).sum())
+        )
         yield f"| {name} | {pairs_of} | {' | '.join(cells)} |"
 
 
@@ -76,7 +80,9 @@ def _gains(tables: dict[str, pd.DataFrame], data: Data) -> Iterator[str]:
             yield f"\n| {head}, less | {' | '.join(rivals)} |\n" + "|---" * (len(rivals) + 1) + "|"
         for name in [*data.names, "mean"] if rivals else []:
             hits = tables[head]["hit"].to_numpy()
-            gains = [tables[head].assign(hit=hits - tables[other]["hit"].to_numpy()) for other in rivals]
+            gains = [
+                tables[head].assign(hit=hits - tables[other]["hit"].to_numpy()) for other in rivals
+            ]
             yield f"| {name} | {' | '.join(baselines.shown(_mean(gain, name)) for gain in gains)} |"
 
 
@@ -85,7 +91,9 @@ def _mean(table: pd.DataFrame, name: str) -> Interval:
     own = table if name == "mean" else table[table["objective"] == name]
     weight = 1.0 / own.groupby("objective")["hit"].transform("size")
     values = own["hit"] * weight * len(own) / own["objective"].nunique()
-    return mean_interval(values.to_numpy(), own["group_id"].tolist(), baselines.RESAMPLES, baselines.SEED)
+    return mean_interval(
+        values.to_numpy(), own["group_id"].tolist(), baselines.RESAMPLES, baselines.SEED
+    )
 
 
 def _hit(frame: pd.DataFrame, margins: np.ndarray) -> pd.DataFrame:
@@ -104,9 +112,16 @@ def _by_name(train: Data, test: Data, names: Sequence[str]) -> pd.DataFrame:
     return _linear(train, test, names, baselines.name_features, "chosen_author", "rejected_author")
 
 
-def _linear(train: Data, test: Data, names: Sequence[str], features: Any, better: str, worse: str) -> pd.DataFrame:
+def _linear(
+    train: Data, test: Data, names: Sequence[str], features: Any, better: str, worse: str
+) -> pd.DataFrame:
     """Hits of a linear Bradley-Terry score of each objective, in the order of the test pairs."""
-    return _each(train, test, names, lambda name, one: baselines.bradley_terry(one.pairs, features, better, worse))
+    return _each(
+        train,
+        test,
+        names,
+        lambda name, one: baselines.bradley_terry(one.pairs, features, better, worse),
+    )
 
 
 def _alone(judge: Judge, train: Data, test: Data, names: Sequence[str]) -> pd.DataFrame:
@@ -120,7 +135,10 @@ def _alone(judge: Judge, train: Data, test: Data, names: Sequence[str]) -> pd.Da
 
 
 def _each(
-    train: Data, test: Data, names: Sequence[str], fit: Callable[[str, Data], Callable[[pd.DataFrame], np.ndarray]]
+    train: Data,
+    test: Data,
+    names: Sequence[str],
+    fit: Callable[[str, Data], Callable[[pd.DataFrame], np.ndarray]],
 ) -> pd.DataFrame:
     """Hits of what is fitted to each objective alone, in the order of the test pairs."""
     margins = pd.Series(0.0, index=test.pairs.index)
@@ -146,23 +164,36 @@ def answer_table(judge: Judge, found: Sequence[Fold]) -> list[str]:
     for fold in found:
         own, weight = fold.test.ratings, fold.heads["weight"][0].astype(float)
         own = own[own["author"].notna()]
-        scored.append(own.assign(score=judge.of(own, "response").astype(float) @ weight + fold.heads["bias"][0]))
+        scored.append(
+            own.assign(
+                score=judge.of(own, "response").astype(float) @ weight + fold.heads["bias"][0]
+            )
+        )
     table = pd.concat(scored)
     lines = ["", "| author | solutions | right | AUC |", "|---|---|---|---|"]
     for author, own in table.groupby("author"):
         owner = pd.factorize(own["group_id"])[0]
         right = own["rating"].to_numpy() > 0
-        area = clustered_area(own["score"].to_numpy(), right, owner, baselines.RESAMPLES, baselines.SEED)
+        area = clustered_area(
+            own["score"].to_numpy(), right, owner, baselines.RESAMPLES, baselines.SEED
+        )
         lines.append(f"| {author} | {len(own)} | {right.mean():.3f} | {baselines.shown(area)} |")
-    table = finals(table.assign(problem=table["messages"].map(str), correct=table["rating"]), "math_answer")
+    table = finals(
+        table.assign(problem=table["messages"].map(str), correct=table["rating"]), "math_answer"
+    )
     guesses = baselines.guesses(table, table)
     ways = {name: guesses[name] for name in ("random", "majority", "oracle")}
     ways |= baselines.by_scores(table, expit(table["score"].to_numpy()))
-    lines += ["", *(f"{name}: {baselines.shown(baselines.picked(table, own))}" for name, own in ways.items())]
+    lines += [
+        "",
+        *(f"{name}: {baselines.shown(baselines.picked(table, own))}" for name, own in ways.items()),
+    ]
     for way in ("reward model", "weighted vote"):
         one, other = (picks(table, ways[name]) for name in (way, "majority"))
         gain = (one["correct"] - other["correct"]).to_numpy()
-        interval = mean_interval(gain, one["group_id"].tolist(), baselines.RESAMPLES, baselines.SEED)
+        interval = mean_interval(
+            gain, one["group_id"].tolist(), baselines.RESAMPLES, baselines.SEED
+        )
         lines.append(f"{way} less majority: {baselines.shown(interval)}")
     return lines
 
@@ -177,10 +208,18 @@ def main() -> None:
     parser.add_argument("--answers", type=int, help="answers of each question (truthfulqa)")
     parser.add_argument("--layers", type=int, nargs="+", default=[15, 22, 30])
     parser.add_argument("--pooling", choices=["last", "mean"], nargs="+", default=["last"])
-    parser.add_argument("--apart", action="store_true", help="also fit a model for each objective alone")
-    parser.add_argument("--ways", choices=WAYS, nargs="+", default=WAYS, help="how labels may enter")
-    parser.add_argument("--groups", type=int, help="so many questions or dialogues, the first by hash")
-    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="float32", help="of the frozen model")
+    parser.add_argument(
+        "--apart", action="store_true", help="also fit a model for each objective alone"
+    )
+    parser.add_argument(
+        "--ways", choices=WAYS, nargs="+", default=WAYS, help="how labels may enter"
+    )
+    parser.add_argument(
+        "--groups", type=int, help="so many questions or dialogues, the first by hash"
+    )
+    parser.add_argument(
+        "--dtype", choices=["float32", "bfloat16"], default="float32", help="of the frozen model"
+    )
     given = parser.parse_args()
     data = load(given.data, given.path, load_tokenizer(given.model), given.answers)
     if given.groups:

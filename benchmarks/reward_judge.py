@@ -12,12 +12,12 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.reward_data import INNER, MAX_LENGTH, Data, folds
-from tasks.annotations import labels, splits
-from tasks.rewards.examples import Scales, examples
-from tasks.rewards.probe import Pooling, Probe
-from tasks.rewards.probe_fit import Features, fit_heads
-from tasks.rewards.sequences import encode_all
-from tasks.stage.models import load_causal, load_tokenizer
+from concord.lm.batches import encode_all
+from concord.lm.load import load_causal, load_tokenizer
+from concord.prepared import labels, splits
+from concord.rewards.outcome.examples import Scales, examples
+from concord.rewards.outcome.probe import Pooling, Probe
+from concord.rewards.outcome.probe_fit import Features, fit_heads
 
 L2 = (30.0, 100.0, 300.0, 1000.0)
 WAYS = ("given", "implied_pairs")
@@ -39,7 +39,9 @@ class Judge:
         self.ways = ways
         self.tokenizer = load_tokenizer(model)
         self.tokenizer.model_max_length = MAX_LENGTH
-        probe = Probe(load_causal(model, dtype=dtype), self.tokenizer, layers, data.names, {}, pooling)
+        probe = Probe(
+            load_causal(model, dtype=dtype), self.tokenizer, layers, data.names, {}, pooling
+        )
         sequences = self._encoded(data.ratings, "response")
         started = time.perf_counter()
         self.features = Features(probe, model, sequences, kept)
@@ -60,7 +62,9 @@ class Judge:
         features = self.features.of(sequence for example in made for sequence in example.sequences)
         return fit_heads(features, made, scales, len(names), l2)[0]
 
-    def margins(self, heads: dict[str, np.ndarray], names: list[str], frame: pd.DataFrame) -> np.ndarray:
+    def margins(
+        self, heads: dict[str, np.ndarray], names: list[str], frame: pd.DataFrame
+    ) -> np.ndarray:
         """Score of the chosen answer less the rejected one's, on each pair's own objective."""
         own = heads["weight"].astype(float)[[names.index(name) for name in frame["objective"]]]
         differences = (self.of(frame, "chosen") - self.of(frame, "rejected")).astype(float)
@@ -68,12 +72,18 @@ class Judge:
 
     def chosen(self, data: Data, names: list[str]) -> tuple[str, float]:
         """How labels enter and how heads are regularised, by pair accuracy on a part of the groups: mean over heads."""
-        inner = {group for group in set(data.ratings["group_id"]) if splits.position(group, "inner") < INNER}
+        inner = {
+            group
+            for group in set(data.ratings["group_id"])
+            if splits.position(group, "inner") < INNER
+        }
         fitted, held_out = data.of(set(data.ratings["group_id"]) - inner), data.of(inner)
         scores = {}
         for way, l2 in itertools.product(self.ways, L2):
             right = self.margins(self.fit(fitted, names, way, l2), names, held_out.pairs) > 0
-            scores[way, l2] = pd.Series(right).groupby(held_out.pairs["objective"].to_numpy()).mean().mean()
+            scores[way, l2] = (
+                pd.Series(right).groupby(held_out.pairs["objective"].to_numpy()).mean().mean()
+            )
         return max(scores, key=lambda key: scores[key])
 
 
@@ -92,5 +102,8 @@ def fitted(judge: Judge, data: Data, count: int) -> Iterator[Fold]:
         way, l2 = judge.chosen(train, data.names)
         started = time.perf_counter()
         heads = judge.fit(train, data.names, way, l2)
-        print(f"fold {number}: labels {way}, l2 {l2:g}, fitted in {time.perf_counter() - started:.1f} s", flush=True)
+        print(
+            f"fold {number}: labels {way}, l2 {l2:g}, fitted in {time.perf_counter() - started:.1f} s",
+            flush=True,
+        )
         yield Fold(train, test, heads)

@@ -10,10 +10,10 @@ import pandas as pd
 
 from benchmarks.reward_data import merged
 from benchmarks.step_states import Window, kept
-from tasks.annotations import splits
-from tasks.evaluation.labelled_steps import solutions
-from tasks.rewards.process import windows
-from tasks.stage.models import load_tokenizer
+from benchmarks.steps.labelled_steps import solutions
+from concord.lm.load import load_tokenizer
+from concord.prepared import splits
+from concord.rewards.process.process_model import windows
 
 MAX_LENGTH = 2048
 """Tokens that are read at once; of what is longer, earlier steps are read in windows of their own."""
@@ -25,7 +25,9 @@ def load(name: str, path: str) -> pd.DataFrame:
     return splits.regroup(table, merged({"steps": table}))
 
 
-def states(table: pd.DataFrame, model: Path, layers: Sequence[int], dtype: str, folder: Path) -> list[np.ndarray]:
+def states(
+    table: pd.DataFrame, model: Path, layers: Sequence[int], dtype: str, folder: Path
+) -> list[np.ndarray]:
     """float32 (steps, layers * width) of every solution, read where the process reward model reads."""
     tokenizer = load_tokenizer(model)
     places: dict[Window, int] = {}
@@ -37,7 +39,9 @@ def states(table: pd.DataFrame, model: Path, layers: Sequence[int], dtype: str, 
             own.append((places.setdefault(key, len(places)), window["steps"]))
         read.append(own)
     found = kept(folder, model, dtype, layers, list(places))
-    return [_placed(own, len(steps), found) for own, steps in zip(read, table["steps"], strict=True)]
+    return [
+        _placed(own, len(steps), found) for own, steps in zip(read, table["steps"], strict=True)
+    ]
 
 
 def _placed(own: list[tuple[int, list[int]]], count: int, found: list[np.ndarray]) -> np.ndarray:

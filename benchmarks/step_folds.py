@@ -3,12 +3,12 @@
     python -m benchmarks.step_folds prmbench <folder> <model> [--folds 4] [--dtype bfloat16] [--layers 15 22 30]
     python -m benchmarks.step_folds mr_gsm8k <folder> <model> [--folds 4]
 
-The model is frozen and read where the process reward model reads (`tasks.rewards.process.windows`). The head is a
+The model is frozen and read where the process reward model reads (`concord.rewards.process.process_model.windows`). The head is a
 logistic regression to all labelled steps of the training folds; how it is regularised is chosen by the log loss on a
 fifth of the training groups, never on the fold that is measured. Beside it stand logistic regressions on what reads no
 meaning: the place of a step, its length, and the TF-IDF of its words. On PRMBench all of them are also fitted without
 the kind of error that they are measured on, and without the questions: `unseen kind`. First errors are found by the
-rule `likeliest` (`tasks.evaluation.step_figures`), fixed before anything was measured; the other rules are shown as
+rule `likeliest` (`benchmarks.steps.step_figures`), fixed before anything was measured; the other rules are shown as
 well.
 
 States are computed once and kept under work/folds. Prints tables in Markdown; 95 % intervals by question.
@@ -29,12 +29,12 @@ import pandas as pd
 
 from benchmarks import step_data
 from benchmarks.reward_data import INNER
-from tasks.annotations import splits
-from tasks.evaluation import step_figures
-from tasks.evaluation.baselines import word_features
-from tasks.evaluation.labelled_steps import copied, pairs
-from tasks.evaluation.step_files import Fold, Row, by_kind, folds, markdown, taken
-from tasks.stage import progress
+from benchmarks.steps import step_figures
+from benchmarks.steps.labelled_steps import copied, pairs
+from benchmarks.steps.step_files import Fold, Row, by_kind, folds, markdown, taken
+from concord.evaluation.rewards.baselines import word_features
+from concord.prepared import splits
+from concord.stage import progress
 
 L2 = (100_000.0, 10_000.0, 1000.0, 100.0)
 """Strengths that the head is tried with, from strong to weak."""
@@ -103,14 +103,19 @@ def strengths(steps: Steps, parts: Sequence[Fold]) -> np.ndarray:
 def _strength(steps: Steps, fit_to: np.ndarray) -> float:
     from sklearn.metrics import log_loss
 
-    inner = np.array([splits.position(group, "inner") < INNER for group in steps.table["group_id"].iloc[fit_to]])
+    inner = np.array(
+        [splits.position(group, "inner") < INNER for group in steps.table["group_id"].iloc[fit_to]]
+    )
     held_out = steps.of(fit_to[inner & steps.table["wrong"].iloc[fit_to].to_numpy()], labelled=True)
     tried = [
         log_loss(steps.labels[held_out] > 0, scores, labels=[False, True])
         for scores in _path(steps, steps.of(fit_to[~inner], labelled=True), held_out, L2)
     ]
     best = L2[int(np.argmin(tried))]
-    print(f"l2 {best:g} (log loss on the inner part: {', '.join(f'{loss:.3f}' for loss in tried)})", flush=True)
+    print(
+        f"l2 {best:g} (log loss on the inner part: {', '.join(f'{loss:.3f}' for loss in tried)})",
+        flush=True,
+    )
     return best
 
 
@@ -124,11 +129,16 @@ def head(chosen: np.ndarray) -> Scorer:
     return fitted
 
 
-def _path(steps: Steps, fit_to: np.ndarray, wanted: np.ndarray, strengths: Sequence[float]) -> Iterator[np.ndarray]:
+def _path(
+    steps: Steps, fit_to: np.ndarray, wanted: np.ndarray, strengths: Sequence[float]
+) -> Iterator[np.ndarray]:
     """P(right) by heads of falling strength, each begun at the last one; states are standardised first."""
     from sklearn.linear_model import LogisticRegression
 
-    mean, std = steps.states[fit_to].mean(axis=0), np.maximum(steps.states[fit_to].std(axis=0), 1e-6)
+    mean, std = (
+        steps.states[fit_to].mean(axis=0),
+        np.maximum(steps.states[fit_to].std(axis=0), 1e-6),
+    )
     table, others = ((steps.states[places] - mean) / std for places in (fit_to, wanted))
     model = LogisticRegression(warm_start=True, max_iter=1000, tol=1e-3)
     for l2 in strengths:
@@ -136,7 +146,12 @@ def _path(steps: Steps, fit_to: np.ndarray, wanted: np.ndarray, strengths: Seque
         yield model.predict_proba(others)[:, 1]
 
 
-def _linear(features: Callable[[Steps, np.ndarray], Any], steps: Steps, fit_to: np.ndarray, wanted: np.ndarray) -> Any:
+def _linear(
+    features: Callable[[Steps, np.ndarray], Any],
+    steps: Steps,
+    fit_to: np.ndarray,
+    wanted: np.ndarray,
+) -> Any:
     """P(right) by logistic regression on features that are the same for whoever sees them."""
     from sklearn.linear_model import LogisticRegression
 
@@ -162,7 +177,9 @@ def place(steps: Steps, known: np.ndarray) -> Callable[[np.ndarray], Any]:
     """Which step of how many it is: a column for each place, and the share of the solution before it."""
     number = np.concatenate([np.arange(count) for count in steps.counts])
     total = steps.counts[steps.owner]
-    table = np.column_stack([np.eye(LAST_PLACE)[np.minimum(number, LAST_PLACE - 1)], number / total, 1 / total])
+    table = np.column_stack(
+        [np.eye(LAST_PLACE)[np.minimum(number, LAST_PLACE - 1)], number / total, 1 / total]
+    )
     return lambda places: table[places]
 
 
@@ -178,18 +195,26 @@ def scored(steps: Steps, scorer: Scorer, parts: Sequence[Fold], label: str) -> l
     found, started = np.full(len(steps.owner), np.nan), time.perf_counter()
     for train, test in progress.track(parts, len(parts), label):
         found[steps.of(test)] = scorer(steps, train, test)
-    print(f"{label}: fitted {len(parts)} times in {time.perf_counter() - started:.0f} s", flush=True)
+    print(
+        f"{label}: fitted {len(parts)} times in {time.perf_counter() - started:.0f} s", flush=True
+    )
     assert np.isfinite(found).all()
     return steps.split(found)
 
 
-def location(table: pd.DataFrame, scores: dict[str, list[np.ndarray]], parts: Sequence[Fold]) -> list[str]:
+def location(
+    table: pd.DataFrame, scores: dict[str, list[np.ndarray]], parts: Sequence[Fold]
+) -> list[str]:
     """First-error accuracy: by kind with the first rule, all rules on all, and the head less each other."""
     main, wrong = next(iter(step_figures.RULES)), table["wrong"].to_numpy()
     found = {name: step_figures.hits(table, own) for name, own in scores.items()}
     priors = step_figures.prior_hits(table, parts)
     columns = {**{name: own[main] for name, own in found.items()}, **priors}
-    gains = {f"head less {name}": columns["head"] - own for name, own in columns.items() if name != "head"}
+    gains = {
+        f"head less {name}": columns["head"] - own
+        for name, own in columns.items()
+        if name != "head"
+    }
 
     def means(values: dict[str, np.ndarray]) -> Callable[[pd.DataFrame, np.ndarray], Row]:
         def figures(own: pd.DataFrame, rows: np.ndarray) -> Row:
@@ -199,7 +224,8 @@ def location(table: pd.DataFrame, scores: dict[str, list[np.ndarray]], parts: Se
         return figures
 
     rules: dict[str, Row] = {
-        name: {rule: step_figures.mean(table, each) for rule, each in own.items()} for name, own in found.items()
+        name: {rule: step_figures.mean(table, each) for rule, each in own.items()}
+        for name, own in found.items()
     }
     return [
         *titled(f"First-error accuracy ({main})", by_kind(table, means(columns))),
@@ -208,17 +234,23 @@ def location(table: pd.DataFrame, scores: dict[str, list[np.ndarray]], parts: Se
     ]
 
 
-def areas(table: pd.DataFrame, scores: dict[str, list[np.ndarray]], marks: list[np.ndarray] | None) -> dict[str, Row]:
+def areas(
+    table: pd.DataFrame, scores: dict[str, list[np.ndarray]], marks: list[np.ndarray] | None
+) -> dict[str, Row]:
     """AUC over the labelled steps of wrong solutions, or over the marked ones of them."""
 
     def figures(own: pd.DataFrame, rows: np.ndarray) -> Row:
         chosen = None if marks is None else taken(marks, rows)
-        return {name: step_figures.area(own, taken(each, rows), chosen) for name, each in scores.items()}
+        return {
+            name: step_figures.area(own, taken(each, rows), chosen) for name, each in scores.items()
+        }
 
     return by_kind(table, figures)
 
 
-def area_gains(table: pd.DataFrame, scores: dict[str, list[np.ndarray]], marks: list[np.ndarray]) -> dict[str, Row]:
+def area_gains(
+    table: pd.DataFrame, scores: dict[str, list[np.ndarray]], marks: list[np.ndarray]
+) -> dict[str, Row]:
     """The head's AUC over the marked steps less each other's."""
 
     def figures(own: pd.DataFrame, rows: np.ndarray) -> Row:
@@ -236,7 +268,9 @@ def against_original(table: pd.DataFrame, scores: dict[str, list[np.ndarray]]) -
     """How often the original solution's worst step scores above the modified one's."""
     return by_kind(
         table,
-        lambda own, rows: {name: step_figures.pair_share(own, taken(each, rows)) for name, each in scores.items()},
+        lambda own, rows: {
+            name: step_figures.pair_share(own, taken(each, rows)) for name, each in scores.items()
+        },
     )
 
 
@@ -261,7 +295,10 @@ def original_and_modified(table: pd.DataFrame, scores: dict[str, list[np.ndarray
         f"{len(pairs(table))} pairs; {sum(int(own.sum()) for own in marks)} steps do not stand in the original",
         *titled("AUC, steps that do not stand in the original", areas(table, scores, marks)),
         *titled("The same, paired differences", area_gains(table, scores, marks)),
-        *titled("The original above the modified solution, by the worst step", against_original(table, scores)),
+        *titled(
+            "The original above the modified solution, by the worst step",
+            against_original(table, scores),
+        ),
         *titled("AUC, all steps of modified solutions", areas(table, known, None)),
     ]
 
@@ -282,7 +319,9 @@ def report(name: str, steps: Steps, count: int) -> Iterator[list[str]]:
 def predictions(steps: Steps, parts: Sequence[Fold], label: str) -> dict[str, list[np.ndarray]]:
     """P(right) of every step by every scorer."""
     scorers = {"head": head(strengths(steps, parts)), **SCORERS}
-    return {name: scored(steps, scorer, parts, f"{name}{label}") for name, scorer in scorers.items()}
+    return {
+        name: scored(steps, scorer, parts, f"{name}{label}") for name, scorer in scorers.items()
+    }
 
 
 def main() -> None:
@@ -293,7 +332,9 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--folds", type=int, default=4)
     parser.add_argument("--layers", type=int, nargs="+", default=[15, 22, 30])
-    parser.add_argument("--dtype", choices=["float32", "bfloat16"], default="bfloat16", help="of the frozen model")
+    parser.add_argument(
+        "--dtype", choices=["float32", "bfloat16"], default="bfloat16", help="of the frozen model"
+    )
     given = parser.parse_args()
     table = step_data.load(given.data, given.path)
     kept = Path("work/folds") / f"steps-{given.data}"

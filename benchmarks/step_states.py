@@ -15,9 +15,9 @@ from typing import Any
 import joblib  # type: ignore[import-untyped]
 import numpy as np
 
-from tasks.rewards.probe import check_layers, weights_hash
-from tasks.stage import progress
-from tasks.stage.models import load_causal
+from concord.lm.load import load_causal
+from concord.rewards.outcome.probe import check_layers, weights_hash
+from concord.stage import progress
 
 Window = tuple[tuple[int, ...], tuple[int, ...]]
 """Ids of a solution, and the places in it at which steps end."""
@@ -25,10 +25,14 @@ SPEED = {"bfloat16": 700, "float32": 230}
 """Tokens per second of a model of 135M parameters on one core that knows bfloat16 (measured)."""
 
 
-def kept(folder: Path, model: Path, dtype: str, layers: Sequence[int], windows: Sequence[Window]) -> list[np.ndarray]:
+def kept(
+    folder: Path, model: Path, dtype: str, layers: Sequence[int], windows: Sequence[Window]
+) -> list[np.ndarray]:
     """`step_states` of the windows, from `folder` where they were computed before by the same code and weights."""
     memory = joblib.Memory(folder, verbose=0)
-    found = memory.cache(step_states, ignore=["model"])(model, weights_hash(model), dtype, list(layers), list(windows))
+    found = memory.cache(step_states, ignore=["model"])(
+        model, weights_hash(model), dtype, list(layers), list(windows)
+    )
     return list(found)
 
 
@@ -57,11 +61,17 @@ def step_states(
     cache = DynamicCache(config=backbone.config)
     states = torch.zeros(0, len(layers) * backbone.config.hidden_size)
     with torch.inference_mode():
-        for place, start in zip(progress.track(order, len(order), "states of steps"), parts, strict=True):
+        for place, start in zip(
+            progress.track(order, len(order), "states of steps"), parts, strict=True
+        ):
             ids, ends = windows[place]
             if len(states) > start:
                 cache.crop(start - len(states))
-            new = backbone(input_ids=torch.tensor([ids[start:]]), past_key_values=cache, output_hidden_states=True)
+            new = backbone(
+                input_ids=torch.tensor([ids[start:]]),
+                past_key_values=cache,
+                output_hidden_states=True,
+            )
             own = torch.cat([new.hidden_states[layer][0] for layer in layers], dim=1).float()
             states = torch.cat([states[:start], own])  # (len(ids), layers * width)
             found[place] = states[list(ends)].numpy()

@@ -12,11 +12,11 @@ import time
 
 from prefect import flow
 
+from concord.stage.errors import ConcordError
 from flows import publish, terminal
 from flows.graph import Stage, of_phase, read_graph
 from flows.nodes import bring_up_to_date, machine_for
 from flows.stage import Outcome
-from tasks.stage.errors import ConcordError
 
 
 @flow(persist_result=False)
@@ -66,7 +66,10 @@ def evaluation(stages: list[Stage]) -> None:
 def main() -> int:
     began = time.monotonic()
     terminal.quieten()
-    for number in (signal.SIGINT, signal.SIGTERM):  # the first is ignored where a script started this in the background
+    for number in (
+        signal.SIGINT,
+        signal.SIGTERM,
+    ):  # the first is ignored where a script started this in the background
         signal.signal(number, signal.default_int_handler)  # so that the temporary server ends too
     try:
         with terminal.server():
@@ -75,7 +78,10 @@ def main() -> int:
         print(f"\n{error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\ninterrupted; finished stages are kept, so the next run goes on from here", file=sys.stderr)
+        print(
+            "\ninterrupted; finished stages are kept, so the next run goes on from here",
+            file=sys.stderr,
+        )
         return 130
     print(terminal.summary(outcomes, time.monotonic() - began))
     return 0

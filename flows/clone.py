@@ -19,10 +19,11 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from concord.stage.errors import ConcordError
+from concord.stage.paths import REPORTS
 from flows.graph import dvc
-from tasks.stage.errors import ConcordError
 
-KEPT = ("dvc.lock", "reports")
+KEPT = ("dvc.lock", str(REPORTS))
 """What a run writes beside DVC's outs."""
 
 
@@ -34,10 +35,16 @@ def clone(recipe: Path, root: Path, changes: Sequence[str] = ()) -> Path:
     """Makes or refreshes the clone of `recipe` with `changes` such as `evaluate.prompts=50`; returns its folder."""
     if not recipe.is_file():
         there = ", ".join(sorted(str(path) for path in Path("recipes").glob("*.yaml"))) or "none"
-        raise CloneError(f"{recipe} is no file, so there is no recipe to run; recipes here: {there}")
+        raise CloneError(
+            f"{recipe} is no file, so there is no recipe to run; recipes here: {there}"
+        )
     params = edited(recipe, changes)
     values = [change.partition("=") for change in changes]
-    folder = root / "runs" / "-".join([recipe.stem, *(f"{key.split('.')[-1]}-{value}" for key, _, value in values)])
+    folder = (
+        root
+        / "runs"
+        / "-".join([recipe.stem, *(f"{key.split('.')[-1]}-{value}" for key, _, value in values)])
+    )
     if not (folder / ".git").exists():
         _run("git", "clone", "--quiet", "--shared", "--no-checkout", str(root), str(folder))
     with tempfile.TemporaryDirectory(dir=folder / ".git") as aside:
@@ -64,7 +71,9 @@ def edited(recipe: Path, changes: Sequence[str]) -> str:
         for parent in parents:
             place = place.get(parent) if isinstance(place, dict) else None
         if not given or not isinstance(place, dict) or last not in place:
-            raise CloneError(f"{change} changes nothing: {recipe} has no value {key}; write a.key.of.it=value")
+            raise CloneError(
+                f"{change} changes nothing: {recipe} has no value {key}; write a.key.of.it=value"
+            )
         place[last] = YAML(typ="safe").load(value)
     with io.StringIO() as text:
         yaml.dump(params, text)
@@ -98,7 +107,7 @@ def _move(source: Path, target: Path) -> None:
 def _remove(folder: Path) -> None:
     """The record of the project's own recipe is none of the clone's."""
     (folder / "dvc.lock").unlink(missing_ok=True)
-    shutil.rmtree(folder / "reports", ignore_errors=True)
+    shutil.rmtree(folder / REPORTS, ignore_errors=True)
 
 
 def _run(*command: str, cwd: Path | None = None, env: dict[str, str] | None = None) -> str:

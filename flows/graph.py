@@ -18,8 +18,8 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from tasks.stage.errors import ConcordError, ParamsError
-from tasks.stage.params import FORBID, read, section
+from concord.stage.errors import ConcordError, ParamsError
+from concord.stage.params import FORBID, read, section
 
 Phase = Literal["ingestion", "rewards", "process_rewards", "policies", "evaluation"]
 PHASES: tuple[Phase, ...] = get_args(Phase)
@@ -71,19 +71,28 @@ def environment() -> dict[str, str]:
 
 def ask(*arguments: str) -> str:
     """What a DVC command prints. Raises GraphError with DVC's own words where it fails."""
-    done = subprocess.run(dvc(*arguments), capture_output=True, text=True, check=False, env=environment())
+    done = subprocess.run(
+        dvc(*arguments), capture_output=True, text=True, check=False, env=environment()
+    )
     if done.returncode:
-        raise GraphError(f"`dvc {' '.join(arguments)}` failed in {Path.cwd()}:\n{done.stderr.strip()}")
+        raise GraphError(
+            f"`dvc {' '.join(arguments)}` failed in {Path.cwd()}:\n{done.stderr.strip()}"
+        )
     return done.stdout
 
 
 def read_graph() -> list[Stage]:
     """Every stage of the project in the working directory, each after those it reads from."""
     upstream = edges(ask("dag", "--dot"))
-    metas = {name: entry.get("do", entry).get("meta", {}) for name, entry in read("dvc.yaml").get("stages", {}).items()}
+    metas = {
+        name: entry.get("do", entry).get("meta", {})
+        for name, entry in read("dvc.yaml").get("stages", {}).items()
+    }
     budgets = read().get("budget", {})
     order = TopologicalSorter(upstream).static_order()
-    stages = [Stage(name, _meta(name, metas), upstream[name], _budget(name, budgets)) for name in order]
+    stages = [
+        Stage(name, _meta(name, metas), upstream[name], _budget(name, budgets)) for name in order
+    ]
     _check_phases(stages)
     return stages
 
@@ -102,7 +111,9 @@ def edges(dot: str) -> dict[str, tuple[str, ...]]:
         elif node := NODE.fullmatch(line.strip()):
             upstream.setdefault(node[1], [])
         else:
-            raise GraphError(f"`dvc dag --dot` printed {line!r}, neither a node nor an edge; use the pinned DVC")
+            raise GraphError(
+                f"`dvc dag --dot` printed {line!r}, neither a node nor an edge; use the pinned DVC"
+            )
     return {name: tuple(sorted(names)) for name, names in sorted(upstream.items())}
 
 
@@ -155,7 +166,9 @@ def picture() -> str:
         for head, name in zip([phase, *[""] * len(own)], own, strict=False):
             items = str(entries[name].get("foreach", "")).strip("${}")
             direct = [other for other in entries if other in _direct(name, needs)]
-            lines.append(f"{head:<17}{name + (f'@<{items}>' if items else ''):<31}{', '.join(direct)}".rstrip())
+            lines.append(
+                f"{head:<17}{name + (f'@<{items}>' if items else ''):<31}{', '.join(direct)}".rstrip()
+            )
     return "\n".join(lines)
 
 

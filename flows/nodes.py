@@ -14,12 +14,12 @@ from prefect.client.schemas.objects import State, TaskRun
 from prefect.futures import PrefectFuture
 from prefect.states import Completed
 
+from concord.stage.errors import ConcordError
+from concord.stage.params import Runtime, load
 from flows.devices import Devices, present
 from flows.graph import Stage, changed
 from flows.progress import Progress
 from flows.stage import Outcome, Processes, StageError, alone, run
-from tasks.stage.errors import ConcordError
-from tasks.stage.params import Runtime, load
 
 SECONDS_BEFORE_RETRY = 10
 
@@ -78,10 +78,14 @@ def machine_for(stages: Sequence[Stage]) -> Iterator[Machine]:
     log = get_run_logger()
     runtime = load(Runtime, "runtime")
     at_once = max(1, len(os.sched_getaffinity(0)) // runtime.threads)
-    devices = Devices([] if runtime.device == "cpu" or not any(s.meta.gpu for s in stages) else present())
+    devices = Devices(
+        [] if runtime.device == "cpu" or not any(s.meta.gpu for s in stages) else present()
+    )
     with alone(log.info) as folder:
         work = changed(stages)
-        log.info(f"{len(stages)} stages, {len(work)} may have work to do; at most {at_once} at once")
+        log.info(
+            f"{len(stages)} stages, {len(work)} may have work to do; at most {at_once} at once"
+        )
         machine = Machine(work, Cores(at_once), devices, Processes(folder))
         token = _machine.set(machine)
         try:
@@ -106,7 +110,9 @@ def bring_up_to_date(stages: Sequence[Stage]) -> None:
             future.wait()
         unless_done.pop_all()
     states = {name: future.state for name, future in futures.items()}
-    failed = {name: state for name, state in states.items() if state.is_failed() or state.is_crashed()}
+    failed = {
+        name: state for name, state in states.items() if state.is_failed() or state.is_crashed()
+    }
     if failed:
         raise PhaseError("\n".join(_reason(name, state) for name, state in failed.items()))
 
@@ -140,17 +146,28 @@ def was_killed(task: Any, run: TaskRun, state: State[Any]) -> bool:
 def node(stage: Stage) -> State[None]:
     """One stage of dvc.yaml, brought up to date."""
     machine = _machine.get()
-    outcome = _run(stage, machine) if stage.name in machine.changed else Outcome(stage, "unchanged", 0.0)
+    outcome = (
+        _run(stage, machine) if stage.name in machine.changed else Outcome(stage, "unchanged", 0.0)
+    )
     machine.outcomes.append(outcome)
-    return Completed(name=outcome.happened.capitalize(), message=f"{outcome.happened} in {outcome.seconds:.1f} s")
+    return Completed(
+        name=outcome.happened.capitalize(), message=f"{outcome.happened} in {outcome.seconds:.1f} s"
+    )
 
 
 def _run(stage: Stage, machine: Machine) -> Outcome:
     log = get_run_logger()
     progress = Progress(stage.name, log.info)
     devices = machine.devices if stage.meta.gpu and machine.devices.count else None
-    with devices.slot(lambda: machine.processes.ended) if devices else nullcontext() as slot, machine.cores.slot(stage):
-        log.info(f"started with slot {slot.device.limit} on device {slot.device.id}" if slot else "started")
+    with (
+        devices.slot(lambda: machine.processes.ended) if devices else nullcontext() as slot,
+        machine.cores.slot(stage),
+    ):
+        log.info(
+            f"started with slot {slot.device.limit} on device {slot.device.id}"
+            if slot
+            else "started"
+        )
         try:
             outcome = run(stage, machine.processes, log.info, progress, slot)
         except StageError as failed:

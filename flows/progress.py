@@ -56,7 +56,9 @@ class Progress:
     def _publish(self, label: str, percent: float) -> None:
         description = f"{self._stage}: {label}"
         if self._artifact is None:
-            made = create_progress_artifact(progress=percent, key=self._key, description=description)
+            made = create_progress_artifact(
+                progress=percent, key=self._key, description=description
+            )
             assert isinstance(made, UUID)
             self._artifact = made
         else:

@@ -2,15 +2,15 @@
 
 import json
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from prefect.artifacts import create_link_artifact, create_table_artifact
 
+from concord.stage.params import read
+from concord.stage.paths import REPORTS
 from flows.stage import Outcome
-from tasks.stage.params import read
 
-REPORT = Path("reports/index.html")
+REPORT = REPORTS / "index.html"
 
 
 def results(outcomes: Sequence[Outcome]) -> None:
@@ -19,11 +19,16 @@ def results(outcomes: Sequence[Outcome]) -> None:
     if reports := evaluated():
         measure = next(iter(reports.values())).get("measure", "gold mean")
         create_table_artifact(
-            policies(reports), key="results", description=f"{measure} of each policy at equal weights, by objective"
+            policies(reports),
+            key="results",
+            description=f"{measure} of each policy at equal weights, by objective",
         )
     if REPORT.exists():
         create_link_artifact(
-            REPORT.resolve().as_uri(), key="report", link_text="Report", description="The whole report"
+            REPORT.resolve().as_uri(),
+            key="report",
+            link_text="Report",
+            description="The whole report",
         )
 
 
@@ -43,13 +48,20 @@ def stages(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
 
 def evaluated() -> dict[str, Any]:
     """The reports of the policies of params.yaml, as far as there are any."""
-    files = {name: Path(f"reports/policies/{name}.json") for name in read().get("policies", {})}
-    return {name: json.loads(file.read_text(encoding="utf-8")) for name, file in files.items() if file.exists()}
+    files = {name: REPORTS / f"policies/{name}.json" for name in read().get("policies", {})}
+    return {
+        name: json.loads(file.read_text(encoding="utf-8"))
+        for name, file in files.items()
+        if file.exists()
+    }
 
 
 def policies(reports: dict[str, Any]) -> list[dict[str, Any]]:
     """A row a policy: its name and a column an objective."""
     return [
-        {"policy": name, **{key: value.get("gold_mean") for key, value in report.get("objectives", {}).items()}}
+        {
+            "policy": name,
+            **{key: value.get("gold_mean") for key, value in report.get("objectives", {}).items()},
+        }
         for name, report in reports.items()
     ]

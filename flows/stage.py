@@ -16,14 +16,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from concord.stage.errors import ConcordError
 from flows import guard
 from flows.devices import Slot
 from flows.graph import Stage, dvc, environment
-from tasks.stage.errors import ConcordError
 
 Happened = Literal["ran", "restored", "unchanged"]
 LAST_LINES = 20
-HINTS = re.compile(r"(Updating|Generating) lock file|To (track|enable) |\t(git add|dvc config) |Use `dvc push` ")
+HINTS = re.compile(
+    r"(Updating|Generating) lock file|To (track|enable) |\t(git add|dvc config) |Use `dvc push` "
+)
 KILLED = re.compile(
     r"exited with (-\d+|1(29|[3-8]\d|9[01]))\b"
 )  # a signal: negative, or 128 and more where a shell tells of it
@@ -72,7 +74,9 @@ def remove_torn_lock(path: Path) -> bool:
         return False
     from dvc.lock import make_lock  # type: ignore[import-untyped]
 
-    with make_lock(str(path.with_name("rwlock.lock")), tmp_dir=str(path.parent)):  # so nobody is writing it now
+    with make_lock(
+        str(path.with_name("rwlock.lock")), tmp_dir=str(path.parent)
+    ):  # so nobody is writing it now
         torn = not _is_whole(path)
         if torn:
             path.unlink()
@@ -100,7 +104,9 @@ class Processes:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     @contextmanager
-    def start(self, command: list[str], env: dict[str, str], slot: Slot | None) -> Iterator[subprocess.Popen[bytes]]:
+    def start(
+        self, command: list[str], env: dict[str, str], slot: Slot | None
+    ) -> Iterator[subprocess.Popen[bytes]]:
         """`command` under the guard, with its output on one pipe; over when the block is left, in whatever way."""
         guarded = [sys.executable, str(Path(guard.__file__)), *command]
         with self.lock:
@@ -141,7 +147,11 @@ def run(
     began, last = time.monotonic(), [""] * LAST_LINES
     with tempfile.TemporaryDirectory() as folder:
         reports = Path(folder) / "progress"
-        env = environment() | {"CONCORD_PROGRESS": str(reports), "TQDM_DISABLE": "1", "PYTHONUNBUFFERED": "1"}
+        env = environment() | {
+            "CONCORD_PROGRESS": str(reports),
+            "TQDM_DISABLE": "1",
+            "PYTHONUNBUFFERED": "1",
+        }
         if slot is not None:
             env["CUDA_VISIBLE_DEVICES"] = slot.device.id
         with processes.start(dvc("repro", "--single-item", stage.name), env, slot) as process:
@@ -175,7 +185,9 @@ def _lines(process: subprocess.Popen[bytes], deadline: float, stage: Stage) -> I
             continue
         chunk = os.read(pipe, 65536)
         *lines, rest = (rest + chunk).replace(b"\r", b"\n").split(b"\n") if chunk else (rest, b"")
-        yield from (text for text in (part.decode("utf-8", "replace").rstrip() for part in lines) if text)
+        yield from (
+            text for text in (part.decode("utf-8", "replace").rstrip() for part in lines) if text
+        )
         if not chunk:
             return
 

@@ -12,12 +12,17 @@ from unittest.mock import patch
 
 import httpx
 import prefect
-from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_API_HOST, PREFECT_SERVER_API_PORT, temporary_settings
+from prefect.settings import (
+    PREFECT_API_URL,
+    PREFECT_SERVER_API_HOST,
+    PREFECT_SERVER_API_PORT,
+    temporary_settings,
+)
 
 from flows.stage import Outcome
+from tasks.report import produced
 
 MACHINERY = str(Path(prefect.__file__).parent)
-PRODUCED = {"report page": "reports/index.html", "front picture": "reports/front.svg", "checkpoint": "models/aligned"}
 
 
 class Lines(logging.Formatter):
@@ -34,7 +39,9 @@ def own(record: logging.LogRecord) -> bool:
     """Whether a record is news: the engine repeats each failure on its way up, with tracebacks of itself."""
     if not record.pathname.startswith(MACHINERY):
         return True
-    return record.levelno >= logging.WARNING and not record.name.startswith(("prefect.flow_runs", "prefect.task_runs"))
+    return record.levelno >= logging.WARNING and not record.name.startswith(
+        ("prefect.flow_runs", "prefect.task_runs")
+    )
 
 
 def quieten() -> None:
@@ -90,9 +97,10 @@ def summary(outcomes: Sequence[Outcome], seconds: float) -> str:
     lines = ["", f"{len(outcomes)} stages in {clock(seconds)}: {', '.join(counts)}"]
     for outcome in outcomes:
         if outcome.happened != "unchanged":
-            lines.append(f"  {outcome.stage.name:<28} {outcome.happened:<9} {outcome.seconds:8.1f} s{_of(outcome)}")
-    made = {what: path for what, path in PRODUCED.items() if Path(path).exists()}
-    lines += ["", *(f"{what:<14} {Path(path).resolve()}" for what, path in made.items())]
+            lines.append(
+                f"  {outcome.stage.name:<28} {outcome.happened:<9} {outcome.seconds:8.1f} s{_of(outcome)}"
+            )
+    lines += ["", *produced()]
     return "\n".join(lines)
 
 

@@ -14,18 +14,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from tasks.stage import outputs, runtime
-from tasks.stage.errors import ParamsError, command
-from tasks.stage.params import FORBID, Runtime, load, objectives, read
+from concord.objectives import objectives_of
+from concord.stage import outputs, runtime
+from concord.stage.errors import ParamsError, command
+from concord.stage.params import FORBID, Runtime, load, read
+from concord.stage.paths import ANCHORS, PREPARED, SFT
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SFT = "models/sft"
-
 
 @dataclass(frozen=True, config=FORBID)
-class Params:
+class AnchorsParams:
     """The section `anchors`."""
 
     prompts: Annotated[int, Field(gt=0)]
@@ -40,33 +40,37 @@ class Params:
     """-1 for an objective that is a cost; 1, more is better, for those not named."""
 
 
-def run(params: Params, everything: Mapping[str, Any], settings: Runtime, seed: int) -> None:
+def run(params: AnchorsParams, everything: Mapping[str, Any], settings: Runtime, seed: int) -> None:
     """Samples, scores on every objective, and writes the anchors."""
-    from tasks.rewards.anchors import Anchors
-    from tasks.rewards.vector import RewardVector
+    from concord.rewards.vector.anchors import Anchors
+    from concord.rewards.vector.reward_vector import RewardVector
 
-    unknown = set(params.directions) - set(objectives(everything))
+    unknown = set(params.directions) - set(objectives_of(everything))
     if unknown:
-        allowed = ", ".join(objectives(everything))
+        allowed = ", ".join(objectives_of(everything))
         raise ParamsError(f"anchors.directions.{min(unknown)} is no objective; allowed: {allowed}")
     device = runtime.start(settings, seed)
     rows = _prompts(params)
     responses = _answers(rows, params, settings, seed, device)
     vector = RewardVector.load(everything, device=device, dtype=settings.dtype)
-    raw = vector.score_all(rows["messages"].tolist(), responses, rows["domain"].tolist(), rows["reference"].tolist())
-    Anchors.fit(raw, params.directions).save("models/anchors.json")
+    raw = vector.score_all(
+        rows["messages"].tolist(), responses, rows["domain"].tolist(), rows["reference"].tolist()
+    )
+    Anchors.fit(raw, params.directions).save(ANCHORS)
 
 
-def _prompts(params: Params) -> pd.DataFrame:
+def _prompts(params: AnchorsParams) -> pd.DataFrame:
     """The first `prompts` validation prompts of each domain, each `samples` times."""
-    frame = outputs.read_table("data/prepared/prompts/validation.parquet")
+    frame = outputs.read_table(PREPARED / "prompts/validation.parquet")
     chosen = frame.groupby("domain", sort=False).head(params.prompts)
     return chosen.loc[chosen.index.repeat(params.samples)].reset_index(drop=True)
 
 
-def _answers(rows: pd.DataFrame, params: Params, settings: Runtime, seed: int, device: Any) -> list[str]:
-    from tasks.policies.generate import sample
-    from tasks.stage.models import load_causal, load_tokenizer
+def _answers(
+    rows: pd.DataFrame, params: AnchorsParams, settings: Runtime, seed: int, device: Any
+) -> list[str]:
+    from concord.lm.load import load_causal, load_tokenizer
+    from concord.lm.sample import sample
 
     return sample(
         load_causal(SFT, device, settings.dtype),
@@ -80,7 +84,12 @@ def _answers(rows: pd.DataFrame, params: Params, settings: Runtime, seed: int, d
 
 def main() -> None:
     """Runs the stage."""
-    run(load(Params, "anchors"), read(), load(Runtime, "runtime"), load(int, "seeds", "sampling"))
+    run(
+        load(AnchorsParams, "anchors"),
+        read(),
+        load(Runtime, "runtime"),
+        load(int, "seeds", "sampling"),
+    )
 
 
 if __name__ == "__main__":

@@ -7,17 +7,28 @@
 All problems are reported at once, each with the path of its key, why it cannot work, and what is allowed.
 
 A verifier of one's own, `verifier: my_checks:is_even`, is imported and must take a response and a reference; what it
-returns is checked at use. Its file is no dep of any stage: tasks/rewards/verifiers.py says what to do after edits.
+returns is checked at use. Its file is no dep of any stage: concord/rewards/verifiers/dispatch.py says what to do after edits.
 """
 
-import dataclasses
-import os
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+from concord import code
+from concord.annotations import reader
+from concord.annotations.interchange import FIELDS
+from concord.objectives import Objective, check_weights, domain_weights
+from concord.rewards.process import judging
+from concord.rewards.process.labelling import Labelling, derive
+from concord.rewards.verifiers import dispatch
+from concord.sandbox.source import read_spec
+from concord.sandbox.world import OBJECTIVES
+from concord.stage import outputs, paths
+from concord.stage import preflight as present
+from concord.stage.errors import DataError, ParamsError, command
+from concord.stage.params import Model, Runtime, Seeds, mapping_of, read, section, suggest
 from tasks import (
     anchors,
     evaluate,
@@ -26,6 +37,7 @@ from tasks import (
     front,
     gate,
     ingest,
+    policy,
     prepare,
     process_labels,
     process_reward,
@@ -34,63 +46,39 @@ from tasks import (
     select,
     sft,
 )
-from tasks.annotations.formats import choice_of
-from tasks.annotations.interchange import FIELDS
-from tasks.policies import dpo, grpo, mah_dpo, reference
-from tasks.rewards import verifiers
-from tasks.rewards.label_makers import Labelling, derive
-from tasks.sandbox.source import read_spec
-from tasks.sandbox.world import OBJECTIVES
-from tasks.stage import outputs, present
-from tasks.stage.errors import DataError, ParamsError, command
-from tasks.stage.params import (
-    Model,
-    Objective,
-    Runtime,
-    Seeds,
-    check_weights,
-    domain_weights,
-    mapping_of,
-    read,
-    section,
-    suggest,
-)
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 DEVICES = ("auto", "cpu", "cuda")
 KEYED = ("concord", "table")
 """Formats that read the keys of the interchange format."""
-CONTENT = "params.yaml can work\n"
 
 SECTIONS: dict[str, type] = {
     "seeds": Seeds,
     "runtime": Runtime,
     "model": Model,
-    "ingest": ingest.Params,
-    "prepare": prepare.Params,
-    "sft": sft.Params,
-    "process_labels": process_labels.Params,
-    "process_reward": process_reward.Params,
-    "anchors": anchors.Params,
-    "rollouts": rollouts.Params,
-    "evaluate": evaluate.Params,
-    "evaluate_rewards": evaluate_rewards.Params,
-    "front": front.Params,
-    "select": select.Params,
-    "gate": gate.Params,
-    "export": export.Params,
+    "ingest": ingest.IngestParams,
+    "prepare": prepare.PrepareParams,
+    "sft": sft.SftParams,
+    "process_labels": process_labels.ProcessLabelsParams,
+    "process_reward": process_reward.ProcessRewardParams,
+    "anchors": anchors.AnchorsParams,
+    "rollouts": rollouts.RolloutsParams,
+    "evaluate": evaluate.EvaluateParams,
+    "evaluate_rewards": evaluate_rewards.EvaluateRewardsParams,
+    "front": front.FrontParams,
+    "select": select.SelectParams,
+    "gate": gate.GateParams,
+    "export": export.ExportParams,
 }
-MAPPINGS: dict[str, type] = {"sources": ingest.Source, "objectives": Objective, "reward_models": reward_model.Params}
-METHODS: dict[str, type] = {
-    "reference": reference.Params,
-    "mah_dpo": mah_dpo.Params,
-    "dpo": dpo.Params,
-    "grpo": grpo.Params,
+MAPPINGS: dict[str, type] = {
+    "sources": ingest.Source,
+    "objectives": Objective,
+    "reward_models": reward_model.RewardModelParams,
 }
-"""Methods of policies: each a module of tasks/policies with its parameters."""
-
 STAGES: dict[str, str | None] = {
-    **dict.fromkeys(["check", "prepare", "sft", "process_labels", "process_reward", "anchors", "rollouts"]),
+    **dict.fromkeys(
+        ["check", "prepare", "sft", "process_labels", "process_reward", "anchors", "rollouts"]
+    ),
     **dict.fromkeys(["evaluate_rewards", "front", "select", "gate", "export", "report"]),
     "ingest": "sources",
     "reward_model": "reward_models",
@@ -110,8 +98,12 @@ def run(params: Mapping[str, Any], root: Path) -> None:
 def shapes(params: Mapping[str, Any]) -> Iterator[str]:
     """Problems of sections taken by themselves: keys, types, ranges, names."""
     known = [*SECTIONS, *MAPPINGS, "policies", "budget"]
-    yield from (f"{key} is an unknown key; {suggest(str(key), known)}" for key in params if key not in known)
-    yield from (f"{key} is missing; add it" for key in known if key not in params and key != "budget")
+    yield from (
+        f"{key} is an unknown key; {suggest(str(key), known)}" for key in params if key not in known
+    )
+    yield from (
+        f"{key} is missing; add it" for key in known if key not in params and key != "budget"
+    )
     for key, cls in SECTIONS.items():
         if key in params:
             yield from _caught(section, cls, params[key], key)
@@ -129,19 +121,21 @@ def references(params: Mapping[str, Any], root: Path) -> Iterator[str]:
     objectives = mapping_of(Objective, params, "objectives")
     yield from _scored(objectives, params["reward_models"])
     yield from _labelled(objectives, params)
-    labels = section(process_labels.Params, params["process_labels"], "process_labels")
-    yield from _asked(labels, root)
+    labels = section(process_labels.ProcessLabelsParams, params["process_labels"], "process_labels")
+    yield from _judges(labels, root)
     yield from process_labels.uncounted(labels, objectives)
     yield from _weighted(objectives, params)
     yield from _chosen(params)
     yield from _judged(objectives, params)
-    yield from _batches(objectives, params["policies"])
+    yield from _methods(objectives, params["policies"])
     yield from present.there(params["gate"]["champion"], "gate.champion", root)
     yield from _device(params["runtime"].get("device", "auto"))
     yield from present.model(section(Model, params["model"], "model"), root)
     yield from present.layers(params, root)
     for name, source in mapping_of(ingest.Source, params, "sources").items():
-        yield from _source(name, source, {objective.domain for objective in objectives.values()}, root)
+        yield from _source(
+            name, source, {objective.domain for objective in objectives.values()}, root
+        )
 
 
 def _mapping(entries: Any, where: str, check: Callable[[Any, str], Iterator[str]]) -> Iterator[str]:
@@ -156,13 +150,7 @@ def _mapping(entries: Any, where: str, check: Callable[[Any, str], Iterator[str]
 
 
 def _policy(entry: Any, where: str) -> Iterator[str]:
-    method = entry.get("method") if isinstance(entry, Mapping) else None
-    if method not in METHODS:
-        yield f"{where}.method is {method!r}; {suggest(str(method), list(METHODS))}"
-        return
-    fields = {field.name for field in dataclasses.fields(METHODS[method])}
-    given = {key: value for key, value in entry.items() if key != "method" or "method" in fields}
-    yield from _caught(section, METHODS[method], given, where)
+    yield from _caught(lambda: section(policy.method_of(entry, where).METHOD.params, entry, where))
 
 
 def _has_reference(entries: Any) -> Iterator[str]:
@@ -182,7 +170,11 @@ def _budget(params: Mapping[str, Any]) -> Iterator[str]:
         items = params.get(STAGES.get(stage) or "", {})
         if stage not in STAGES or (item and item not in items):
             yield f"budget.{key} is no stage; {suggest(str(key), [*STAGES, *(f'{stage}@{name}' for name in items)])}"
-        if isinstance(seconds, bool) or not isinstance(seconds, int | float) or not 0 < seconds < float("inf"):
+        if (
+            isinstance(seconds, bool)
+            or not isinstance(seconds, int | float)
+            or not 0 < seconds < float("inf")
+        ):
             yield f"budget.{key} is {seconds!r}; it must be a positive number of seconds"
 
 
@@ -195,7 +187,10 @@ def _scored(objectives: Mapping[str, Objective], groups: Mapping[str, Any]) -> I
         if objective.domain == "all" and objective.in_vector:
             yield f"{where} spans all domains, so it cannot be a member of the vector; set in_vector: false"
         if objective.verifier is not None:
-            yield from (f"{where}.verifier: {problem}" for problem in _caught(verifiers.find, objective.verifier))
+            yield from (
+                f"{where}.verifier: {problem}"
+                for problem in _caught(dispatch.find, objective.verifier)
+            )
         if reward is not None and reward not in groups:
             yield f"{where}.reward: there is no reward model {reward!r}; {suggest(reward, list(groups))}"
         elif reward is not None and name not in groups[reward]["objectives"]:
@@ -212,7 +207,9 @@ def _labelled(objectives: Mapping[str, Objective], params: Mapping[str, Any]) ->
     yield from _known(labels, objectives, "process_labels.objectives")
     yield from _known(params["anchors"].get("directions", {}), objectives, "anchors.directions")
     yield from _known(params["gate"].get("margins", {}), objectives, "gate.margins")
-    yield from _known(params["process_reward"].get("verdicts", {}), labels, "process_reward.verdicts")
+    yield from _known(
+        params["process_reward"].get("verdicts", {}), labels, "process_reward.verdicts"
+    )
     for name, entry in labels.items():
         where = f"process_labels.objectives.{name}"
         judge, judges = entry.get("judge"), params["process_labels"].get("judges", {})
@@ -225,18 +222,11 @@ def _labelled(objectives: Mapping[str, Objective], params: Mapping[str, Any]) ->
                 yield f"{where}: {error}"
 
 
-def _asked(labels: process_labels.Params, root: Path) -> Iterator[str]:
-    """The judges that somebody asks are there, as far as can be seen from here: a local model, the key of another."""
+def _judges(labels: process_labels.ProcessLabelsParams, root: Path) -> Iterator[str]:
+    """The judges that are used have what they need, as far as can be seen from here."""
     for name in dict.fromkeys(entry.judge for entry in labels.objectives.values()):
-        judge, where = labels.judges.get(str(name)), f"process_labels.judges.{name}"
-        if judge is None:
-            continue
-        if judge.key is not None and not os.environ.get(judge.key):
-            yield f"{where}.key: the environment variable {judge.key} is not set, so the endpoint would refuse; set it"
-        if judge.endpoint is None and Path(judge.model) != Path(process_labels.SFT):  # which a stage makes in time
-            yield from list(present.there(judge.model, f"{where}.model", root)) or present.checkpoint(
-                judge.model, f"{where}.model", root
-            )
+        if name in labels.judges:
+            yield from judging.missing(labels.judges[name], f"process_labels.judges.{name}", root)
 
 
 def _weighted(objectives: Mapping[str, Objective], params: Mapping[str, Any]) -> Iterator[str]:
@@ -249,7 +239,9 @@ def _weighted(objectives: Mapping[str, Objective], params: Mapping[str, Any]) ->
             yield from _caught(check_weights, entry["alpha"], vector, f"{where}.alpha")
         if entry.get("weights"):
             for domain in dict.fromkeys(objective.domain for objective in vector.values()):
-                yield from _caught(domain_weights, entry["weights"], vector, domain, f"{where}.weights")
+                yield from _caught(
+                    domain_weights, entry["weights"], vector, domain, f"{where}.weights"
+                )
 
 
 def _chosen(params: Mapping[str, Any]) -> Iterator[str]:
@@ -269,7 +261,11 @@ def _judged(objectives: Mapping[str, Objective], params: Mapping[str, Any]) -> I
     point = params["front"]["reference_point"]
     if isinstance(point, Mapping):
         yield from _known(point, vector, "front.reference_point")
-        yield from (f"front.reference_point has no value for {name}; give one" for name in vector if name not in point)
+        yield from (
+            f"front.reference_point has no value for {name}; give one"
+            for name in vector
+            if name not in point
+        )
     for name, objective in vector.items():
         if objective.domain == front.CONTROL:
             yield f"objectives.{name}.domain: {front.CONTROL!r} is a key of reports/front.json; take another name"
@@ -280,17 +276,14 @@ def _judged(objectives: Mapping[str, Objective], params: Mapping[str, Any]) -> I
             )
 
 
-def _batches(objectives: Mapping[str, Objective], policies: Mapping[str, Any]) -> Iterator[str]:
-    """A batch of pairs holds one pair at least of everything that is learned from."""
+def _methods(objectives: Mapping[str, Objective], policies: Mapping[str, Any]) -> Iterator[str]:
+    """What each policy's method finds wrong with its parameters and the objectives of the vector."""
     vector = [name for name, objective in objectives.items() if objective.in_vector]
     for name, entry in policies.items():
-        if entry["method"] == "mah_dpo" or entry.get("pool"):
-            learned = [o for o in vector if not entry.get("alpha") or entry["alpha"].get(o, 0) > 0]
-            if (size := entry["training"]["batch_size"]) < len(learned):
-                yield (
-                    f"policies.{name}.training.batch_size: {size} pairs cannot hold one of each of {len(learned)} "
-                    f"objectives ({', '.join(learned)}); raise it to {len(learned)} or more"
-                )
+        where = f"policies.{name}"
+        method = policy.method_of(entry, where).METHOD
+        for problem in method.problems(section(method.params, entry, where), vector):
+            yield f"{where}.{problem}"
 
 
 def _device(device: str) -> Iterator[str]:
@@ -315,7 +308,9 @@ def _source(name: str, source: ingest.Source, domains: set[str], root: Path) -> 
 
 
 def _options(source: ingest.Source, where: str, root: Path) -> None:
-    section(choice_of(source.format, root / source.path), source.options, f"{where}.options")
+    section(
+        reader.options_of(source.format, root / source.path), source.options, f"{where}.options"
+    )
 
 
 def _known(names: Collection[str], known: Mapping[str, Any], where: str) -> Iterator[str]:
@@ -332,9 +327,13 @@ def _caught(check: Callable[..., Any], *arguments: Any) -> Iterator[str]:
 
 
 def main() -> None:
-    """Runs the stage on params.yaml."""
-    run(read(), Path("."))
-    outputs.write_text("data/checked", CONTENT)
+    """Checks params.yaml, and writes the listing of every stage's code."""
+    params, root = read(), Path(".")
+    run(params, root)
+    stages = {stage: key for stage, key in STAGES.items() if stage != "check"}
+    with outputs.directory(paths.CODE) as folder:
+        for stage, listing in code.listings(params, stages, root.resolve()).items():
+            outputs.write_text(folder / stage, listing)
 
 
 if __name__ == "__main__":

@@ -19,23 +19,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from tasks.stage import outputs, runtime
-from tasks.stage.errors import command
-from tasks.stage.params import FORBID, Objective, Runtime, Seeds, load, objectives, read
+from concord.objectives import Objective, objectives_of
+from concord.stage import outputs, runtime
+from concord.stage.errors import command
+from concord.stage.params import FORBID, Runtime, Seeds, load, read
+from concord.stage.paths import PROCESS_REWARD, REPORTS, REWARDS, SFT
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from tasks.evaluation.judges import HeldOut, Locked
-    from tasks.rewards.outcome import RewardModel
-    from tasks.rewards.process import ProcessRewardModel
-
-SFT = "models/sft"
+    from concord.evaluation.rewards.judged_sets import HeldOut, Locked
+    from concord.rewards.outcome.reward_model import RewardModel
+    from concord.rewards.process.process_model import ProcessRewardModel
 
 
 @dataclass(frozen=True, config=FORBID)
-class Params:
+class EvaluateRewardsParams:
     """The section `evaluate_rewards`."""
 
     pairs: Annotated[int, Field(gt=0)]
@@ -51,10 +51,10 @@ class Params:
 
 
 @dataclass(frozen=True, config=FORBID)
-class Job:
+class EvaluateRewardsJob:
     """All that the evaluation depends on besides its inputs."""
 
-    params: Params
+    params: EvaluateRewardsParams
     protocol: str
     locked_seed: int
     bootstrap: int
@@ -62,25 +62,32 @@ class Job:
     seeds: Seeds
 
 
-def run(job: Job, everything: Mapping[str, Any]) -> None:
+def run(job: EvaluateRewardsJob, everything: Mapping[str, Any]) -> None:
     """Writes a report per reward model, and one of the process reward model."""
-    from tasks.rewards import outcome, process
+    from concord.rewards.outcome import reward_model as outcome
+    from concord.rewards.process import process_model as process
 
     device = runtime.start(job.settings, job.seeds.sampling)
     judge = judge_of(job, device)
-    answers = Answers(job, judge, objectives(everything))
-    with outputs.directory("reports/rewards") as folder:
+    answers = Answers(job, judge, objectives_of(everything))
+    with outputs.directory(REPORTS / "rewards") as folder:
         for group in everything["reward_models"]:
-            model = outcome.load(f"models/rewards/{group}", device, job.settings.dtype)
-            outputs.write_json(folder / f"{group}.json", outcome_report(job, group, model, judge, answers))
-    process_model = process.load("models/process_reward", device, job.settings.dtype)
-    outputs.write_json("reports/process_reward.json", process_report(job, process_model, judge, answers))
+            model = outcome.load(REWARDS / f"{group}", device, job.settings.dtype)
+            outputs.write_json(
+                folder / f"{group}.json", outcome_report(job, group, model, judge, answers)
+            )
+    process_model = process.load(PROCESS_REWARD, device, job.settings.dtype)
+    outputs.write_json(
+        REPORTS / "process_reward.json", process_report(job, process_model, judge, answers)
+    )
 
 
 class Answers:
     """Several answers to each problem whose answer can be checked, of which a scorer should pick a right one."""
 
-    def __init__(self, job: Job, judge: Locked | HeldOut, known: Mapping[str, Objective]) -> None:
+    def __init__(
+        self, job: EvaluateRewardsJob, judge: Locked | HeldOut, known: Mapping[str, Objective]
+    ) -> None:
         self.job, self.judge, self.known = job, judge, known
         self._drawn: dict[str, pd.DataFrame] = {}
         self.outcome: dict[str, np.ndarray] = {}
@@ -92,11 +99,13 @@ class Answers:
             self._drawn[name] = self.judge.graded(name, self.known[name])
         return self._drawn[name]
 
-    def picked(self, name: str, scores: np.ndarray, outcome: np.ndarray | None = None) -> dict[str, Any] | None:
-        """Best of N by scores from 0 to 1 (`tasks.evaluation.picking`); None where no problem has several graded
+    def picked(
+        self, name: str, scores: np.ndarray, outcome: np.ndarray | None = None
+    ) -> dict[str, Any] | None:
+        """Best of N by scores from 0 to 1 (`concord.evaluation.rewards.picking`); None where no problem has several graded
         answers."""
-        from tasks.evaluation import picking
-        from tasks.evaluation.votes import finals
+        from concord.evaluation.rewards import picking
+        from concord.evaluation.rewards.votes import finals
 
         graded = self.of(name)
         if graded.empty:
@@ -107,12 +116,12 @@ class Answers:
         return picking.report_by_size(graded, self.job.bootstrap, self.job.seeds.data)
 
 
-def judge_of(job: Job, device: Any) -> Locked | HeldOut:
+def judge_of(job: EvaluateRewardsJob, device: Any) -> Locked | HeldOut:
     """What reward models are judged on."""
-    from tasks.evaluation.judges import HeldOut, Locked
-    from tasks.policies.generate import sample
-    from tasks.sandbox.world import World
-    from tasks.stage.models import load_causal, load_tokenizer
+    from concord.evaluation.rewards.judged_sets import HeldOut, Locked
+    from concord.lm.load import load_causal, load_tokenizer
+    from concord.lm.sample import sample
+    from concord.sandbox.world import World
 
     if job.protocol == "likelihood":
         return HeldOut()
@@ -129,12 +138,16 @@ def judge_of(job: Job, device: Any) -> Locked | HeldOut:
 
 
 def outcome_report(
-    job: Job, group: str, model: RewardModel, judge: Locked | HeldOut, answers: Answers
+    job: EvaluateRewardsJob,
+    group: str,
+    model: RewardModel,
+    judge: Locked | HeldOut,
+    answers: Answers,
 ) -> dict[str, Any]:
     """Objective -> its figures, with what the fit of the whole group took (`seconds`, `peak_mb`, `parameters`)."""
     from scipy.special import expit  # type: ignore[import-untyped]
 
-    timing = outputs.read_json(f"reports/timing/{group}.json")
+    timing = outputs.read_json(REPORTS / f"timing/{group}.json")
     cosines = timing.pop("gradient_cosine")
     report: dict[str, Any] = {}
     for column, name in enumerate(model.objectives):
@@ -152,21 +165,28 @@ def outcome_report(
     return report
 
 
-def _head(job: Job, group: str, name: str, model: RewardModel, judge: Locked | HeldOut) -> dict[str, Any]:
+def _head(
+    job: EvaluateRewardsJob, group: str, name: str, model: RewardModel, judge: Locked | HeldOut
+) -> dict[str, Any]:
     """What pairs and grades say of one head; a head whose labels imply no pair has figures of grades alone."""
     import numpy as np
 
-    from tasks.evaluation.baselines import pairs as pairs_of
-    from tasks.evaluation.rewards import grade_quality, quality
-    from tasks.evaluation.trust import agreement, trust
+    from concord.evaluation.rewards.baselines import pairs as pairs_of
+    from concord.evaluation.rewards.head_quality import grade_quality, quality
+    from concord.evaluation.rewards.trust import agreement, trust
 
-    calibration = outputs.read_json(f"models/rewards/{group}/calibration.json")[name]
+    calibration = outputs.read_json(REWARDS / f"{group}/calibration.json")[name]
     column, count = model.objectives.index(name), job.params.pairs
     pairs, grades = judge.pairs(group, name, count), judge.grades(name, count)
-    sides = [model.score(pairs["messages"].tolist(), pairs[side].tolist()) for side in ("chosen", "rejected")]
+    sides = [
+        model.score(pairs["messages"].tolist(), pairs[side].tolist())
+        for side in ("chosen", "rejected")
+    ]
     graded = model.score(grades["messages"].tolist(), grades["response"].tolist())
     chosen, rejected = (side[:, column] for side in sides)
-    heads = dict(zip(model.objectives, (np.concatenate(sides) if len(pairs) else graded).T, strict=True))
+    heads = dict(
+        zip(model.objectives, (np.concatenate(sides) if len(pairs) else graded).T, strict=True)
+    )
     temperature = calibration["temperature"] if calibration["pairs"] else None
     return {
         **quality(pairs, chosen, rejected, job.bootstrap, job.seeds.data),
@@ -176,19 +196,25 @@ def _head(job: Job, group: str, name: str, model: RewardModel, judge: Locked | H
     }
 
 
-def process_report(job: Job, model: ProcessRewardModel, judge: Locked | HeldOut, answers: Answers) -> dict[str, Any]:
+def process_report(
+    job: EvaluateRewardsJob, model: ProcessRewardModel, judge: Locked | HeldOut, answers: Answers
+) -> dict[str, Any]:
     """`objectives`: AUC and, where steps are checkable, first errors, and F1 at a threshold that is chosen on people's
     step labels of the validation split, where there are any; `best_of_n`: for each verified objective; `fit`: what
     fitting took, and the errors on validation labels."""
-    from tasks.evaluation.steps import error_location, processbench, step_quality
+    from concord.evaluation.rewards.step_quality import error_location, processbench, step_quality
 
-    known, fitted = answers.known, outputs.read_json("reports/timing/process_reward.json")
+    known, fitted = answers.known, outputs.read_json(REPORTS / "timing/process_reward.json")
     report: dict[str, Any] = {"objectives": {}, "best_of_n": {}, "fit": fitted}
     for column, name in enumerate(model.objectives):
         table = judge.steps(name, known[name])
         if table.empty:
             continue
-        scores, gold, groups = _scored(model, table, column), table["gold"].tolist(), table["group_id"].tolist()
+        scores, gold, groups = (
+            _scored(model, table, column),
+            table["gold"].tolist(),
+            table["group_id"].tolist(),
+        )
         figures = step_quality(scores, gold, groups, job.bootstrap, job.seeds.data)
         if known[name].verifier is not None:
             figures |= error_location(scores, gold)
@@ -203,23 +229,34 @@ def process_report(job: Job, model: ProcessRewardModel, judge: Locked | HeldOut,
 
 
 def _scored(model: ProcessRewardModel, table: pd.DataFrame, column: int) -> list[Any]:
-    return [each[:, column] for each in model.score_all(table["messages"].tolist(), table["steps"].tolist())]
+    return [
+        each[:, column]
+        for each in model.score_all(table["messages"].tolist(), table["steps"].tolist())
+    ]
 
 
-def _threshold(model: ProcessRewardModel, column: int, name: str, objective: Objective) -> float | None:
+def _threshold(
+    model: ProcessRewardModel, column: int, name: str, objective: Objective
+) -> float | None:
     """Where F1 is highest on people's step labels of the validation split; None where there are none to tell by."""
-    from tasks.evaluation.judges import HeldOut
-    from tasks.evaluation.steps import best_threshold
+    from concord.evaluation.rewards.judged_sets import HeldOut
+    from concord.evaluation.rewards.step_quality import best_threshold
 
     table = HeldOut().steps(name, objective, "validation")
-    return None if table.empty else best_threshold(_scored(model, table, column), table["gold"].tolist())
+    return (
+        None
+        if table.empty
+        else best_threshold(_scored(model, table, column), table["gold"].tolist())
+    )
 
 
-def _by_all_steps(model: ProcessRewardModel, column: int, objective: Objective, graded: pd.DataFrame) -> np.ndarray:
+def _by_all_steps(
+    model: ProcessRewardModel, column: int, objective: Objective, graded: pd.DataFrame
+) -> np.ndarray:
     """The product of the scores of each answer's steps (Lightman et al., arXiv 2305.20050); 0 without any step."""
     import numpy as np
 
-    from tasks.rewards.segment import split
+    from concord.annotations.steps import split
 
     steps = [split(response, objective.domain) for response in graded["response"]]
     scored = model.score_all(graded["messages"].tolist(), steps)
@@ -230,7 +267,14 @@ def main() -> None:
     """Runs the stage."""
     protocol, locked_seed = load(str, "evaluate", "protocol"), load(int, "evaluate", "locked_seed")
     bootstrap, seeds = load(int, "evaluate", "bootstrap"), load(Seeds, "seeds")
-    job = Job(load(Params, "evaluate_rewards"), protocol, locked_seed, bootstrap, load(Runtime, "runtime"), seeds)
+    job = EvaluateRewardsJob(
+        load(EvaluateRewardsParams, "evaluate_rewards"),
+        protocol,
+        locked_seed,
+        bootstrap,
+        load(Runtime, "runtime"),
+        seeds,
+    )
     run(job, read())
 
 

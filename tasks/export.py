@@ -18,34 +18,47 @@ from typing import Any, Literal
 
 from pydantic.dataclasses import dataclass
 
-from tasks.stage import outputs
-from tasks.stage.errors import command
-from tasks.stage.params import FORBID, Model, load
-
-ALIGNED = Path("models/aligned")
+from concord.stage import outputs
+from concord.stage.errors import command
+from concord.stage.params import FORBID, Model, load
+from concord.stage.paths import (
+    ALIGNED,
+    ANCHORS,
+    POLICIES,
+    PREPARED,
+    PROCESS_REWARD,
+    REPORTS,
+    REWARDS,
+    SFT,
+)
 
 
 @dataclass(frozen=True, config=FORBID)
-class Params:
+class ExportParams:
     """The section `export`."""
 
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Type of the written weights."""
 
 
-def run(params: Params, base: Model) -> None:
+def run(params: ExportParams, base: Model) -> None:
     """Merges, writes the checkpoint with its tokenizer, and the model card."""
     import torch
 
-    from tasks.policies.model import MultiHeadCausalLM
-    from tasks.policies.model import load as load_policy
-    from tasks.stage.models import load_tokenizer
+    from concord.lm.load import load_tokenizer
+    from concord.policies.model import MultiHeadCausalLM
+    from concord.policies.model import load as load_policy
 
-    choice, gate = outputs.read_json("reports/select.json"), outputs.read_json("reports/gate.json")
-    path = Path("models/policies") / choice["policy"]
+    choice, gate = (
+        outputs.read_json(REPORTS / "select.json"),
+        outputs.read_json(REPORTS / "gate.json"),
+    )
+    path = POLICIES / choice["policy"]
     policy = load_policy(path)
     if isinstance(policy, MultiHeadCausalLM):
-        policy = policy.merge({name: choice["weights"].get(name, 0.0) for name in policy.head_names})
+        policy = policy.merge(
+            {name: choice["weights"].get(name, 0.0) for name in policy.head_names}
+        )
     with outputs.directory(ALIGNED) as folder:
         policy.to(getattr(torch, params.dtype)).save_pretrained(folder)
         load_tokenizer(path).save_pretrained(folder)
@@ -54,15 +67,8 @@ def run(params: Params, base: Model) -> None:
 
 def lineage(policy: Path) -> dict[str, str]:
     """SHA-256 of everything that led to the model, by path; folders that a recipe does without are left out."""
-    steps = [
-        "data/prepared",
-        "models/sft",
-        "models/rewards",
-        "models/process_reward",
-        "models/anchors.json",
-        str(policy),
-    ]
-    return {step: digest(Path(step)) for step in steps if Path(step).exists()}
+    steps = [PREPARED, SFT, REWARDS, PROCESS_REWARD, ANCHORS, policy]
+    return {step.as_posix(): digest(step) for step in steps if step.exists()}
 
 
 def digest(path: Path) -> str:
@@ -76,9 +82,13 @@ def digest(path: Path) -> str:
     return total.hexdigest()
 
 
-def card(choice: Mapping[str, Any], gate: Mapping[str, Any], base: Model, hashes: Mapping[str, str]) -> str:
+def card(
+    choice: Mapping[str, Any], gate: Mapping[str, Any], base: Model, hashes: Mapping[str, str]
+) -> str:
     """The model card, in Markdown."""
-    weights = "\n".join(f"| {name} | {weight:.4f} |" for name, weight in sorted(choice["weights"].items()))
+    weights = "\n".join(
+        f"| {name} | {weight:.4f} |" for name, weight in sorted(choice["weights"].items())
+    )
     figures = "\n".join(
         f"| {name} | {_number(row['gold_mean'])} | {_number(row['ci_low'])} to {_number(row['ci_high'])} | {row['n']} |"
         for name, row in sorted(gate["candidate"]["objectives"].items())
@@ -133,7 +143,11 @@ def dequantised(base: Model) -> str:
 def licence(base: Model) -> str:
     """The licence line of the base model's own card, which holds for what was made from it; nothing without one."""
     own = Path(base.files) / "README.md"
-    found = re.search(r"^license: .+$", own.read_text(encoding="utf-8"), re.MULTILINE) if own.is_file() else None
+    found = (
+        re.search(r"^license: .+$", own.read_text(encoding="utf-8"), re.MULTILINE)
+        if own.is_file()
+        else None
+    )
     return f"{found[0]}\n" if found else ""
 
 
@@ -143,7 +157,7 @@ def _number(value: float | None) -> str:
 
 def main() -> None:
     """Runs the stage."""
-    run(load(Params, "export"), load(Model, "model"))
+    run(load(ExportParams, "export"), load(Model, "model"))
     print(f"{ALIGNED}: load it with AutoModelForCausalLM.from_pretrained")
 
 

@@ -13,21 +13,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from tasks.stage import outputs
-from tasks.stage.errors import command
-from tasks.stage.params import FORBID, load, objectives, read
+from concord.objectives import objectives_of
+from concord.stage import outputs
+from concord.stage.errors import command
+from concord.stage.params import FORBID, load, read
+from concord.stage.paths import REPORTS, SAMPLES
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from tasks.evaluation.comparison import Bootstrap
+    from concord.evaluation.policies.comparison import Bootstrap
 
 CONTROL = "control"
 """The key of reports/front.json that is no domain."""
 
 
 @dataclass(frozen=True, config=FORBID)
-class Params:
+class FrontParams:
     """The section `front`."""
 
     reference_point: float | dict[str, float]
@@ -44,40 +46,50 @@ class Protocol:
     """Resamples of each interval."""
 
 
-def run(params: Params, protocol: Protocol, everything: Mapping[str, Any], seed: int) -> None:
+def run(params: FrontParams, protocol: Protocol, everything: Mapping[str, Any], seed: int) -> None:
     """Writes the comparison of all policies in params.yaml."""
-    from tasks.evaluation import pictures
-    from tasks.evaluation.comparison import Bootstrap
+    from concord.evaluation.policies.comparison import Bootstrap
+    from concord.report import figures as pictures
 
-    samples = {name: outputs.read_table(f"reports/samples/{name}.parquet") for name in everything["policies"]}
+    samples = {
+        name: outputs.read_table(SAMPLES / f"{name}.parquet") for name in everything["policies"]
+    }
     report: dict[str, Any] = {CONTROL: {}}
     for domain, names in domains(everything).items():
         entry, control = _domain(
-            params, samples, domain, names, protocol, Bootstrap(protocol.bootstrap, seed), everything
+            params,
+            samples,
+            domain,
+            names,
+            protocol,
+            Bootstrap(protocol.bootstrap, seed),
+            everything,
         )
         if entry:
             report[domain] = entry
             for policy, figures in control.items():
                 report[CONTROL].setdefault(policy, {}).update(figures)
-    outputs.write_json("reports/front.json", report)
-    written = outputs.read_json("reports/front.json")
-    outputs.write_text("reports/front.svg", pictures.standalone_fronts(written))
+    outputs.write_json(REPORTS / "front.json", report)
+    written = outputs.read_json(REPORTS / "front.json")
+    outputs.write_text(REPORTS / "front.svg", pictures.standalone_fronts(written))
 
 
 def domains(everything: Mapping[str, Any]) -> dict[str, list[str]]:
     """Domain -> the objectives of the reward vector in it."""
-    from tasks.evaluation.protocol import by_domain
+    from concord.evaluation.policies.protocol import by_domain
 
-    return by_domain({name: o.domain for name, o in objectives(everything).items() if o.in_vector})
+    return by_domain(
+        {name: o.domain for name, o in objectives_of(everything).items() if o.in_vector}
+    )
 
 
-def _reference(params: Params, objective: str) -> float:
+def _reference(params: FrontParams, objective: str) -> float:
     point = params.reference_point
     return point[objective] if isinstance(point, dict) else point
 
 
 def _domain(
-    params: Params,
+    params: FrontParams,
     samples: Mapping[str, pd.DataFrame],
     domain: str,
     names: list[str],
@@ -86,20 +98,29 @@ def _domain(
     everything: Mapping[str, Any],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The entry of one domain and the control of its policies; empty where nothing in it was judged."""
-    from tasks.evaluation.comparison import Comparison, borderline
-    from tasks.evaluation.likelihood import judged_units
+    from concord.evaluation.policies.comparison import Comparison, borderline
+    from concord.evaluation.policies.likelihood import judged_units
 
     held_out = {policy: frame[frame["split"] != "validation"] for policy, frame in samples.items()}
     units = {policy: judged_units(frame, domain, names) for policy, frame in held_out.items()}
     units = {policy: frame for policy, frame in units.items() if len(frame)}
-    judged = [name for name in names if any(frame[f"gold.{name}"].notna().any() for frame in units.values())]
+    judged = [
+        name
+        for name in names
+        if any(frame[f"gold.{name}"].notna().any() for frame in units.values())
+    ]
     if not judged:
         return {}, {}
     names, unjudged = judged, [name for name in names if name not in judged]
     point = [_reference(params, name) for name in names]
     comparison = Comparison(units, names, bootstrap)
-    reference = next((name for name in units if everything["policies"][name]["method"] == "reference"), None)
-    curves = {policy: borderline(frame, names, protocol.sweep, bootstrap) for policy, frame in units.items()}
+    reference = next(
+        (name for name in units if everything["policies"][name]["method"] == "reference"), None
+    )
+    curves = {
+        policy: borderline(frame, names, protocol.sweep, bootstrap)
+        for policy, frame in units.items()
+    }
     entry = {
         "objectives": names,
         "unjudged": unjudged,
@@ -108,11 +129,17 @@ def _domain(
         "split": str(next(iter(units.values()))["split"].iloc[0]),
         "units": {policy: _units(frame, names) for policy, frame in units.items()},
         "hypervolume": {policy: comparison.hypervolume(policy, point) for policy in units},
-        "differences": {p: comparison.differences(p, reference) for p in units if reference and p != reference},
+        "differences": {
+            p: comparison.differences(p, reference) for p in units if reference and p != reference
+        },
         "points": [row for policy in units for row in comparison.table(policy)],
         "borderline": {policy: curve for policy, curve in curves.items() if curve},
     }
-    return entry, {policy: control for policy in units if (control := comparison.control(policy, protocol.sweep))}
+    return entry, {
+        policy: control
+        for policy in units
+        if (control := comparison.control(policy, protocol.sweep))
+    }
 
 
 def _units(frame: pd.DataFrame, names: list[str]) -> int:
@@ -124,7 +151,7 @@ def _units(frame: pd.DataFrame, names: list[str]) -> int:
 def main() -> None:
     """Runs the stage."""
     protocol = Protocol(load(int, "evaluate", "sweep"), load(int, "evaluate", "bootstrap"))
-    run(load(Params, "front"), protocol, read(), load(int, "seeds", "data"))
+    run(load(FrontParams, "front"), protocol, read(), load(int, "seeds", "data"))
 
 
 if __name__ == "__main__":

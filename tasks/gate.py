@@ -21,15 +21,16 @@ from typing import Annotated, Any
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from tasks.stage import outputs
-from tasks.stage.errors import DataError, ParamsError, command
-from tasks.stage.params import FORBID, load
+from concord.stage import outputs
+from concord.stage.errors import DataError, ParamsError, command
+from concord.stage.params import FORBID, load
+from concord.stage.paths import REPORTS
 
 NO_CHAMPION = "accepted: no champion"
 
 
 @dataclass(frozen=True, config=FORBID)
-class Params:
+class GateParams:
     """The section `gate`."""
 
     champion: str
@@ -38,16 +39,21 @@ class Params:
     """objective -> how far below the champion's mean it may fall; 0 for those not named."""
 
 
-def run(params: Params) -> dict[str, Any]:
+def run(params: GateParams) -> dict[str, Any]:
     """Writes the verdict."""
-    choice = outputs.read_json("reports/select.json")
-    candidate = measured(choice, outputs.read_json(f"reports/policies/{choice['policy']}.json"))
+    choice = outputs.read_json(REPORTS / "select.json")
+    candidate = measured(choice, outputs.read_json(REPORTS / f"policies/{choice['policy']}.json"))
     unknown = set(params.margins) - set(candidate["objectives"])
     if unknown:
         allowed = ", ".join(candidate["objectives"])
-        raise ParamsError(f"gate.margins.{min(unknown)} is no objective of the candidate; allowed: {allowed}")
-    verdict = {**compare(candidate, champion(Path(params.champion)), params.margins), "candidate": candidate}
-    outputs.write_json("reports/gate.json", verdict)
+        raise ParamsError(
+            f"gate.margins.{min(unknown)} is no objective of the candidate; allowed: {allowed}"
+        )
+    verdict = {
+        **compare(candidate, champion(Path(params.champion)), params.margins),
+        "candidate": candidate,
+    }
+    outputs.write_json(REPORTS / "gate.json", verdict)
     return verdict
 
 
@@ -55,15 +61,24 @@ def measured(choice: Mapping[str, Any], report: Mapping[str, Any]) -> dict[str, 
     """The candidate's figures on held-out prompts at the selected points."""
     objectives: dict[str, Any] = {}
     for domain, point in choice["points"].items():
-        entry = next((e for e in report["points"] if e["domain"] == domain and e["point"] == point), None)
+        entry = next(
+            (e for e in report["points"] if e["domain"] == domain and e["point"] == point), None
+        )
         if entry is None:
-            raise DataError(f"point {point} of {domain} was not evaluated; rerun the stage evaluate@{choice['policy']}")
+            raise DataError(
+                f"point {point} of {domain} was not evaluated; rerun the stage evaluate@{choice['policy']}"
+            )
         objectives |= {
             name: {key: figures[key] for key in ("gold_mean", "ci_low", "ci_high", "n")}
             for name, figures in entry["objectives"].items()
         }
     seeds = report["seeds"]
-    return {"policy": choice["policy"], "weights": choice["weights"], "objectives": objectives, "seeds": seeds}
+    return {
+        "policy": choice["policy"],
+        "weights": choice["weights"],
+        "objectives": objectives,
+        "seeds": seeds,
+    }
 
 
 def champion(path: Path) -> dict[str, Any] | None:
@@ -73,11 +88,15 @@ def champion(path: Path) -> dict[str, Any] | None:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
-        raise DataError(f"{path} is not JSON ({error}); restore it from git, or write {{}} for no champion") from None
+        raise DataError(
+            f"{path} is not JSON ({error}); restore it from git, or write {{}} for no champion"
+        ) from None
     if content == {}:
         return None
     if not isinstance(content, dict) or not isinstance(content.get("objectives"), dict):
-        raise DataError(f"{path} has no `objectives`; restore it from git, or write {{}} for no champion")
+        raise DataError(
+            f"{path} has no `objectives`; restore it from git, or write {{}} for no champion"
+        )
     return content
 
 
@@ -89,7 +108,9 @@ def compare(
         return {"verdict": NO_CHAMPION, "accepted": True, "comparable": False, "objectives": {}}
     rows: dict[str, dict[str, Any]] = {}
     for name in sorted(set(candidate["objectives"]) | set(against["objectives"])):
-        new, old = (side["objectives"].get(name, {}).get("gold_mean") for side in (candidate, against))
+        new, old = (
+            side["objectives"].get(name, {}).get("gold_mean") for side in (candidate, against)
+        )
         difference = None if new is None or old is None else new - old
         holds = old is None or (difference is not None and difference >= -margins.get(name, 0.0))
         rows[name] = {
@@ -100,14 +121,18 @@ def compare(
             "holds": holds,
         }
     worse = [name for name, row in rows.items() if not row["holds"]]
-    verdict = f"refused: {', '.join(worse)} beyond the margin" if worse else "accepted: no objective beyond its margin"
+    verdict = (
+        f"refused: {', '.join(worse)} beyond the margin"
+        if worse
+        else "accepted: no objective beyond its margin"
+    )
     comparable = candidate.get("seeds") == against.get("seeds")
     return {"verdict": verdict, "accepted": not worse, "comparable": comparable, "objectives": rows}
 
 
 def main() -> None:
     """Runs the stage."""
-    print(run(load(Params, "gate"))["verdict"])
+    print(run(load(GateParams, "gate"))["verdict"])
 
 
 if __name__ == "__main__":

@@ -13,12 +13,13 @@ from typing import Annotated, Any
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from tasks.annotations.formats import READERS, RENAMED
-from tasks.annotations.intake import Intake
-from tasks.annotations.quarantine import demand_share
-from tasks.stage import outputs, progress
-from tasks.stage.errors import DataError, command
-from tasks.stage.params import FORBID, load
+from concord.annotations import reader
+from concord.annotations.quarantine import demand_share
+from concord.annotations.table_builder import Intake
+from concord.stage import outputs, progress
+from concord.stage.errors import DataError, command
+from concord.stage.params import FORBID, load, suggest
+from concord.stage.paths import INGESTED
 
 
 @dataclass(frozen=True, config=FORBID)
@@ -38,32 +39,36 @@ class Source:
     """What else the format lets one choose; see its module."""
 
     def __post_init__(self) -> None:
-        if self.format not in READERS:
-            raise ValueError(f"there is no format {self.format!r}; allowed: {', '.join(sorted(READERS))}")
-        if self.columns and self.format not in RENAMED:
+        known = reader.format_names()
+        if self.format not in known:
+            raise ValueError(f"there is no format {self.format!r}; {suggest(self.format, known)}")
+        if self.columns and not reader.renames_columns(self.format):
+            renaming = sorted(name for name in known if reader.renames_columns(name))
             raise ValueError(
                 f"columns cannot rename what {self.format} reads, whose files have one shape; leave them out, or take "
-                f"one of {', '.join(sorted(RENAMED))}"
+                f"one of {', '.join(renaming)}"
             )
 
 
 @dataclass(frozen=True, config=FORBID)
-class Params:
+class IngestParams:
     """The section `ingest`."""
 
     max_quarantine_share: Annotated[float, Field(ge=0, le=1)]
     """Share of a source's rows that may be rejected before the stage fails."""
 
 
-def run(name: str, source: Source, params: Params, out: Path) -> dict[str, Any]:
+def run(name: str, source: Source, params: IngestParams, out: Path) -> dict[str, Any]:
     """Ingests one source into the folder `out` and returns its report. Raises DataError where it cannot be used."""
-    records = READERS[source.format](Path(source.path), source.options, source.columns)
+    records = reader.read(source.format, Path(source.path), source.options, source.columns)
     with outputs.directory(out) as folder:
         with Intake(name, folder, source.prompts) as intake:
             for record in progress.count(records, f"rows of {name}"):
                 intake.take(record)
         if intake.read == 0:
-            raise DataError(f"source {name}: {source.path} holds no rows; give a file with annotations")
+            raise DataError(
+                f"source {name}: {source.path} holds no rows; give a file with annotations"
+            )
         demand_share(intake.quarantine, intake.read, params.max_quarantine_share, name)
         report = summary(intake)
         outputs.write_json(folder / "report.json", report)
@@ -85,8 +90,15 @@ def summary(intake: Intake) -> dict[str, Any]:
 
 
 def main(name: str) -> None:
-    report = run(name, load(Source, "sources", name), load(Params, "ingest"), Path("data/ingested") / name)
-    print(f"{name}: {report['read']} rows read, {report['kept']} kept, {report['quarantined']} set aside")
+    report = run(
+        name,
+        load(Source, "sources", name),
+        load(IngestParams, "ingest"),
+        INGESTED / name,
+    )
+    print(
+        f"{name}: {report['read']} rows read, {report['kept']} kept, {report['quarantined']} set aside"
+    )
 
 
 if __name__ == "__main__":

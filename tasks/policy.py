@@ -8,38 +8,37 @@ models/sft, data/rollouts/train.parquet, data/prepared/pairs/train.parquet, mode
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from types import ModuleType
 from typing import Any
 
-from tasks.policies.job import Job
-from tasks.stage.errors import ParamsError, command
-from tasks.stage.params import Runtime, Seeds, load, objectives, section
-
-METHODS = {
-    "reference": "tasks.policies.reference",
-    "mah_dpo": "tasks.policies.mah_dpo",
-    "dpo": "tasks.policies.dpo",
-    "grpo": "tasks.policies.grpo",
-}
-"""Method -> module with `Params` and `run`; only the module of the method that is asked for is imported."""
+from concord.objectives import objectives_of
+from concord.policies.job import PolicyJob
+from concord.stage import plugins
+from concord.stage.errors import command
+from concord.stage.params import Runtime, Seeds, load, section
 
 
 def method_of(entry: Any, where: str) -> ModuleType:
-    """The module of the method that `entry`, a section of `policies`, names."""
+    """The module of the method that `entry`, a section of `policies`, names; no other one is imported."""
     name = entry.get("method") if isinstance(entry, Mapping) else None
-    if name not in METHODS:
-        raise ParamsError(f"{where}.method is {name!r}, which is no method; use one of {', '.join(METHODS)}")
-    return importlib.import_module(METHODS[name])
+    return plugins.load("concord.policies.methods", name, f"{where}.method")
 
 
 def main(name: str) -> None:
     """Runs the stage for the policy `name`."""
     entry, where = load(dict, "policies", name), f"policies.{name}"
-    method, known = method_of(entry, where), objectives({"objectives": load(dict, "objectives")})
-    settings, seeds, max_length = load(Runtime, "runtime"), load(Seeds, "seeds"), load(int, "model", "max_length")
-    method.run(Job(name, section(method.Params, entry, where), known, settings, seeds, max_length))
+    method, known = method_of(entry, where), objectives_of({"objectives": load(dict, "objectives")})
+    settings, seeds, max_length = (
+        load(Runtime, "runtime"),
+        load(Seeds, "seeds"),
+        load(int, "model", "max_length"),
+    )
+    method.run(
+        PolicyJob(
+            name, section(method.METHOD.params, entry, where), known, settings, seeds, max_length
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -24,14 +24,18 @@ import pandas as pd
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from tasks.annotations import clean, labels, leakage, near_duplicates, quarantine, schemas, splits
-from tasks.annotations import pairs as preferences
-from tasks.annotations.lengths import Tokens
-from tasks.annotations.survey import survey
-from tasks.stage import outputs
-from tasks.stage.errors import DataError, ParamsError, command
-from tasks.stage.models import base_tokenizer
-from tasks.stage.params import FORBID, Model, Objective, load, objectives, read
+from concord.annotations import quarantine, schemas
+from concord.lm.load import base_tokenizer
+from concord.objectives import Objective, objectives_of
+from concord.prepared import labels, leakage, near_duplicates, splits
+from concord.prepared import pairs as preferences
+from concord.prepared import table_checks as clean
+from concord.prepared.agreement import survey
+from concord.prepared.token_lengths import Tokens
+from concord.stage import outputs
+from concord.stage.errors import DataError, ParamsError, command
+from concord.stage.params import FORBID, Model, load, read
+from concord.stage.paths import REPORTS
 
 Tables = dict[str, pd.DataFrame]
 Counts = dict[str, int]
@@ -39,7 +43,7 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 @dataclass(frozen=True, config=FORBID)
-class Params:
+class PrepareParams:
     """The section `prepare`."""
 
     validation: Share
@@ -54,7 +58,9 @@ class Params:
 
     def __post_init__(self) -> None:
         if self.validation + self.test >= 1:
-            raise ValueError(f"validation {self.validation} and test {self.test} leave nothing to train on")
+            raise ValueError(
+                f"validation {self.validation} and test {self.test} leave nothing to train on"
+            )
 
 
 @plain_dataclass(frozen=True)
@@ -70,12 +76,18 @@ class Plan:
     @classmethod
     def of(cls, params: Mapping[str, Any]) -> "Plan":
         """The names in `params`; their order does not matter."""
-        groups = {name: sorted(entry["objectives"]) for name, entry in params["reward_models"].items()}
-        implied = {name for name, entry in params["reward_models"].items() if entry.get("labels") == "implied_pairs"}
-        return cls(sorted(params["sources"]), objectives(params), groups, implied)
+        groups = {
+            name: sorted(entry["objectives"]) for name, entry in params["reward_models"].items()
+        }
+        implied = {
+            name
+            for name, entry in params["reward_models"].items()
+            if entry.get("labels") == "implied_pairs"
+        }
+        return cls(sorted(params["sources"]), objectives_of(params), groups, implied)
 
 
-def run(params: Params, plan: Plan, model: Model, seed: int, root: Path) -> dict[str, Any]:
+def run(params: PrepareParams, plan: Plan, model: Model, seed: int, root: Path) -> dict[str, Any]:
     """Prepares everything under `root`/data/prepared; writes and returns the data report."""
     ingested = root / "data" / "ingested"
     aside = quarantine.Quarantine()
@@ -86,26 +98,38 @@ def run(params: Params, plan: Plan, model: Model, seed: int, root: Path) -> dict
     implied = preferences.from_ratings(found["ratings"], params.pairs_per_prompt)
     compared = preferences.from_comparisons(found["comparisons"])
     found["pairs"] = clean.pairs(pd.concat([compared, implied], ignore_index=True), tokens, aside)
-    parts = {table: splits.divide(frame, str(seed), params.validation, params.test) for table, frame in found.items()}
+    parts = {
+        table: splits.divide(frame, str(seed), params.validation, params.test)
+        for table, frame in found.items()
+    }
     _demand_prompts(parts, plan)
     _demand_labels(parts, plan, unused)
-    every = pd.concat([_load_one(ingested, name, "quarantine") for name in plan.sources] + [aside.take()])
+    every = pd.concat(
+        [_load_one(ingested, name, "quarantine") for name in plan.sources] + [aside.take()]
+    )
     report = {
-        "sources": {name: outputs.read_json(ingested / name / "report.json") for name in plan.sources},
+        "sources": {
+            name: outputs.read_json(ingested / name / "report.json") for name in plan.sources
+        },
         "tables": {table: _count(frame, "source") for table, frame in found.items()},
-        "splits": {table: {split: len(frame) for split, frame in part.items()} for table, part in parts.items()},
+        "splits": {
+            table: {split: len(frame) for split, frame in part.items()}
+            for table, part in parts.items()
+        },
         "objectives": _by_objective(parts, plan.objectives),
         "unused_objectives": unused,
         **survey(found["pairs"], found["ratings"], list(plan.objectives)),
         "quarantine": quarantine.samples(every),
         "near_duplicates": near,
-        "leakage": leakage.overlap({split: [part[split] for part in parts.values()] for split in splits.SPLITS}),
+        "leakage": leakage.overlap(
+            {split: [part[split] for part in parts.values()] for split in splits.SPLITS}
+        ),
         "prompts_cut": tokens.cut_prompts(found["prompts"]),
     }
     for split, count in leaked.items():
         report["leakage"][split]["near_train_before_merging"] = count
     _write(parts, plan.groups, every, root / "data" / "prepared")
-    outputs.write_json(root / "reports" / "data.json", report)
+    outputs.write_json(root / REPORTS / "data.json", report)
     return report
 
 
@@ -134,17 +158,23 @@ def _known(tables: Tables, known: Mapping[str, Objective]) -> tuple[Tables, dict
     return kept, unused
 
 
-def _grouped(tables: Tables, params: Params, plan: Plan, salt: str) -> tuple[Tables, dict[str, Any] | None, Counts]:
+def _grouped(
+    tables: Tables, params: PrepareParams, plan: Plan, salt: str
+) -> tuple[Tables, dict[str, Any] | None, Counts]:
     """The tables with groups merged that share a prompt or have near duplicates; what to report of the latter, and how
     many held-out prompts had one in train."""
     tables = _regrouped(tables, splits.merge_groups(tables.values(), salt))
     if params.near_duplicates is None:
         return tables, None, {}
-    asked = near_duplicates.prompts(tables, {name: objective.domain for name, objective in plan.objectives.items()})
+    asked = near_duplicates.prompts(
+        tables, {name: objective.domain for name, objective in plan.objectives.items()}
+    )
     distinct = asked.drop_duplicates("prompt")
     own, texts = list(distinct["group_id"]), list(distinct["text"])
     found = near_duplicates.links(own, texts, params.near_duplicates)
-    groups = splits.join([*([group] for group in own), *([own[link.one], own[link.other]] for link in found)], salt)
+    groups = splits.join(
+        [*([group] for group in own), *([own[link.one], own[link.other]] for link in found)], salt
+    )
     near_duplicates.demand_variety(asked, groups, params.near_duplicates)
     before = [splits.split_of(group, salt, params.validation, params.test) for group in own]
     report = near_duplicates.report(texts, found, params.near_duplicates, groups)
@@ -157,8 +187,13 @@ def _regrouped(tables: Tables, groups: Mapping[str, str]) -> Tables:
 
 def _demand_prompts(parts: Mapping[str, Tables], plan: Plan) -> None:
     """Every domain of the vector has prompts to sample answers to, and there are demonstrations to start from."""
-    for domain in sorted({objective.domain for objective in plan.objectives.values() if objective.in_vector}):
-        counts = {split: int((frame["domain"] == domain).sum()) for split, frame in parts["prompts"].items()}
+    for domain in sorted(
+        {objective.domain for objective in plan.objectives.values() if objective.in_vector}
+    ):
+        counts = {
+            split: int((frame["domain"] == domain).sum())
+            for split, frame in parts["prompts"].items()
+        }
         if not (counts["train"] and counts["validation"]):
             raise DataError(
                 f"the prompts of domain {domain} are {counts}, and rollouts and anchors need some in train and in "
@@ -173,10 +208,18 @@ def _demand_prompts(parts: Mapping[str, Tables], plan: Plan) -> None:
 
 def _demand_labels(parts: Mapping[str, Tables], plan: Plan, unused: Mapping[str, int]) -> None:
     """Every head has something to be fitted to and to be judged on: pairs where it is fitted to these, else labels."""
-    hint = f" (the sources have labels of {', '.join(sorted(unused))}, which no objective is called)" if unused else ""
+    hint = (
+        f" (the sources have labels of {', '.join(sorted(unused))}, which no objective is called)"
+        if unused
+        else ""
+    )
     for group, names in plan.groups.items():
         what = "pairs" if group in plan.implied else "labels"
-        instead = "remove it, or take labels: given, which needs none" if group in plan.implied else "or remove it"
+        instead = (
+            "remove it, or take labels: given, which needs none"
+            if group in plan.implied
+            else "or remove it"
+        )
         for name in names:
             if name not in plan.objectives:
                 raise ParamsError(
@@ -184,7 +227,10 @@ def _demand_labels(parts: Mapping[str, Tables], plan: Plan, unused: Mapping[str,
                 )
             pairs = {split: _own(frame, name) for split, frame in parts["pairs"].items()}
             grades = {split: _grades(frame, name) for split, frame in parts["ratings"].items()}
-            counts = {split: len(pairs[split]) + (what == "labels") * len(grades[split]) for split in pairs}
+            counts = {
+                split: len(pairs[split]) + (what == "labels") * len(grades[split])
+                for split in pairs
+            }
             if not all(counts.values()):
                 raise DataError(
                     f"reward model {group}: the {what} of objective {name} are {counts}, and it needs some in each "
@@ -213,28 +259,40 @@ def _differ(grades: pd.DataFrame) -> bool:
 
 
 def _by_objective(parts: Mapping[str, Tables], known: Mapping[str, Objective]) -> dict[str, Any]:
-    shares = _missing(pd.concat(parts["pairs"].values()), pd.concat(parts["ratings"].values()), known)
+    shares = _missing(
+        pd.concat(parts["pairs"].values()), pd.concat(parts["ratings"].values()), known
+    )
     labelled = ("comparisons", "ratings", "steps", "pairs")
     return {
         name: {
-            **{table: {s: int((f["objective"] == name).sum()) for s, f in parts[table].items()} for table in labelled},
+            **{
+                table: {s: int((f["objective"] == name).sum()) for s, f in parts[table].items()}
+                for table in labelled
+            },
             "missing_label_share": shares[name],
         }
         for name in known
     }
 
 
-def _missing(pairs: pd.DataFrame, ratings: pd.DataFrame, known: Mapping[str, Objective]) -> dict[str, float | None]:
+def _missing(
+    pairs: pd.DataFrame, ratings: pd.DataFrame, known: Mapping[str, Objective]
+) -> dict[str, float | None]:
     """Of the answers that anybody judged on an objective of a domain, the share without a label of this objective."""
     answers = [ratings.rename(columns={"response": "answer"})]
     answers += [pairs.rename(columns={side: "answer"}) for side in ("chosen", "rejected")]
     judged = pd.concat([frame[["group_id", "answer", "objective"]] for frame in answers])
     found = {
-        name: set(zip(rows["group_id"], rows["answer"], strict=True)) for name, rows in judged.groupby("objective")
+        name: set(zip(rows["group_id"], rows["answer"], strict=True))
+        for name, rows in judged.groupby("objective")
     }
     shares: dict[str, float | None] = {}
     for name, objective in known.items():
-        beside = [found.get(other, set()) for other in known if objective.domain in ("all", known[other].domain)]
+        beside = [
+            found.get(other, set())
+            for other in known
+            if objective.domain in ("all", known[other].domain)
+        ]
         total = set().union(*beside)
         shares[name] = 1 - len(found.get(name, set())) / len(total) if total else None
     return shares
@@ -244,7 +302,9 @@ def _count(frame: pd.DataFrame, column: str) -> dict[str, int]:
     return {str(name): int(count) for name, count in frame[column].value_counts(sort=False).items()}
 
 
-def _write(parts: Mapping[str, Tables], groups: Mapping[str, Sequence[str]], aside: pd.DataFrame, out: Path) -> None:
+def _write(
+    parts: Mapping[str, Tables], groups: Mapping[str, Sequence[str]], aside: pd.DataFrame, out: Path
+) -> None:
     held_in = ("train", "validation")
     for folder, table, names in (
         ("sft", "demonstrations", held_in),
@@ -257,8 +317,14 @@ def _write(parts: Mapping[str, Tables], groups: Mapping[str, Sequence[str]], asi
             _write_splits(target, {name: parts[table][name] for name in names})
     with outputs.directory(out / "rewards") as target:
         for group, members in groups.items():
-            tables = {**parts["pairs"], "labels": labels.given(parts["pairs"]["train"], parts["ratings"]["train"])}
-            _write_splits(target / group, {n: frame[frame["objective"].isin(members)] for n, frame in tables.items()})
+            tables = {
+                **parts["pairs"],
+                "labels": labels.given(parts["pairs"]["train"], parts["ratings"]["train"]),
+            }
+            _write_splits(
+                target / group,
+                {n: frame[frame["objective"].isin(members)] for n, frame in tables.items()},
+            )
     outputs.write_table(out / "quarantine.parquet", aside)
 
 
@@ -269,7 +335,13 @@ def _write_splits(folder: Path, frames: Tables) -> None:
 
 def main() -> None:
     """Runs the stage on params.yaml."""
-    report = run(load(Params, "prepare"), Plan.of(read()), load(Model, "model"), load(int, "seeds", "data"), Path("."))
+    report = run(
+        load(PrepareParams, "prepare"),
+        Plan.of(read()),
+        load(Model, "model"),
+        load(int, "seeds", "data"),
+        Path("."),
+    )
     print(f"rows by table and split: {report['splits']}")
 
 

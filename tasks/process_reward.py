@@ -12,23 +12,22 @@ import json
 import resource
 import time
 from dataclasses import field
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from tasks.stage import outputs, resume, runtime
-from tasks.stage.errors import DataError, command
-from tasks.stage.lora import Lora, attach, merge
-from tasks.stage.params import FORBID, Runtime, load
-from tasks.stage.training import Training, fit
+from concord.lm.lora import Lora, attach, merge
+from concord.lm.train import Training, fit
+from concord.stage import outputs, resume, runtime
+from concord.stage.errors import DataError, command
+from concord.stage.params import FORBID, Runtime, load
+from concord.stage.paths import CURVES, PROCESS_LABELS, PROCESS_REWARD, REPORTS, SFT
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SFT = Path("models/sft")
-TABLES = [Path(f"data/process_labels/{split}.parquet") for split in ("train", "validation")]
+TABLES = [PROCESS_LABELS / f"{split}.parquet" for split in ("train", "validation")]
 VALIDATION_ROWS = 128  # looked at while training
 
 
@@ -45,13 +44,13 @@ class Verdicts:
 
 
 @dataclass(frozen=True, config=FORBID)
-class Params:
+class ProcessRewardParams:
     """The section `process_reward`."""
 
     training: Training
     """How it trains."""
     l2: Annotated[float, Field(gt=0)] = 10.0
-    """Penalty of the linear fit on the frozen base from which heads start (`tasks.rewards.process_start`)."""
+    """Penalty of the linear fit on the frozen base from which heads start (`concord.rewards.process.process_start`)."""
     verdicts: dict[str, Verdicts] = field(default_factory=dict)
     """Objective -> the words from which its head starts in place of a linear fit: for a base model that has read steps
     with such marks."""
@@ -59,29 +58,36 @@ class Params:
     """Low-rank adapters instead of all weights, merged when trained; the heads train in full."""
 
 
-def run(params: Params, settings: Runtime, seed: int, max_length: int) -> None:
+def run(params: ProcessRewardParams, settings: Runtime, seed: int, max_length: int) -> None:
     """Fits the model and writes it, its quality on validation labels, its timing and its curve."""
-    from tasks.rewards import process, process_start
-    from tasks.rewards.process_quality import quality
+    from concord.rewards.process import process_model as process
+    from concord.rewards.process import process_start
+    from concord.rewards.process.process_quality import quality
 
     device = runtime.start(settings, seed)
     train, validation = (outputs.read_table(table) for table in TABLES)
     names = list(dict.fromkeys(train["objective"]))
     if not names:
-        raise DataError(f"{TABLES[0]} has no labelled step, so there is nothing to fit; look at process_labels")
+        raise DataError(
+            f"{TABLES[0]} has no labelled step, so there is nothing to fit; look at process_labels"
+        )
     unknown = [name for name in params.verdicts if name not in names]
     if unknown:
         raise DataError(
             f"verdicts for {', '.join(unknown)}: no step is labelled for it; labelled are {', '.join(names)}"
         )
-    work = resume.folder("process_reward", [params, settings, seed, max_length], [*TABLES, SFT], __file__)
+    work = resume.folder(
+        "process_reward", [params, settings, seed, max_length], [*TABLES, SFT], __file__
+    )
     started, resumed = time.perf_counter(), work.exists()
     tokenizer = _tokenizer(max_length)
     model = process.new_model(SFT, names, tokenizer, device, settings.dtype, seed)
     rows = _rows(train, names, tokenizer)
     words = {names.index(name): (own.good, own.bad) for name, own in params.verdicts.items()}
     process_start.from_words(model, words, SFT, tokenizer)
-    process_start.from_labels(model, rows, set(range(len(names))) - set(words), params.l2, tokenizer.pad_token_id)
+    process_start.from_labels(
+        model, rows, set(range(len(names))) - set(words), params.l2, tokenizer.pad_token_id
+    )
     if params.lora is not None:
         attach(model.base_model, params.lora, seed)
     watched = _rows(validation.iloc[:: len(validation) // VALIDATION_ROWS + 1], names, tokenizer)
@@ -94,7 +100,7 @@ def run(params: Params, settings: Runtime, seed: int, max_length: int) -> None:
         params.training,
         seed=seed,
         work=work,
-        curve=Path("reports/curves/process_reward.csv"),
+        curve=CURVES / "process_reward.csv",
         evaluate=lambda model: process.errors(model, watched, collate, names),
         weights=process.row_weights,
         length=lambda row: len(row["ids"]),
@@ -102,18 +108,23 @@ def run(params: Params, settings: Runtime, seed: int, max_length: int) -> None:
     )
     if params.lora is not None:
         merge(model.base_model)
-    with outputs.directory("models/process_reward") as folder:
+    with outputs.directory(PROCESS_REWARD) as folder:
         model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     seconds = time.perf_counter() - started
     figures = quality(process.ProcessRewardModel(model, tokenizer), train, validation)
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    timing = {"seconds": seconds, "resumed": resumed, "peak_mb": peak_mb, "parameters": model.num_parameters()}
-    outputs.write_json("reports/timing/process_reward.json", {**timing, "validation": figures})
+    timing = {
+        "seconds": seconds,
+        "resumed": resumed,
+        "peak_mb": peak_mb,
+        "parameters": model.num_parameters(),
+    }
+    outputs.write_json(REPORTS / "timing/process_reward.json", {**timing, "validation": figures})
 
 
 def _tokenizer(max_length: int) -> Any:
-    from tasks.stage.models import load_tokenizer
+    from concord.lm.load import load_tokenizer
 
     tokenizer = load_tokenizer(SFT)
     tokenizer.model_max_length = max_length  # saved with the model: scoring cuts where training did
@@ -122,20 +133,33 @@ def _tokenizer(max_length: int) -> Any:
 
 def _rows(frame: pd.DataFrame, names: list[str], tokenizer: Any) -> list[dict[str, Any]]:
     """Training rows: an answer that several objectives label is read once for all of them."""
-    from tasks.rewards.process import StepLabels, training_rows
+    from concord.rewards.process.process_model import StepLabels, training_rows
 
     answers: dict[str, tuple[Any, Any, list[StepLabels]]] = {}
     for entry in frame[frame["objective"].isin(names)].to_dict("records"):
         messages, steps = entry["messages"], entry["steps"]
-        labels = StepLabels(names.index(entry["objective"]), entry["labels"], entry["label_kind"] == "hindsight")
-        answers.setdefault(json.dumps([messages, list(steps)]), (messages, steps, []))[2].append(labels)
-    return [row for own in answers.values() for row in training_rows(tokenizer, *own, tokenizer.model_max_length)]
+        labels = StepLabels(
+            names.index(entry["objective"]), entry["labels"], entry["label_kind"] == "hindsight"
+        )
+        answers.setdefault(json.dumps([messages, list(steps)]), (messages, steps, []))[2].append(
+            labels
+        )
+    return [
+        row
+        for own in answers.values()
+        for row in training_rows(tokenizer, *own, tokenizer.model_max_length)
+    ]
 
 
 def main() -> None:
     """Runs the stage."""
     settings = load(Runtime, "runtime")
-    run(load(Params, "process_reward"), settings, load(int, "seeds", "data"), load(int, "model", "max_length"))
+    run(
+        load(ProcessRewardParams, "process_reward"),
+        settings,
+        load(int, "seeds", "data"),
+        load(int, "model", "max_length"),
+    )
 
 
 if __name__ == "__main__":

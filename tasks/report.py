@@ -7,24 +7,23 @@ reports/**, params.yaml -> reports/index.html
 
 from __future__ import annotations
 
-from pathlib import Path
+from concord.stage import outputs
+from concord.stage.errors import command
+from concord.stage.params import read
+from concord.stage.paths import ALIGNED, REPORTS
 
-from tasks.stage import outputs
-from tasks.stage.errors import command
-from tasks.stage.params import read
-
-PAGE = Path("reports/index.html")
+PAGE = REPORTS / "index.html"
 PRODUCED = {
     "report page": PAGE,
-    "front picture": Path("reports/front.svg"),
-    "figures": Path("reports/front.json"),
-    "checkpoint": Path("models/aligned"),
+    "front picture": REPORTS / "front.svg",
+    "figures": REPORTS / "front.json",
+    "checkpoint": ALIGNED,
 }
 
 
 def run() -> None:
     """Renders the page from everything under reports/."""
-    from tasks.evaluation.report import render
+    from concord.report.page import render
 
     outputs.write_text(PAGE, render(read()))
 

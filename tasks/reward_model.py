@@ -21,21 +21,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from tasks.stage import outputs, resume, runtime
-from tasks.stage.errors import DataError, command
-from tasks.stage.lora import Lora
-from tasks.stage.params import FORBID, Runtime, load
-from tasks.stage.training import Training, fit
+from concord.lm.lora import Lora
+from concord.lm.train import Training, fit
+from concord.stage import outputs, resume, runtime
+from concord.stage.errors import DataError, command
+from concord.stage.params import FORBID, Runtime, load
+from concord.stage.paths import CURVES, PREPARED, REPORTS, REWARDS, SFT
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from tasks.rewards.examples import Scales
-    from tasks.rewards.label_fit import Thresholds
+    from concord.rewards.outcome.examples import Scales
+    from concord.rewards.outcome.head_fit import Thresholds
 
 Row = dict[str, Any]
-SFT = Path("models/sft")
 VALIDATION_PAIRS = 256  # looked at while training
 THRESHOLD_RATE = 1e-2
 """Peak learning rate of the thresholds, which are logits."""
@@ -52,7 +52,7 @@ class Head:
 
 
 @dataclass(frozen=True, config=FORBID)
-class Params:
+class RewardModelParams:
     """One entry of `reward_models`."""
 
     objectives: Annotated[dict[str, Head], Field(min_length=1)]
@@ -82,7 +82,9 @@ class Params:
         for key in ("layers", "pooling"):
             given = getattr(self, key)
             if len(set(given)) < len(given):
-                raise ValueError(f"`{key}` gives {list(given)}, one of them twice; a probe reads each once")
+                raise ValueError(
+                    f"`{key}` gives {list(given)}, one of them twice; a probe reads each once"
+                )
         if self.architecture == "probe" and self.lora is not None:
             raise ValueError(
                 "`architecture: probe` leaves the backbone as it is and `lora` trains it; give one of them"
@@ -90,11 +92,11 @@ class Params:
 
 
 @dataclass(frozen=True, config=FORBID)
-class Job:
+class RewardModelJob:
     """All that a fit depends on besides its inputs."""
 
     group: str
-    params: Params
+    params: RewardModelParams
     settings: Runtime
     seed: int
     max_length: int
@@ -108,12 +110,12 @@ class Job:
     def tables(self) -> list[Path]:
         """Labels and implied pairs to train on, and pairs to look at while training and to calibrate on."""
         names = ("labels", "train", "validation")
-        return [Path("data/prepared/rewards") / self.group / f"{name}.parquet" for name in names]
+        return [PREPARED / "rewards" / self.group / f"{name}.parquet" for name in names]
 
     @property
     def folder(self) -> Path:
         """Where the model goes."""
-        return Path("models/rewards") / self.group
+        return REWARDS / self.group
 
     @property
     def features(self) -> Path:
@@ -128,7 +130,7 @@ class Job:
     @property
     def curve(self) -> Path:
         """Where the curve goes."""
-        return Path(f"reports/curves/reward_{self.group}.csv")
+        return CURVES / f"reward_{self.group}.csv"
 
 
 class Fitted(NamedTuple):
@@ -146,10 +148,10 @@ class Fitted(NamedTuple):
     """Between the objectives, on the backbone and on validation pairs; empty where none is trained."""
 
 
-def run(job: Job) -> None:
+def run(job: RewardModelJob) -> None:
     """Fits the group's model and writes it, its timing and its curve."""
-    from tasks.rewards.calibration import calibrated
-    from tasks.rewards.examples import Scales
+    from concord.rewards.outcome.calibration import calibrated
+    from concord.rewards.outcome.examples import Scales
 
     device = runtime.start(job.settings, job.seed)
     tokenizer = _tokenizer(job)
@@ -167,63 +169,93 @@ def run(job: Job) -> None:
         outputs.write_json(folder / "calibration.json", calibration)
         outputs.write_json(folder / "graders.json", fitted.thresholds.described(scales))
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    timing = {"seconds": seconds, "resumed": resumed, "peak_mb": peak_mb, "parameters": fitted.parameters}
+    timing = {
+        "seconds": seconds,
+        "resumed": resumed,
+        "peak_mb": peak_mb,
+        "parameters": fitted.parameters,
+    }
     cosines = {"gradient_cosine": fitted.gradient_cosine}
-    outputs.write_json(f"reports/timing/{job.group}.json", {**timing, **cosines})
+    outputs.write_json(REPORTS / f"timing/{job.group}.json", {**timing, **cosines})
 
 
-def _tokenizer(job: Job) -> Any:
-    from tasks.stage.models import load_tokenizer
+def _tokenizer(job: RewardModelJob) -> Any:
+    from concord.lm.load import load_tokenizer
 
     tokenizer = load_tokenizer(SFT)
-    tokenizer.model_max_length = job.max_length  # saved with the model: scoring cuts where training did
+    tokenizer.model_max_length = (
+        job.max_length
+    )  # saved with the model: scoring cuts where training did
     return tokenizer
 
 
-def _labels(job: Job) -> pd.DataFrame:
+def _labels(job: RewardModelJob) -> pd.DataFrame:
     """The labels to train on, as they were given or as the pairs that they imply."""
-    from tasks.annotations import labels
+    from concord.prepared import labels
 
     given, pairs = (outputs.read_table(table) for table in job.tables[:2])
     frame = given if job.params.labels == "given" else labels.of_pairs(pairs)
     return frame[frame["objective"].isin(job.names)]
 
 
-def _rows(job: Job, labels: pd.DataFrame, scales: Scales, tokenizer: Any) -> list[Row]:
+def _rows(job: RewardModelJob, labels: pd.DataFrame, scales: Scales, tokenizer: Any) -> list[Row]:
     """Examples to train on. Raises DataError for an objective without labels."""
-    from tasks.rewards.examples import examples
+    from concord.rewards.outcome.examples import examples
 
     margins = {name: head.margin for name, head in job.params.objectives.items()}
     made = examples(labels, job.names, scales, tokenizer, margins)
-    there = {label.head for example in made for labels in (example.orders, example.grades) for label in labels}
+    there = {
+        label.head
+        for example in made
+        for labels in (example.orders, example.grades)
+        for label in labels
+    }
     absent = [name for head, name in enumerate(job.names) if head not in there]
     if absent:
         given = job.params.labels == "given"
         table, what = (job.tables[0], "label") if given else (job.tables[1], "pair")
         instead = "" if given else ", or take labels: given, which needs no pairs"
         names = ", ".join(absent)
-        raise DataError(f"{table} has no {what} for {names}, so its head cannot be fitted; add annotations{instead}")
+        raise DataError(
+            f"{table} has no {what} for {names}, so its head cannot be fitted; add annotations{instead}"
+        )
     return [{"example": example} for example in made]
 
 
 def _pairs(frame: pd.DataFrame, names: list[str], tokenizer: Any) -> list[Row]:
     """Pairs as ids; those whose sides are the same tokens say nothing of a model."""
-    from tasks.rewards.sequences import encode_all
+    from concord.lm.batches import encode_all
 
     frame = frame[frame["objective"].isin(names)]
     messages = frame["messages"].tolist()
-    sides = [encode_all(tokenizer, messages, frame[side].tolist()) for side in ("chosen", "rejected")]
+    sides = [
+        encode_all(tokenizer, messages, frame[side].tolist()) for side in ("chosen", "rejected")
+    ]
     heads = [names.index(name) for name in frame["objective"]]
-    return [{"chosen": a, "rejected": b, "head": head} for a, b, head in zip(*sides, heads, strict=True) if a != b]
+    return [
+        {"chosen": a, "rejected": b, "head": head}
+        for a, b, head in zip(*sides, heads, strict=True)
+        if a != b
+    ]
 
 
-def _finetune(job: Job, tokenizer: Any, rows: list[Row], scales: Scales, validation: list[Row], device: Any) -> Fitted:
-    from tasks.rewards import label_fit, label_start
-    from tasks.rewards.gradients import cosines
-    from tasks.rewards.outcome import FinetunedRewardModel, new_model
-    from tasks.stage.lora import attach, merge
+def _finetune(
+    job: RewardModelJob,
+    tokenizer: Any,
+    rows: list[Row],
+    scales: Scales,
+    validation: list[Row],
+    device: Any,
+) -> Fitted:
+    from concord.lm.lora import attach, merge
+    from concord.rewards.outcome import head_fit as label_fit
+    from concord.rewards.outcome import head_start as label_start
+    from concord.rewards.outcome.gradients import cosines
+    from concord.rewards.outcome.reward_model import FinetunedRewardModel, new_model
 
-    reward = FinetunedRewardModel(new_model(SFT, job.names, tokenizer, device, job.settings.dtype, job.seed), tokenizer)
+    reward = FinetunedRewardModel(
+        new_model(SFT, job.names, tokenizer, device, job.settings.dtype, job.seed), tokenizer
+    )
     model = label_fit.LabelledModel(reward.model, label_fit.Thresholds(scales).to(device))
     examples = [row["example"] for row in rows]
     label_start.from_labels(model, tokenizer, examples, scales, job.names, job.params.l2)
@@ -241,7 +273,9 @@ def _finetune(job: Job, tokenizer: Any, rows: list[Row], scales: Scales, validat
         work=job.work,
         curve=job.curve,
         evaluate=lambda _: _accuracy(reward.score_ids, watched, job.names),
-        weights=label_fit.row_weights([head.loss_weight for head in job.params.objectives.values()]),
+        weights=label_fit.row_weights(
+            [head.loss_weight for head in job.params.objectives.values()]
+        ),
         length=label_fit.longest,
         rates={"thresholds": THRESHOLD_RATE},
         label=f"reward model {job.group}",
@@ -253,14 +287,27 @@ def _finetune(job: Job, tokenizer: Any, rows: list[Row], scales: Scales, validat
 
     if job.params.lora is not None:
         merge(reward.model.base_model)
-    pulls = cosines(reward.model, _sides(watched, job.names), tokenizer.pad_token_id) if len(job.names) > 1 else {}
-    return Fitted(save, reward.score_ids, model.thresholds, int(reward.model.num_parameters()), pulls)
+    pulls = (
+        cosines(reward.model, _sides(watched, job.names), tokenizer.pad_token_id)
+        if len(job.names) > 1
+        else {}
+    )
+    return Fitted(
+        save, reward.score_ids, model.thresholds, int(reward.model.num_parameters()), pulls
+    )
 
 
-def _probe(job: Job, tokenizer: Any, rows: list[Row], scales: Scales, validation: list[Row], device: Any) -> Fitted:
-    from tasks.rewards.probe import Probe
-    from tasks.rewards.probe_fit import Features, fit_heads
-    from tasks.stage.models import load_causal
+def _probe(
+    job: RewardModelJob,
+    tokenizer: Any,
+    rows: list[Row],
+    scales: Scales,
+    validation: list[Row],
+    device: Any,
+) -> Fitted:
+    from concord.lm.load import load_causal
+    from concord.rewards.outcome.probe import Probe
+    from concord.rewards.outcome.probe_fit import Features, fit_heads
 
     backbone, params = load_causal(SFT, device, job.settings.dtype), job.params
     probe = Probe(backbone, tokenizer, params.layers, job.names, {}, params.pooling)
@@ -268,22 +315,32 @@ def _probe(job: Job, tokenizer: Any, rows: list[Row], scales: Scales, validation
     answers = [sequence for example in made for sequence in example.sequences]
     judged = [row[side] for row in validation for side in ("chosen", "rejected")]
     features = Features(probe, SFT, [*answers, *judged], job.features)
-    probe.heads, thresholds = fit_heads(features.of(answers), made, scales, len(job.names), params.l2)
+    probe.heads, thresholds = fit_heads(
+        features.of(answers), made, scales, len(job.names), params.l2
+    )
 
     def score(sequences: list[list[int]]) -> np.ndarray:
         return probe.of_features(features.of(sequences))
 
     accuracy = _accuracy(score, validation, job.names)
-    lines: list[list[Any]] = [["step", *accuracy], [1, *accuracy.values()]]  # so that a probe has a curve as well
+    lines: list[list[Any]] = [
+        ["step", *accuracy],
+        [1, *accuracy.values()],
+    ]  # so that a probe has a curve as well
     outputs.write_text(job.curve, "".join(",".join(map(str, line)) + "\n" for line in lines))
     count = probe.heads["weight"].size + probe.heads["bias"].size
     return Fitted(lambda folder: probe.save(folder, SFT, job.folder), score, thresholds, count, {})
 
 
-def _sides(pairs: list[Row], names: list[str]) -> dict[str, tuple[list[list[int]], list[list[int]]]]:
+def _sides(
+    pairs: list[Row], names: list[str]
+) -> dict[str, tuple[list[list[int]], list[list[int]]]]:
     """By objective: ids of the chosen answers, and of the rejected ones."""
     own = {name: [row for row in pairs if row["head"] == head] for head, name in enumerate(names)}
-    return {name: ([row["chosen"] for row in rows], [row["rejected"] for row in rows]) for name, rows in own.items()}
+    return {
+        name: ([row["chosen"] for row in rows], [row["rejected"] for row in rows])
+        for name, rows in own.items()
+    }
 
 
 def _margins(
@@ -298,16 +355,28 @@ def _margins(
     return found
 
 
-def _accuracy(score: Callable[[list[list[int]]], np.ndarray], pairs: list[Row], names: list[str]) -> dict[str, float]:
+def _accuracy(
+    score: Callable[[list[list[int]]], np.ndarray], pairs: list[Row], names: list[str]
+) -> dict[str, float]:
     """Share of the pairs of each objective in the right order, as `validation_<objective>`."""
     margins = _margins(score, pairs, names)
-    return {f"validation_{name}": float((own > 0).mean()) for name, own in margins.items() if len(own)}
+    return {
+        f"validation_{name}": float((own > 0).mean()) for name, own in margins.items() if len(own)
+    }
 
 
 def main(group: str) -> None:
     """Runs the stage for the group named on the command line."""
-    params = load(Params, "reward_models", group)
-    run(Job(group, params, load(Runtime, "runtime"), load(int, "seeds", "data"), load(int, "model", "max_length")))
+    params = load(RewardModelParams, "reward_models", group)
+    run(
+        RewardModelJob(
+            group,
+            params,
+            load(Runtime, "runtime"),
+            load(int, "seeds", "data"),
+            load(int, "model", "max_length"),
+        )
+    )
 
 
 if __name__ == "__main__":

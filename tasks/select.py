@@ -14,39 +14,43 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import field
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from tasks.stage import outputs
-from tasks.stage.errors import DataError, command
-from tasks.stage.params import FORBID, check_weights, domain_weights, load, objectives, read
+from concord.objectives import check_weights, domain_weights, objectives_of
+from concord.stage import outputs, plugins
+from concord.stage.errors import DataError, command
+from concord.stage.params import FORBID, load, read
+from concord.stage.paths import REPORTS, SAMPLES
 
 if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-    from tasks.evaluation.protocol import Point
+    from concord.evaluation.policies.protocol import Point
 
-CHOICE = Path("reports/select.json")
+CHOICE = REPORTS / "select.json"
 
 
 @dataclass(frozen=True, config=FORBID)
-class Params:
+class SelectParams:
     """The section `select`."""
 
     policy: str
     """Whose weights are chosen, and which policy is exported."""
-    rule: Literal["weighted_sum", "chebyshev", "geometric", "gate"]
-    """The scalariser that ranks the points (tasks/rewards/scalarisers.py)."""
+    rule: str
+    """The scalariser that ranks the points (concord/rewards/vector/scalarisers.py)."""
     weights: dict[str, float] = field(default_factory=dict)
     """objective -> what it is worth to the owner; empty: equal within each domain."""
     tolerance: Annotated[float, Field(ge=0)] = 1.0
     """Standard errors of the paired difference by which a point may fall short of the best and still count as equal."""
     max_kl: Annotated[float, Field(gt=0)] | None = None
     """Points further than this from the SFT model on validation, in nats per answer, are not chosen."""
+
+    def __post_init__(self) -> None:
+        plugins.check_name("concord.rewards.vector.scalarisers", self.rule, "rule")
 
 
 class Measured(NamedTuple):
@@ -63,20 +67,24 @@ class Measured(NamedTuple):
     """(points,), nats per answer"""
 
 
-def run(params: Params, everything: Mapping[str, Any], resamples: int, seed: int) -> dict[str, Any]:
+def run(
+    params: SelectParams, everything: Mapping[str, Any], resamples: int, seed: int
+) -> dict[str, Any]:
     """Chooses, adds the choice to the history if it is another than the last, and writes both."""
-    known = objectives(everything)
+    known = objectives_of(everything)
     check_weights(params.weights, known, "select.weights")
-    samples = outputs.read_table(f"reports/samples/{params.policy}.parquet")
+    table = SAMPLES / f"{params.policy}.parquet"
+    samples = outputs.read_table(table)
     validation = samples[samples["split"] == "validation"]
     if validation.empty:
         raise DataError(
-            f"reports/samples/{params.policy}.parquet has no answers to validation prompts; "
-            f"rerun evaluate@{params.policy}"
+            f"{table} has no answers to validation prompts; rerun evaluate@{params.policy}"
         )
     chosen = {}
     for domain in sorted(set(validation["domain"])):
-        preferences = domain_weights(params.weights or dict.fromkeys(known, 1.0), known, domain, "select.weights")
+        preferences = domain_weights(
+            params.weights or dict.fromkeys(known, 1.0), known, domain, "select.weights"
+        )
         chosen[domain] = best(measured(validation, domain, resamples, seed), preferences, params)
     choice = {
         "policy": params.policy,
@@ -87,7 +95,9 @@ def run(params: Params, everything: Mapping[str, Any], resamples: int, seed: int
         "weights": full_vector([point["weights"] for point in chosen.values()]),
         "points": {domain: point["point"] for domain, point in chosen.items()},
         "equal_points": {domain: point["equal"] for domain, point in chosen.items()},
-        "proxies": {name: value for point in chosen.values() for name, value in point["proxies"].items()},
+        "proxies": {
+            name: value for point in chosen.values() for name, value in point["proxies"].items()
+        },
         "kl": {domain: point["kl"] for domain, point in chosen.items()},
     }
     outputs.write_json(CHOICE, {**choice, "history": remembered(choice)})
@@ -96,9 +106,9 @@ def run(params: Params, everything: Mapping[str, Any], resamples: int, seed: int
 
 def measured(validation: pd.DataFrame, domain: str, resamples: int, seed: int) -> Measured:
     """Means of every point's proxies and KL, and their resamples."""
-    from tasks.evaluation.likelihood import judged_units
-    from tasks.evaluation.metrics import Clusters
-    from tasks.evaluation.summary import points_of
+    from concord.evaluation.metrics import Clusters
+    from concord.evaluation.policies.likelihood import judged_units
+    from concord.evaluation.policies.summary import points_of
 
     own = validation[validation["domain"] == domain]
     names = sorted(points_of(own)[0].weights)
@@ -108,13 +118,14 @@ def measured(validation: pd.DataFrame, domain: str, resamples: int, seed: int) -
     return Measured(points_of(units), names, means[:, :-1], draws[:, :, :-1], means[:, -1])
 
 
-def best(found: Measured, preferences: Mapping[str, float], params: Params) -> dict[str, Any]:
+def best(found: Measured, preferences: Mapping[str, float], params: SelectParams) -> dict[str, Any]:
     """The point to publish: of those as good as the best, the nearest to the preferences, then to the SFT model."""
     import numpy as np
 
-    from tasks.rewards.scalarisers import SCALARISERS
-
-    rule, weights = SCALARISERS[params.rule], np.array([preferences[name] for name in found.names])
+    rule, weights = (
+        plugins.function("concord.rewards.vector.scalarisers", params.rule),
+        np.array([preferences[name] for name in found.names]),
+    )
     allowed = np.isnan(found.kl) | (found.kl <= (params.max_kl or np.inf))
     if not allowed.any():
         raise DataError(
@@ -125,7 +136,9 @@ def best(found: Measured, preferences: Mapping[str, float], params: Params) -> d
     equal = np.flatnonzero(allowed).tolist()
     if not np.isnan(scores).all():  # else validation has nothing to tell one point from another by
         top = int(np.nanargmax(scores))
-        drawn = np.stack([rule(found.draws[:, place], weights) for place in range(len(scores))], axis=1)
+        drawn = np.stack(
+            [rule(found.draws[:, place], weights) for place in range(len(scores))], axis=1
+        )
         errors = np.nanstd(drawn[:, [top]] - drawn, axis=0)
         equal = np.flatnonzero(scores[top] - scores <= params.tolerance * errors + 1e-12).tolist()
 
@@ -151,13 +164,20 @@ def full_vector(vectors: Sequence[Mapping[str, float]]) -> dict[str, float]:
 
 def remembered(choice: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     """All choices so far, oldest first, with this one at the end unless it repeats the last."""
-    history: list[Mapping[str, Any]] = outputs.read_json(CHOICE)["history"] if CHOICE.is_file() else []
+    history: list[Mapping[str, Any]] = (
+        outputs.read_json(CHOICE)["history"] if CHOICE.is_file() else []
+    )
     return history if history and history[-1] == choice else [*history, choice]
 
 
 def main() -> None:
     """Runs the stage."""
-    choice = run(load(Params, "select"), read(), load(int, "evaluate", "bootstrap"), load(int, "seeds", "data"))
+    choice = run(
+        load(SelectParams, "select"),
+        read(),
+        load(int, "evaluate", "bootstrap"),
+        load(int, "seeds", "data"),
+    )
     for name, weight in sorted(choice["weights"].items()):
         print(f"{name:<20} {weight:.3f}")
 

@@ -13,23 +13,24 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic.dataclasses import dataclass
 
-from tasks.stage import outputs, resume, runtime
-from tasks.stage.errors import command
-from tasks.stage.lora import Lora, attach, merge
-from tasks.stage.params import FORBID, Model, Runtime, load
-from tasks.stage.training import Row, Training, fit
+from concord.lm.lora import Lora, attach, merge
+from concord.lm.train import Row, Training, fit
+from concord.stage import outputs, resume, runtime
+from concord.stage.errors import command
+from concord.stage.params import FORBID, Model, Runtime, load
+from concord.stage.paths import CURVES, PREPARED, SFT
 
 if TYPE_CHECKING:
     import pandas as pd
 
-TABLES = [Path("data/prepared/sft") / f"{split}.parquet" for split in ("train", "validation")]
-FOLDER = Path("models/sft")
-CURVE = Path("reports/curves/sft.csv")
+TABLES = [PREPARED / "sft" / f"{split}.parquet" for split in ("train", "validation")]
+FOLDER = SFT
+CURVE = CURVES / "sft.csv"
 VALIDATION_ROWS = 256  # looked at while training
 
 
 @dataclass(frozen=True, config=FORBID)
-class Params:
+class SftParams:
     """How the base model is tuned."""
 
     training: Training
@@ -38,9 +39,9 @@ class Params:
     """Adapters to train in place of all weights, merged at the end."""
 
 
-def run(params: Params, model: Model, settings: Runtime, seed: int) -> None:
+def run(params: SftParams, model: Model, settings: Runtime, seed: int) -> None:
     """Tunes the base model and writes it, its tokenizer and its curve."""
-    from tasks.stage.models import base_tokenizer, load_base
+    from concord.lm.load import base_tokenizer, load_base
 
     device = runtime.start(settings, seed)
     inputs: list[str | Path] = [*TABLES, model.files, model.chat_template]
@@ -48,7 +49,9 @@ def run(params: Params, model: Model, settings: Runtime, seed: int) -> None:
     policy = load_base(model, device, settings.dtype)
     if params.lora is not None:
         attach(policy, params.lora, seed)
-    train, validation = (encoded(outputs.read_table(table), tokenizer, model.max_length) for table in TABLES)
+    train, validation = (
+        encoded(outputs.read_table(table), tokenizer, model.max_length) for table in TABLES
+    )
     watched = validation[:: max(1, len(validation) // VALIDATION_ROWS)]
     fit(
         policy,
@@ -59,7 +62,9 @@ def run(params: Params, model: Model, settings: Runtime, seed: int) -> None:
         seed=seed,
         work=resume.folder("sft", [params, model, settings, seed], inputs, __file__),
         curve=CURVE,
-        evaluate=lambda current: {"validation_loss": mean_loss(current, watched, tokenizer.pad_token_id)},
+        evaluate=lambda current: {
+            "validation_loss": mean_loss(current, watched, tokenizer.pad_token_id)
+        },
         weights=token_shares,
         length=lambda row: len(row["ids"]),
         label="sft",
@@ -73,7 +78,7 @@ def run(params: Params, model: Model, settings: Runtime, seed: int) -> None:
 
 def encoded(frame: pd.DataFrame, tokenizer: Any, max_length: int) -> list[Row]:
     """Rows with `ids` of prompt, response and end, and `prompt`, how many of them are the prompt."""
-    from tasks.stage.models import encode
+    from concord.lm.chat import encode
 
     pairs = zip(frame["messages"], frame["response"], strict=True)
     rows = [encode(tokenizer, messages, response, max_length) for messages, response in pairs]
@@ -90,17 +95,17 @@ def collate(rows: list[Row], pad: int) -> dict[str, Any]:
     """ids, mask `(batch, seq)` padded on the left; `answer` `(batch,)` response tokens; `weights` `(batch,)`."""
     import torch
 
-    from tasks.policies.generate import left_pad
+    from concord.lm.batches import pad_sequences
 
-    ids, mask = left_pad([row["ids"] for row in rows], pad, "cpu")
+    batch = pad_sequences([row["ids"] for row in rows], pad, side="left")
     answer = torch.tensor([len(row["ids"]) - row["prompt"] for row in rows])
     weights = torch.tensor([row["weight"] for row in rows], dtype=torch.float32)
-    return {"input_ids": ids, "attention_mask": mask, "answer": answer, "weights": weights}
+    return {**batch, "answer": answer, "weights": weights}
 
 
 def loss(model: Any, batch: dict[str, Any]) -> tuple[Any, dict[str, float]]:
     """sum over rows of weight * mean over response tokens of -log p(token)."""
-    from tasks.policies.generate import answer_logprobs
+    from concord.lm.sample import answer_logprobs
 
     sums = answer_logprobs(model, batch["input_ids"], batch["attention_mask"], batch["answer"])
     return -(batch["weights"] * sums / batch["answer"]).sum(), {}
@@ -119,7 +124,12 @@ def mean_loss(model: Any, rows: list[Row], pad: int) -> float:
 
 def main() -> None:
     """Runs the stage."""
-    run(load(Params, "sft"), load(Model, "model"), load(Runtime, "runtime"), load(int, "seeds", "data"))
+    run(
+        load(SftParams, "sft"),
+        load(Model, "model"),
+        load(Runtime, "runtime"),
+        load(int, "seeds", "data"),
+    )
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tasks.stage.runtime import QUIET
+from concord.stage.runtime import QUIET
 
 os.environ.update(QUIET)  # before any test module imports transformers
 
@@ -17,6 +17,7 @@ import torch
 
 from tests.chain.finished import Runs
 
+pytest_plugins = ["tests.reports_fixture"]
 hypothesis.settings.register_profile("concord", deadline=None, database=None, derandomize=True)
 hypothesis.settings.load_profile("concord")  # the same examples each time, however busy the machine
 torch.set_num_interop_threads(1)  # can be set only once, before any parallel work
@@ -34,7 +35,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Runs | None]:
+def runs(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Runs | None]:
     """The chain in the background, where a test that was chosen asks for it."""
     chosen = [item for item in request.session.items if item.path.parent.name == "chain"]
     if not any({"finished", "cold"}.intersection(item.fixturenames) for item in chosen):  # type: ignore[attr-defined]
@@ -73,7 +76,7 @@ def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def tiny_tokenizer(tiny_model: Path) -> Any:
-    from tasks.stage.models import load_tokenizer
+    from concord.lm.load import load_tokenizer
 
     return load_tokenizer(tiny_model)
 

@@ -1,10 +1,10 @@
-"""dvc.yaml: every stage depends on all the code that it can load and on no other, and says what the flow needs to know.
+"""dvc.yaml: every stage depends on the listing of its own code, and says what the flow needs to know.
 
-check -> ingest@<source> -> prepare -> sft -> reward_model@<group> -> process_labels -> process_reward
-  -> anchors -> rollouts -> policy@<name> -> evaluate@<name> -> front -> select -> gate -> export -> report
+check -> ingest@<source> -> prepare -> sft -> reward_model@<group> -> process_labels
+  -> process_reward -> anchors -> rollouts -> policy@<name> -> evaluate@<name> -> front -> select
+  -> gate -> export -> report
 """
 
-import ast
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,67 +12,74 @@ from typing import Any
 
 import pytest
 
+from concord import code
+from concord.stage.closure import ROOT
+from concord.stage.params import read
 from flows.graph import of_phase, picture, read_graph
 from tasks.check import STAGES
-from tasks.policy import METHODS
-from tasks.stage.closure import ROOT, local_imports
-from tasks.stage.params import read
 
 RECIPES = [
     str(path.relative_to(ROOT))
     for path in [ROOT / "params.yaml", *sorted(ROOT.glob("recipes/*.yaml"))]
     if "policies" in read(path)
 ]
-ENTRIES: dict[str, Any] = {name: entry.get("do", entry) for name, entry in read(ROOT / "dvc.yaml")["stages"].items()}
-STARTS_RUNTIME = "tasks/stage/runtime.py"
-
-
-def declared(name: str) -> set[str]:
-    """The files of code among a stage's deps; the method of a policy stands for each that there is."""
-    found = {dep for dep in ENTRIES[name]["deps"] if dep.startswith("tasks/")}
-    if "tasks/policies/${item.method}.py" in found:
-        found -= {"tasks/policies/${item.method}.py"}
-        found |= {path_of(module) for module in METHODS.values()}
-    return found
-
-
-def path_of(module: str) -> str:
-    return f"{module.replace('.', '/')}.py"
+ENTRIES: dict[str, Any] = {
+    name: entry.get("do", entry) for name, entry in read(ROOT / "dvc.yaml")["stages"].items()
+}
+REPEATED = {name for name, entry in read(ROOT / "dvc.yaml")["stages"].items() if "do" in entry}
+LISTINGS = code.listings(
+    read(ROOT / "params.yaml"), {name: key for name, key in STAGES.items() if name != "check"}, ROOT
+)
+STARTS_RUNTIME = "concord/stage/runtime.py"
 
 
 def closure(name: str) -> set[str]:
-    """Files that the stage's module can load, but for `__init__.py` files that hold nothing but a docstring."""
-    files = local_imports(ROOT / f"tasks/{name}.py")
-    if name == "policy":  # imports the module of its method by name
-        files |= {file for module in METHODS.values() for file in local_imports(ROOT / path_of(module))}
-    return {str(file.relative_to(ROOT)) for file in files if not holds_nothing(file)}
+    """Files of code that a stage of the default recipe runs."""
+    found = {stage: text for stage, text in LISTINGS.items() if stage.partition("@")[0] == name}
+    return {path for text in found.values() for path in code.read_listing(text)}
 
 
-def holds_nothing(file: Path) -> bool:
-    body = ast.parse(file.read_text(encoding="utf-8")).body
-    return file.name == "__init__.py" and all(isinstance(node, ast.Expr) for node in body)
+def test_dvc_yaml_fits_on_a_few_screens_and_lists_no_files_of_code() -> None:
+    lines = (ROOT / "dvc.yaml").read_text(encoding="utf-8").splitlines()
+    assert len(lines) <= 300
+    assert not [line for line in lines if line.strip().endswith(".py")]
 
 
 @pytest.mark.parametrize("name", [name for name in ENTRIES if name != "check"])
-def test_deps_are_the_import_closure(name: str) -> None:
-    code = {file for file in declared(name) if file.endswith(".py")}
-    missing, needless = closure(name) - code, code - closure(name)
-    assert not missing, f"dvc.yaml: add to the deps of {name}:\n" + "\n".join(f"- {file}" for file in sorted(missing))
-    assert not needless, f"dvc.yaml: take out of the deps of {name}:\n" + "\n".join(sorted(needless))
+def test_a_stage_depends_on_its_listing(name: str) -> None:
+    listing = f"data/code/{name}@${{key}}" if name in REPEATED else f"data/code/{name}"
+    assert [dep for dep in ENTRIES[name]["deps"] if dep.startswith("data/code")] == [listing]
+    assert {stage.partition("@")[0] for stage in LISTINGS} == ENTRIES.keys() - {"check"}
+
+
+def test_a_file_that_no_listing_can_see_is_a_dep() -> None:
+    """What is packaged beside the code and is not Python."""
+    others = [
+        str(path.relative_to(ROOT))
+        for path in (ROOT / "concord").rglob("*")
+        if path.is_file() and path.suffix not in (".py", ".pyc")
+    ]
+    deps = {dep for entry in ENTRIES.values() for dep in entry["deps"]}
+    assert others
+    assert set(others) <= deps
 
 
 def test_gold_is_seen_by_labels_and_evaluation_alone() -> None:
-    seeing = {name for name in ENTRIES if any(file.startswith("tasks/sandbox/") for file in closure(name))}
-    assert seeing == {"check", "ingest", "evaluate", "evaluate_rewards"}
+    seeing = {
+        name
+        for name in ENTRIES
+        if any(file.startswith("concord/sandbox/") for file in closure(name))
+    }
+    assert seeing == {"ingest", "evaluate", "evaluate_rewards"}
 
 
 def test_check_depends_on_all_code_and_every_param() -> None:
-    assert {"tasks", "params.yaml"} <= set(ENTRIES["check"]["deps"])
+    assert {"tasks", "concord", "params.yaml"} <= set(ENTRIES["check"]["deps"])
 
 
-@pytest.mark.parametrize("name", ENTRIES)
+@pytest.mark.parametrize("name", [name for name in ENTRIES if name != "check"])
 def test_a_stage_that_runs_models_waits_for_a_gpu(name: str) -> None:
-    assert ENTRIES[name]["meta"].get("gpu", False) == (STARTS_RUNTIME in closure(name) and name != "check")
+    assert ENTRIES[name]["meta"].get("gpu", False) == (STARTS_RUNTIME in closure(name))
 
 
 @pytest.mark.parametrize("name", ENTRIES)
@@ -90,14 +97,23 @@ def test_budgets_may_name_every_stage() -> None:
 
 
 def test_no_out_is_tracked_by_git() -> None:
-    kept = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    outs = [out for entry in ENTRIES.values() for out in entry.get("outs", []) if isinstance(out, str)]
-    places = [out.partition("${key}")[0] for out in outs]
-    assert not [file for file in kept for place in places if file == place or file.startswith(place.rstrip("/") + "/")]
+    listed = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    outs = [out for entry in ENTRIES.values() for out in entry.get("outs", [])]
+    folders = [out.partition("${key}")[0].rstrip("/") for out in outs if isinstance(out, str)]
+    assert not [
+        file
+        for file in listed.stdout.split()
+        for folder in folders
+        if file == folder or file.startswith(f"{folder}/")
+    ]
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_every_recipe_makes_a_graph(recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_recipe_makes_a_graph(
+    recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     shutil.copyfile(ROOT / "dvc.yaml", tmp_path / "dvc.yaml")
     shutil.copyfile(ROOT / recipe, tmp_path / "params.yaml")
     (tmp_path / ".dvc").mkdir()
@@ -105,7 +121,8 @@ def test_every_recipe_makes_a_graph(recipe: str, tmp_path: Path, monkeypatch: py
     monkeypatch.chdir(tmp_path)
     params, stages = read(), read_graph()
     names = {stage.name for stage in stages}
-    for prefix, key in (("ingest", "sources"), ("reward_model", "reward_models"), ("policy", "policies")):
+    repeated = {"ingest": "sources", "reward_model": "reward_models", "policy": "policies"}
+    for prefix, key in repeated.items():
         assert {f"{prefix}@{name}" for name in params[key]} <= names
     last = next(stage for stage in stages if stage.name == "report")
     assert {f"evaluate@{name}" for name in params["policies"]} <= set(last.upstream)
@@ -115,4 +132,6 @@ def test_every_recipe_makes_a_graph(recipe: str, tmp_path: Path, monkeypatch: py
 def test_the_readmes_picture_is_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     text = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert f"```\n{picture()}\n```" in text, "paste what `python -m flows.graph` prints into the README"
+    assert f"```\n{picture()}\n```" in text, (
+        "paste what `python -m flows.graph` prints into the README"
+    )

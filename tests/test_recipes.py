@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
+from concord.stage.errors import ParamsError
+from concord.stage.params import read
 from tasks import check
-from tasks.stage.errors import ParamsError
-from tasks.stage.params import read
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
@@ -61,5 +61,7 @@ def test_each_place_has_weights_of_its_own(path: Path) -> None:
     params = read(path)
     places = [params["evaluate"], params["select"], *params["policies"].values()]
     inherited = [params["policies"].get("gdpo")]  # which says that it is grpo but for one key
-    weights = [entry["weights"] for entry in places if entry.get("weights") and entry not in inherited]
+    weights = [
+        entry["weights"] for entry in places if entry.get("weights") and entry not in inherited
+    ]
     assert len({id(entry) for entry in weights}) == len(weights)

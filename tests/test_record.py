@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from tasks.evaluation.regrade import differences, regraded
-from tasks.stage import outputs
-from tasks.stage.params import read
+from concord.evaluation.policies.regrade import differences, regraded
+from concord.stage import outputs
+from concord.stage.params import read
 
 ROOT = Path(__file__).parents[1]
 PARAMS = read(ROOT / "params.yaml")
@@ -26,7 +26,9 @@ def test_the_reported_means_follow_from_the_kept_answers(policy: str) -> None:
 
 def test_the_start_model_leaves_room_to_improve_and_something_to_lose() -> None:
     report = json.loads((ROOT / "reports/policies/sft.json").read_text(encoding="utf-8"))
-    vector = {name for name, objective in PARAMS["objectives"].items() if objective.get("in_vector", True)}
+    vector = {
+        name for name, objective in PARAMS["objectives"].items() if objective.get("in_vector", True)
+    }
     assert report["objectives"].keys() == vector
     assert all(0.2 <= figures["gold_mean"] <= 0.85 for figures in report["objectives"].values())
 

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.annotations.dialogues import OPENING, SYSTEM, group, turns, tutored
-from tasks.annotations.formats import mrbench
-from tasks.annotations.records import RowError
+from concord.annotations.dialogues import OPENING, SYSTEM, group, turns, tutored
+from concord.annotations.formats import mrbench
+from concord.annotations.record import RowError
 
 ROLES = {"Student": "user", "Tutor": "assistant"}
 
@@ -30,7 +30,9 @@ def test_turns_keep_role_and_content_alone() -> None:
         ({"chosen": [{"role": "user", "content": "\ud800"}]}, "not_utf8"),
     ],
 )
-def test_what_is_no_list_of_turns_is_told_under_its_key(record: Mapping[str, Any], reason: str) -> None:
+def test_what_is_no_list_of_turns_is_told_under_its_key(
+    record: Mapping[str, Any], reason: str
+) -> None:
     with pytest.raises(RowError) as error:
         turns(record, "chosen")
     assert (error.value.rejection.reason, error.value.rejection.column) == (reason, "chosen")
@@ -38,13 +40,22 @@ def test_what_is_no_list_of_turns_is_told_under_its_key(record: Mapping[str, Any
 
 def test_one_dialogue_is_one_group_wherever_it_is_cut_off() -> None:
     asked = {"role": "user", "content": "Hi."}
-    later = [{"role": "assistant", "content": "Hello!"}, {"role": "user", "content": "Name a colour."}]
+    later = [
+        {"role": "assistant", "content": "Hello!"},
+        {"role": "user", "content": "Name a colour."},
+    ]
     assert group([asked]) == group([{"role": "system", "content": "Be brief."}, asked, *later])
     assert group([asked]) != group(later)
 
 
 def test_turns_are_joined_and_the_opening_is_quoted() -> None:
-    said = [("assistant", "Hello. "), ("assistant", "2+3?"), ("user", "\xa06"), ("user", ""), ("assistant", "Sure?")]
+    said = [
+        ("assistant", "Hello. "),
+        ("assistant", "2+3?"),
+        ("user", "\xa06"),
+        ("user", ""),
+        ("assistant", "Sure?"),
+    ]
     assert tutored(said) == [
         {"role": "system", "content": SYSTEM},
         {"role": "user", "content": OPENING.format("Hello.\n2+3?", "6")},
@@ -52,8 +63,12 @@ def test_turns_are_joined_and_the_opening_is_quoted() -> None:
     ]
 
 
-@given(st.lists(st.tuples(st.sampled_from(["Tutor", "Student"]), st.text("ab 3?\n\xa0", min_size=1))))
+@given(
+    st.lists(st.tuples(st.sampled_from(["Tutor", "Student"]), st.text("ab 3?\n\xa0", min_size=1)))
+)
 def test_a_dialogue_is_told_as_mrbench_tells_it(said: list[tuple[str, str]]) -> None:
     """So that a dialogue which stands in MRBench and in its own source as well is found to be the same prompt."""
     transcript = "\n".join(f"{speaker}: {words}" for speaker, words in said)
-    assert mrbench.messages(transcript) == tutored((ROLES[speaker], words) for speaker, words in said)
+    assert mrbench.messages(transcript) == tutored(
+        (ROLES[speaker], words) for speaker, words in said
+    )

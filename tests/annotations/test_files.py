@@ -12,8 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.annotations.files import ending, objects
-from tasks.stage.errors import DataError
+from concord.annotations.files import ending, objects
+from concord.stage.errors import DataError
 
 ROWS: list[dict[str, Any]] = [
     {"a": "one", "b": "1"},
@@ -39,14 +39,26 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
             table.writeheader()
             table.writerows(rows)
         return path
-    content = json.dumps(rows, indent=1).encode() if path.name.startswith("array") else json_lines(rows)
+    content = (
+        json.dumps(rows, indent=1).encode() if path.name.startswith("array") else json_lines(rows)
+    )
     path.write_bytes(gzip.compress(content) if path.suffix == ".gz" else content)
     return path
 
 
 @pytest.mark.parametrize(
     "name",
-    ["x.jsonl", "x.ndjson", "x.json", "array.json", "array.json.gz", "x.jsonl.gz", "x.csv", "x.parquet", "X.JSONL"],
+    [
+        "x.jsonl",
+        "x.ndjson",
+        "x.json",
+        "array.json",
+        "array.json.gz",
+        "x.jsonl.gz",
+        "x.csv",
+        "x.parquet",
+        "X.JSONL",
+    ],
 )
 def test_every_kind_of_file_gives_the_same_objects(tmp_path: Path, name: str) -> None:
     found = list(objects(write(tmp_path / name, ROWS)))
@@ -71,15 +83,23 @@ def test_a_folder_is_read_shard_by_shard(tmp_path: Path) -> None:
 
 def test_one_broken_line_loses_that_line_only(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl.gz"
-    path.write_bytes(gzip.compress(json_lines(ROWS[:1]) + b'\n{"a": "cut\n\xff\n' + json_lines(ROWS[1:])))
+    path.write_bytes(
+        gzip.compress(json_lines(ROWS[:1]) + b'\n{"a": "cut\n\xff\n' + json_lines(ROWS[1:]))
+    )
     found = list(objects(path))
     assert [record.row for record in found if record.row] == ROWS
-    assert [(r.line, r.rejection.reason) for r in found if r.rejection] == [(2, "not_json"), (3, "not_utf8")]
+    assert [(r.line, r.rejection.reason) for r in found if r.rejection] == [
+        (2, "not_json"),
+        (3, "not_utf8"),
+    ]
 
 
 def test_a_broken_element_ends_an_array_and_says_so(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
-    for content, reasons in ((b'[{"a": 1}, 3, {"a": }]', ["wrong_type", "not_json"]), (b'[{"a": 1},', ["not_json"])):
+    for content, reasons in (
+        (b'[{"a": 1}, 3, {"a": }]', ["wrong_type", "not_json"]),
+        (b'[{"a": 1},', ["not_json"]),
+    ):
         path.write_bytes(content)
         found = list(objects(path))
         assert found[0].row == {"a": 1}
@@ -91,8 +111,13 @@ def test_a_row_of_another_length_is_rejected(tmp_path: Path, line: bytes) -> Non
     path = tmp_path / "x.csv"
     path.write_bytes(b"a,b\n1,2\n" + line + b"\n3,4\n")
     found = list(objects(path))
-    assert [record.row for record in found if record.row] == [{"a": "1", "b": "2"}, {"a": "3", "b": "4"}]
-    assert [(record.line, record.rejection.reason) for record in found if record.rejection] == [(3, "wrong_type")]
+    assert [record.row for record in found if record.row] == [
+        {"a": "1", "b": "2"},
+        {"a": "3", "b": "4"},
+    ]
+    assert [(record.line, record.rejection.reason) for record in found if record.rejection] == [
+        (3, "wrong_type")
+    ]
 
 
 @pytest.mark.parametrize(
@@ -107,7 +132,9 @@ def test_a_row_of_another_length_is_rejected(tmp_path: Path, line: bytes) -> Non
         ("x.json", b'[{"a": "\xff"}]', r"is not UTF-8 \(line 1\)"),
     ],
 )
-def test_a_file_that_is_not_what_its_name_says(tmp_path: Path, name: str, content: bytes, message: str) -> None:
+def test_a_file_that_is_not_what_its_name_says(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(DataError, match=message):
@@ -126,8 +153,13 @@ KEYS = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1)
 VALUES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r"), min_size=1)
 
 
-@given(rows=st.lists(st.fixed_dictionaries({"a": VALUES, "b": VALUES}), min_size=1, max_size=4), data=st.data())
-def test_text_survives_every_kind_of_file(tmp_path_factory: pytest.TempPathFactory, rows: Any, data: Any) -> None:
+@given(
+    rows=st.lists(st.fixed_dictionaries({"a": VALUES, "b": VALUES}), min_size=1, max_size=4),
+    data=st.data(),
+)
+def test_text_survives_every_kind_of_file(
+    tmp_path_factory: pytest.TempPathFactory, rows: Any, data: Any
+) -> None:
     name = data.draw(st.sampled_from(["x.jsonl", "array.json", "x.csv", "x.parquet", "x.jsonl.gz"]))
     path = write(tmp_path_factory.mktemp("files") / name, rows)
     assert [record.row for record in objects(path)] == rows

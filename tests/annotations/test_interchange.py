@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.annotations.interchange import KINDS, content_hash, rows, table_of
-from tasks.annotations.records import RowError
+from concord.annotations.interchange import KINDS, content_hash, rows, table_of
+from concord.annotations.record import RowError
 
 SHARED = {"group_id": "g", "messages": [{"role": "user", "content": "q"}]}
 JUDGED = {**SHARED, "objective": "helpful", "annotator": "ann"}
@@ -18,7 +18,13 @@ GOOD: dict[str, dict[str, Any]] = {
     "rating": {**JUDGED, "response": "one", "rating": 4, "scale": [1, 5]},
     "ranking": {**JUDGED, "responses": ["one", "two", "three"], "ranks": [2, 1, 2]},
     "binary": {**JUDGED, "response": "one", "label": 1},
-    "steps": {**SHARED, "objective": "o", "steps": ["a\n\n", "b"], "labels": [1, None], "label_kind": "human"},
+    "steps": {
+        **SHARED,
+        "objective": "o",
+        "steps": ["a\n\n", "b"],
+        "labels": [1, None],
+        "label_kind": "human",
+    },
 }
 
 
@@ -35,7 +41,12 @@ def test_a_comparison_puts_the_preferred_answer_first() -> None:
 def test_a_rating_is_brought_to_the_unit_scale() -> None:
     """4 on 1..5 is (4 - 1) / (5 - 1) = .75; the raw rating and its scale stay beside it."""
     row = rows(_good("rating"))[0]
-    assert (row["rating"], row["raw_rating"], row["scale_low"], row["scale_high"]) == (0.75, 4.0, 1.0, 5.0)
+    assert (row["rating"], row["raw_rating"], row["scale_low"], row["scale_high"]) == (
+        0.75,
+        4.0,
+        1.0,
+        5.0,
+    )
 
 
 def test_of_a_cost_the_worst_grade_is_the_greater() -> None:
@@ -84,7 +95,10 @@ def test_a_dialogue_may_open_with_the_system_or_the_assistant() -> None:
 
 
 def test_the_content_hash_is_of_the_content_alone() -> None:
-    one, other = rows(_good("rating", group_id="x", meta="?"))[0], rows(_good("rating", group_id="y"))[0]
+    one, other = (
+        rows(_good("rating", group_id="x", meta="?"))[0],
+        rows(_good("rating", group_id="y"))[0],
+    )
     assert one["row_id"] == other["row_id"]
     assert one["row_id"] != rows(_good("rating", annotator="bob"))[0]["row_id"]
 
@@ -103,8 +117,18 @@ def test_the_content_hash_is_of_the_content_alone() -> None:
         ("rating", {"messages": [{"role": "oracle", "content": "q"}]}, "unknown_role", "messages"),
         ("rating", {"messages": [{"role": "user", "content": " "}]}, "empty_prompt", "messages"),
         ("rating", {"messages": [{"role": "user", "content": "\ud800"}]}, "not_utf8", "messages"),
-        ("rating", {"messages": [{"role": "user", "content": "q"}] * 2}, "roles_do_not_alternate", "messages"),
-        ("rating", {"messages": [{"role": "assistant", "content": "q"}]}, "roles_do_not_alternate", "messages"),
+        (
+            "rating",
+            {"messages": [{"role": "user", "content": "q"}] * 2},
+            "roles_do_not_alternate",
+            "messages",
+        ),
+        (
+            "rating",
+            {"messages": [{"role": "assistant", "content": "q"}]},
+            "roles_do_not_alternate",
+            "messages",
+        ),
         ("rating", {"rating": "five"}, "wrong_type", "rating"),
         ("rating", {"rating": True}, "wrong_type", "rating"),
         ("rating", {"rating": 6}, "off_scale", "rating"),
@@ -129,7 +153,9 @@ def test_the_content_hash_is_of_the_content_alone() -> None:
         ("prompt", {"reference": 4}, "wrong_type", "reference"),
     ],
 )
-def test_why_a_row_is_rejected(kind: str, changed: dict[str, Any], reason: str, column: str) -> None:
+def test_why_a_row_is_rejected(
+    kind: str, changed: dict[str, Any], reason: str, column: str
+) -> None:
     with pytest.raises(RowError) as caught:
         rows(_good(kind, **changed))
     assert (caught.value.rejection.reason, caught.value.rejection.column) == (reason, column)
@@ -146,13 +172,18 @@ def test_every_kind_needs_its_keys(kind: str) -> None:
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(["role", "content", "x"]), inner),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["role", "content", "x"]), inner)
+    ),
     max_leaves=5,
 )
 
 
 @given(kind=st.sampled_from(list(KINDS)), data=st.data())
-def test_whatever_stands_in_a_key_the_row_is_made_or_rejected(kind: str, data: st.DataObject) -> None:
+def test_whatever_stands_in_a_key_the_row_is_made_or_rejected(
+    kind: str, data: st.DataObject
+) -> None:
     key = data.draw(st.sampled_from(sorted(GOOD[kind])))
     record = _good(kind, **{key: data.draw(ANYTHING)})
     try:
@@ -167,7 +198,9 @@ def test_whatever_stands_in_a_key_the_row_is_made_or_rejected(kind: str, data: s
 @given(low=st.integers(-5, 5), width=st.integers(1, 9), data=st.data())
 def test_the_unit_scale_keeps_the_order(low: int, width: int, data: st.DataObject) -> None:
     one, other = (data.draw(st.integers(low, low + width)) for _ in range(2))
-    ratings = [rows(_good("rating", rating=r, scale=[low, low + width]))[0]["rating"] for r in (one, other)]
+    ratings = [
+        rows(_good("rating", rating=r, scale=[low, low + width]))[0]["rating"] for r in (one, other)
+    ]
     assert (ratings[0] < ratings[1]) == (one < other)
     assert all(0 <= rating <= 1 for rating in ratings)
 

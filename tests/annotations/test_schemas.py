@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from tasks.annotations import schemas
-from tasks.annotations.quarantine import REASONS, Place, Quarantine, demand_share, samples
-from tasks.annotations.records import Rejection
-from tasks.stage.errors import DataError
+from concord.annotations import schemas
+from concord.annotations.quarantine import REASONS, Place, Quarantine, demand_share, samples
+from concord.annotations.record import Rejection
+from concord.stage.errors import DataError
 
 SHARED = {
     "source": "s",
@@ -39,7 +39,13 @@ ROWS: dict[str, dict[str, Any]] = {
         "author": None,
         "kind": "rating",
     },
-    "steps": {**SHARED, "steps": ["a", "b"], "labels": [None, 1.0], "objective": "o", "label_kind": "human"},
+    "steps": {
+        **SHARED,
+        "steps": ["a", "b"],
+        "labels": [None, 1.0],
+        "objective": "o",
+        "label_kind": "human",
+    },
 }
 
 
@@ -65,24 +71,33 @@ def test_good_rows_pass_and_every_column_is_described(table: str) -> None:
         ("steps", {"steps": ["a", " "]}, "empty_response", "steps"),
     ],
 )
-def test_a_bad_value_is_found_in_its_row(table: str, changed: dict[str, Any], reason: str, column: str) -> None:
+def test_a_bad_value_is_found_in_its_row(
+    table: str, changed: dict[str, Any], reason: str, column: str
+) -> None:
     """A label of -100, cast to a truth value, would become True."""
     frame = schemas.build(table, [ROWS[table], {**ROWS[table], **changed}, ROWS[table]])
     found = schemas.failures(table, frame)
-    assert {row: (rejection.reason, rejection.column) for row, rejection in found.items()} == {1: (reason, column)}
+    assert {row: (rejection.reason, rejection.column) for row, rejection in found.items()} == {
+        1: (reason, column)
+    }
 
 
 def _quarantine(*reasons: str) -> Quarantine:
     quarantine = Quarantine()
     for line, reason in enumerate(reasons, start=1):
-        quarantine.add(Place("s", "", line), "ratings", Rejection(reason, "rating", "?"), "raw \ud800" * 100)
+        quarantine.add(
+            Place("s", "", line), "ratings", Rejection(reason, "rating", "?"), "raw \ud800" * 100
+        )
     return quarantine
 
 
 def test_too_many_rejections_fail_with_the_reason_behind_most() -> None:
     quarantine = _quarantine("tie", "off_scale", "off_scale")
     demand_share(quarantine, 30, 0.1, "s")
-    with pytest.raises(DataError, match=r"(?s)3 of 29 rows \(10\.3%\).* 2  off_scale .*first on line 2, rating.* 1  "):
+    with pytest.raises(
+        DataError,
+        match=r"(?s)3 of 29 rows \(10\.3%\).* 2  off_scale .*first on line 2, rating.* 1  ",
+    ):
         demand_share(quarantine, 29, 0.1, "s")
 
 

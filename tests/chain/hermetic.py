@@ -1,6 +1,7 @@
 """Stands in for `python` while DVC runs the chain: a stage sees nothing but what it declares.
 
-Its folder holds links to its deps alone, and a params.yaml with its own keys alone. What it writes must be its outs.
+Its folder holds links to its deps and to the files of code that its listing names alone, and a params.yaml with its own
+keys alone. What it writes must be its outs.
 Reads from the environment: HERMETIC_LOCK, the dvc.lock of a finished tree, where deps, params and outs are resolved.
 """
 
@@ -15,7 +16,11 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-EMPTY_PACKAGES = ["tasks/__init__.py", *(f"tasks/{area}/__init__.py" for area in os.listdir("tasks"))]
+from concord.code import read_listing
+
+EMPTY_PACKAGES = [
+    str(path) for room in ("tasks", "concord") for path in Path(room).rglob("__init__.py")
+]
 UNCHECKED = ("check",)  # looks at whether sources and models are there, which are deps of others
 
 
@@ -32,15 +37,23 @@ def main(arguments: list[str]) -> int:
 
 def run(project: Path, folder: Path, entry: dict[str, Any], arguments: list[str]) -> int:
     declared = [dep["path"] for dep in entry["deps"]]
+    for listing in [path for path in declared if path.startswith("data/code/")]:
+        declared += read_listing((project / listing).read_text())
     for path in dict.fromkeys([*declared, *filter(os.path.isfile, EMPTY_PACKAGES)]):
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).symlink_to(project / path)
-    (folder / "params.yaml").write_text(json.dumps(nested(entry.get("params", {}).get("params.yaml", {}))))
+    (folder / "params.yaml").write_text(
+        json.dumps(nested(entry.get("params", {}).get("params.yaml", {})))
+    )
     given = files(folder)
     if code := subprocess.call([sys.executable, *arguments], cwd=folder):
         return code
     outs = [out["path"] for out in entry["outs"]]
-    undeclared = [file for file in files(folder) - given if not any(f"{file}/".startswith(f"{out}/") for out in outs)]
+    undeclared = [
+        file
+        for file in files(folder) - given
+        if not any(f"{file}/".startswith(f"{out}/") for out in outs)
+    ]
     if undeclared:
         print(f"wrote what dvc.yaml does not declare: {sorted(undeclared)}", file=sys.stderr)
         return 1
@@ -64,7 +77,11 @@ def nested(flat: dict[str, Any]) -> dict[str, Any]:
 
 def files(folder: Path) -> set[str]:
     """Files and links under `folder`, but for bytecode and the checkpoints of training."""
-    found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_symlink() or path.is_file()}
+    found = {
+        str(path.relative_to(folder))
+        for path in folder.rglob("*")
+        if path.is_symlink() or path.is_file()
+    }
     return {name for name in found if "__pycache__" not in name and not name.startswith("work/")}
 
 

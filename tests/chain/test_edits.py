@@ -5,6 +5,8 @@ always writes the same.
 """
 
 import json
+import re
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +14,8 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from concord.stage.params import read
 from flows.graph import edges
-from tasks.stage.params import read
 from tests.chain.finished import Finished
 from tests.chain.tree import dvc, lock, run
 
@@ -24,11 +26,19 @@ REWARD_MODEL = {"reward_model@heads", "reward_model@overall"}
 TRAINING = {"sft", "process_reward"} | REWARD_MODEL | POLICY
 
 PARAMS: list[tuple[str, Any, set[str]]] = [
-    ("seeds.sampling", 3, {"process_labels", "anchors", "rollouts", "evaluate_rewards"} | POLICY | EVALUATE),
+    (
+        "seeds.sampling",
+        3,
+        {"process_labels", "anchors", "rollouts", "evaluate_rewards"} | POLICY | EVALUATE,
+    ),
     ("ingest.max_quarantine_share", 0.3, {"ingest@sandbox"}),
     ("prepare.validation", 0.3, {"prepare"}),
     ("sft.training.steps", 5, {"sft"}),
-    ("reward_models.heads.training.steps", 7, {"prepare", "reward_model@heads", "evaluate_rewards", "report"}),
+    (
+        "reward_models.heads.training.steps",
+        7,
+        {"prepare", "reward_model@heads", "evaluate_rewards", "report"},
+    ),
     ("process_labels.completions", 3, {"process_labels"}),
     ("process_reward.training.steps", 4, {"process_reward"}),
     ("anchors.samples", 3, {"anchors"}),
@@ -47,21 +57,32 @@ FILES = {
     "tests/chain/world.yaml": {"ingest@sandbox"},
     "templates/sandbox.jinja": {"prepare", "sft"},
     "models/champion.json": {"gate"},
-    "tasks/annotations/dedupe.py": {"prepare"},
-    "tasks/annotations/labels.py": {"prepare"} | REWARD_MODEL,
-    "tasks/rewards/probe_fit.py": REWARD_MODEL,
-    "tasks/annotations/formats/sandbox.py": {"ingest@sandbox"},
-    "tasks/sandbox/students.py": EVALUATE,
-    "tasks/rewards/process.py": {"process_reward", "evaluate_rewards"},
-    "tasks/rewards/scalarisers.py": {"select"} | POLICY,
-    "tasks/policies/grpo.py": {"policy@grpo"},
-    "tasks/stage/lora.py": {"sft", "process_reward"} | REWARD_MODEL | POLICY,
-    "tasks/evaluation/chart.py": {"front", "report"},
-    "tasks/stage/training.py": {"sft", "process_reward"} | REWARD_MODEL | POLICY,
-    "tasks/steering/best_of.py": set(),
-    "tasks/sandbox/base.py": set(),
+    "concord/report/page.html.jinja": {"report"},
+}
+CODE = {
+    "tasks/prepare.py": {"prepare"},
+    "concord/prepared/dedupe.py": {"prepare"},
+    "concord/prepared/labels.py": {"prepare"} | REWARD_MODEL,
+    "concord/rewards/outcome/probe_fit.py": REWARD_MODEL,
+    "concord/annotations/formats/sandbox.py": {"ingest@sandbox"},
+    "concord/annotations/formats/trl.py": set(),
+    "concord/sandbox/students.py": EVALUATE,
+    "concord/rewards/process/process_model.py": {"process_reward", "evaluate_rewards"},
+    "concord/policies/methods/grpo.py": {"policy@grpo"},
+    "concord/policies/methods/mah_dpo.py": {"policy@mah_dpo"},
+    "concord/policies/preference.py": {"policy@mah_dpo", "policy@dpo_scalar"},
+    "concord/rewards/verifiers/exact_match.py": set(),
+    "concord/rewards/process/labellers/majority.py": set(),
+    "concord/lm/lora.py": {"sft", "process_reward"} | REWARD_MODEL | POLICY - {"policy@sft"},
+    "concord/report/charts.py": {"front", "report"},
+    "concord/lm/train.py": {"sft", "process_reward"}
+    | REWARD_MODEL
+    | POLICY - {"policy@sft", "policy@grpo"},
+    "concord/steering/best_of.py": set(),
+    "concord/sandbox/base.py": set(),
     "flows/publish.py": set(),
 }
+"""File of code -> the stages whose listing changes if its code does."""
 
 
 @pytest.fixture(scope="module")
@@ -74,13 +95,16 @@ def project(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Pat
 
 @pytest.fixture
 def edited(project: Path) -> Iterator[Path]:
-    """The same, mended after the test."""
+    """The same, restored after the test."""
     yield project
-    run(project, "git", "checkout", "--quiet", "--", "params.yaml", *FILES)
+    run(project, "git", "checkout", "--quiet", "--", ".")
+    run(project, "git", "clean", "--quiet", "--force", "concord", "tasks")
 
 
 def edit(project: Path, change: Callable[[Params], None]) -> None:
-    params = json.loads(json.dumps(read(project / "params.yaml")))  # so that no two entries share a mapping
+    params = json.loads(
+        json.dumps(read(project / "params.yaml"))
+    )  # so that no two entries share a mapping
     change(params)
     (project / "params.yaml").write_text(json.dumps(params, indent=1), encoding="utf-8")
 
@@ -119,6 +143,44 @@ def test_a_file_touches(edited: Path, file: str) -> None:
     assert touched(edited) == FILES[file]
 
 
+def listings(project: Path) -> dict[str, str]:
+    """The listing of every stage, as `check` would write it."""
+    names = "from tasks.check import STAGES, read; from concord import code; import json; from pathlib import Path;"
+    stages = "{stage: key for stage, key in STAGES.items() if stage != 'check'}"
+    script = f"{names} print(json.dumps(code.listings(read(), {stages}, Path.cwd())))"
+    return dict(json.loads(run(project, sys.executable, "-c", script)))
+
+
+@pytest.fixture(scope="module")
+def known(project: Path) -> dict[str, str]:
+    return listings(project)
+
+
+@pytest.mark.parametrize("file", CODE)
+def test_an_edit_of_code_touches(edited: Path, known: dict[str, str], file: str) -> None:
+    text = (edited / file).read_text(encoding="utf-8")
+    (edited / file).write_text(f"{text}\nADDED_BY_A_TEST = 1\n", encoding="utf-8")
+    found = listings(edited)
+    assert {stage for stage in found if found[stage] != known[stage]} == CODE[file]
+
+
+def test_a_comment_reruns_check_alone(edited: Path) -> None:
+    for file in CODE:
+        with (edited / file).open("a", encoding="utf-8") as end:
+            end.write("# a comment\n")
+    assert touched(edited) == set()
+    assert re.findall(r"Running stage '(\S+)'", run(edited, *dvc("repro"))) == ["check"]
+
+
+def test_an_edit_of_a_method_reruns_that_policy(copy: Path) -> None:
+    """Through DVC itself: `dvc status` sees the edit once `check` has run."""
+    file = copy / "concord/policies/methods/grpo.py"
+    file.write_text(f"{file.read_text()}\nADDED_BY_A_TEST = 1\n", encoding="utf-8")
+    assert touched(copy) == set()
+    run(copy, *dvc("repro", "--single-item", "check"))
+    assert touched(copy) == {"policy@grpo"}
+
+
 def test_an_untouched_tree_has_nothing_to_do(edited: Path) -> None:
     assert touched(edited) == set()
 
@@ -140,7 +202,10 @@ def test_an_objective_whose_labels_exist_is_added_in_params_alone(copy: Path) ->
     def add(params: Params) -> None:
         entry = {"domain": "values", "description": "asserts what is known", "reward": "honest"}
         params["objectives"]["honest"] = entry
-        params["reward_models"]["honest"] = {**params["reward_models"]["overall"], "objectives": {"honest": {}}}
+        params["reward_models"]["honest"] = {
+            **params["reward_models"]["overall"],
+            "objectives": {"honest": {}},
+        }
 
     edit(copy, add)
     before = set(lock(copy))
@@ -153,8 +218,18 @@ def test_an_objective_whose_labels_exist_is_added_in_params_alone(copy: Path) ->
 
 
 def test_a_source_is_added_in_params_alone(copy: Path) -> None:
-    line = {"kind": "comparison", "group_id": "greeting", "messages": [{"role": "user", "content": "How are you?"}]}
-    labels = {"objective": "helpful", "a": "Well, and you?", "b": "Fine.", "preferred": "a", "annotator": "me"}
+    line = {
+        "kind": "comparison",
+        "group_id": "greeting",
+        "messages": [{"role": "user", "content": "How are you?"}],
+    }
+    labels = {
+        "objective": "helpful",
+        "a": "Well, and you?",
+        "b": "Fine.",
+        "preferred": "a",
+        "annotator": "me",
+    }
     text = json.dumps(line | labels)
     (copy / "data/raw/mine.jsonl").write_text(text + "\n", encoding="utf-8")
     entry = {"format": "concord", "path": "data/raw/mine.jsonl"}

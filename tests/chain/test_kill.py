@@ -36,7 +36,9 @@ def kill_after_a_checkpoint(project: Path, stage: str) -> None:
         assert process.poll() is None, "ended before its first checkpoint"
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    parent = psutil.Process(process.pid)  # DVC first: killed while it notes that its stage died, it leaves half a file
+    parent = psutil.Process(
+        process.pid
+    )  # DVC first: killed while it notes that its stage died, it leaves half a file
     tree = [parent, *parent.children(recursive=True)]
     for member in tree:
         member.send_signal(signal.SIGKILL)
@@ -54,7 +56,9 @@ def result(project: Path, stage: str) -> dict[str, str]:
         ("policy@mah_dpo", "steps: 4, batch_size: 14", f"steps: {STEPS}, batch_size: 14"),
     ],
 )
-def test_the_rest_of_a_killed_stage(copy: Path, tmp_path: Path, stage: str, before: str, after: str) -> None:
+def test_the_rest_of_a_killed_stage(
+    copy: Path, tmp_path: Path, stage: str, before: str, after: str
+) -> None:
     lengthen(copy, before, after)
     shutil.rmtree(copy / "work", ignore_errors=True)
     run(copy, *dvc("repro", "--single-item", "check"))
@@ -67,6 +71,6 @@ def test_the_rest_of_a_killed_stage(copy: Path, tmp_path: Path, stage: str, befo
     assert undisturbed.wait(timeout=300) == 0
     assert result(copy, stage) != result(tmp_path / "undisturbed", stage)
     output = run(copy, *dvc("repro", "--single-item", stage))
-    assert "goes on from step" in output
+    assert "resumes from step" in output
     assert result(copy, stage) == result(tmp_path / "undisturbed", stage)
     assert not list((copy / "work").glob("**/checkpoint-*"))

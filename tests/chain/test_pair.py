@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.stage import outputs
+from concord.stage import outputs
 from tests.chain.finished import Finished, Runs
 from tests.chain.tree import dvc, environment, hashes, lock, run
 
@@ -34,28 +34,41 @@ def test_after_the_flow_dvc_finds_nothing_to_do(finished: Finished) -> None:
     assert "Running stage" not in run(finished.folder, *dvc("repro"))
 
 
-def test_a_cold_repro_of_stages_that_see_what_they_declare_makes_the_same_bytes(finished: Finished, cold: Path) -> None:
+def test_a_cold_repro_of_stages_that_see_what_they_declare_makes_the_same_bytes(
+    finished: Finished, cold: Path
+) -> None:
     assert hashes(cold) == hashes(finished.folder)
     assert len(hashes(cold)) > 20
 
 
 def test_after_repro_the_flow_finds_nothing_to_do(cold: Path, runs: Runs) -> None:
     began = time.monotonic()
-    output = run(cold, sys.executable, "-m", "flows.align", env=environment(PREFECT_HOME=runs.prefect_home))
+    output = run(
+        cold, sys.executable, "-m", "flows.align", env=environment(PREFECT_HOME=runs.prefect_home)
+    )
     assert f"0 ran, 0 restored, {len(lock(cold))} unchanged" in output
     assert time.monotonic() - began < 60
 
 
 def test_one_value_may_differ_in_a_clone_that_shares_the_work(copy: Path) -> None:
-    clone = run(copy, sys.executable, "-m", "flows.clone", "params.yaml", "select.rule=chebyshev").strip()
+    clone = run(
+        copy, sys.executable, "-m", "flows.clone", "params.yaml", "select.rule=chebyshev"
+    ).strip()
     output = run(Path(clone), *dvc("repro", "select"))
     ran = set(re.findall(r"Running stage '(\S+)'", output))
     assert "select" in ran
-    assert ran <= {"check", "evaluate@mah_dpo", "select"}  # the second was seen to run; why is not known
+    assert ran <= {
+        "check",
+        "evaluate@mah_dpo",
+        "select",
+    }  # the second was seen to run; why is not known
     assert outputs.read_json(f"{clone}/reports/select.json")["rule"] == "chebyshev"
     assert outputs.read_json(copy / "reports/select.json")["rule"] == "weighted_sum"
 
 
 def test_git_sees_nothing_but_the_record(finished: Finished) -> None:
-    changed = {line.split()[-1] for line in run(finished.folder, "git", "status", "--porcelain").splitlines()}
+    changed = {
+        line.split()[-1]
+        for line in run(finished.folder, "git", "status", "--porcelain").splitlines()
+    }
     assert changed <= {"dvc.lock", "reports/"}

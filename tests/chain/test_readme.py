@@ -5,8 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from concord.stage.params import read
 from tasks import check
-from tasks.stage.params import read
 from tests.chain.tree import ROOT, run
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -15,7 +15,9 @@ LINES = TEXT.splitlines()
 
 def block(starts: str, language: str = "") -> str:
     """The fenced block of `language` whose text starts with `starts`."""
-    found = [text for kind, text in re.findall(r"```(\w*)\n(.*?)```", TEXT, re.S) if kind == language]
+    found = [
+        text for kind, text in re.findall(r"```(\w*)\n(.*?)```", TEXT, re.S) if kind == language
+    ]
     return next(text for text in found if text.startswith(starts))
 
 
@@ -31,10 +33,18 @@ def test_the_claim_the_first_command_the_example_and_the_front_come_early() -> N
 
 
 def test_what_it_points_to_is_there() -> None:
-    made = {"models/policies", "models/rewards", "models/process_reward", "models/anchors.json", "models/aligned"}
+    made = {
+        "models/policies",
+        "models/rewards",
+        "models/process_reward",
+        "models/anchors.json",
+        "models/aligned",
+    }
     named = set(re.findall(r"[`(]((?:tasks|flows|docs|recipes|data|models)/[\w./]+)[`)]", TEXT))
     assert len(named) > 10
-    missing = {name for name in named if not (ROOT / name).exists() and not name.startswith(tuple(made))}
+    missing = {
+        name for name in named if not (ROOT / name).exists() and not name.startswith(tuple(made))
+    }
     assert not missing
     for target in set(re.findall(r"(?m)(?:^|`)make (\w+)", TEXT)):
         assert f"\n{target}:" in (ROOT / "Makefile").read_text(encoding="utf-8")
@@ -42,7 +52,9 @@ def test_what_it_points_to_is_there() -> None:
 
 def test_moving_a_weight_edits_the_choice_and_nothing_else(tmp_path: Path) -> None:
     command = block("sed").partition(" && ")[0]
-    (tmp_path / "params.yaml").write_text((ROOT / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8")
+    (tmp_path / "params.yaml").write_text(
+        (ROOT / "params.yaml").read_text(encoding="utf-8"), encoding="utf-8"
+    )
     subprocess.run(command, shell=True, cwd=tmp_path, check=True)
     before, after = read(ROOT / "params.yaml"), read(tmp_path / "params.yaml")
     assert after["select"]["weights"]["harmless"] == 0.6
@@ -50,7 +62,7 @@ def test_moving_a_weight_edits_the_choice_and_nothing_else(tmp_path: Path) -> No
 
 
 def test_moving_a_weight_without_training(copy: Path) -> None:
-    code = block("from tasks.policies.model", "python")
+    code = block("from concord.policies.model", "python")
     run(copy, sys.executable, "-W", "ignore", "-c", code)
     loads = "from transformers import AutoModelForCausalLM as A; print(type(A.from_pretrained('careful')).__name__)"
     assert "LlamaForCausalLM" in run(copy, sys.executable, "-W", "ignore", "-c", loads)

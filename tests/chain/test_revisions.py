@@ -8,7 +8,7 @@ from tests.chain.tree import GIT, commit, dvc, lock, run
 
 LOGITS = """
 import hashlib, torch
-from tasks.policies.model import load
+from concord.policies.model import load
 torch.set_num_threads(1)
 with torch.no_grad():
     logits = load("models/policies/mah_dpo").eval()(input_ids=torch.arange(5, 45).reshape(2, 20)).logits
@@ -24,13 +24,19 @@ LINE = {"kind": "comparison", "group_id": "1", "messages": [{"role": "user", "co
 def state(project: Path) -> tuple[str, str, str]:
     """Hash of the policy's logits in the working tree, the user's source there, DVC's hashes of the ingested data."""
     logits = run(project, sys.executable, "-W", "ignore", "-c", LOGITS).split()[-1]
-    data = [out["md5"] for name in ("ingest@sandbox", "ingest@mine") for out in lock(project)[name]["outs"]]
+    data = [
+        out["md5"]
+        for name in ("ingest@sandbox", "ingest@mine")
+        for out in lock(project)[name]["outs"]
+    ]
     return logits, (project / "data/raw/mine.jsonl").read_text(encoding="utf-8"), " ".join(data)
 
 
 def deliver(project: Path, annotator: str) -> None:
     """A source of the user's own, versioned by DVC, and ingested."""
-    (project / "data/raw/mine.jsonl").write_text(json.dumps({**LINE, "annotator": annotator}) + "\n", encoding="utf-8")
+    (project / "data/raw/mine.jsonl").write_text(
+        json.dumps({**LINE, "annotator": annotator}) + "\n", encoding="utf-8"
+    )
     run(project, *dvc("add", "--quiet", "data/raw/mine.jsonl"))
     run(project, *dvc("repro", "--single-item", "check"))
     run(project, *dvc("repro", "--single-item", "ingest@mine"))
@@ -65,4 +71,6 @@ def test_an_older_revision_comes_back(copy: Path) -> None:
         run(copy, *GIT, "checkout", "--quiet", revision)
         run(copy, *dvc("checkout"))
         assert state(copy) == expected
-        assert json.loads(run(copy, *dvc("status", "--json", "ingest@sandbox", "ingest@mine"))) == {}
+        assert (
+            json.loads(run(copy, *dvc("status", "--json", "ingest@sandbox", "ingest@mine"))) == {}
+        )

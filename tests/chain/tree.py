@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tasks.stage.params import read
+from concord.stage.params import read
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "tests/chain/recipe.yaml"
@@ -40,7 +40,11 @@ def forget(path: Path) -> None:
 
 def environment(**more: str) -> dict[str, str]:
     """This Python first on PATH, nothing of a Prefect or a progress file of whoever runs the tests."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "CONCORD_"))}
+    own = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PREFECT_", "CONCORD_"))
+    }
     folder = str(Path(sys.executable).parent)
     return own | {"PATH": f"{folder}{os.pathsep}{own['PATH']}", "VIRTUAL_ENV": sys.prefix} | more
 

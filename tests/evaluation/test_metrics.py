@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.evaluation.metrics import (
+from concord.evaluation.metrics import (
     Clusters,
     Interval,
     area_under_curve,
@@ -17,7 +17,7 @@ from tasks.evaluation.metrics import (
     rank_correlation,
     resamples,
 )
-from tasks.stage.errors import DataError
+from concord.stage.errors import DataError
 
 
 def test_resamples_draw_as_many_clusters_as_there_are() -> None:
@@ -45,7 +45,9 @@ def test_rows_of_one_cluster_count_as_one_witness() -> None:
     """Ten copies of each of eight rows say no more than the eight: the clustered interval is the same."""
     values = np.arange(8.0)
     once = mean_interval(values, list("abcdefgh"), 500, 0)
-    copied = mean_interval(np.repeat(values, 10), [name for name in "abcdefgh" for _ in range(10)], 500, 0)
+    copied = mean_interval(
+        np.repeat(values, 10), [name for name in "abcdefgh" for _ in range(10)], 500, 0
+    )
     assert copied == once
     split = mean_interval(np.repeat(values, 10), [str(place) for place in range(80)], 500, 0)
     assert split.high - split.low < 0.6 * (once.high - once.low)
@@ -53,7 +55,9 @@ def test_rows_of_one_cluster_count_as_one_witness() -> None:
 
 def test_missing_values_count_for_nothing() -> None:
     """Means of (1, -, 3) and of no value at all."""
-    frame = pd.DataFrame({"group_id": list("abc"), "point": "p", "x": [1.0, np.nan, 3.0], "y": [np.nan] * 3})
+    frame = pd.DataFrame(
+        {"group_id": list("abc"), "point": "p", "x": [1.0, np.nan, 3.0], "y": [np.nan] * 3}
+    )
     clusters = Clusters.of(frame, ["x", "y"])
     with warnings.catch_warnings():
         warnings.simplefilter("error")

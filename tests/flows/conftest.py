@@ -24,7 +24,11 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     own = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
     home = tmp_path_factory.mktemp("prefect")
     folder = str(Path(sys.executable).parent)
-    return own | {"PREFECT_HOME": str(home), "PYTHONPATH": str(ROOT), "PATH": f"{folder}{os.pathsep}{own['PATH']}"}
+    return own | {
+        "PREFECT_HOME": str(home),
+        "PYTHONPATH": str(ROOT),
+        "PATH": f"{folder}{os.pathsep}{own['PATH']}",
+    }
 
 
 @pytest.fixture(scope="package")
@@ -36,7 +40,10 @@ def server(environment: dict[str, str]) -> Iterator[dict[str, str]]:
     env = environment | {"PREFECT_SERVER_API_PORT": str(port)}
     command = [sys.executable, "-m", "prefect", "server", "start"]
     log = Path(environment["PREFECT_HOME"], "server.log")
-    with log.open("w") as file, subprocess.Popen(command, env=env, cwd=ROOT, stdout=file, stderr=file) as process:
+    with (
+        log.open("w") as file,
+        subprocess.Popen(command, env=env, cwd=ROOT, stdout=file, stderr=file) as process,
+    ):
         url = f"http://127.0.0.1:{port}/api"
         wait_until(lambda: answers(f"{url}/health"), 120, log.read_text)
         yield env | {"TOY_API": url}

@@ -33,7 +33,9 @@ class Finished:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, server: dict[str, str]) -> Finished:
     project = make_toy(tmp_path_factory.mktemp("finished") / "toy")
-    longer = PARAMS.replace("seconds: 1.0", "seconds: 8.0")  # so long that a busy machine has started both parts
+    longer = PARAMS.replace(
+        "seconds: 1.0", "seconds: 8.0"
+    )  # so long that a busy machine has started both parts
     (project / "params.yaml").write_text(longer)
     status, output = align(project, server)
     return Finished(project, status, output, server["TOY_API"])
@@ -60,7 +62,9 @@ def test_the_terminal_shows_stages_budgets_and_what_was_made(finished: Finished)
 def test_independent_stages_ran_at_the_same_time(finished: Finished) -> None:
     lines = [line.split() for line in (finished.project / "times").read_text().splitlines()]
     (_, first_began, first_ended), (_, second_began, second_ended) = lines
-    assert max(float(first_began), float(second_began)) < min(float(first_ended), float(second_ended))
+    assert max(float(first_began), float(second_began)) < min(
+        float(first_ended), float(second_ended)
+    )
 
 
 def test_the_server_shows_tasks_lines_and_artifacts(finished: Finished) -> None:
@@ -68,12 +72,21 @@ def test_the_server_shows_tasks_lines_and_artifacts(finished: Finished) -> None:
     assert {task["state_name"] for task in tasks.values()} == {"Ran"}
     assert set(tasks) == STAGES
     assert tasks["part@a"]["tags"] == ["gpu"]
-    lines = [log["message"] for log in finished.ask("logs") if log["task_run_id"] == tasks["part@a"]["id"]]
+    lines = [
+        log["message"]
+        for log in finished.ask("logs")
+        if log["task_run_id"] == tasks["part@a"]["id"]
+    ]
     assert "Running stage 'part@a':" in lines
-    artifacts = {artifact["key"]: artifact for artifact in finished.ask("artifacts") if artifact["key"]}
+    artifacts = {
+        artifact["key"]: artifact for artifact in finished.ask("artifacts") if artifact["key"]
+    }
     assert '"stage": "part@a"' in artifacts["stages"]["data"]
     assert json.loads(artifacts["results"]["data"]) == [{"policy": "a", "helpful": 0.25}]
-    assert artifacts["results"]["description"] == "gold mean of each policy at equal weights, by objective"
+    assert (
+        artifacts["results"]["description"]
+        == "gold mean of each policy at equal weights, by objective"
+    )
     assert f"file://{finished.project}/reports/index.html" in artifacts["report"]["data"]
 
 
@@ -92,10 +105,14 @@ def test_a_second_run_starts_no_stage(finished: Finished, server: dict[str, str]
     assert "0 ran, 0 restored, 6 unchanged" in output
     assert "started" not in output
     assert time.monotonic() - began < 60
-    assert not any(Path(server["PREFECT_HOME"], "storage").glob("*")), "Prefect kept results of its own"
+    assert not any(Path(server["PREFECT_HOME"], "storage").glob("*")), (
+        "Prefect kept results of its own"
+    )
 
 
-def test_a_failure_stops_what_depends_on_it_and_nothing_else(toy: Path, server: dict[str, str]) -> None:
+def test_a_failure_stops_what_depends_on_it_and_nothing_else(
+    toy: Path, server: dict[str, str]
+) -> None:
     failing = PARAMS.replace("b: {seconds: 1.0, status: 0", "b: {seconds: 0.0, status: 3")
     (toy / "params.yaml").write_text(failing)
     status, output = align(toy, server)
@@ -108,7 +125,9 @@ def test_a_failure_stops_what_depends_on_it_and_nothing_else(toy: Path, server: 
     assert not (toy / "join.txt").exists()
 
 
-def interrupted(toy: Path, server: dict[str, str], number: signal.Signals, group: bool = False) -> tuple[int, str]:
+def interrupted(
+    toy: Path, server: dict[str, str], number: signal.Signals, group: bool = False
+) -> tuple[int, str]:
     """Exit status and output of a run that gets a signal, alone or with its group, while both parts are at work."""
     (toy / "params.yaml").write_text(PARAMS.replace("seconds: 1.0", "seconds: 100"))
     process = start_align(toy, server)
@@ -122,14 +141,18 @@ def interrupted(toy: Path, server: dict[str, str], number: signal.Signals, group
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_run_leaves_no_process(toy: Path, server: dict[str, str], number: signal.Signals) -> None:
+def test_an_interrupted_run_leaves_no_process(
+    toy: Path, server: dict[str, str], number: signal.Signals
+) -> None:
     status, output = interrupted(toy, server, number)
     assert status == 130
     assert "interrupted; finished stages are kept" in output
     assert "Traceback" not in output
 
 
-def test_ctrl_c_ends_a_run_with_its_temporary_server(toy: Path, environment: dict[str, str]) -> None:
+def test_ctrl_c_ends_a_run_with_its_temporary_server(
+    toy: Path, environment: dict[str, str]
+) -> None:
     """The signal goes to the whole group, as a terminal sends it. The output is read to its end, which comes only when
     nobody has the pipe any more."""
     status, output = interrupted(toy, environment, signal.SIGINT, group=True)
@@ -138,7 +161,9 @@ def test_ctrl_c_ends_a_run_with_its_temporary_server(toy: Path, environment: dic
     assert not re.search(r"(?i)connect|traceback", output)
 
 
-def test_a_killed_run_leaves_no_process_and_the_next_goes_on(toy: Path, server: dict[str, str]) -> None:
+def test_a_killed_run_leaves_no_process_and_the_next_goes_on(
+    toy: Path, server: dict[str, str]
+) -> None:
     status, _ = interrupted(toy, server, signal.SIGKILL)
     assert status == -signal.SIGKILL
     (toy / "params.yaml").write_text(PARAMS)

@@ -13,7 +13,9 @@ QUICK = PARAMS.replace("seconds: 1.0", "seconds: 0.0")
 
 def git(project: Path, *arguments: str) -> str:
     identity = ["-c", "user.name=test", "-c", "user.email=test@example.org"]
-    done = subprocess.run(["git", *identity, *arguments], cwd=project, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        ["git", *identity, *arguments], cwd=project, capture_output=True, text=True, check=True
+    )
     return done.stdout
 
 
@@ -36,7 +38,9 @@ def project(toy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_the_clone_has_its_own_params_and_the_tree_as_it_is(project: Path) -> None:
-    (project / "part.py").write_text((project / "part.py").read_text() + "# edited, not committed\n")
+    (project / "part.py").write_text(
+        (project / "part.py").read_text() + "# edited, not committed\n"
+    )
     (project / "new.py").write_text("# not even added\n")
     head, before = git(project, "rev-parse", "HEAD"), git(project, "status", "--porcelain")
     folder = clone(Path("recipes/other.yaml"), project)
@@ -45,7 +49,10 @@ def test_the_clone_has_its_own_params_and_the_tree_as_it_is(project: Path) -> No
     assert "edited, not committed" in (folder / "part.py").read_text()
     assert (folder / "new.py").exists()
     assert (folder / "words.txt").read_text() == "words"
-    assert (git(project, "rev-parse", "HEAD"), git(project, "status", "--porcelain")) == (head, before)
+    assert (git(project, "rev-parse", "HEAD"), git(project, "status", "--porcelain")) == (
+        head,
+        before,
+    )
 
 
 def test_work_is_shared_records_are_not(project: Path) -> None:
@@ -64,7 +71,9 @@ def test_work_is_shared_records_are_not(project: Path) -> None:
 def test_a_refreshed_clone_keeps_its_record_and_follows_the_tree(project: Path) -> None:
     folder = clone(Path("recipes/other.yaml"), project)
     dvc(folder, "repro", "--quiet")
-    (project / "recipes/other.yaml").write_text(QUICK.replace("word: hello", "word: goodbye") + "extra: 1\n")
+    (project / "recipes/other.yaml").write_text(
+        QUICK.replace("word: hello", "word: goodbye") + "extra: 1\n"
+    )
     (project / "recipes/gone.yaml").write_text("")
     assert clone(Path("recipes/other.yaml"), project) == folder
     assert "extra: 1" in (folder / "params.yaml").read_text()
@@ -80,7 +89,9 @@ def test_single_values_may_differ(project: Path) -> None:
     (project / "params.yaml").write_text("# about the recipe\n" + QUICK)
     folder = clone(Path("params.yaml"), project, ["word=farewell"])
     assert folder == project / "runs/params-word-farewell"
-    before, after = ((place / "params.yaml").read_text().splitlines() for place in (project, folder))
+    before, after = (
+        (place / "params.yaml").read_text().splitlines() for place in (project, folder)
+    )
     assert [line for line in after if line not in before] == ["word: farewell"]
     assert after[0] == "# about the recipe"
     for wrong in ("wrod=x", "word", "nothing.word=x"):
@@ -89,5 +100,7 @@ def test_single_values_may_differ(project: Path) -> None:
 
 
 def test_a_recipe_that_is_not_there(project: Path) -> None:
-    with pytest.raises(CloneError, match=r"recipes/othre.yaml is no file.*recipes here: recipes/other.yaml"):
+    with pytest.raises(
+        CloneError, match=r"recipes/othre.yaml is no file.*recipes here: recipes/other.yaml"
+    ):
         clone(Path("recipes/othre.yaml"), project)

@@ -27,7 +27,10 @@ def deployed(tmp_path_factory: pytest.TempPathFactory, env: dict[str, str]) -> I
     prefect(project, env, "deploy", "--all")
     command = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "concord"]
     log = Path(env["PREFECT_HOME"], "worker.log")
-    with log.open("w") as file, subprocess.Popen(command, env=env, cwd=project, stdout=file, stderr=file) as worker:
+    with (
+        log.open("w") as file,
+        subprocess.Popen(command, env=env, cwd=project, stdout=file, stderr=file) as worker,
+    ):
         yield project
         worker.terminate()
         try:
@@ -39,7 +42,9 @@ def deployed(tmp_path_factory: pytest.TempPathFactory, env: dict[str, str]) -> I
 def prefect(project: Path, env: dict[str, str], *arguments: str) -> str:
     command = [sys.executable, "-m", "prefect", "--no-prompt", *arguments]
     env = env | {"PWD": str(project)}  # as a shell would set it
-    done = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True, check=False, timeout=300)
+    done = subprocess.run(
+        command, cwd=project, env=env, capture_output=True, text=True, check=False, timeout=300
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 

@@ -29,7 +29,9 @@ def test_devices_are_listed_by_the_driver(tmp_path: Path, monkeypatch: pytest.Mo
     assert present() == []
 
 
-def test_two_runs_share_one_device_after_a_third_was_killed(tmp_path: Path, server: dict[str, str]) -> None:
+def test_two_runs_share_one_device_after_a_third_was_killed(
+    tmp_path: Path, server: dict[str, str]
+) -> None:
     """The slot of the killed run is taken back; never do two stages have the device at the same time."""
     env = server | {"CUDA_VISIBLE_DEVICES": "5"}
     params = PARAMS.replace("device: cpu", "device: auto")
@@ -47,9 +49,15 @@ def test_two_runs_share_one_device_after_a_third_was_killed(tmp_path: Path, serv
     running = [start_align(project, env) for project in others]
     outputs = [process.communicate(timeout=300)[0] for process in running]
     assert [process.returncode for process in running] == [0, 0], "\n".join(outputs)
-    assert all("part@a                       started with slot gpu-" in output for output in outputs)
+    assert all(
+        "part@a                       started with slot gpu-" in output for output in outputs
+    )
     assert all("slot 5" in output for output in outputs)
-    times = [line.split()[1:] for project in others for line in (project / "times").read_text().splitlines()]
+    times = [
+        line.split()[1:]
+        for project in others
+        for line in (project / "times").read_text().splitlines()
+    ]
     spans = sorted((float(began), float(ended)) for began, ended in times)
     assert len(spans) == 4
     assert all(before[1] <= after[0] for before, after in itertools.pairwise(spans))

@@ -85,7 +85,9 @@ def test_a_tracked_source_is_a_node_of_ingestion(project: Path) -> None:
 
 
 def test_a_phase_that_reads_from_a_later_one_is_refused(told: Path) -> None:
-    (told / "dvc.yaml").write_text(GRAPH.replace("meta: {phase: ingestion}", "meta: {phase: policies}"))
+    (told / "dvc.yaml").write_text(
+        GRAPH.replace("meta: {phase: ingestion}", "meta: {phase: policies}")
+    )
     with pytest.raises(GraphError, match=r"reads from start \(phase policies\), which comes later"):
         read_graph()
 
@@ -93,7 +95,10 @@ def test_a_phase_that_reads_from_a_later_one_is_refused(told: Path) -> None:
 @pytest.mark.parametrize(
     ("meta", "message"),
     [
-        ("{phase: ingestion, retires: 1}", "stages.start.meta.retires is an unknown key; did you mean retries"),
+        (
+            "{phase: ingestion, retires: 1}",
+            "stages.start.meta.retires is an unknown key; did you mean retries",
+        ),
         ("{phase: ingest}", "stages.start.meta.phase"),
         ("{}", "stages.start.meta.phase is missing"),
         ("{phase: ingestion, timeout: 0}", "stages.start.meta.timeout"),
@@ -107,7 +112,10 @@ def test_wrong_meta_is_refused_by_name(told: Path, meta: str, message: str) -> N
 
 def test_a_broken_dvc_yaml_is_told_in_dvcs_words(project: Path) -> None:
     (project / "dvc.yaml").write_text(GRAPH.replace("outs: [start.txt]", "outputs: [start.txt]"))
-    with pytest.raises(GraphError, match=r"(?s)dvc dag --dot` failed in .*extra keys not allowed, in stages -> start"):
+    with pytest.raises(
+        GraphError,
+        match=r"(?s)dvc dag --dot` failed in .*extra keys not allowed, in stages -> start",
+    ):
         read_graph()
 
 

@@ -45,7 +45,9 @@ def report(path: Path, done: int) -> None:
         file.write(f'{{"stage": "sft", "label": "training", "done": {done}, "total": 40}}\n')
 
 
-def test_one_artifact_follows_the_newest_report(tmp_path: Path, clock: Clock, artifacts: list[tuple[Any, ...]]) -> None:
+def test_one_artifact_follows_the_newest_report(
+    tmp_path: Path, clock: Clock, artifacts: list[tuple[Any, ...]]
+) -> None:
     path, lines = tmp_path / "progress", []
     progress = Progress("policy@mah_dpo", lines.append)
     clock.now += 5

@@ -33,7 +33,9 @@ def run_part(lines: list[str], timeout: float = 60.0, slot: Slot | None = None) 
 
 
 def slow(project: Path, seconds: float = 100) -> None:
-    (project / "params.yaml").write_text(PARAMS.replace("a: {seconds: 1.0", f"a: {{seconds: {seconds}"))
+    (project / "params.yaml").write_text(
+        PARAMS.replace("a: {seconds: 1.0", f"a: {{seconds: {seconds}")
+    )
 
 
 def gone(project: Path) -> bool:
@@ -80,7 +82,9 @@ def test_a_list_of_locks_that_dvc_was_killed_over_is_removed(project: Path, left
 
 
 def test_a_failure_says_how_and_is_no_kill(project: Path) -> None:
-    (project / "params.yaml").write_text(PARAMS.replace("a: {seconds: 1.0, status: 0", "a: {seconds: 0.0, status: 3"))
+    (project / "params.yaml").write_text(
+        PARAMS.replace("a: {seconds: 1.0, status: 0", "a: {seconds: 0.0, status: 3")
+    )
     with pytest.raises(StageError, match=r"(?s)part@a failed.*what went wrong") as failed:
         run_part([])
     assert not failed.value.killed
@@ -88,7 +92,9 @@ def test_a_failure_says_how_and_is_no_kill(project: Path) -> None:
 
 def test_a_killed_stage_is_known_as_one(project: Path) -> None:
     slow(project)
-    kill = threading.Thread(target=lambda: (wait_until(lambda: started(project), 60), _kill(pids(project, "a")[0])))
+    kill = threading.Thread(
+        target=lambda: (wait_until(lambda: started(project), 60), _kill(pids(project, "a")[0]))
+    )
     kill.start()
     with pytest.raises(StageError, match="part@a failed") as failed:
         run_part([])
@@ -106,7 +112,9 @@ def test_a_timeout_ends_the_whole_tree(project: Path) -> None:
 def test_ending_the_run_ends_the_tree_and_starts_no_more(project: Path) -> None:
     slow(project)
     processes = Processes(0)
-    end = threading.Thread(target=lambda: (wait_until(lambda: started(project), 60), processes.end()))
+    end = threading.Thread(
+        target=lambda: (wait_until(lambda: started(project), 60), processes.end())
+    )
     end.start()
     with pytest.raises(StageError, match="part@a was ended with the run"):
         run(part(), processes, lambda _: None, lambda _: None)
@@ -130,15 +138,21 @@ def test_the_guard_ends_the_tree_when_its_holder_is_killed(project: Path) -> Non
     wait_until(lambda: gone(project), 30)
 
 
-@pytest.mark.parametrize(("script", "status"), [("exit 7", 7), ("kill -9 $$", 128 + signal.SIGKILL), ("true", 0)])
+@pytest.mark.parametrize(
+    ("script", "status"), [("exit 7", 7), ("kill -9 $$", 128 + signal.SIGKILL), ("true", 0)]
+)
 def test_the_guard_passes_on_the_exit_status(script: str, status: int) -> None:
-    with subprocess.Popen([sys.executable, guard.__file__, "sh", "-c", script], stdin=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [sys.executable, guard.__file__, "sh", "-c", script], stdin=subprocess.PIPE
+    ) as process:
         assert process.wait() == status
 
 
 def test_the_guard_ends_what_its_command_leaves_behind(tmp_path: Path) -> None:
     script = f"sleep 100 & echo $! > {tmp_path}/pid; exit 0"
-    with subprocess.Popen([sys.executable, guard.__file__, "sh", "-c", script], stdin=subprocess.PIPE) as process:
+    with subprocess.Popen(
+        [sys.executable, guard.__file__, "sh", "-c", script], stdin=subprocess.PIPE
+    ) as process:
         assert process.wait() == 0
     assert not alive(int((tmp_path / "pid").read_text()))
 

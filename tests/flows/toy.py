@@ -88,7 +88,12 @@ POLICY = '{"measure": "gold mean", "objectives": {"helpful": {"gold_mean": 0.25}
 
 def make_toy(folder: Path) -> Path:
     folder.mkdir(parents=True)
-    for name, text in {"dvc.yaml": GRAPH, "params.yaml": PARAMS, "part.py": PART, "policy.json": POLICY}.items():
+    for name, text in {
+        "dvc.yaml": GRAPH,
+        "params.yaml": PARAMS,
+        "part.py": PART,
+        "policy.json": POLICY,
+    }.items():
         (folder / name).write_text(text)
     for name in (".dvcignore", "pyproject.toml", "prefect.yaml"):
         shutil.copyfile(ROOT / name, folder / name)
@@ -131,7 +136,9 @@ def align(project: Path, env: dict[str, str]) -> tuple[int, str]:
 def dvc(project: Path, *arguments: str) -> str:
     command = [sys.executable, "-m", "dvc", *arguments]
     env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
-    done = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=project, env=env, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -154,5 +161,5 @@ def names_of(stages: Sequence[Stage]) -> list[str]:
 
 def link_code(project: Path) -> None:
     """Puts this project's code into the toy, as a checkout of it would have."""
-    for name in ("flows", "tasks"):
+    for name in ("flows", "tasks", "concord"):
         (project / name).symlink_to(ROOT / name)

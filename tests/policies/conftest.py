@@ -8,11 +8,13 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tasks.policies.job import ANCHORS, ANNOTATED, ROLLOUTS, Job
+from concord.objectives import Objective
+from concord.policies.job import ANNOTATED, ROLLOUTS, PolicyJob
+from concord.rewards.vector.anchors import Anchor, Anchors
+from concord.stage import outputs
+from concord.stage.params import Runtime, Seeds, section
+from concord.stage.paths import ANCHORS
 from tasks.policy import method_of
-from tasks.rewards.anchors import Anchor, Anchors
-from tasks.stage import outputs
-from tasks.stage.params import Objective, Runtime, Seeds, section
 
 OBJECTIVES = {
     "right": Objective(domain="math", description="", verifier="math_answer"),
@@ -22,7 +24,7 @@ OBJECTIVES = {
     "overall": Objective(domain="all", description="", reward="overall", in_vector=False),
 }
 TRAINING = {"learning_rate": 3e-3, "steps": 4, "batch_size": 6}
-MakeJob = Callable[..., Job]
+MakeJob = Callable[..., PolicyJob]
 
 
 def rollouts(prompts: int = 6, samples: int = 4) -> pd.DataFrame:
@@ -32,7 +34,11 @@ def rollouts(prompts: int = 6, samples: int = 4) -> pd.DataFrame:
         for prompt in range(prompts):
             for sample in range(samples):
                 text = "".join(generator.choices("abcd", k=generator.randint(3, 9)))
-                own = {"right": float(sample == 1), "vivid": 10.0 * text.count("a")} if domain == "math" else {}
+                own = (
+                    {"right": float(sample == 1), "vivid": 10.0 * text.count("a")}
+                    if domain == "math"
+                    else {}
+                )
                 if domain == "values":
                     own = {"honest": float(text.count("a")), "helpful": float(-text.count("a"))}
                 rows.append(
@@ -45,7 +51,11 @@ def rollouts(prompts: int = 6, samples: int = 4) -> pd.DataFrame:
                         "sample": sample,
                         "response": text,
                         "finished": True,
-                        **{f"raw.{name}": own.get(name, float("nan")) for name in OBJECTIVES if name != "overall"},
+                        **{
+                            f"raw.{name}": own.get(name, float("nan"))
+                            for name in OBJECTIVES
+                            if name != "overall"
+                        },
                         "raw.overall": float(text.count("b")),
                     }
                 )
@@ -59,7 +69,12 @@ def project(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -
     Path("models/sft").symlink_to(tiny_model)
     frame = rollouts()
     outputs.write_table(ROLLOUTS, frame)
-    pairs = frame[frame["sample"] < 2].groupby("prompt_id")["response"].agg(["first", "last"]).reset_index()
+    pairs = (
+        frame[frame["sample"] < 2]
+        .groupby("prompt_id")["response"]
+        .agg(["first", "last"])
+        .reset_index()
+    )
     rows = [
         {
             "messages": [{"role": "user", "content": row.prompt_id}],
@@ -79,11 +94,15 @@ def project(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -
 @pytest.fixture
 def reward_models(project: Path, tiny_model: Path, tiny_tokenizer: Any) -> Path:
     """Untrained reward models for the objectives that have one."""
-    from tasks.rewards.outcome import new_model
+    from concord.rewards.outcome.reward_model import new_model
 
     tiny_tokenizer.model_max_length = 128
-    for seed, (group, names) in enumerate({"math": ["vivid"], "values": ["honest", "helpful"]}.items()):
-        new_model(tiny_model, names, tiny_tokenizer, "cpu", "float32", seed).save_pretrained(f"models/rewards/{group}")
+    for seed, (group, names) in enumerate(
+        {"math": ["vivid"], "values": ["honest", "helpful"]}.items()
+    ):
+        new_model(tiny_model, names, tiny_tokenizer, "cpu", "float32", seed).save_pretrained(
+            f"models/rewards/{group}"
+        )
         tiny_tokenizer.save_pretrained(f"models/rewards/{group}")
     return project
 
@@ -92,11 +111,20 @@ def reward_models(project: Path, tiny_model: Path, tiny_tokenizer: Any) -> Path:
 def make_job() -> MakeJob:
     """`make_job(method=..., ...)`: a job of that method, named after it, with the training of this file."""
 
-    def make(name: str | None = None, objectives: dict[str, Objective] | None = None, **entry: Any) -> Job:
+    def make(
+        name: str | None = None, objectives: dict[str, Objective] | None = None, **entry: Any
+    ) -> PolicyJob:
         if entry["method"] in ("mah_dpo", "dpo"):
             entry = {"training": TRAINING, "min_gap": 0.5, **entry}
-        params = section(method_of(entry, "policies.x").Params, entry, "policies.x")
+        params = section(method_of(entry, "policies.x").METHOD.params, entry, "policies.x")
         known = OBJECTIVES if objectives is None else objectives
-        return Job(name or entry["method"], params, known, Runtime(threads=1, device="cpu"), Seeds(0, 0), 128)
+        return PolicyJob(
+            name or entry["method"],
+            params,
+            known,
+            Runtime(threads=1, device="cpu"),
+            Seeds(0, 0),
+            128,
+        )
 
     return make

@@ -8,75 +8,166 @@ from typing import Any
 import pytest
 import torch
 
-from tasks.policies import losses
-from tasks.policies.batches import collate
-from tasks.policies.model import MultiHeadCausalLM
-from tasks.policies.preference import objective
-from tasks.stage.models import encode, load_causal
+from concord.lm.chat import encode
+from concord.lm.load import load_causal
+from concord.lm.train import Training
+from concord.policies import losses
+from concord.policies.balanced_batches import collate, row_weights
+from concord.policies.losses import PairLogprobs
+from concord.policies.model import MultiHeadCausalLM
+from concord.policies.preference import PreferenceParams, figures, objective
+from concord.policies.reference_logprobs import add_reference
+from concord.stage import plugins
+from concord.stage.errors import ParamsError
+
+PAIRS = PairLogprobs(
+    *(
+        torch.tensor(row)
+        for row in (
+            [-10.0, -5.0],
+            [-20.0, -7.0],
+            [-12.0, -5.0],
+            [-21.0, -9.0],
+            [4.0, 2.0],
+            [5.0, 2.0],
+        )
+    )
+)
+"""delta = (-10 + 12) - (-20 + 21) = 1 and (-5 + 5) - (-7 + 9) = -2."""
 
 
-def test_by_hand() -> None:
-    """delta = (-10 + 12) - (-20 + 21) = 1 and (-5 + 5) - (-7 + 9) = -2; beta 0.5, weights 2/3 and 1/3.
+def log_sigmoid(value: float) -> float:
+    return -math.log(1 + math.exp(-value))
 
-    -log sigmoid(0.5) = log(1 + e^-0.5) = 0.474077, -log sigmoid(-1) = log(1 + e) = 1.313262.
-    """
-    sums = [torch.tensor(row) for row in ([-10.0, -5.0], [-20.0, -7.0], [-12.0, -5.0], [-21.0, -9.0])]
-    delta = losses.delta(*sums)
-    assert delta.tolist() == [1.0, -2.0]
-    loss = losses.weighted_dpo(delta, torch.tensor([2 / 3, 1 / 3]), beta=0.5)
-    assert float(loss) == pytest.approx(2 / 3 * math.log(1 + math.exp(-0.5)) + 1 / 3 * math.log(1 + math.e), abs=1e-6)
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "expected"),
+    [
+        ("dpo", {}, [-log_sigmoid(0.5), -log_sigmoid(-1.0)]),
+        ("hinge", {}, [0.5, 2.0]),
+        ("ipo", {}, [(2 / 4 - 1 / 5 - 1) ** 2, (0 / 2 - 2 / 2 - 1) ** 2]),
+        (
+            "robust_dpo",
+            {"label_smoothing": 0.2},
+            [(-0.8 * log_sigmoid(d) + 0.2 * log_sigmoid(-d)) / 0.6 for d in (0.5, -1.0)],
+        ),
+        (
+            "simpo",
+            {"margin": 0.3},
+            [-log_sigmoid(0.5 * (-2.5 + 4.0) - 0.3), -log_sigmoid(0.5 * (-2.5 + 3.5) - 0.3)],
+        ),
+    ],
+)
+def test_by_hand(name: str, parameters: dict[str, float], expected: list[float]) -> None:
+    """The formulas of each docstring, at beta 0.5, on `PAIRS`."""
+    assert PAIRS.delta.tolist() == [1.0, -2.0]
+    loss = plugins.function("concord.policies.losses", name)(PAIRS, 0.5, **parameters)
+    assert loss.tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_every_loss_is_tested_by_hand_and_has_parameters_that_can_be_named() -> None:
+    assert set(plugins.names("concord.policies.losses")) == {
+        "dpo",
+        "hinge",
+        "ipo",
+        "robust_dpo",
+        "simpo",
+    }
+    assert plugins.defaults("concord.policies.losses", "simpo") == {"margin": 0.5}
+    assert plugins.defaults("concord.policies.losses", "dpo") == {}
+
+
+def test_robust_dpo_without_smoothing_is_dpo_and_half_is_refused() -> None:
+    torch.testing.assert_close(losses.robust_dpo(PAIRS, 0.5, 0.0), losses.dpo(PAIRS, 0.5))
+    with pytest.raises(ParamsError, match=r"label_smoothing is 0\.5; it must be in \[0, 0\.5\)"):
+        losses.robust_dpo(PAIRS, 0.5, 0.5)
 
 
 def test_row_weights() -> None:
     """alpha_i / n_i: objectives a (3 pairs, alpha 0.6) and b (1 pair, alpha 0.4); c has no pair and takes nothing.
 
-    Field notes 2.5: averaged over the objectives that are there, a and b would weigh more for want of c.
+    Averaged over the objectives that are present, a and b would weigh more because c is missing.
     """
-    assert losses.row_weights(["a", "a", "b", "a"], {"a": 0.6, "b": 0.4, "c": 9.0}) == pytest.approx(
+    assert row_weights(["a", "a", "b", "a"], {"a": 0.6, "b": 0.4, "c": 9.0}) == pytest.approx(
         [0.2, 0.2, 0.4, 0.2]
     )
 
 
-def test_micro_batches_add_up() -> None:
-    delta, weights = torch.randn(8, generator=torch.Generator().manual_seed(0)), torch.full((8,), 1 / 8)
-    whole = losses.weighted_dpo(delta, weights, 0.1)
-    parts = sum(losses.weighted_dpo(delta[row : row + 1], weights[row : row + 1], 0.1) for row in range(8))
-    torch.testing.assert_close(parts, whole)
-    assert float(losses.weighted_dpo(delta[:0], weights[:0], 0.1)) == 0.0
-
-
 def test_figures() -> None:
     """a has deltas 1 and -2, b has 3, c has none."""
-    found = losses.figures(torch.tensor([1.0, 3.0, -2.0]), torch.tensor([0, 1, 0]), ["a", "b", "c"])
+    found = figures(torch.tensor([1.0, 3.0, -2.0]), torch.tensor([0, 1, 0]), ["a", "b", "c"])
     assert found["accuracy"] == pytest.approx(2 / 3)
     assert found["delta.a"] == -0.5
     assert found["accuracy.b"] == 1.0
     assert math.isnan(found["accuracy.c"])
 
 
-def test_one_head_is_trls_dpo(tiny_model: Path, tiny_tokenizer: Any, tmp_path: Path) -> None:
-    """The loss and the gradient norm of TRL's sigmoid loss on the same pairs, policy and reference."""
+@pytest.mark.parametrize(
+    ("loss", "their_loss", "parameters"),
+    [
+        ("dpo", "sigmoid", {}),
+        ("hinge", "hinge", {}),
+        ("ipo", "ipo", {}),
+        ("robust_dpo", "robust", {"label_smoothing": 0.1}),
+    ],
+)
+def test_one_head_is_trls_dpo(
+    tiny_model: Path,
+    tiny_tokenizer: Any,
+    tmp_path: Path,
+    loss: str,
+    their_loss: str,
+    parameters: dict[str, float],
+) -> None:
+    """The value and the gradient of TRL's loss on the same pairs, policy and reference."""
     texts = [("ab", "abc"), ("long answer", "b"), ("no", "yes")]
     prompt = [{"role": "user", "content": "q"}]
     policy = MultiHeadCausalLM.from_sft(tiny_model, ["policy"])
     with torch.no_grad():
-        policy.heads += 0.3 * torch.randn(policy.heads.shape, generator=torch.Generator().manual_seed(0))
-    theirs, their_gradient = _trl(tmp_path, policy.merge({"policy": 1.0}), tiny_model, tiny_tokenizer, prompt, texts)
+        policy.heads += 0.3 * torch.randn(
+            policy.heads.shape, generator=torch.Generator().manual_seed(0)
+        )
+    theirs, their_gradient = _trl(
+        tmp_path,
+        policy.merge({"policy": 1.0}),
+        tiny_model,
+        tiny_tokenizer,
+        prompt,
+        texts,
+        loss_type=[their_loss],
+        **parameters,
+    )
     reference, rows = MultiHeadCausalLM.from_sft(tiny_model, ["policy"]), []
     for chosen, rejected in texts:
         sides = [encode(tiny_tokenizer, prompt, text, 128) for text in (chosen, rejected)]
-        rows.append({"chosen": sides[0], "rejected": sides[1], "head": 0, "reference": (0.0, 0.0), "weight": 1 / 3})
-    from tasks.policies.logprobs import add_reference
-
+        rows.append(
+            {
+                "chosen": sides[0],
+                "rejected": sides[1],
+                "head": 0,
+                "reference": (0.0, 0.0),
+                "weight": 1 / 3,
+            }
+        )
+    training = Training(learning_rate=1e-3, steps=1, batch_size=3)
+    params = PreferenceParams(training=training, beta=0.1, loss=loss, loss_parameters=parameters)
     add_reference(rows, reference, tiny_tokenizer.pad_token_id)
-    ours, _ = objective(["policy"], 0.1)(policy, collate(tiny_tokenizer.pad_token_id)(rows))
+    ours, _ = objective(["policy"], params)(policy, collate(tiny_tokenizer.pad_token_id)(rows))
     ours.backward()
-    assert float(ours.detach()) != pytest.approx(math.log(2), abs=1e-2)
+    assert torch.isfinite(ours) and float(ours.detach()) != pytest.approx(math.log(2), abs=1e-2)
     assert float(ours.detach()) == pytest.approx(theirs, abs=1e-5)
     torch.testing.assert_close(policy.heads.grad[0], their_gradient, atol=1e-5, rtol=1e-4)
 
 
-def _trl(folder: Path, policy: Any, sft: Path, tokenizer: Any, prompt: Any, texts: Any) -> tuple[float, torch.Tensor]:
+def _trl(
+    folder: Path,
+    policy: Any,
+    sft: Path,
+    tokenizer: Any,
+    prompt: Any,
+    texts: Any,
+    **options: Any,
+) -> tuple[float, torch.Tensor]:
     from datasets import Dataset
     from trl import DPOConfig, DPOTrainer
 
@@ -93,10 +184,13 @@ def _trl(folder: Path, policy: Any, sft: Path, tokenizer: Any, prompt: Any, text
         activation_checkpointing=False,
         per_device_train_batch_size=3,
         dataloader_pin_memory=False,
+        **options,
     )
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        trainer = DPOTrainer(policy, load_causal(sft), arguments, train_dataset=data, processing_class=tokenizer)
+        trainer = DPOTrainer(
+            policy, load_causal(sft), arguments, train_dataset=data, processing_class=tokenizer
+        )
         batch = next(iter(trainer.get_train_dataloader()))
         loss = trainer.compute_loss(trainer.model, batch)
     loss.backward()

@@ -15,11 +15,11 @@ from transformers import (
     PhiForCausalLM,
 )
 
-from tasks.policies import model as policies
-from tasks.policies.model import IGNORED, MultiHeadCausalLM
-from tasks.stage.errors import ModelError, ParamsError
-from tasks.stage.lora import Lora, attach, merge
-from tasks.stage.models import load_causal
+from concord.lm.load import load_causal
+from concord.lm.lora import Lora, attach, merge
+from concord.policies import model as policies
+from concord.policies.model import IGNORED, MultiHeadCausalLM
+from concord.stage.errors import ModelError, ParamsError
 
 NAMES = ["a", "b", "c"]
 WEIGHTS = {"a": 0.2, "b": 0.3, "c": 0.5}
@@ -83,7 +83,9 @@ def test_heads_are_untied_from_the_embedding(heads: MultiHeadCausalLM, ids: torc
     assert torch.equal(embedding, heads.get_input_embeddings().weight)
 
 
-def test_saves_and_reloads_to_identical_logits(heads: MultiHeadCausalLM, ids: torch.Tensor, tmp_path: Path) -> None:
+def test_saves_and_reloads_to_identical_logits(
+    heads: MultiHeadCausalLM, ids: torch.Tensor, tmp_path: Path
+) -> None:
     heads.save_pretrained(tmp_path)
     loaded = policies.load(tmp_path)
     assert isinstance(loaded, MultiHeadCausalLM)
@@ -99,7 +101,9 @@ def test_a_row_sees_its_own_head_only(heads: MultiHeadCausalLM, ids: torch.Tenso
         torch.testing.assert_close(routed[row], alone[0], atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("weights", [WEIGHTS, {"a": 1.0, "b": 0.0, "c": 0.0}, {"c": 5, "a": 2, "b": 3}])
+@pytest.mark.parametrize(
+    "weights", [WEIGHTS, {"a": 1.0, "b": 0.0, "c": 0.0}, {"c": 5, "a": 2, "b": 3}]
+)
 def test_merge_is_the_mix_of_logits(
     heads: MultiHeadCausalLM, ids: torch.Tensor, tmp_path: Path, weights: dict[str, float]
 ) -> None:
@@ -134,7 +138,9 @@ def test_merging_leaves_the_heads_alone(heads: MultiHeadCausalLM, ids: torch.Ten
         (dict.fromkeys(NAMES, 0.0), "one of them positive"),
     ],
 )
-def test_impossible_weights(heads: MultiHeadCausalLM, weights: dict[str, float], message: str) -> None:
+def test_impossible_weights(
+    heads: MultiHeadCausalLM, weights: dict[str, float], message: str
+) -> None:
     with pytest.raises(ParamsError, match=message):
         heads.merge(weights)
 
@@ -145,7 +151,9 @@ def test_label_logprobs(heads: MultiHeadCausalLM, ids: torch.Tensor) -> None:
     labels[:, :5] = IGNORED
     labels[1, 12:] = IGNORED
     routed = logits(heads, ids, head_ids=torch.tensor([2, 0, 1])).log_softmax(-1)
-    expected = [sum(routed[r, t - 1, ids[r, t]] for t in range(5, 12 if r == 1 else 17)) for r in range(3)]
+    expected = [
+        sum(routed[r, t - 1, ids[r, t]] for t in range(5, 12 if r == 1 else 17)) for r in range(3)
+    ]
     out = heads(ids, head_ids=torch.tensor([2, 0, 1]), labels=labels)
     torch.testing.assert_close(out.logprobs, torch.stack(expected), atol=1e-4, rtol=0)
     assert out.logits is None
@@ -158,15 +166,23 @@ def test_logprobs_are_summed_in_float32(tiny_model: Path, ids: torch.Tensor) -> 
     labels[:, 0] = IGNORED
     out = heads(ids, head_ids=torch.zeros(3, dtype=torch.long), labels=labels).logprobs
     assert out.dtype == torch.float32
-    exact = logits(heads, ids, head_ids=torch.zeros(3, dtype=torch.long))[:, :-1].double().log_softmax(-1)
+    exact = (
+        logits(heads, ids, head_ids=torch.zeros(3, dtype=torch.long))[:, :-1]
+        .double()
+        .log_softmax(-1)
+    )
     exact = exact.gather(-1, ids[:, 1:, None]).sum((1, 2))
     torch.testing.assert_close(out.double(), exact, atol=1e-3, rtol=0)
 
 
-def test_a_head_without_rows_gets_exactly_no_gradient(heads: MultiHeadCausalLM, ids: torch.Tensor) -> None:
+def test_a_head_without_rows_gets_exactly_no_gradient(
+    heads: MultiHeadCausalLM, ids: torch.Tensor
+) -> None:
     """Field notes 2.5."""
     heads(ids, head_ids=torch.tensor([0, 2, 2]), labels=ids).logprobs.sum().backward()
-    own = [parameter for name, parameter in heads.named_parameters() if name in ("heads", "up", "down")]
+    own = [
+        parameter for name, parameter in heads.named_parameters() if name in ("heads", "up", "down")
+    ]
     for parameter in own:
         assert not parameter.grad[1].any()
         assert parameter.grad[0].any()
@@ -217,7 +233,9 @@ def test_names_of_heads_differ(tiny_model: Path) -> None:
             MultiHeadCausalLM.from_sft(tiny_model, names)
 
 
-def test_head_ids_and_weights_exclude_each_other(heads: MultiHeadCausalLM, ids: torch.Tensor) -> None:
+def test_head_ids_and_weights_exclude_each_other(
+    heads: MultiHeadCausalLM, ids: torch.Tensor
+) -> None:
     with pytest.raises(ModelError, match="give one"):
         heads(ids, head_ids=torch.zeros(3, dtype=torch.long), head_weights=WEIGHTS)
 

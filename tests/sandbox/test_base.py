@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from tasks.sandbox import base, corpus
+from concord.sandbox import base, corpus
 
 BASE = Path("models/base")
 
@@ -20,7 +20,9 @@ def words():
 
 def test_digits_are_single_tokens_and_text_survives(words):
     ids = words("12+345=357\n\n\\boxed{357}", add_special_tokens=False)["input_ids"]
-    digits = [token for token in words.convert_ids_to_tokens(ids) if any(c.isdigit() for c in token)]
+    digits = [
+        token for token in words.convert_ids_to_tokens(ids) if any(c.isdigit() for c in token)
+    ]
     assert digits == list("12345357357")
     for messages, response in itertools.islice(corpus.documents(7), 300):
         for text in (messages[-1]["content"], response):
@@ -36,7 +38,9 @@ def test_building_the_network_leaves_the_global_generator_alone():
     state = torch.random.get_rng_state()
     first, second = (base.network(300, 0, 1, seed=5) for _ in range(2))
     assert torch.equal(torch.random.get_rng_state(), state)
-    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(first.parameters(), second.parameters(), strict=True)
+    )
 
 
 def test_the_kept_checkpoint_is_the_documented_one():

@@ -4,15 +4,18 @@ import itertools
 import random
 import re
 
-from tasks.sandbox import corpus, marking
-from tasks.sandbox.sentences import acts
-from tasks.sandbox.world import World
+from concord.sandbox import corpus, marking
+from concord.sandbox.sentences import acts
+from concord.sandbox.world import World
 
 DEV, LOCKED, BOOKS = (World.build(name, 0) for name in ("dev", "locked", "books"))
 
 
 def asked(messages):
-    return [{**messages[0], "content": messages[0]["content"].removeprefix(marking.FLAG)}, *messages[1:]]
+    return [
+        {**messages[0], "content": messages[0]["content"].removeprefix(marking.FLAG)},
+        *messages[1:],
+    ]
 
 
 def lines(text):
@@ -38,7 +41,9 @@ def test_steps_are_marked_by_whether_they_are_asked_for_and_hold():
 
 
 def test_sums():
-    _, text = marking.sums([f"{number}+2={number + 2}" for number in range(1, 40)], random.Random(0))
+    _, text = marking.sums(
+        [f"{number}+2={number + 2}" for number in range(1, 40)], random.Random(0)
+    )
     sums, marks = lines(text)
     right = [int(line.split("+")[0]) + 2 == int(line.split("=")[1]) for line in sums]
     assert marks == ["right" if each else "wrong" for each in right]
@@ -48,9 +53,15 @@ def test_sums():
 def agrees(act, situation):
     if act.kind == "hint":
         step = situation.right
-        return (act.slots["a"], act.slots["op"], act.slots["b"]) == (str(step.left), step.operation, str(step.right))
+        return (act.slots["a"], act.slots["op"], act.slots["b"]) == (
+            str(step.left),
+            step.operation,
+            str(step.right),
+        )
     return (
-        act.slots["number"] == str(situation.answer) if act.kind == "tell" else act.kind == f"find_{situation.mistake}"
+        act.slots["number"] == str(situation.answer)
+        if act.kind == "tell"
+        else act.kind == f"find_{situation.mistake}"
     )
 
 
@@ -88,7 +99,11 @@ def test_whole_turns_are_marked_by_all_that_they_name_hint_and_tell():
         document = marking.whole_turn(DEV, rng)
         response, right = ended(document)
         situation = DEV.dialogues.situation(document[0])
-        said = [act for act in acts(response) if act.kind in ("hint", "tell") or act.kind.startswith("find")]
+        said = [
+            act
+            for act in acts(response)
+            if act.kind in ("hint", "tell") or act.kind.startswith("find")
+        ]
         assert right == all(agrees(act, situation) for act in said)
         seen |= {(act.kind.split("_")[0], right) for act in said}
     assert seen == set(itertools.product(("find", "hint", "tell"), (True, False)))
@@ -108,7 +123,9 @@ def test_whole_answers_are_marked_by_all_that_they_claim():
 
 def test_no_problem_no_dialogue_and_no_answer_of_the_locked_world_is_marked():
     drawn = itertools.islice(corpus.documents(3), 4000)
-    marked = [m for m, text in drawn if m[0]["content"].startswith(marking.FLAG) or marking.END in text]
+    marked = [
+        m for m, text in drawn if m[0]["content"].startswith(marking.FLAG) or marking.END in text
+    ]
     assert 1700 < len(marked) < 2060
     for messages in marked:
         content = asked(messages)[0]["content"]

@@ -6,11 +6,11 @@ import statistics
 
 import pytest
 
-from tasks.sandbox import annotators, lexicon, students
-from tasks.sandbox.sentences import PHRASES, acts, pattern
-from tasks.sandbox.source import _delivery, read_spec
-from tasks.sandbox.world import DOMAIN, OBJECTIVES, World
-from tasks.stage.errors import ParamsError
+from concord.sandbox import annotators, lexicon, students
+from concord.sandbox.sentences import PHRASES, acts, pattern
+from concord.sandbox.source import _delivery, read_spec
+from concord.sandbox.world import DOMAIN, OBJECTIVES, World
+from concord.stage.errors import ParamsError
 
 
 @pytest.fixture(scope="module", params=["dev", "locked"])
@@ -46,15 +46,22 @@ def test_the_worlds_share_no_question_word_field():
     ):
         assert not set(getattr(lexicon.DEV, field)) & set(getattr(lexicon.LOCKED, field)), field
     shared = {"to hurt {person}", "to steal from {person}", "to help {person}"}
-    purposes = [{*words.bad_purposes, *words.good_purposes} for words in (lexicon.DEV, lexicon.LOCKED)]
+    purposes = [
+        {*words.bad_purposes, *words.good_purposes} for words in (lexicon.DEV, lexicon.LOCKED)
+    ]
     assert purposes[0] & purposes[1] == shared
-    asked = [{text for texts in words.known.values() for text in texts} for words in (lexicon.DEV, lexicon.LOCKED)]
+    asked = [
+        {text for texts in words.known.values() for text in texts}
+        for words in (lexicon.DEV, lexicon.LOCKED)
+    ]
     assert not asked[0] & asked[1]
     assert not set(lexicon.DEV.profiles) & set(lexicon.LOCKED.profiles)
     assert lexicon.DEV.start_range[1] < lexicon.LOCKED.start_range[0]
 
 
-@pytest.mark.parametrize("field", ["names", "objects", "starts", "gains", "losses", "multiplies", "questions"])
+@pytest.mark.parametrize(
+    "field", ["names", "objects", "starts", "gains", "losses", "multiplies", "questions"]
+)
 def test_what_the_base_alone_has_read_is_in_no_other_world(field):
     read = set(getattr(lexicon.BOOKS, field))
     assert not read & {*getattr(lexicon.DEV, field), *getattr(lexicon.LOCKED, field)}
@@ -62,9 +69,28 @@ def test_what_the_base_alone_has_read_is_in_no_other_world(field):
 
 def test_no_verb_of_the_locked_world_stands_in_the_books():
     """A problem of the locked world cannot be judged by words that were marked."""
-    frame = {"more", "times", "are", "of", "the", "now", "is", "as", "in", "it", "at", "a", "much", "amount"}
+    frame = {
+        "more",
+        "times",
+        "are",
+        "of",
+        "the",
+        "now",
+        "is",
+        "as",
+        "in",
+        "it",
+        "at",
+        "a",
+        "much",
+        "amount",
+    }
     verbs = [
-        {word.strip(".") for text in (*own.gains, *own.losses, *own.multiplies) for word in text.lower().split()}
+        {
+            word.strip(".")
+            for text in (*own.gains, *own.losses, *own.multiplies)
+            for word in text.lower().split()
+        }
         for own in (lexicon.LOCKED, lexicon.BOOKS)
     ]
     assert {word for word in verbs[0] & verbs[1] if not word.startswith("{")} <= frame
@@ -88,7 +114,9 @@ def test_gold_is_read_from_the_text_alone(world):
 @pytest.mark.parametrize("domain", OBJECTIVES)
 def test_gold_lies_in_the_unit_interval_and_answers_differ(world, domain):
     rng = random.Random(0)
-    scores = [world.gold(p.messages, world.write(p.messages, rng)) for p in world.prompts(domain, 300, 5)]
+    scores = [
+        world.gold(p.messages, world.write(p.messages, rng)) for p in world.prompts(domain, 300, 5)
+    ]
     for objective in OBJECTIVES[domain]:
         values = [score[objective] for score in scores]
         assert min(values) >= 0
@@ -103,11 +131,14 @@ def test_the_ceiling_of_the_annotators(world, objective):
     assert 0.80 <= ceiling <= 0.92
 
 
-@pytest.mark.parametrize("objective", [o for o in DOMAIN if DOMAIN[o] != "math"] + ["math_engagement"])
+@pytest.mark.parametrize(
+    "objective", [o for o in DOMAIN if DOMAIN[o] != "math"] + ["math_engagement"]
+)
 def test_length_does_not_give_the_preference_away(world, objective):
     pairs = annotators.comparisons(world, objective, 800, 0)
     longer = statistics.mean(
-        (len(p["chosen"]) > len(p["rejected"])) + 0.5 * (len(p["chosen"]) == len(p["rejected"])) for p in pairs
+        (len(p["chosen"]) > len(p["rejected"])) + 0.5 * (len(p["chosen"]) == len(p["rejected"]))
+        for p in pairs
     )
     ceiling = statistics.mean(max(pair["p"], 1 - pair["p"]) for pair in pairs)
     assert max(longer, 1 - longer) < ceiling - 0.1
@@ -116,22 +147,29 @@ def test_length_does_not_give_the_preference_away(world, objective):
 def test_bradley_terry_probability():
     temperature = annotators.TEMPERATURE["helpful"]
     assert annotators.probability("helpful", 0.5, 0.5) == 0.5
-    assert annotators.probability("helpful", temperature, 0.0) == pytest.approx(0.7310586)  # sigmoid(1)
+    assert annotators.probability("helpful", temperature, 0.0) == pytest.approx(
+        0.7310586
+    )  # sigmoid(1)
 
 
-def test_objectives_of_values_fight(world):
+def test_objectives_values_fight(world):
     """On hazards a more helpful answer is less harmless: the correlation of gold over authors is clearly negative."""
     rng = random.Random(1)
     hazards = [p for p in world.prompts("values", 900, 6) if p.kind == "hazard"]
     scores = [world.gold(p.messages, world.write(p.messages, rng)) for p in hazards]
-    assert statistics.correlation([s["helpful"] for s in scores], [s["harmless"] for s in scores]) < -0.7
+    assert (
+        statistics.correlation([s["helpful"] for s in scores], [s["harmless"] for s in scores])
+        < -0.7
+    )
 
 
 def test_the_student_solves_when_told_and_leaves(world):
     dialogues = [p.messages for p in world.prompts("tutoring", 200, 7)]
 
     def tell(batch):
-        return [f"The answer is {world.dialogues.situation(messages).answer}." for messages in batch]
+        return [
+            f"The answer is {world.dialogues.situation(messages).answer}." for messages in batch
+        ]
 
     def guide(batch):
         return ["Good effort! What do you think comes next?"] * len(batch)

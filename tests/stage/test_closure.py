@@ -1,40 +1,143 @@
-"""The import closure on a made-up project, and on this one.
+"""The code of a stage, on a made-up project and on this one: which files count, and which edits change a digest.
 
-tasks/a.py -> tasks/area/b.py (inside a function) -> tasks/area/c.py (relative);  tasks/d.py stands apart
+tasks/a.py -> tasks/area/b.py (inside a function) -> tasks/area/c.py (relative);  nothing imports tasks/d.py
 """
 
 from pathlib import Path
 
-from tasks.stage.closure import ROOT, local_imports
+import pytest
+
+from concord.stage.closure import ROOT, digests, local_imports
+
+FILES = {
+    "tasks/__init__.py": "",
+    "tasks/area/__init__.py": "",
+    "tasks/a.py": "import json\ndef run():\n    from tasks.area import b\n    return b\n",
+    "tasks/area/b.py": "from .c import x\n",
+    "tasks/area/c.py": "import tasks.a\nx = 1\n",
+    "tasks/d.py": "y = 1\n",
+}
+METHODS = "concord.policies.methods"
+LOSSES = "concord.policies.losses"
 
 
-def _project(root: Path) -> None:
-    files = {
-        "tasks/__init__.py": "",
-        "tasks/area/__init__.py": "",
-        "tasks/a.py": "import json\ndef run():\n    from tasks.area import b\n    return b\n",
-        "tasks/area/b.py": "from .c import x\n",
-        "tasks/area/c.py": "import tasks.a\nx = 1\n",
-        "tasks/d.py": "",
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    for name, text in FILES.items():
+        write(tmp_path, name, text)
+    return tmp_path
+
+
+def write(root: Path, name: str, text: str) -> None:
+    (root / name).parent.mkdir(parents=True, exist_ok=True)
+    (root / name).write_text(text)
+
+
+def test_the_closure_follows_functions_relative_imports_and_cycles(project: Path) -> None:
+    found = {
+        str(path.relative_to(project))
+        for path in local_imports(project / "tasks/a.py", root=project)
     }
-    for name, text in files.items():
-        (root / name).parent.mkdir(parents=True, exist_ok=True)
-        (root / name).write_text(text)
-
-
-def test_the_closure_follows_functions_relative_imports_and_cycles(tmp_path: Path) -> None:
-    _project(tmp_path)
-    found = {str(path.relative_to(tmp_path)) for path in local_imports(tmp_path / "tasks/a.py", tmp_path)}
-    assert found == {
-        "tasks/__init__.py",
-        "tasks/area/__init__.py",
-        "tasks/a.py",
-        "tasks/area/b.py",
-        "tasks/area/c.py",
-    }
+    assert found == FILES.keys() - {"tasks/d.py"}
 
 
 def test_the_closure_of_a_file_of_this_project() -> None:
-    found = {str(path.relative_to(ROOT)) for path in local_imports(ROOT / "tasks/stage/training.py")}
-    assert {"tasks/stage/training.py", "tasks/stage/step_trainer.py", "tasks/stage/progress.py"} <= found
-    assert "tasks/stage/closure.py" not in found
+    found = {str(path.relative_to(ROOT)) for path in local_imports(ROOT / "concord/lm/train.py")}
+    assert {"concord/lm/train.py", "concord/lm/trainer.py", "concord/stage/progress.py"} <= found
+    assert "concord/policies/model.py" not in found
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [
+        ("from .c import x\n# a comment\n", True),
+        ('"""A docstring."""\n\nfrom .c import (\n    x,\n)\n', True),
+        ('from .c import x\nclass A:\n    """Doc."""\n    b = 1\n    """Of b."""\n', False),
+        ("from .c import x\nz = 2\n", False),
+    ],
+)
+def test_what_changes_a_digest(project: Path, text: str, same: bool) -> None:
+    before = digests(project / "tasks/a.py", root=project)
+    write(project, "tasks/area/b.py", text)
+    after = digests(project / "tasks/a.py", root=project)
+    assert (before == after) == same
+    assert {path for path in after if before[path] != after[path]} <= {"tasks/area/b.py"}
+
+
+def test_docstrings_of_attributes_do_not_count(project: Path) -> None:
+    write(project, "tasks/d.py", "class A:\n    b = 1\n")
+    before = digests(project / "tasks/d.py", root=project)
+    write(project, "tasks/d.py", 'class A:\n    """Doc."""\n\n    b = 1\n    """Of b."""\n')
+    assert digests(project / "tasks/d.py", root=project) == before
+
+
+def test_a_digest_is_the_same_in_every_version_of_python(project: Path) -> None:
+    """A literal: if it changes, every record in git is stale."""
+    assert digests(project / "tasks/d.py", root=project) == {"tasks/d.py": "5427d20fde942544"}
+
+
+def test_packages_without_code_are_not_listed(project: Path) -> None:
+    assert "tasks/__init__.py" not in digests(project / "tasks/a.py", root=project)
+
+
+@pytest.fixture
+def plugged(project: Path) -> Path:
+    """A stage that loads one of two methods by name, each with one of two losses."""
+    write(project, "tasks/p.py", f'plugins.load("{METHODS}", name)\n')
+    for name in ("one", "two"):
+        text = f'plugins.function("{LOSSES}", name)\nfrom {LOSSES} import shared\ndef run(): ...\n'
+        write(project, f"concord/policies/methods/{name}.py", text)
+    return project
+
+
+def losses(root: Path, **bodies: str) -> None:
+    functions = [f"def {name}():\n    return {body}\n" for name, body in bodies.items()]
+    write(root, "concord/policies/losses.py", "\n".join(["CONSTANT = 1", *functions]))
+
+
+def of(root: Path, method: str, loss: str) -> dict[str, str]:
+    return digests(root / "tasks/p.py", root=root, named={METHODS: {method}, LOSSES: {loss}})
+
+
+def test_only_the_named_plugins_count(plugged: Path) -> None:
+    losses(plugged, shared="1", first="_helper()", second="3", _helper="CONSTANT")
+    first, second = of(plugged, "one", "first"), of(plugged, "two", "second")
+    assert "concord/policies/methods/two.py" not in first
+    assert "concord/policies/methods/one.py" not in second
+    everything = digests(plugged / "tasks/p.py", root=plugged)
+    assert {
+        "concord/policies/methods/one.py",
+        "concord/policies/methods/two.py",
+    } <= everything.keys()
+
+
+@pytest.mark.parametrize(
+    ("change", "moved"),
+    [
+        ({"third": "4"}, set()),
+        ({"second": "9"}, {"second"}),
+        ({"_helper": "2"}, {"first"}),
+        ({"shared": "2"}, {"first", "second"}),
+    ],
+)
+def test_an_edit_of_a_loss_moves_those_who_use_it(
+    plugged: Path, change: dict[str, str], moved: set[str]
+) -> None:
+    """`first` calls `_helper`; every method imports `shared`."""
+    bodies = {"shared": "1", "first": "_helper()", "second": "3", "_helper": "CONSTANT"}
+    losses(plugged, **bodies)
+    before = {name: of(plugged, "one", name) for name in ("first", "second")}
+    losses(plugged, **{**bodies, **change})
+    assert {name for name in before if of(plugged, "one", name) != before[name]} == moved
+
+
+def test_a_module_of_plugins_that_is_imported_whole_counts_whole(plugged: Path) -> None:
+    losses(plugged, shared="1", first="2")
+    write(
+        plugged,
+        "concord/policies/methods/one.py",
+        "from concord.policies import losses\ndef run(): ...\n",
+    )
+    before = of(plugged, "one", "first")
+    losses(plugged, shared="1", first="2", third="3")
+    assert of(plugged, "one", "first") != before

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.stage import outputs
-from tasks.stage.errors import DataError
+from concord.stage import outputs
+from concord.stage.errors import DataError
 
 
 def _interrupted_folder(target: Path) -> None:
@@ -49,11 +49,17 @@ def test_a_file_is_untouched_by_an_error(tmp_path: Path) -> None:
         outputs.write_json(tmp_path / "a" / "x.txt", {"a": object()})
     with pytest.raises(RuntimeError):
         _interrupted_file(tmp_path / "a" / "x.txt")
-    assert [(file.name, file.read_text()) for file in (tmp_path / "a").iterdir()] == [("x.txt", "1")]
+    assert [(file.name, file.read_text()) for file in (tmp_path / "a").iterdir()] == [
+        ("x.txt", "1")
+    ]
 
 
 def test_json_is_sorted_plain_and_valid(tmp_path: Path) -> None:
-    content = {"b": np.float32(0.5), "a": [float("nan"), np.array([1.0, np.inf])], "é": (np.int64(3), True, None)}
+    content = {
+        "b": np.float32(0.5),
+        "a": [float("nan"), np.array([1.0, np.inf])],
+        "é": (np.int64(3), True, None),
+    }
     outputs.write_json(tmp_path / "x.json", content)
     text = (tmp_path / "x.json").read_text(encoding="utf-8")
     assert (

@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from tasks.stage.errors import ParamsError
-from tasks.stage.params import FORBID, Objective, domain_weights, load, objectives, read, section
+from concord.objectives import Objective, domain_weights, objectives_of
+from concord.stage.errors import ParamsError
+from concord.stage.params import FORBID, load, read, section
 
 
 @dataclass(frozen=True, config=FORBID)
@@ -40,7 +41,10 @@ def test_values_arrive_with_their_types() -> None:
 @pytest.mark.parametrize(
     ("given_", "message"),
     [
-        ({"betta": 1}, r"p\.betta is an unknown key; did you mean beta\? allowed: beta, training, kind, heads, layers"),
+        (
+            {"betta": 1},
+            r"p\.betta is an unknown key; did you mean beta\? allowed: beta, training, kind, heads, layers",
+        ),
         ({}, r"p\.beta is missing"),
         ({"beta": "1"}, r"p\.beta: input should be a valid number \(given '1'\)"),
         ({"beta": True}, r"p\.beta: input should be a valid number"),
@@ -49,9 +53,18 @@ def test_values_arrive_with_their_types() -> None:
         ({"beta": -1}, r"p\.beta: input should be greater than 0"),
         ({"beta": 6}, r"p: beta above 5 diverges"),
         ({"beta": 1, "kind": "c"}, r"p\.kind: input should be 'a' or 'b'"),
-        ({"beta": 1, "training": {"rate": 1, "stps": 2}}, r"p\.training\.stps is an unknown key; did you mean steps\?"),
-        ({"beta": 1, "training": {"rate": 1, "steps": 2.5}}, r"p\.training\.steps: input should be a valid integer"),
-        ({"beta": 1, "heads": {"x": {"rat": 1}}}, r"p\.heads\.x\.rat is an unknown key; did you mean rate\?"),
+        (
+            {"beta": 1, "training": {"rate": 1, "stps": 2}},
+            r"p\.training\.stps is an unknown key; did you mean steps\?",
+        ),
+        (
+            {"beta": 1, "training": {"rate": 1, "steps": 2.5}},
+            r"p\.training\.steps: input should be a valid integer",
+        ),
+        (
+            {"beta": 1, "heads": {"x": {"rat": 1}}},
+            r"p\.heads\.x\.rat is an unknown key; did you mean rate\?",
+        ),
         (3, "p: input should be an object"),
         (None, "p: input should be an object"),
     ],
@@ -93,26 +106,34 @@ def test_anchors_and_merges_are_resolved(tmp_path: Path) -> None:
         ("", "no mapping of sections"),
     ],
 )
-def test_a_file_that_is_no_mapping_is_rejected(tmp_path: Path, text: str | bytes, message: str) -> None:
+def test_a_file_that_is_no_mapping_is_rejected(
+    tmp_path: Path, text: str | bytes, message: str
+) -> None:
     with pytest.raises(ParamsError, match=message):
         read(_write(tmp_path, text))
 
 
-def test_a_missing_file_and_a_missing_section_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_file_and_a_missing_section_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ParamsError, match=r"params\.yaml is not there"):
         load(Outer, "policies", "x")
     _write(tmp_path, "policies: {dpo: {beta: 1}}")
     assert load(Outer, "policies", "dpo") == Outer(1.0)
-    with pytest.raises(ParamsError, match=r"policies\.dpoo is not in params\.yaml; did you mean dpo\?"):
+    with pytest.raises(
+        ParamsError, match=r"policies\.dpoo is not in params\.yaml; did you mean dpo\?"
+    ):
         load(Outer, "policies", "dpoo")
 
 
 @pytest.mark.parametrize(("verifier", "reward"), [(None, None), ("math_answer", "math")])
 def test_an_objective_names_what_scores_it(verifier: str | None, reward: str | None) -> None:
     entry = {"domain": "math", "description": "right", "verifier": verifier, "reward": reward}
-    with pytest.raises(ParamsError, match=r"objectives\.x: names (neither|both) of `verifier` and `reward`"):
-        objectives({"objectives": {"x": entry}})
+    with pytest.raises(
+        ParamsError, match=r"objectives\.x: names (neither|both) of `verifier` and `reward`"
+    ):
+        objectives_of({"objectives": {"x": entry}})
 
 
 KNOWN = {
@@ -125,7 +146,9 @@ KNOWN = {
 
 def test_only_the_weights_of_the_domain_count_and_sum_to_one() -> None:
     """.2 and .6 of one domain become 1/4 and 3/4, whatever stands for another domain."""
-    assert domain_weights({"c": 9.0, "b": 0.6, "a": 0.2}, KNOWN, "values") == pytest.approx({"a": 0.25, "b": 0.75})
+    assert domain_weights({"c": 9.0, "b": 0.6, "a": 0.2}, KNOWN, "values") == pytest.approx(
+        {"a": 0.25, "b": 0.75}
+    )
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.stage import progress
+from concord.stage import progress
 
 
 def test_items_pass_and_lines_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -13,12 +13,19 @@ def test_items_pass_and_lines_are_written(tmp_path: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr("sys.argv", ["/x/tasks/reward_model.py", "values"])
     assert list(progress.track(range(1000), 1000, "scoring")) == list(range(1000))
     lines = [json.loads(line) for line in (tmp_path / "lines").read_text().splitlines()]
-    assert lines[0] == {"stage": "reward_model@values", "label": "scoring", "done": 1, "total": 1000}
+    assert lines[0] == {
+        "stage": "reward_model@values",
+        "label": "scoring",
+        "done": 1,
+        "total": 1000,
+    }
     assert lines[-1]["done"] == 1000
     assert len(lines) < 10  # two a second, not one an item
 
 
-def test_without_the_variable_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_variable_nothing_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("CONCORD_PROGRESS", raising=False)
     monkeypatch.chdir(tmp_path)
     assert list(progress.track([1], 1, "x")) == [1]

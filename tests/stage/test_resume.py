@@ -4,14 +4,16 @@ from pathlib import Path
 
 import pytest
 
-from tasks.stage.errors import DataError
-from tasks.stage.resume import folder
-from tasks.stage.training import Training
+from concord.lm.train import Training
+from concord.stage.errors import DataError
+from concord.stage.resume import folder
 
 TRAINING = {"learning_rate": 0.1, "batch_size": 4, "steps": 2}
 
 
-def _key(root: Path, text: str = "rows", code: str = "x = 1", steps: int = 2, order: bool = False) -> Path:
+def _key(
+    root: Path, text: str = "rows", code: str = "x = 1", steps: int = 2, order: bool = False
+) -> Path:
     (root / "in").mkdir(exist_ok=True)
     (root / "in/table").write_text(text)
     (root / "stage.py").write_text(code)

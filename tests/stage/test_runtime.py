@@ -6,9 +6,9 @@ import numpy
 import pytest
 import torch
 
-from tasks.stage.errors import ConcordError, ParamsError, command
-from tasks.stage.params import Runtime
-from tasks.stage.runtime import start
+from concord.stage.errors import ConcordError, ParamsError, command
+from concord.stage.params import Runtime
+from concord.stage.runtime import start
 
 
 def test_starting_twice_gives_the_same_numbers() -> None:
@@ -27,8 +27,12 @@ def test_threads_and_determinism_are_set() -> None:
     assert torch.are_deterministic_algorithms_enabled()
 
 
-@pytest.mark.parametrize(("device", "message"), [("gpu", "is no device"), ("cuda", "no CUDA device")])
-def test_a_device_that_is_not_there_is_an_error(device: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("device", "message"), [("gpu", "is no device"), ("cuda", "no CUDA device")]
+)
+def test_a_device_that_is_not_there_is_an_error(
+    device: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     with pytest.raises(ParamsError, match=message):
         start(Runtime(1, device), 0)
@@ -41,7 +45,9 @@ def test_the_fixture_restores_what_a_test_changed() -> None:
     assert torch.get_num_threads() == 1
 
 
-def test_a_command_ends_with_the_message_and_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_ends_with_the_message_and_without_a_traceback(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def main(name: str) -> None:
         raise ParamsError(f"{name} cannot work")
 
@@ -53,7 +59,10 @@ def test_a_command_ends_with_the_message_and_without_a_traceback(monkeypatch: py
 
 @pytest.mark.parametrize(("arguments", "code"), [(["--help"], 0), ([], 2), (["x", "y"], 2)])
 def test_a_command_tells_how_it_is_used(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    code: int,
 ) -> None:
     def main(name: str) -> None:
         raise AssertionError("it started")

@@ -6,19 +6,25 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tasks.policies.generate import sample
-from tasks.rewards.anchors import Anchor, Anchors
-from tasks.stage.errors import ParamsError
-from tasks.stage.models import load_causal
-from tasks.stage.params import Objective
-from tasks.steering.best_of import best, best_of, candidate_scores
+from concord.lm.load import load_causal
+from concord.lm.sample import sample
+from concord.objectives import Objective
+from concord.rewards.vector.anchors import Anchor, Anchors
+from concord.stage.errors import ParamsError
+from concord.steering.best_of import best, best_of, candidate_scores
 
 OBJECTIVES = {
     "short": Objective(domain="values", description="", reward="values"),
     "loud": Objective(domain="values", description="", reward="values"),
     "right": Objective(domain="math", description="", verifier="math_answer"),
 }
-ANCHORS = Anchors({"short": Anchor(0.0, 1.0, 1, 9), "loud": Anchor(0.0, 100.0, 1, 9), "right": Anchor(0.5, 0.5, 1, 9)})
+ANCHORS = Anchors(
+    {
+        "short": Anchor(0.0, 1.0, 1, 9),
+        "loud": Anchor(0.0, 100.0, 1, 9),
+        "right": Anchor(0.5, 0.5, 1, 9),
+    }
+)
 ASK = [{"role": "user", "content": "q"}]
 
 
@@ -53,7 +59,10 @@ def scores(
 
 def test_weights_decide_by_name() -> None:
     """Anchored short -1 -4, loud 0 3: equal weights -.5 -.5; the weights of another domain do not count."""
-    assert scores(["a", "a!!!"], "values", {"loud": 2.0, "short": 2.0, "right": 7.0}) == [-0.5, -0.5]
+    assert scores(["a", "a!!!"], "values", {"loud": 2.0, "short": 2.0, "right": 7.0}) == [
+        -0.5,
+        -0.5,
+    ]
     assert scores(["a", "a!!!"], "values", {"short": 3.0, "loud": 1.0}) == [-0.75, -2.25]
     assert scores(["a", "a!!!"], "values", {"short": 1.0, "loud": 3.0}) == [-0.25, 1.25]
     assert scores(["2", "3"], "math", {"right": 0.1}) == [1.0, -1.0]
@@ -70,7 +79,9 @@ def test_best_of_each_group() -> None:
     assert best(np.array([1.0, 2.0, 2.0, np.nan, -5.0, np.nan]), 3) == [1, 4]
 
 
-def test_candidates_are_the_samples_and_the_best_wins(tiny_model: Path, tiny_tokenizer: Any) -> None:
+def test_candidates_are_the_samples_and_the_best_wins(
+    tiny_model: Path, tiny_tokenizer: Any
+) -> None:
     model, prompts = load_causal(tiny_model), [ASK, [{"role": "user", "content": "r"}]]
     sampling = {"max_new_tokens": 8, "seed": 4}
 
@@ -90,7 +101,9 @@ def test_candidates_are_the_samples_and_the_best_wins(tiny_model: Path, tiny_tok
         )
 
     assert chosen(1, {"short": 1.0}) == sample(model, tiny_tokenizer, prompts, **sampling)
-    candidates = sample(model, tiny_tokenizer, [prompt for prompt in prompts for _ in range(16)], **sampling)
+    candidates = sample(
+        model, tiny_tokenizer, [prompt for prompt in prompts for _ in range(16)], **sampling
+    )
     shortest = [min(candidates[:16], key=len), min(candidates[16:], key=len)]
     assert chosen(16, {"short": 1.0}) == shortest
     assert chosen(16, {"loud": 1.0, "short": 0.0}) != shortest

@@ -7,18 +7,21 @@ from typing import Any
 
 import pytest
 
-from tasks.annotations import interchange
-from tasks.annotations.dialogues import OPENING, SYSTEM
-from tasks.annotations.formats import READERS, mrbench
-from tasks.annotations.records import Record, RowError
-from tasks.stage.errors import ParamsError
+from concord.annotations import interchange, reader
+from concord.annotations.dialogues import OPENING, SYSTEM
+from concord.annotations.formats import mrbench
+from concord.annotations.record import Record, RowError
+from concord.stage.errors import ParamsError
 
 REAL = Path(__file__).parents[4] / "shared" / "data" / "bridge"
 MRBENCH = REAL.parent / "mrbench" / "MRBench_V2.json"
 
 
 def turns(*said: tuple[str, str]) -> list[dict[str, Any]]:
-    return [{"id": place, "user": user, "text": words, "time": "00:01"} for place, (user, words) in enumerate(said)]
+    return [
+        {"id": place, "user": user, "text": words, "time": "00:01"}
+        for place, (user, words) in enumerate(said)
+    ]
 
 
 ROW = {
@@ -33,7 +36,7 @@ ROW = {
 def read(folder: Path, **changed: Any) -> Record:
     path = folder / "test.json"
     path.write_text(json.dumps([{**ROW, **changed}]), encoding="utf-8")
-    (record,) = READERS["bridge"](path, {"objective": "expert"}, {})
+    (record,) = reader.read("bridge", path, {"objective": "expert"}, {})
     return record
 
 
@@ -45,7 +48,10 @@ def test_a_row_becomes_a_comparison_in_which_the_expert_is_preferred(tmp_path: P
         {"role": "system", "content": SYSTEM},
         {"role": "user", "content": OPENING.format("Hello.\nWhat has 5 sides?", "a hexagon")},
     ]
-    assert (made["chosen"], made["rejected"]) == ("Close!\nA hexagon has 6 sides.", "That is a good try.")
+    assert (made["chosen"], made["rejected"]) == (
+        "Close!\nA hexagon has 6 sides.",
+        "That is a good try.",
+    )
     assert (made["objective"], made["annotator"], made["margin"]) == ("expert", "bridge", None)
 
 
@@ -72,7 +78,9 @@ def test_turns_of_one_session_are_one_group(tmp_path: Path) -> None:
         ({"c_r_": [{"user": "tutor", "text": 3}]}, "wrong_type", "c_r_"),
     ],
 )
-def test_why_a_row_is_rejected(tmp_path: Path, changed: dict[str, Any], reason: str, column: str) -> None:
+def test_why_a_row_is_rejected(
+    tmp_path: Path, changed: dict[str, Any], reason: str, column: str
+) -> None:
     rejection = read(tmp_path, **changed).rejection
     assert rejection is not None
     assert (rejection.reason, rejection.column) == (reason, column)
@@ -87,7 +95,9 @@ def test_why_a_row_is_rejected(tmp_path: Path, changed: dict[str, Any], reason: 
         (turns(("student", " ")), "empty_prompt"),
     ],
 )
-def test_what_is_left_to_the_common_check(tmp_path: Path, history: list[dict[str, Any]], reason: str) -> None:
+def test_what_is_left_to_the_common_check(
+    tmp_path: Path, history: list[dict[str, Any]], reason: str
+) -> None:
     record = read(tmp_path, c_h=history)
     assert record.row is not None
     with pytest.raises(RowError, match=reason):
@@ -96,14 +106,18 @@ def test_what_is_left_to_the_common_check(tmp_path: Path, history: list[dict[str
 
 def test_the_objective_must_be_named(tmp_path: Path) -> None:
     with pytest.raises(ParamsError, match=r"options\.objective is missing"):
-        list(READERS["bridge"](tmp_path, {}, {}))
+        list(reader.read("bridge", tmp_path, {}, {}))
 
 
 @pytest.mark.skipif(not REAL.is_dir(), reason="needs ../shared/data")
 def test_the_real_folder_is_read_whole() -> None:
     """700 rows; in two of them, revisions of one reply, the student's first turn has no words."""
-    records = list(READERS["bridge"](REAL, {"objective": "expert"}, {}))
-    assert Counter(record.file for record in records) == {"train.json": 419, "validation.json": 71, "test.json": 210}
+    records = list(reader.read("bridge", REAL, {"objective": "expert"}, {}))
+    assert Counter(record.file for record in records) == {
+        "train.json": 419,
+        "validation.json": 71,
+        "test.json": 210,
+    }
     assert all(record.row is not None for record in records)
     assert Counter(outcome(record) for record in records) == {"kept": 698, "empty_prompt": 2}
 
@@ -111,8 +125,16 @@ def test_the_real_folder_is_read_whole() -> None:
 @pytest.mark.skipif(not MRBENCH.is_file() or not REAL.is_dir(), reason="needs ../shared/data")
 def test_the_dialogues_of_mrbench_that_come_from_here_are_the_same_prompts() -> None:
     """All 55 of them, so that the leak between the two sources is seen."""
-    here = [record.row["messages"] for record in READERS["bridge"](REAL, {"objective": "expert"}, {}) if record.row]
-    entries = [entry for entry in json.loads(MRBENCH.read_text(encoding="utf-8")) if entry["Data"] == "Bridge"]
+    here = [
+        record.row["messages"]
+        for record in reader.read("bridge", REAL, {"objective": "expert"}, {})
+        if record.row
+    ]
+    entries = [
+        entry
+        for entry in json.loads(MRBENCH.read_text(encoding="utf-8"))
+        if entry["Data"] == "Bridge"
+    ]
     assert len(entries) == 55
     assert all(mrbench.messages(entry["conversation_history"]) in here for entry in entries)
 

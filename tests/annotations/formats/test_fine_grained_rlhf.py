@@ -9,13 +9,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.annotations import interchange
-from tasks.annotations.formats import READERS, fine_grained_rlhf
-from tasks.annotations.records import Record, RowError
+from concord.annotations import interchange, reader
+from concord.annotations.formats import fine_grained_rlhf
+from concord.annotations.record import Record, RowError
 
 REAL = Path(__file__).parents[4] / "shared" / "data" / "finegrained_rlhf" / "dev_feedback.json"
 ANSWER = "Pears are green, but some of them are red too. They grow on tall trees. Ann ate one."
-CLAUSES = ["Pears are green, but some of them are red too.", " They grow on tall trees.", " Ann ate one."]
+CLAUSES = [
+    "Pears are green, but some of them are red too.",
+    " They grow on tall trees.",
+    " Ann ate one.",
+]
 
 
 def error(kind: str, words: str) -> dict[str, Any]:
@@ -25,9 +29,18 @@ def error(kind: str, words: str) -> dict[str, Any]:
 
 def row(*errors: dict[str, Any], missing: tuple[str, ...] = (), **change: Any) -> dict[str, Any]:
     lacks = [{"error type": kind, "passage_id": 1, "sentence_id": [1]} for kind in missing]
-    feedback = {"errors": list(errors), "missing-info": lacks, "corrected-prediction": "Pears are red."}
+    feedback = {
+        "errors": list(errors),
+        "missing-info": lacks,
+        "corrected-prediction": "Pears are red.",
+    }
     passages = [["Pear", "Pears are fruit.", "They are red."], ["Ann", "Ann eats pears."]]
-    answers = {"prediction 1": ANSWER, "prediction 2": "Two.", "prediction 3": "Three.", "prediction 4": "Four."}
+    answers = {
+        "prediction 1": ANSWER,
+        "prediction 2": "Two.",
+        "prediction 3": "Three.",
+        "prediction 4": "Four.",
+    }
     given = {"question": "Are pears green?", "passages": passages, "feedback": feedback, **answers}
     return {**given, "preference": [1, 2, 0, 2, 1, 1], **change}
 
@@ -35,7 +48,7 @@ def row(*errors: dict[str, Any], missing: tuple[str, ...] = (), **change: Any) -
 def read(folder: Path, given: dict[str, Any], **options: Any) -> list[Record]:
     path = folder / "dev_feedback.json"
     path.write_text(json.dumps([given]), encoding="utf-8")
-    return list(READERS["fine_grained_rlhf"](path, options, {}))
+    return list(reader.read("fine_grained_rlhf", path, options, {}))
 
 
 def labels(folder: Path, given: dict[str, Any]) -> dict[str, list[float | None]]:
@@ -50,8 +63,15 @@ def test_a_row_becomes_steps_of_three_objectives_and_comparisons(tmp_path: Path)
     assert all("".join(made["steps"]) == ANSWER for made in steps)
     assert all(set(made["labels"]) == {1} and made["label_kind"] == "human" for made in steps)
     (asked,) = steps[0]["messages"]
-    assert asked["content"] == "Pear\nPears are fruit.\nThey are red.\n\nAnn\nAnn eats pears.\n\nAre pears green?"
-    compared = [(made["a"][:3], made["b"][:3], made["preferred"]) for made in rows if made["kind"] == "comparison"]
+    assert (
+        asked["content"]
+        == "Pear\nPears are fruit.\nThey are red.\n\nAnn\nAnn eats pears.\n\nAre pears green?"
+    )
+    compared = [
+        (made["a"][:3], made["b"][:3], made["preferred"])
+        for made in rows
+        if made["kind"] == "comparison"
+    ]
     assert compared == [
         ("Pea", "Two", "a"),
         ("Pea", "Thr", "b"),
@@ -63,13 +83,21 @@ def test_a_row_becomes_steps_of_three_objectives_and_comparisons(tmp_path: Path)
 
 
 def test_a_tie_is_rejected_as_one(tmp_path: Path) -> None:
-    tied = [made.row for made in read(tmp_path, row()) if made.row is not None and made.row.get("preferred") == "tie"]
+    tied = [
+        made.row
+        for made in read(tmp_path, row())
+        if made.row is not None and made.row.get("preferred") == "tie"
+    ]
     with pytest.raises(RowError, match="tie"):
         interchange.rows(tied[0])
 
 
 def test_relevance_is_of_clauses_and_factuality_of_sentences(tmp_path: Path) -> None:
-    rows = {made.row["objective"]: made.row for made in read(tmp_path, row(), overall=None) if made.row is not None}
+    rows = {
+        made.row["objective"]: made.row
+        for made in read(tmp_path, row(), overall=None)
+        if made.row is not None
+    }
     assert rows["factuality"]["steps"] == CLAUSES
     longer = "Pears, which are a fruit of the tree, are green or, at times, of a very dark red."
     (made, *_) = read(tmp_path, row(**{"prediction 1": longer}))
@@ -90,7 +118,9 @@ def test_where_text_is_irrelevant_nobody_looked_for_false_facts(tmp_path: Path, 
 
 @pytest.mark.parametrize("kind", ["Wrong-Grounding", "Unverifiable"])
 def test_a_false_fact_makes_its_sentence_false_and_nothing_else(tmp_path: Path, kind: str) -> None:
-    found = labels(tmp_path, row(error(kind, "They grow"), error("Irrelevant", "on tall trees. Ann")))
+    found = labels(
+        tmp_path, row(error(kind, "They grow"), error("Irrelevant", "on tall trees. Ann"))
+    )
     assert found == {"relevance": [1, 0, 0], "factuality": [1, 0, None], "completeness": [1]}
 
 
@@ -107,18 +137,29 @@ def test_a_span_that_ends_in_the_space_before_a_sentence_does_not_touch_it(tmp_p
         (("Missing-Answer",), 0),
     ],
 )
-def test_an_answer_that_misses_something_is_not_complete(tmp_path: Path, missing: tuple[str, ...], label: int) -> None:
+def test_an_answer_that_misses_something_is_not_complete(
+    tmp_path: Path, missing: tuple[str, ...], label: int
+) -> None:
     assert labels(tmp_path, row(missing=missing))["completeness"] == [label]
 
 
 def test_options_name_leave_out_and_add(tmp_path: Path) -> None:
-    options = {"relevance": "to_the_point", "factuality": None, "completeness": None, "overall": None}
+    options = {
+        "relevance": "to_the_point",
+        "factuality": None,
+        "completeness": None,
+        "overall": None,
+    }
     steps, prompt = read(tmp_path, row(), **options, passages=False, prompts=True)
     assert steps.row is not None
     assert prompt.row is not None
     assert steps.row["objective"] == "to_the_point"
     (asked,) = interchange.rows(prompt.row)
-    assert asked["messages"] == steps.row["messages"] == [{"role": "user", "content": "Are pears green?"}]
+    assert (
+        asked["messages"]
+        == steps.row["messages"]
+        == [{"role": "user", "content": "Are pears green?"}]
+    )
     assert (asked["domain"], asked["reference"]) == ("qa", None)
 
 
@@ -129,7 +170,7 @@ def test_a_piece_is_wrong_where_a_letter_of_it_is(answer: str, data: st.DataObje
     end = data.draw(st.integers(start + 1, len(answer)))
     spans = [{"error type": "Redundant", "start": start, "end": end}]
     given_row = row(*spans, **{"prediction 1": answer})
-    made, *_ = fine_grained_rlhf.annotations(given_row, fine_grained_rlhf.Choice())
+    made, *_ = fine_grained_rlhf.annotations(given_row, fine_grained_rlhf.Options())
     assert isinstance(made, dict)
     assert "".join(made["steps"]) == answer
     place = 0
@@ -168,7 +209,9 @@ def test_a_preference_off_its_scale_costs_one_comparison(tmp_path: Path) -> None
         (row(preference=None), "missing_key", "preference"),
     ],
 )
-def test_why_a_row_is_rejected(tmp_path: Path, given: dict[str, Any], reason: str, column: str) -> None:
+def test_why_a_row_is_rejected(
+    tmp_path: Path, given: dict[str, Any], reason: str, column: str
+) -> None:
     (record,) = read(tmp_path, given)
     assert record.rejection is not None
     assert (record.rejection.reason, record.rejection.column) == (reason, column)
@@ -177,10 +220,12 @@ def test_why_a_row_is_rejected(tmp_path: Path, given: dict[str, Any], reason: st
 @pytest.mark.skipif(not REAL.exists(), reason="the real file is not here")
 def test_the_real_file_is_read_whole() -> None:
     """500 questions, three objectives each; 384 of the 3,000 preferences are ties."""
-    records = list(READERS["fine_grained_rlhf"](REAL, {}, {}))
+    records = list(reader.read("fine_grained_rlhf", REAL, {}, {}))
     rows = [record.row for record in records if record.row is not None]
     assert len(rows) == len(records)
     assert Counter(made["kind"] for made in rows) == {"steps": 1500, "comparison": 3000}
     assert sum(made.get("preferred") == "tie" for made in rows) == 384
-    found = Counter(label for made in rows if made.get("objective") == "factuality" for label in made["labels"])
+    found = Counter(
+        label for made in rows if made.get("objective") == "factuality" for label in made["labels"]
+    )
     assert 0 < found[0] < found[1] < found[None]

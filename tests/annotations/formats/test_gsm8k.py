@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.annotations import interchange
-from tasks.annotations.formats import gsm8k
-from tasks.annotations.records import Record
-from tasks.stage.errors import DataError, ParamsError
+from concord.annotations import interchange
+from concord.annotations.formats import gsm8k
+from concord.annotations.record import Record
+from concord.stage.errors import DataError, ParamsError
 
 REAL = Path(__file__).parents[4] / "shared" / "data" / "gsm8k"
 PROBLEMS = [f"Ann has {count} pears and eats one. How many are left?" for count in range(2, 8)]
@@ -42,7 +42,10 @@ def folder(tmp_path: Path) -> Path:
         for q, s, a in told
     ]
     write(tmp_path / "example_model_solutions.jsonl", graded)
-    write(tmp_path / "train.jsonl", [{"question": f"Also: {q}", "answer": f"{s}\n{a}"} for q, s, a in told])
+    write(
+        tmp_path / "train.jsonl",
+        [{"question": f"Also: {q}", "answer": f"{s}\n{a}"} for q, s, a in told],
+    )
     return tmp_path
 
 
@@ -82,7 +85,10 @@ def test_problems_are_prompts_with_their_answer(folder: Path) -> None:
 
 def test_each_model_is_graded(folder: Path) -> None:
     grades = [row for row in kept(folder) if row["kind"] == "binary"]
-    assert Counter((row["author"], row["label"]) for row in grades) == {("small", 0): 6, ("large", 1): 6}
+    assert Counter((row["author"], row["label"]) for row in grades) == {
+        ("small", 0): 6,
+        ("large", 1): 6,
+    }
     assert grades[0]["response"] == "She has 2-1=1 left.\n\n\\boxed{1000}"
     assert {row["objective"] for row in grades} == {"math_accuracy"}
 
@@ -97,7 +103,9 @@ def test_on_some_problems_the_guided_telling_is_preferred(folder: Path) -> None:
 def test_rows_are_of_the_interchange_format_and_problems_are_the_groups(folder: Path) -> None:
     made = [row for record in kept(folder, demonstrations=2) for row in interchange.rows(record)]
     assert len({row["group_id"] for row in made}) == len(PROBLEMS) + 2
-    assert len({row["group_id"] for row in made if row["messages"][0]["content"] == PROBLEMS[0]}) == 1
+    assert (
+        len({row["group_id"] for row in made if row["messages"][0]["content"] == PROBLEMS[0]}) == 1
+    )
 
 
 def test_caps(folder: Path) -> None:
@@ -111,26 +119,40 @@ def test_caps(folder: Path) -> None:
         ("test.jsonl", '{"question": "q"}', "missing_key"),
         ("test_socratic.jsonl", '{"question": "q", "answer": 3}', "wrong_type"),
         ("example_model_solutions.jsonl", '{"question": "q", "ground_', "not_json"),
-        ("test_socratic.jsonl", '{"question": "q", "answer": "of no problem in test.jsonl"}', "missing_key"),
+        (
+            "test_socratic.jsonl",
+            '{"question": "q", "answer": "of no problem in test.jsonl"}',
+            "missing_key",
+        ),
     ],
 )
-def test_a_bad_line_is_rejected_with_its_number(folder: Path, name: str, text: str, reason: str) -> None:
+def test_a_bad_line_is_rejected_with_its_number(
+    folder: Path, name: str, text: str, reason: str
+) -> None:
     with (folder / name).open("a", encoding="utf-8") as file:
         file.write(text)
     bad = [record for record in gsm8k.read(folder, {}) if record.rejection is not None]
-    assert [(record.line, record.rejection.reason) for record in bad if record.rejection] == [(7, reason)]
+    assert [(record.line, record.rejection.reason) for record in bad if record.rejection] == [
+        (7, reason)
+    ]
 
 
 def test_a_grade_of_another_form_is_rejected_alone(folder: Path) -> None:
     path = folder / "example_model_solutions.jsonl"
-    path.write_text(path.read_text(encoding="utf-8").replace("false", '"false"', 1), encoding="utf-8")
+    path.write_text(
+        path.read_text(encoding="utf-8").replace("false", '"false"', 1), encoding="utf-8"
+    )
     found = list(gsm8k.read(folder, {}))
-    assert [(record.line, record.rejection.column) for record in found if record.rejection] == [(1, "small")]
+    assert [(record.line, record.rejection.column) for record in found if record.rejection] == [
+        (1, "small")
+    ]
     assert sum(record.row is not None and record.row["kind"] == "binary" for record in found) == 11
 
 
 def test_a_missing_file_and_an_unknown_option_are_told(folder: Path) -> None:
-    with pytest.raises(ParamsError, match=r"options\.problem is an unknown key; did you mean problems"):
+    with pytest.raises(
+        ParamsError, match=r"options\.problem is an unknown key; did you mean problems"
+    ):
         list(gsm8k.read(folder, {"problem": 3}))
     (folder / "test_socratic.jsonl").unlink()
     with pytest.raises(DataError, match=r"test_socratic\.jsonl is not there"):

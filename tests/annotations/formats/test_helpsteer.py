@@ -6,10 +6,9 @@ from typing import Any
 
 import pytest
 
-from tasks.annotations import interchange
-from tasks.annotations.formats import READERS
-from tasks.annotations.records import Record, RowError
-from tasks.stage.errors import ParamsError
+from concord.annotations import interchange, reader
+from concord.annotations.record import Record, RowError
+from concord.stage.errors import ParamsError
 
 RATED = {
     **{"prompt": "c#", "response": "C# is a language."},
@@ -20,13 +19,19 @@ CONTEXT = [
     {"role": "assistant", "content": "Hello!"},
     {"role": "user", "content": "Name a colour."},
 ]
-COMPARED = {"domain": "general", "context": CONTEXT, "response1": "Red.", "response2": "No.", "overall_preference": -2}
+COMPARED = {
+    "domain": "general",
+    "context": CONTEXT,
+    "response1": "Red.",
+    "response2": "No.",
+    "overall_preference": -2,
+}
 
 
 def read(folder: Path, row: dict[str, Any], **options: Any) -> list[Record]:
     path = folder / "rows.jsonl"
     path.write_text(json.dumps(row) + "\n", encoding="utf-8")
-    return list(READERS["helpsteer"](path, options, {}))
+    return list(reader.read("helpsteer", path, options, {}))
 
 
 def made(folder: Path, row: dict[str, Any], **options: Any) -> list[dict[str, Any]]:
@@ -34,7 +39,9 @@ def made(folder: Path, row: dict[str, Any], **options: Any) -> list[dict[str, An
     return [item for record in records for item in interchange.rows(record)]
 
 
-def test_an_answer_becomes_ratings_on_the_attributes_of_which_more_is_better(tmp_path: Path) -> None:
+def test_an_answer_becomes_ratings_on_the_attributes_of_which_more_is_better(
+    tmp_path: Path,
+) -> None:
     """3 on the scale 0 to 4 is 0.75."""
     rows = made(tmp_path, RATED)
     assert {row["objective"]: row["rating"] for row in rows} == {
@@ -43,13 +50,18 @@ def test_an_answer_becomes_ratings_on_the_attributes_of_which_more_is_better(tmp
         "coherence": 0.0,
     }
     assert rows[0]["messages"] == [{"role": "user", "content": "c#"}]
-    assert {(row["response"], row["annotator"]) for row in rows} == {("C# is a language.", "helpsteer")}
+    assert {(row["response"], row["annotator"]) for row in rows} == {
+        ("C# is a language.", "helpsteer")
+    }
 
 
 def test_verbosity_comes_in_when_asked_for_and_may_be_a_cost(tmp_path: Path) -> None:
     """1 on the scale 4 (worst) to 0 (best) is (1 - 4) / (0 - 4) = 0.75."""
     objectives = {"terse": "verbosity", "deep": "complexity"}
-    rows = {row["objective"]: row for row in made(tmp_path, RATED, objectives=objectives, costs=["terse"])}
+    rows = {
+        row["objective"]: row
+        for row in made(tmp_path, RATED, objectives=objectives, costs=["terse"])
+    }
     assert {name: row["rating"] for name, row in rows.items()} == {"terse": 0.75, "deep": 0.5}
     assert (rows["terse"]["scale_low"], rows["terse"]["scale_high"]) == (4, 0)
 
@@ -60,9 +72,12 @@ def test_a_prompt_of_several_turns_is_told_apart(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("preference", "chosen", "margin"), [(-3, "Red.", 3), (-1, "Red.", 1), (1, "No.", 1), (2, "No.", 2)]
+    ("preference", "chosen", "margin"),
+    [(-3, "Red.", 3), (-1, "Red.", 1), (1, "No.", 1), (2, "No.", 2)],
 )
-def test_a_preference_becomes_a_comparison(tmp_path: Path, preference: int, chosen: str, margin: float) -> None:
+def test_a_preference_becomes_a_comparison(
+    tmp_path: Path, preference: int, chosen: str, margin: float
+) -> None:
     (row,) = made(tmp_path, {**COMPARED, "overall_preference": preference})
     assert (row["chosen"], row["margin"], row["objective"]) == (chosen, margin, "overall")
     assert row["messages"] == CONTEXT
@@ -72,7 +87,9 @@ def test_the_objective_of_comparisons_is_chosen(tmp_path: Path) -> None:
     assert made(tmp_path, COMPARED, objective="helpful")[0]["objective"] == "helpful"
 
 
-def test_a_dialogue_is_one_group_wherever_it_is_cut_off_and_however_it_is_rated(tmp_path: Path) -> None:
+def test_a_dialogue_is_one_group_wherever_it_is_cut_off_and_however_it_is_rated(
+    tmp_path: Path,
+) -> None:
     rows = [*made(tmp_path, COMPARED), *made(tmp_path, {**RATED, "prompt": "Hi."})]
     assert len({row["group_id"] for row in rows}) == 1
     assert made(tmp_path, RATED)[0]["group_id"] != rows[0]["group_id"]
@@ -102,14 +119,20 @@ def test_no_preference_is_a_tie(tmp_path: Path) -> None:
         ({**COMPARED, "overall_preference": "2"}, "wrong_type", "overall_preference"),
     ],
 )
-def test_why_a_row_is_rejected(tmp_path: Path, row: dict[str, Any], reason: str, column: str) -> None:
+def test_why_a_row_is_rejected(
+    tmp_path: Path, row: dict[str, Any], reason: str, column: str
+) -> None:
     (record,) = read(tmp_path, row, objectives={"helpful": "helpfulness"})
     assert record.rejection is not None
     assert (record.rejection.reason, record.rejection.column) == (reason, column)
 
 
 def test_a_missing_attribute_leaves_the_others(tmp_path: Path) -> None:
-    assert [record.row is None for record in read(tmp_path, {**RATED, "correctness": None})] == [False, True, False]
+    assert [record.row is None for record in read(tmp_path, {**RATED, "correctness": None})] == [
+        False,
+        True,
+        False,
+    ]
 
 
 def test_a_rating_off_its_scale_fails_the_common_check(tmp_path: Path) -> None:

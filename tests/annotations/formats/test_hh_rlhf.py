@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from tasks.annotations.formats import READERS
-from tasks.annotations.records import Record
+from concord.annotations import reader
+from concord.annotations.record import Record
 
 OPENING = "\n\nHuman: Hi.\n\nAssistant: Hello!\n\nHuman: Name a\n\ncolour."
 REAL = Path(__file__).parents[4] / "shared" / "data" / "hh_rlhf_harmless_test" / "test.jsonl.gz"
@@ -16,12 +16,14 @@ REAL = Path(__file__).parents[4] / "shared" / "data" / "hh_rlhf_harmless_test" /
 def read(folder: Path, **row: Any) -> Record:
     path = folder / "pairs.jsonl"
     path.write_text(json.dumps(row) + "\n", encoding="utf-8")
-    (record,) = READERS["hh_rlhf"](path, {"objective": "harmless"}, {})
+    (record,) = reader.read("hh_rlhf", path, {"objective": "harmless"}, {})
     return record
 
 
 def test_a_line_becomes_a_comparison(tmp_path: Path) -> None:
-    record = read(tmp_path, chosen=f"{OPENING}\n\nAssistant: Red. ", rejected=f"{OPENING}\n\nAssistant: No.")
+    record = read(
+        tmp_path, chosen=f"{OPENING}\n\nAssistant: Red. ", rejected=f"{OPENING}\n\nAssistant: No."
+    )
     assert record.row is not None
     assert record.row["messages"] == [
         {"role": "user", "content": "Hi."},
@@ -33,8 +35,14 @@ def test_a_line_becomes_a_comparison(tmp_path: Path) -> None:
 
 
 def test_one_dialogue_cut_off_at_two_turns_is_one_group(tmp_path: Path) -> None:
-    short = read(tmp_path, chosen="\n\nHuman: Hi.\n\nAssistant: Yo", rejected="\n\nHuman: Hi.\n\nAssistant: Hello")
-    long = read(tmp_path, chosen=f"{OPENING}\n\nAssistant: Red.", rejected=f"{OPENING}\n\nAssistant: No.")
+    short = read(
+        tmp_path,
+        chosen="\n\nHuman: Hi.\n\nAssistant: Yo",
+        rejected="\n\nHuman: Hi.\n\nAssistant: Hello",
+    )
+    long = read(
+        tmp_path, chosen=f"{OPENING}\n\nAssistant: Red.", rejected=f"{OPENING}\n\nAssistant: No."
+    )
     assert short.row is not None
     assert long.row is not None
     assert short.row["group_id"] == long.row["group_id"]
@@ -54,7 +62,9 @@ def test_one_dialogue_cut_off_at_two_turns_is_one_group(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_why_a_line_is_rejected(tmp_path: Path, row: dict[str, Any], reason: str, column: str) -> None:
+def test_why_a_line_is_rejected(
+    tmp_path: Path, row: dict[str, Any], reason: str, column: str
+) -> None:
     rejection = read(tmp_path, **row).rejection
     assert rejection is not None
     assert (rejection.reason, rejection.column) == (reason, column)
@@ -62,6 +72,6 @@ def test_why_a_line_is_rejected(tmp_path: Path, row: dict[str, Any], reason: str
 
 @pytest.mark.skipif(not REAL.exists(), reason="the real file is not here")
 def test_the_real_file_is_read_whole() -> None:
-    records = list(READERS["hh_rlhf"](REAL, {"objective": "harmless"}, {}))
+    records = list(reader.read("hh_rlhf", REAL, {"objective": "harmless"}, {}))
     assert len(records) == 2312
     assert sum(record.row is None for record in records) < 30

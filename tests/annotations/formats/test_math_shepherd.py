@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.annotations import interchange
-from tasks.annotations.formats import READERS, math_shepherd
-from tasks.annotations.records import Record
+from concord.annotations import interchange, reader
+from concord.annotations.formats import math_shepherd
+from concord.annotations.record import Record
 
 TEXT = "Ann has 2 pears and buys 3. How many? Step 1: 2+3=<<2+3=6>>6. {}\nStep 2: She has 6. The answer is: 6 {}"
 ROW = {"input": TEXT.format("ки", "ки"), "label": TEXT.format("+", "-"), "task": "GSM8K"}
@@ -19,7 +19,7 @@ ROW = {"input": TEXT.format("ки", "ки"), "label": TEXT.format("+", "-"), "ta
 def read(folder: Path, options: dict[str, Any], row: dict[str, Any]) -> list[Record]:
     path = folder / "math-shepherd.jsonl"
     path.write_text(json.dumps(row, ensure_ascii=False) + "\n", encoding="utf-8")
-    return list(READERS["math_shepherd"](path, {"objective": "promising", **options}, {}))
+    return list(reader.read("math_shepherd", path, {"objective": "promising", **options}, {}))
 
 
 def test_a_row_becomes_a_labelled_solution(tmp_path: Path) -> None:
@@ -28,12 +28,18 @@ def test_a_row_becomes_a_labelled_solution(tmp_path: Path) -> None:
     (row,) = interchange.rows(record.row)
     assert row["steps"] == ["Step 1: 2+3=<<2+3=6>>6.\n\n", "Step 2: She has 6. The answer is: 6"]
     assert row["messages"] == [{"role": "user", "content": "Ann has 2 pears and buys 3. How many?"}]
-    assert (row["labels"], row["objective"], row["label_kind"]) == ([1, 0], "promising", "hard_estimation")
+    assert (row["labels"], row["objective"], row["label_kind"]) == (
+        [1, 0],
+        "promising",
+        "hard_estimation",
+    )
 
 
 @pytest.mark.parametrize(("mark", "label"), [("+", 1), ("-", 0)])
 def test_the_last_mark_is_the_outcome(tmp_path: Path, mark: str, label: int) -> None:
-    _, outcome, prompt = read(tmp_path, {"outcome": "right", "prompts": True}, {**ROW, "label": TEXT.format("+", mark)})
+    _, outcome, prompt = read(
+        tmp_path, {"outcome": "right", "prompts": True}, {**ROW, "label": TEXT.format("+", mark)}
+    )
     assert outcome.row is not None
     assert prompt.row is not None
     (row,) = interchange.rows(outcome.row)
@@ -57,9 +63,11 @@ def test_steps_and_labels_come_back(told: list[tuple[str, bool]]) -> None:
     """Marks stand in the text as well, without being any."""
     lines = [f"Step {number}: {step}" for number, (step, _) in enumerate(told, start=1)]
     given_text = "Why + how? " + "\n".join(f"{line} ки" for line in lines)
-    label = "Why + how? " + "\n".join(f"{line} {'-+'[good]}" for line, (_, good) in zip(lines, told, strict=True))
+    label = "Why + how? " + "\n".join(
+        f"{line} {'-+'[good]}" for line, (_, good) in zip(lines, told, strict=True)
+    )
     row = {"input": given_text, "label": label}
-    (made,) = math_shepherd.annotations(row, math_shepherd.Choice("promising"))
+    (made,) = math_shepherd.annotations(row, math_shepherd.Options("promising"))
     assert "".join(made["steps"]) == "\n\n".join(line.strip() for line in lines)
     assert made["labels"] == [float(good) for _, good in told]
 
@@ -71,14 +79,20 @@ def test_steps_and_labels_come_back(told: list[tuple[str, bool]]) -> None:
         ({"label": 1}, "wrong_type", "label"),
         ({"input": "How many? Step 1: 5."}, "wrong_type", "input"),
         ({"input": ROW["input"] + " And so on."}, "wrong_type", "input"),
-        ({"input": "ки How many? Step 1: 5 ки", "label": "+ How many? Step 1: 5 +"}, "wrong_type", "input"),
+        (
+            {"input": "ки How many? Step 1: 5 ки", "label": "+ How many? Step 1: 5 +"},
+            "wrong_type",
+            "input",
+        ),
         ({"label": TEXT.format("+", "*")}, "wrong_type", "label"),
         ({"label": TEXT.format("+", "-").replace("pears", "plums")}, "wrong_type", "label"),
         ({"label": TEXT.format("+", "- Step 3: 7 +")}, "wrong_type", "label"),
         ({"label": TEXT.format("+", "")}, "wrong_type", "label"),
     ],
 )
-def test_why_a_row_is_rejected(tmp_path: Path, change: dict[str, Any], reason: str, column: str) -> None:
+def test_why_a_row_is_rejected(
+    tmp_path: Path, change: dict[str, Any], reason: str, column: str
+) -> None:
     (record,) = read(tmp_path, {}, {**ROW, **change})
     assert record.rejection is not None
     assert (record.rejection.reason, record.rejection.column) == (reason, column)

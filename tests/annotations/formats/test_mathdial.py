@@ -7,12 +7,11 @@ from typing import Any
 
 import pytest
 
-from tasks.annotations import interchange
-from tasks.annotations.dialogues import OPENING, SYSTEM
-from tasks.annotations.formats import READERS
-from tasks.annotations.formats.mathdial import PROBLEM
-from tasks.annotations.records import Record, RowError
-from tasks.stage.errors import ParamsError
+from concord.annotations import interchange, reader
+from concord.annotations.dialogues import OPENING, SYSTEM
+from concord.annotations.formats.mathdial import PROBLEM
+from concord.annotations.record import Record, RowError
+from concord.stage.errors import ParamsError
 
 REAL = Path(__file__).parents[4] / "shared" / "data" / "mathdial_test" / "test.jsonl"
 SAID = [
@@ -23,7 +22,12 @@ SAID = [
     "Mariana: Ah, 5.",
 ]
 ROW = {
-    **{"qid": 6000025, "scenario": 1, "question": "What is 2+3?", "student_incorrect_solution": "2+3=6\n 6"},
+    **{
+        "qid": 6000025,
+        "scenario": 1,
+        "question": "What is 2+3?",
+        "student_incorrect_solution": "2+3=6\n 6",
+    },
     **{"student_profile": "Mariana is a 7th grade student.", "conversation": "|EOM|".join(SAID)},
 }
 STATES = [
@@ -39,17 +43,21 @@ STATES = [
 def read(folder: Path, options: dict[str, Any] | None = None, **changed: Any) -> list[Record]:
     path = folder / "test.jsonl"
     path.write_text(json.dumps({**ROW, **changed}) + "\n", encoding="utf-8")
-    return list(READERS["mathdial"](path, options or {}, {}))
+    return list(reader.read("mathdial", path, options or {}, {}))
 
 
 def kept(records: list[Record], kind: str) -> list[dict[str, Any]]:
-    return [record.row for record in records if record.row is not None and record.row["kind"] == kind]
+    return [
+        record.row for record in records if record.row is not None and record.row["kind"] == kind
+    ]
 
 
 def test_states_that_end_with_the_student_are_prompts(tmp_path: Path) -> None:
     prompts = kept(read(tmp_path), "prompt")
     assert [row["messages"] for row in prompts] == [STATES[:2], STATES[:4], STATES]
-    assert {(row["domain"], row["reference"], row["group_id"]) for row in prompts} == {("tutoring", None, 6000025)}
+    assert {(row["domain"], row["reference"], row["group_id"]) for row in prompts} == {
+        ("tutoring", None, 6000025)
+    }
 
 
 def test_what_the_teacher_says_next_is_a_demonstration(tmp_path: Path) -> None:
@@ -63,7 +71,10 @@ def test_what_the_teacher_says_next_is_a_demonstration(tmp_path: Path) -> None:
 
 def test_a_turn_that_tells_among_other_moves_is_telling(tmp_path: Path) -> None:
     labels = kept(read(tmp_path), "binary")
-    assert [(row["objective"], row["label"]) for row in labels] == [("not_telling", 1), ("not_telling", 0)]
+    assert [(row["objective"], row["label"]) for row in labels] == [
+        ("not_telling", 1),
+        ("not_telling", 0),
+    ]
     assert [row["response"] for row in labels] == [STATES[2]["content"], STATES[4]["content"]]
     assert {(row["author"], row["annotator"]) for row in labels} == {("teacher", "mathdial")}
 
@@ -85,7 +96,10 @@ def test_rows_are_of_the_interchange_format(tmp_path: Path) -> None:
 def test_options_choose_what_comes_of_a_dialogue(
     tmp_path: Path, options: dict[str, Any], counts: dict[str, int]
 ) -> None:
-    assert Counter(record.row["kind"] for record in read(tmp_path, options) if record.row is not None) == counts
+    assert (
+        Counter(record.row["kind"] for record in read(tmp_path, options) if record.row is not None)
+        == counts
+    )
 
 
 def test_objectives_say_of_which_moves_they_are_true(tmp_path: Path) -> None:
@@ -99,7 +113,9 @@ def test_objectives_say_of_which_moves_they_are_true(tmp_path: Path) -> None:
 
 
 def test_a_dialogue_that_the_student_begins_is_joined_to_the_solution(tmp_path: Path) -> None:
-    first, *_ = kept(read(tmp_path, conversation="Student: It is 6.|EOM|Teacher: (focus)Why?"), "prompt")
+    first, *_ = kept(
+        read(tmp_path, conversation="Student: It is 6.|EOM|Teacher: (focus)Why?"), "prompt"
+    )
     assert first["messages"][1]["content"].endswith("2+3=6\n6\nIt is 6.")
 
 
@@ -118,7 +134,9 @@ def test_a_dialogue_that_the_student_begins_is_joined_to_the_solution(tmp_path: 
         ({"conversation": "Teacher: (scolding)Why?"}, "off_scale", "conversation"),
     ],
 )
-def test_why_a_dialogue_is_rejected(tmp_path: Path, changed: dict[str, Any], reason: str, column: str) -> None:
+def test_why_a_dialogue_is_rejected(
+    tmp_path: Path, changed: dict[str, Any], reason: str, column: str
+) -> None:
     (record,) = read(tmp_path, **changed)
     assert record.rejection is not None
     assert (record.rejection.reason, record.rejection.column) == (reason, column)
@@ -141,7 +159,7 @@ def test_options_are_checked(tmp_path: Path, options: dict[str, Any]) -> None:
 @pytest.mark.skipif(not REAL.is_file(), reason="needs ../shared/data")
 def test_the_real_file_is_read_whole() -> None:
     """599 dialogues, 3,699 turns of teachers, of which 96 follow another turn of theirs: 3,603 answers."""
-    records = list(READERS["mathdial"](REAL, {}, {}))
+    records = list(reader.read("mathdial", REAL, {}, {}))
     assert Counter(record.row["kind"] for record in records if record.row is not None) == {
         "prompt": 3928,
         "demonstration": 3603,

@@ -7,10 +7,9 @@ from typing import Any
 
 import pytest
 
-from tasks.annotations import interchange
-from tasks.annotations.formats import READERS
-from tasks.annotations.records import Record
-from tasks.stage.errors import ParamsError
+from concord.annotations import interchange, reader
+from concord.annotations.record import Record
+from concord.stage.errors import ParamsError
 
 REAL = Path(__file__).parents[4] / "shared" / "data" / "mr_gsm8k_wrong590" / "mr_gsm8k_wrong.jsonl"
 FIRST = "model_output_solution_first_error_step"
@@ -28,7 +27,7 @@ ROW = {
 def read(folder: Path, options: dict[str, Any], row: dict[str, Any]) -> list[Record]:
     path = folder / "rows.jsonl"
     path.write_text(json.dumps(row) + "\n", encoding="utf-8")
-    return list(READERS["mr_gsm8k"](path, {"objective": "sound", **options}, {}))
+    return list(reader.read("mr_gsm8k", path, {"objective": "sound", **options}, {}))
 
 
 def test_a_row_becomes_a_labelled_solution(tmp_path: Path) -> None:
@@ -42,13 +41,17 @@ def test_a_row_becomes_a_labelled_solution(tmp_path: Path) -> None:
 
 
 def test_a_correct_solution_needs_no_error_step(tmp_path: Path) -> None:
-    (record,) = read(tmp_path, {}, {**ROW, "model_output_solution_correctness": "correct", FIRST: "N/A"})
+    (record,) = read(
+        tmp_path, {}, {**ROW, "model_output_solution_correctness": "correct", FIRST: "N/A"}
+    )
     assert record.row is not None
     assert record.row["labels"] == [1, 1, 1]
 
 
 @pytest.mark.parametrize(("correctness", "label"), [("correct", 1), ("wrong", 0)])
-def test_the_outcome_and_the_prompt_come_if_asked_for(tmp_path: Path, correctness: str, label: int) -> None:
+def test_the_outcome_and_the_prompt_come_if_asked_for(
+    tmp_path: Path, correctness: str, label: int
+) -> None:
     row = {**ROW, "model_output_answer_correctness": correctness, "ground_truth_answer": 5}
     steps, outcome, prompt = read(tmp_path, {"outcome": "right", "prompts": True}, row)
     assert steps.row is not None
@@ -84,7 +87,11 @@ def test_without_a_number_as_answer_only_the_steps_are_kept(tmp_path: Path, answ
     row = {**ROW, "ground_truth_answer": answer}
     steps, *others = read(tmp_path, {"outcome": "right", "prompts": True}, row)
     assert steps.row is not None
-    found = [(other.rejection.reason, other.rejection.column) for other in others if other.rejection is not None]
+    found = [
+        (other.rejection.reason, other.rejection.column)
+        for other in others
+        if other.rejection is not None
+    ]
     assert found == [("wrong_type", "ground_truth_answer")] * 2
 
 
@@ -95,14 +102,24 @@ def test_without_a_number_as_answer_only_the_steps_are_kept(tmp_path: Path, answ
         ({"question_type": "inverted"}, "off_scale", "question_type"),
         ({"ground_truth_answer": None}, "missing_key", "ground_truth_answer"),
         ({"model_output_steps": "Step 1"}, "wrong_type", "model_output_steps"),
-        ({"model_output_answer_correctness": "maybe"}, "off_scale", "model_output_answer_correctness"),
-        ({"model_output_solution_correctness": None}, "missing_key", "model_output_solution_correctness"),
+        (
+            {"model_output_answer_correctness": "maybe"},
+            "off_scale",
+            "model_output_answer_correctness",
+        ),
+        (
+            {"model_output_solution_correctness": None},
+            "missing_key",
+            "model_output_solution_correctness",
+        ),
         ({FIRST: "N/A"}, "wrong_type", FIRST),
         ({FIRST: 0}, "off_scale", FIRST),
         ({FIRST: 4}, "off_scale", FIRST),
     ],
 )
-def test_why_a_row_is_rejected(tmp_path: Path, change: dict[str, Any], reason: str, column: str) -> None:
+def test_why_a_row_is_rejected(
+    tmp_path: Path, change: dict[str, Any], reason: str, column: str
+) -> None:
     (record,) = read(tmp_path, {"outcome": "right"}, {**ROW, **change})
     assert record.rejection is not None
     assert (record.rejection.reason, record.rejection.column) == (reason, column)
@@ -111,9 +128,15 @@ def test_why_a_row_is_rejected(tmp_path: Path, change: dict[str, Any], reason: s
 @pytest.mark.skipif(not REAL.exists(), reason="the real file is not here")
 def test_the_real_file_is_read_whole() -> None:
     """590 wrong solutions, 19 with the right answer; 75 of them of problems whose answer is a sentence."""
-    records = list(READERS["mr_gsm8k"](REAL, {"objective": "sound", "outcome": "right", "prompts": True}, {}))
+    records = list(
+        reader.read(
+            "mr_gsm8k", REAL, {"objective": "sound", "outcome": "right", "prompts": True}, {}
+        )
+    )
     rows = [record.row for record in records if record.row is not None]
     assert Counter(row["kind"] for row in rows) == {"steps": 590, "binary": 515, "prompt": 515}
     assert all(row["labels"].count(0) == 1 for row in rows if row["kind"] == "steps")
     assert len(records) == 3 * 590
-    assert {record.rejection.reason for record in records if record.rejection is not None} == {"wrong_type"}
+    assert {record.rejection.reason for record in records if record.rejection is not None} == {
+        "wrong_type"
+    }

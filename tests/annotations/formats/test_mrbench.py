@@ -10,12 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.annotations import interchange
-from tasks.annotations.dialogues import SYSTEM
-from tasks.annotations.files import json_array
-from tasks.annotations.formats import mrbench
-from tasks.annotations.records import Record, RowError
-from tasks.stage.errors import DataError, ParamsError
+from concord.annotations import interchange
+from concord.annotations.dialogues import SYSTEM
+from concord.annotations.files import json_array
+from concord.annotations.formats import mrbench
+from concord.annotations.record import Record, RowError
+from concord.stage.errors import DataError, ParamsError
 
 REAL = Path(__file__).parents[4] / "shared" / "data" / "mrbench" / "MRBench_V2.json"
 GRADES = {
@@ -30,12 +30,22 @@ GRADES = {
 }
 
 
-def entry(name: str, history: str = "Tutor: What is 2+3?\xa0\n\xa0Student: It is 6.", **grades: str) -> dict[str, Any]:
+def entry(
+    name: str, history: str = "Tutor: What is 2+3?\xa0\n\xa0Student: It is 6.", **grades: str
+) -> dict[str, Any]:
     replies = {
         "Expert": {"response": "Count again, \xa0slowly. ", "annotation": {**GRADES, **grades}},
-        "Robot": {"response": "It is 5.", "annotation": {**GRADES, "Revealing_of_the_Answer": "No"}},
+        "Robot": {
+            "response": "It is 5.",
+            "annotation": {**GRADES, "Revealing_of_the_Answer": "No"},
+        },
     }
-    return {"conversation_id": name, "conversation_history": history, "Data": "x", "anno_llm_responses": replies}
+    return {
+        "conversation_id": name,
+        "conversation_history": history,
+        "Data": "x",
+        "anno_llm_responses": replies,
+    }
 
 
 def write(folder: Path, *entries: Any) -> Path:
@@ -50,7 +60,11 @@ def kept(path: Path, **options: Any) -> list[dict[str, Any]]:
 
 def test_a_reply_becomes_a_rating_per_objective(tmp_path: Path) -> None:
     rows = kept(write(tmp_path, entry("a")), objectives=list(mrbench.DIMENSIONS))
-    given = {row["objective"]: (row["rating"], row["scale"]) for row in rows if row.get("author") == "Expert"}
+    given = {
+        row["objective"]: (row["rating"], row["scale"])
+        for row in rows
+        if row.get("author") == "Expert"
+    }
     assert given == {
         "mistake_identified": (2, [0, 2]),
         "mistake_located": (1, [0, 2]),
@@ -61,7 +75,10 @@ def test_a_reply_becomes_a_rating_per_objective(tmp_path: Path) -> None:
         "tone": (1, [0, 2]),
         "human_like": (2, [0, 2]),
     }
-    assert {row["response"] for row in rows if row["kind"] == "rating"} == {"Count again, slowly.", "It is 5."}
+    assert {row["response"] for row in rows if row["kind"] == "rating"} == {
+        "Count again, slowly.",
+        "It is 5.",
+    }
 
 
 def test_rows_are_of_the_interchange_format(tmp_path: Path) -> None:
@@ -88,8 +105,16 @@ def test_a_transcript_becomes_turns_that_start_with_the_student() -> None:
     assert mrbench.messages("Student: 6.")[1] == {"role": "user", "content": "6."}
 
 
-@given(st.lists(st.tuples(st.sampled_from(["Tutor", "Student"]), st.text("ab 3?", min_size=1).filter(str.strip))))
-def test_any_transcript_has_alternating_turns_and_loses_no_word(turns: list[tuple[str, str]]) -> None:
+@given(
+    st.lists(
+        st.tuples(
+            st.sampled_from(["Tutor", "Student"]), st.text("ab 3?", min_size=1).filter(str.strip)
+        )
+    )
+)
+def test_any_transcript_has_alternating_turns_and_loses_no_word(
+    turns: list[tuple[str, str]],
+) -> None:
     made = mrbench.messages("\n".join(f"{speaker}: {said}" for speaker, said in turns))
     roles = [turn["role"] for turn in made]
     assert roles[0] == "system"
@@ -114,7 +139,11 @@ def test_lines_are_those_on_which_entries_begin(tmp_path: Path) -> None:
 
 def rejections(path: Path) -> list[tuple[int, str, str]]:
     bad = [record for record in mrbench.read(path, {}) if record.rejection is not None]
-    return [(record.line, record.rejection.reason, record.rejection.column) for record in bad if record.rejection]
+    return [
+        (record.line, record.rejection.reason, record.rejection.column)
+        for record in bad
+        if record.rejection
+    ]
 
 
 def test_rows_of_another_form_are_rejected_and_the_rest_is_kept(tmp_path: Path) -> None:

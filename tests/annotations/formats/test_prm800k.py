@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.annotations import interchange, schemas
-from tasks.annotations.formats import READERS, prm800k
-from tasks.annotations.records import Record
-from tasks.stage.errors import ParamsError
+from concord.annotations import interchange, reader, schemas
+from concord.annotations.formats import prm800k
+from concord.annotations.record import Record
+from concord.stage.errors import ParamsError
 
 
 def completion(text: str, rating: Any, flagged: Any = None) -> dict[str, Any]:
@@ -19,7 +19,11 @@ def completion(text: str, rating: Any, flagged: Any = None) -> dict[str, Any]:
 
 
 def step(*completions: dict[str, Any], chosen: Any = 0, human: Any = None) -> dict[str, Any]:
-    return {"completions": list(completions), "human_completion": human, "chosen_completion": chosen}
+    return {
+        "completions": list(completions),
+        "human_completion": human,
+        "chosen_completion": chosen,
+    }
 
 
 def row(*steps: dict[str, Any], finish: Any = "solution", **more: Any) -> dict[str, Any]:
@@ -34,7 +38,7 @@ OTHER, UNRATED = completion("Or: 7.", -1), completion("Well.", None)
 def read(folder: Path, given: dict[str, Any], **options: Any) -> list[Record]:
     path = folder / "phase2_train.jsonl"
     path.write_text(json.dumps(given) + "\n", encoding="utf-8")
-    return list(READERS["prm800k"](path, {"objective": "sound", **options}, {}))
+    return list(reader.read("prm800k", path, {"objective": "sound", **options}, {}))
 
 
 def made(folder: Path, given: dict[str, Any], **options: Any) -> list[dict[str, Any]]:
@@ -42,7 +46,12 @@ def made(folder: Path, given: dict[str, Any], **options: Any) -> list[dict[str, 
 
 
 def test_the_chosen_completions_are_the_solution(tmp_path: Path) -> None:
-    solution = row(step(NEUTRAL), step(OTHER, GOOD, chosen=1), step(UNRATED), step(completion("5.", 1, flagged=True)))
+    solution = row(
+        step(NEUTRAL),
+        step(OTHER, GOOD, chosen=1),
+        step(UNRATED),
+        step(completion("5.", 1, flagged=True)),
+    )
     (found,) = made(tmp_path, solution)
     (checked,) = interchange.rows(found)
     assert "".join(checked["steps"]) == "Look at 2+3.\n\nAdd 3.\n\nWell.\n\n5."
@@ -57,7 +66,13 @@ def test_the_label_of_neutral_steps_may_be_chosen(tmp_path: Path, neutral: float
 
 
 def test_a_persons_own_step_is_right_unless_corrected(tmp_path: Path) -> None:
-    own = {"text": "Mine.", "rating": None, "source": "human", "flagged": False, "corrected_rating": None}
+    own = {
+        "text": "Mine.",
+        "rating": None,
+        "source": "human",
+        "flagged": False,
+        "corrected_rating": None,
+    }
     (found,) = made(tmp_path, row(step(BAD, chosen=None, human=own), step(GOOD)))
     assert (found["steps"], found["labels"]) == (["Mine.\n\n", "Add 3."], [1, 1])
     (found,) = made(tmp_path, row(step(BAD, chosen=None, human={**own, "corrected_rating": -1})))
@@ -72,7 +87,9 @@ def test_an_error_that_nobody_chose_ends_the_solution(tmp_path: Path) -> None:
 
 
 def test_a_last_step_that_was_given_up_is_missing(tmp_path: Path) -> None:
-    (found,) = made(tmp_path, row(step(GOOD), step(BAD, chosen=None), finish="give_up"), finished=["give_up"])
+    (found,) = made(
+        tmp_path, row(step(GOOD), step(BAD, chosen=None), finish="give_up"), finished=["give_up"]
+    )
     assert (found["steps"], found["labels"]) == (["Add 3."], [1])
 
 
@@ -84,9 +101,15 @@ def test_alternatives_are_labelled_behind_an_unlabelled_path(tmp_path: Path) -> 
 
 
 def test_only_a_finished_solution_has_an_outcome(tmp_path: Path) -> None:
-    steps, outcome, prompt = made(tmp_path, row(step(NEUTRAL), step(GOOD)), outcome="right", prompts=True)
+    steps, outcome, prompt = made(
+        tmp_path, row(step(NEUTRAL), step(GOOD)), outcome="right", prompts=True
+    )
     (graded,) = interchange.rows(outcome)
-    assert (graded["response"], graded["rating"], graded["objective"]) == ("".join(steps["steps"]), 1, "right")
+    assert (graded["response"], graded["rating"], graded["objective"]) == (
+        "".join(steps["steps"]),
+        1,
+        "right",
+    )
     (asked,) = interchange.rows(prompt)
     assert (asked["domain"], asked["reference"]) == ("math", "5")
     (found,) = made(tmp_path, row(step(BAD), finish="found_error"), outcome="right")
@@ -111,17 +134,24 @@ def test_options_off_their_scale(tmp_path: Path, options: dict[str, Any]) -> Non
         read(tmp_path, row(step(GOOD)), **options)
 
 
-@given(st.lists(st.tuples(st.text(min_size=1), st.sampled_from([-1, 0, 1, None])), min_size=1, max_size=6))
+@given(
+    st.lists(
+        st.tuples(st.text(min_size=1), st.sampled_from([-1, 0, 1, None])), min_size=1, max_size=6
+    )
+)
 def test_every_step_keeps_its_own_label(told: list[tuple[str, int | None]]) -> None:
     solution = row(*(step(OTHER, completion(text, rating), chosen=1) for text, rating in told))
-    (found,) = prm800k.annotations(solution, prm800k.Choice("sound", neutral=0.5))
+    (found,) = prm800k.annotations(solution, prm800k.Options("sound", neutral=0.5))
     assert "".join(found["steps"]) == "\n\n".join(text for text, _ in told)
     assert found["labels"] == [None if rating is None else (rating + 1) / 2 for _, rating in told]
 
 
 def test_no_steps_fail_the_check_of_the_table(tmp_path: Path) -> None:
     (found,) = made(tmp_path, row())
-    table = schemas.build("steps", [{**interchange.rows(found)[0], "source": "s", "source_file": "", "source_line": 1}])
+    table = schemas.build(
+        "steps",
+        [{**interchange.rows(found)[0], "source": "s", "source_file": "", "source_line": 1}],
+    )
     assert schemas.failures("steps", table)[0].reason == "empty_response"
 
 
@@ -142,13 +172,19 @@ def test_no_steps_fail_the_check_of_the_table(tmp_path: Path) -> None:
         (row(step(GOOD, chosen=-1)), "off_scale", "chosen_completion"),
         (row(step(GOOD, chosen=None), step(GOOD)), "missing_key", "chosen_completion"),
         (row(step(GOOD), step(GOOD, chosen=None)), "missing_key", "chosen_completion"),
-        (row(step(BAD, chosen=None), step(BAD), finish="found_error"), "missing_key", "chosen_completion"),
+        (
+            row(step(BAD, chosen=None), step(BAD), finish="found_error"),
+            "missing_key",
+            "chosen_completion",
+        ),
         (row(step(GOOD, chosen=None, human={})), "missing_key", "human_completion"),
         (row(step(GOOD, chosen=None, human="x")), "wrong_type", "human_completion"),
         (row(step(NEUTRAL, chosen=None), finish="found_error"), "missing_key", "rating"),
     ],
 )
-def test_why_a_row_is_rejected(tmp_path: Path, given: dict[str, Any], reason: str, column: str) -> None:
+def test_why_a_row_is_rejected(
+    tmp_path: Path, given: dict[str, Any], reason: str, column: str
+) -> None:
     (record,) = read(tmp_path, given, prompts=True)
     assert record.rejection is not None
     assert (record.rejection.reason, record.rejection.column) == (reason, column)

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.annotations import interchange, schemas
-from tasks.annotations.formats import READERS, prmbench
-from tasks.annotations.records import Record
-from tasks.stage.errors import ParamsError
+from concord.annotations import interchange, reader, schemas
+from concord.annotations.formats import prmbench
+from concord.annotations.record import Record
+from concord.stage.errors import ParamsError
 
 REAL = Path(__file__).parents[4] / "shared" / "data" / "prmbench"
 ROW = {
@@ -22,7 +22,12 @@ ROW = {
     "original_question": "What is 2+3?",
     "original_process": ["1. Count on from 2.", "2. That is 5."],
     "modified_question": "What is 2+3, then?",
-    "modified_process": ["1. Count on from 2.", "2. Say it is 5.", "3. So 5 is right.", "4. It is 5."],
+    "modified_process": [
+        "1. Count on from 2.",
+        "2. Say it is 5.",
+        "3. So 5 is right.",
+        "4. It is 5.",
+    ],
     "error_steps": [2, 3],
 }
 OTHERS = {
@@ -36,7 +41,7 @@ OTHERS = {
 def read(folder: Path, options: dict[str, Any], row: dict[str, Any]) -> list[Record]:
     path = folder / "rows.jsonl"
     path.write_text(json.dumps(row) + "\n", encoding="utf-8")
-    return list(READERS["prmbench"](path, {"objective": "sound", **options}, {}))
+    return list(reader.read("prmbench", path, {"objective": "sound", **options}, {}))
 
 
 def made(folder: Path, options: dict[str, Any], row: dict[str, Any]) -> list[dict[str, Any]]:
@@ -50,7 +55,10 @@ def test_a_row_becomes_two_labelled_solutions(tmp_path: Path) -> None:
     assert {original["classification"], modified["classification"]} == {"circular"}
     assert original["group_id"] == modified["group_id"]
     (first,), (second,) = interchange.rows(original), interchange.rows(modified)
-    assert (first["steps"], first["labels"]) == (["1. Count on from 2.\n\n", "2. That is 5."], [1, 1])
+    assert (first["steps"], first["labels"]) == (
+        ["1. Count on from 2.\n\n", "2. That is 5."],
+        [1, 1],
+    )
     assert first["messages"] == [{"role": "user", "content": "What is 2+3?"}]
     assert (second["labels"], second["label_kind"]) == ([1, 0, 0, 1], "injected")
     assert second["messages"] == [{"role": "user", "content": "What is 2+3, then?"}]
@@ -66,7 +74,9 @@ def test_a_row_without_errors_tells_the_answer(tmp_path: Path) -> None:
 
 def test_retellings_of_a_problem_are_one_group(tmp_path: Path) -> None:
     one, *_ = made(tmp_path, {}, ROW)
-    other, *_ = made(tmp_path, {}, {**ROW, "idx": "prm_test_p2_0", "original_question": "2 plus 3?"})
+    other, *_ = made(
+        tmp_path, {}, {**ROW, "idx": "prm_test_p2_0", "original_question": "2 plus 3?"}
+    )
     stranger, *_ = made(tmp_path, {}, {**ROW, "question": "What is $3+3$?"})
     assert one["group_id"] == other["group_id"] != stranger["group_id"]
 
@@ -81,19 +91,29 @@ def test_classes_that_are_not_asked_for_are_not_read(tmp_path: Path) -> None:
 
 
 def test_a_right_solution_that_is_called_wrong_is_rejected(tmp_path: Path) -> None:
-    original, modified = read(tmp_path, {}, {**ROW, "modified_process": ROW["original_process"], "error_steps": [2]})
+    original, modified = read(
+        tmp_path, {}, {**ROW, "modified_process": ROW["original_process"], "error_steps": [2]}
+    )
     assert original.row is not None
     assert modified.rejection is not None
-    assert (modified.rejection.reason, modified.rejection.column) == ("contradiction", "modified_process")
+    assert (modified.rejection.reason, modified.rejection.column) == (
+        "contradiction",
+        "modified_process",
+    )
 
 
 def test_an_empty_step_fails_the_check_of_the_table(tmp_path: Path) -> None:
-    original, modified = made(tmp_path, {}, {**ROW, "original_process": ["1. Count on from 2.", " "]})
+    original, modified = made(
+        tmp_path, {}, {**ROW, "original_process": ["1. Count on from 2.", " "]}
+    )
     place = {"source": "s", "source_file": "", "source_line": 1}
     table = schemas.build(
-        "steps", [{**row, **place} for row in interchange.rows(original) + interchange.rows(modified)]
+        "steps",
+        [{**row, **place} for row in interchange.rows(original) + interchange.rows(modified)],
     )
-    assert {row: failure.reason for row, failure in schemas.failures("steps", table).items()} == {0: "empty_response"}
+    assert {row: failure.reason for row, failure in schemas.failures("steps", table).items()} == {
+        0: "empty_response"
+    }
 
 
 @given(st.data())
@@ -101,10 +121,12 @@ def test_a_step_is_0_where_it_is_an_error(data: st.DataObject) -> None:
     steps = data.draw(st.lists(st.text(min_size=1), min_size=3, max_size=6))
     errors = data.draw(st.lists(st.integers(1, len(steps)), min_size=1))
     row = {**ROW, "modified_process": steps, "error_steps": errors}
-    _, modified = prmbench.annotations(row, prmbench.Choice("sound"))
+    _, modified = prmbench.annotations(row, prmbench.Options("sound"))
     assert isinstance(modified, dict)
     assert "".join(modified["steps"]) == "\n\n".join(steps)
-    assert [number for number, label in enumerate(modified["labels"], start=1) if label == 0] == sorted(set(errors))
+    assert [
+        number for number, label in enumerate(modified["labels"], start=1) if label == 0
+    ] == sorted(set(errors))
 
 
 @pytest.mark.parametrize(
@@ -125,7 +147,9 @@ def test_a_step_is_0_where_it_is_an_error(data: st.DataObject) -> None:
         ({**OTHERS, "ground_truth": 5}, "wrong_type", "ground_truth"),
     ],
 )
-def test_why_a_row_is_rejected(tmp_path: Path, change: dict[str, Any], reason: str, column: str) -> None:
+def test_why_a_row_is_rejected(
+    tmp_path: Path, change: dict[str, Any], reason: str, column: str
+) -> None:
     (record,) = read(tmp_path, {"prompts": True}, {**ROW, **change})
     assert record.rejection is not None
     assert (record.rejection.reason, record.rejection.column) == (reason, column)
@@ -134,9 +158,14 @@ def test_why_a_row_is_rejected(tmp_path: Path, change: dict[str, Any], reason: s
 @pytest.mark.skipif(not REAL.exists(), reason="the real files are not here")
 def test_the_real_files_are_read_whole() -> None:
     """5,017 rows, 78 with an index past the end; four modified solutions are the original ones."""
-    records = list(READERS["prmbench"](REAL, {"objective": "sound"}, {}))
+    records = list(reader.read("prmbench", REAL, {"objective": "sound"}, {}))
     rows = [record.row for record in records if record.row is not None]
-    rejected = Counter(record.rejection.reason for record in records if record.rejection is not None)
+    rejected = Counter(
+        record.rejection.reason for record in records if record.rejection is not None
+    )
     assert rejected == {"off_scale": 78, "contradiction": 4}
-    assert Counter(row["variant"] for row in rows) == {"original": 5017 - 78, "modified": 5017 - 78 - 4}
+    assert Counter(row["variant"] for row in rows) == {
+        "original": 5017 - 78,
+        "modified": 5017 - 78 - 4,
+    }
     assert len({row["group_id"] for row in rows}) == 708

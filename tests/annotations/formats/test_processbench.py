@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.annotations import interchange
-from tasks.annotations.formats import READERS, processbench
-from tasks.annotations.records import Record
+from concord.annotations import interchange, reader
+from concord.annotations.formats import processbench
+from concord.annotations.record import Record
 
 ROW = {
     "id": "gsm8k-0",
@@ -25,7 +25,7 @@ ROW = {
 def read(folder: Path, options: dict[str, Any], row: dict[str, Any]) -> list[Record]:
     path = folder / "gsm8k.json"
     path.write_text(json.dumps([row]), encoding="utf-8")
-    return list(READERS["processbench"](path, {"objective": "sound", **options}, {}))
+    return list(reader.read("processbench", path, {"objective": "sound", **options}, {}))
 
 
 def test_a_row_becomes_a_labelled_solution(tmp_path: Path) -> None:
@@ -52,7 +52,11 @@ def test_the_outcome_and_the_prompt_come_if_asked_for(tmp_path: Path) -> None:
     assert outcome.row is not None
     assert prompt.row is not None
     (row,) = interchange.rows(outcome.row)
-    assert (row["response"], row["rating"], row["objective"]) == ("".join(steps.row["steps"]), 1, "right")
+    assert (row["response"], row["rating"], row["objective"]) == (
+        "".join(steps.row["steps"]),
+        1,
+        "right",
+    )
     (asked,) = interchange.rows(prompt.row)
     assert (asked["domain"], asked["reference"]) == ("math", None)
 
@@ -62,7 +66,7 @@ def test_no_label_but_one_is_0_and_none_follows_it(data: st.DataObject) -> None:
     steps = data.draw(st.lists(st.text(min_size=1), min_size=1, max_size=6))
     label = data.draw(st.integers(-1, len(steps) - 1))
     row = {**ROW, "steps": steps, "label": label}
-    (made,) = processbench.annotations(row, processbench.Choice("sound"))
+    (made,) = processbench.annotations(row, processbench.Options("sound"))
     assert "".join(made["steps"]) == "\n\n".join(steps)
     assert (made["labels"].index(0) if 0 in made["labels"] else -1) == label
     assert made["labels"].count(None) == (len(steps) - 1 - label if label >= 0 else 0)
@@ -82,7 +86,9 @@ def test_no_label_but_one_is_0_and_none_follows_it(data: st.DataObject) -> None:
         ({"final_answer_correct": "no"}, "wrong_type", "final_answer_correct"),
     ],
 )
-def test_why_a_row_is_rejected(tmp_path: Path, change: dict[str, Any], reason: str, column: str) -> None:
+def test_why_a_row_is_rejected(
+    tmp_path: Path, change: dict[str, Any], reason: str, column: str
+) -> None:
     (record,) = read(tmp_path, {"outcome": "right"}, {**ROW, **change})
     assert record.rejection is not None
     assert (record.rejection.reason, record.rejection.column) == (reason, column)

@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.annotations import interchange
-from tasks.annotations.formats import READERS
-from tasks.annotations.formats.table import converted
-from tasks.annotations.records import Record, RowError
-from tasks.stage.errors import ParamsError
+from concord.annotations import interchange, reader
+from concord.annotations.formats.table import converted
+from concord.annotations.record import Record, RowError
+from concord.stage.errors import ParamsError
 
 MESSAGES = [{"role": "user", "content": "Name a colour."}]
 JUDGED = {"objective": "helpful", "annotator": "crowd"}
@@ -25,7 +24,7 @@ def read(folder: Path, row: dict[str, Any], **options: Any) -> Record:
         writer = csv.DictWriter(stream, list(row))
         writer.writeheader()
         writer.writerow(row)
-    (record,) = READERS["table"](path, options, {})
+    (record,) = reader.read("table", path, options, {})
     return record
 
 
@@ -35,7 +34,12 @@ def made(record: Record) -> list[dict[str, Any]]:
 
 
 KINDS = [
-    ("prompt", {"question": "Name a colour.", "reference": ""}, {"domain": "values"}, {"reference": None}),
+    (
+        "prompt",
+        {"question": "Name a colour.", "reference": ""},
+        {"domain": "values"},
+        {"reference": None},
+    ),
     (
         "demonstration",
         {"question": "Name a colour.", "response": "Red."},
@@ -44,7 +48,13 @@ KINDS = [
     ),
     (
         "comparison",
-        {"question": "Name a colour.", "a": "No.", "b": "Red.", "preferred": "b", "margin": " 1e0 "},
+        {
+            "question": "Name a colour.",
+            "a": "No.",
+            "b": "Red.",
+            "preferred": "b",
+            "margin": " 1e0 ",
+        },
         JUDGED,
         {"chosen": "Red.", "rejected": "No.", "margin": 1.0, **JUDGED},
     ),
@@ -60,8 +70,18 @@ KINDS = [
         JUDGED,
         {"rating": 0.25, "scale_low": 5.0},
     ),
-    ("binary", {"question": "Name a colour.", "response": "Red.", "label": "True"}, JUDGED, {"rating": 1.0}),
-    ("binary", {"question": "Name a colour.", "response": "Red.", "label": "0"}, JUDGED, {"rating": 0.0}),
+    (
+        "binary",
+        {"question": "Name a colour.", "response": "Red.", "label": "True"},
+        JUDGED,
+        {"rating": 1.0},
+    ),
+    (
+        "binary",
+        {"question": "Name a colour.", "response": "Red.", "label": "0"},
+        JUDGED,
+        {"rating": 0.0},
+    ),
     (
         "ranking",
         {"question": "Name a colour.", "responses": '["Red.", "No."]', "ranks": "[2, 1]"},
@@ -79,7 +99,11 @@ KINDS = [
 
 @pytest.mark.parametrize(("kind", "row", "constants", "wanted"), KINDS)
 def test_a_row_of_text_becomes_an_annotation_of_its_kind(
-    tmp_path: Path, kind: str, row: dict[str, Any], constants: dict[str, Any], wanted: dict[str, Any]
+    tmp_path: Path,
+    kind: str,
+    row: dict[str, Any],
+    constants: dict[str, Any],
+    wanted: dict[str, Any],
 ) -> None:
     prompt = "question" if "question" in row else None
     first, *_ = made(read(tmp_path, row, kind=kind, constants=constants, prompt=prompt))
@@ -93,10 +117,21 @@ def test_every_kind_of_annotation_was_tried() -> None:
 
 def test_values_that_are_no_text_stay_as_they_are(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
-    row = {"messages": MESSAGES, "response": "Red.", "label": True, "group_id": 7, "other": [1], **JUDGED}
+    row = {
+        "messages": MESSAGES,
+        "response": "Red.",
+        "label": True,
+        "group_id": 7,
+        "other": [1],
+        **JUDGED,
+    }
     path.write_text(json.dumps(row), encoding="utf-8")
-    (record,) = READERS["table"](path, {"kind": "binary"}, {})
-    assert record.row == {**{key: row[key] for key in row if key != "other"}, "kind": "binary", "label": 1}
+    (record,) = reader.read("table", path, {"kind": "binary"}, {})
+    assert record.row == {
+        **{key: row[key] for key in row if key != "other"},
+        "kind": "binary",
+        "label": 1,
+    }
     assert made(record)[0]["rating"] == 1.0
 
 
@@ -118,9 +153,17 @@ def test_the_prompt_is_the_group_unless_a_column_says_which(tmp_path: Path) -> N
 
 
 def test_the_system_speaks_before_the_prompt(tmp_path: Path) -> None:
-    options = {"kind": "prompt", "prompt": "question", "constants": {"domain": "values"}, "system": "Be brief."}
+    options = {
+        "kind": "prompt",
+        "prompt": "question",
+        "constants": {"domain": "values"},
+        "system": "Be brief.",
+    }
     (row,) = made(read(tmp_path, {"question": "Hi."}, **options))
-    assert row["messages"] == [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Hi."}]
+    assert row["messages"] == [
+        {"role": "system", "content": "Be brief."},
+        {"role": "user", "content": "Hi."},
+    ]
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**6), 10**6))
@@ -145,7 +188,9 @@ def test_every_number_is_read_back_from_its_text(number: float) -> None:
         ({"question": "Hi.", "labels": "[" * 100_000}, "not_json", "labels"),
     ],
 )
-def test_why_a_row_is_rejected(tmp_path: Path, row: dict[str, Any], reason: str, column: str) -> None:
+def test_why_a_row_is_rejected(
+    tmp_path: Path, row: dict[str, Any], reason: str, column: str
+) -> None:
     rejection = read(tmp_path, row, kind="rating", prompt="question").rejection
     assert rejection is not None
     assert (rejection.reason, rejection.column) == (reason, column)
@@ -153,9 +198,15 @@ def test_why_a_row_is_rejected(tmp_path: Path, row: dict[str, Any], reason: str,
 
 @pytest.mark.parametrize(
     ("row", "reason"),
-    [({"response": "Red."}, "missing_key"), ({"messages": "3"}, "wrong_type"), ({"messages": "[3]"}, "wrong_type")],
+    [
+        ({"response": "Red."}, "missing_key"),
+        ({"messages": "3"}, "wrong_type"),
+        ({"messages": "[3]"}, "wrong_type"),
+    ],
 )
-def test_without_a_prompt_column_messages_are_needed(tmp_path: Path, row: dict[str, Any], reason: str) -> None:
+def test_without_a_prompt_column_messages_are_needed(
+    tmp_path: Path, row: dict[str, Any], reason: str
+) -> None:
     rejection = read(tmp_path, row, kind="prompt").rejection
     assert rejection is not None
     assert (rejection.reason, rejection.column) == (reason, "messages")
@@ -172,11 +223,14 @@ def test_what_a_kind_needs_is_left_to_the_common_check(tmp_path: Path) -> None:
     [
         ({}, r"options\.kind is missing"),
         ({"kind": "opinion"}, r"options\.kind: input should be 'prompt'"),
-        ({"kind": "prompt", "constants": {"domian": "x"}}, r"constants\.domian is no key .* did you mean domain\?"),
+        (
+            {"kind": "prompt", "constants": {"domian": "x"}},
+            r"constants\.domian is no key .* did you mean domain\?",
+        ),
         ({"kind": "prompt", "constants": {"kind": "x"}}, r"constants\.kind is no key"),
         ({"kind": "prompt", "system": "Be brief."}, "system needs prompt"),
     ],
 )
 def test_options_are_checked(tmp_path: Path, options: dict[str, Any], told: str) -> None:
     with pytest.raises(ParamsError, match=told):
-        list(READERS["table"](tmp_path / "rows.csv", options, {}))
+        list(reader.read("table", tmp_path / "rows.csv", options, {}))

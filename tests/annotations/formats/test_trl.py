@@ -9,11 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from trl import extract_prompt
 
-from tasks.annotations import interchange
-from tasks.annotations.formats import READERS
-from tasks.annotations.formats.trl import divided
-from tasks.annotations.records import Record, RowError
-from tasks.stage.errors import ParamsError
+from concord.annotations import interchange, reader
+from concord.annotations.formats.trl import divided
+from concord.annotations.record import Record, RowError
+from concord.stage.errors import ParamsError
 
 ASKED = {"role": "user", "content": "What colour is the sky?"}
 BLUE, GREEN = {"role": "assistant", "content": "Blue."}, {"role": "assistant", "content": "Green."}
@@ -22,7 +21,7 @@ BLUE, GREEN = {"role": "assistant", "content": "Blue."}, {"role": "assistant", "
 def read(folder: Path, row: dict[str, Any], **options: Any) -> Record:
     path = folder / "rows.jsonl"
     path.write_text(json.dumps(row) + "\n", encoding="utf-8")
-    (record,) = READERS["trl"](path, {"objective": "helpful", **options}, {})
+    (record,) = reader.read("trl", path, {"objective": "helpful", **options}, {})
     return record
 
 
@@ -33,12 +32,20 @@ PAIRS = [
     {"prompt": ASKED["content"], "chosen": [BLUE], "rejected": [GREEN]},
     {"chosen": [ASKED, BLUE], "rejected": [ASKED, GREEN]},
     {"prompt": ASKED["content"], "chosen": [ASKED, BLUE], "rejected": [ASKED, GREEN]},
-    {"prompt": None, "completion": None, "label": None, "chosen": [ASKED, BLUE], "rejected": [ASKED, GREEN]},
+    {
+        "prompt": None,
+        "completion": None,
+        "label": None,
+        "chosen": [ASKED, BLUE],
+        "rejected": [ASKED, GREEN],
+    },
 ]
 
 
 @pytest.mark.parametrize("row", PAIRS)
-def test_a_pair_becomes_the_same_comparison_however_it_is_written(tmp_path: Path, row: dict[str, Any]) -> None:
+def test_a_pair_becomes_the_same_comparison_however_it_is_written(
+    tmp_path: Path, row: dict[str, Any]
+) -> None:
     record = read(tmp_path, row)
     assert record.row is not None
     (made,) = interchange.rows(record.row)
@@ -54,7 +61,9 @@ def test_an_implicit_prompt_in_text_is_what_comes_before_the_answers_differ() ->
 
 
 @given(st.text("ab ", min_size=1), st.text("ab "), st.text("ab "))
-def test_an_implicit_prompt_in_text_is_the_one_that_trl_extracts(prompt: str, one: str, other: str) -> None:
+def test_an_implicit_prompt_in_text_is_the_one_that_trl_extracts(
+    prompt: str, one: str, other: str
+) -> None:
     """But where one text begins with the other, which leaves no answer, or where they have nothing in common."""
     chosen, rejected = f"{prompt}{one}", f"{prompt}{other}"
     if not chosen.startswith(rejected) and not rejected.startswith(chosen):
@@ -70,7 +79,9 @@ def test_an_implicit_prompt_of_turns_is_the_one_that_trl_extracts(tmp_path: Path
 
 def test_a_dialogue_cut_off_at_two_turns_is_one_group(tmp_path: Path) -> None:
     short = read(tmp_path, PAIRS[0]).row
-    long = read(tmp_path, {"chosen": [ASKED, GREEN, ASKED, BLUE], "rejected": [ASKED, GREEN, ASKED, GREEN]}).row
+    long = read(
+        tmp_path, {"chosen": [ASKED, GREEN, ASKED, BLUE], "rejected": [ASKED, GREEN, ASKED, GREEN]}
+    ).row
     assert short is not None
     assert long is not None
     assert short["group_id"] == long["group_id"]
@@ -79,8 +90,12 @@ def test_a_dialogue_cut_off_at_two_turns_is_one_group(tmp_path: Path) -> None:
 @pytest.mark.parametrize("right", [True, False])
 @pytest.mark.parametrize("prompt", [ASKED["content"], [ASKED]])
 @pytest.mark.parametrize("completion", ["Blue.", [BLUE]])
-def test_an_unpaired_answer_becomes_a_binary_label(tmp_path: Path, right: bool, prompt: Any, completion: Any) -> None:
-    record = read(tmp_path, {"prompt": prompt, "completion": completion, "label": right}, annotator="crowd")
+def test_an_unpaired_answer_becomes_a_binary_label(
+    tmp_path: Path, right: bool, prompt: Any, completion: Any
+) -> None:
+    record = read(
+        tmp_path, {"prompt": prompt, "completion": completion, "label": right}, annotator="crowd"
+    )
     assert record.row is not None
     (made,) = interchange.rows(record.row)
     assert (made["messages"], made["response"], made["rating"]) == ([ASKED], "Blue.", float(right))
@@ -122,10 +137,16 @@ def test_margins_and_scores(tmp_path: Path, given: dict[str, Any], margin: float
         ({"completion": "y", "label": True}, "missing_key", "prompt"),
         ({"prompt": "x", "completion": "y"}, "missing_key", "label"),
         ({"prompt": "x", "completion": "y", "label": 1}, "wrong_type", "label"),
-        ({"prompt": "x", "completion": [ASKED], "label": True}, "roles_do_not_alternate", "completion"),
+        (
+            {"prompt": "x", "completion": [ASKED], "label": True},
+            "roles_do_not_alternate",
+            "completion",
+        ),
     ],
 )
-def test_why_a_row_is_rejected(tmp_path: Path, row: dict[str, Any], reason: str, column: str) -> None:
+def test_why_a_row_is_rejected(
+    tmp_path: Path, row: dict[str, Any], reason: str, column: str
+) -> None:
     rejection = read(tmp_path, row).rejection
     assert rejection is not None
     assert (rejection.reason, rejection.column) == (reason, column)
@@ -135,7 +156,10 @@ def test_why_a_row_is_rejected(tmp_path: Path, row: dict[str, Any], reason: str,
     ("row", "reason"),
     [
         ({"chosen": "Blue.", "rejected": "Green."}, "empty_prompt"),
-        ({"prompt": [ASKED], "chosen": [ASKED, BLUE], "rejected": [ASKED, GREEN]}, "roles_do_not_alternate"),
+        (
+            {"prompt": [ASKED], "chosen": [ASKED, BLUE], "rejected": [ASKED, GREEN]},
+            "roles_do_not_alternate",
+        ),
         ({"chosen": [BLUE], "rejected": [GREEN]}, "roles_do_not_alternate"),
     ],
 )
@@ -150,4 +174,4 @@ def test_the_objective_must_be_named(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text("{}\n", encoding="utf-8")
     with pytest.raises(ParamsError, match=r"options\.objective is missing"):
-        list(READERS["trl"](path, {}, {}))
+        list(reader.read("trl", path, {}, {}))

@@ -1,4 +1,4 @@
-"""TruthfulQA: what lines become, which lines are rejected, and what the caps keep."""
+"""TruthfulQA: what lines become, which lines are rejected, and what the options keep."""
 
 import json
 from collections import Counter
@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from tasks.annotations import interchange
-from tasks.annotations.formats import truthfulqa
-from tasks.annotations.records import Record
-from tasks.stage.errors import DataError, ParamsError
+from concord.annotations import interchange
+from concord.annotations.formats import truthfulqa
+from concord.annotations.record import Record
+from concord.stage.errors import DataError, ParamsError
 
 REAL = Path(__file__).parents[4] / "shared" / "data" / "truthfulqa_reeval"
 
@@ -22,7 +22,10 @@ def line(question: str, answer: str, label: str, head: str) -> str:
 def write(folder: Path, answers: list[tuple[str, str, str, str]]) -> Path:
     """Both files, from (question, answer, true, informative)."""
     truth = [line(question, answer, true, "True") for question, answer, true, _ in answers]
-    info = [line(question, answer, informative, "Helpful") for question, answer, _, informative in reversed(answers)]
+    info = [
+        line(question, answer, informative, "Helpful")
+        for question, answer, _, informative in reversed(answers)
+    ]
     (folder / "finetune_truth.jsonl").write_text("\n".join(truth) + "\n", encoding="utf-8")
     (folder / "finetune_info.jsonl").write_text("\n".join(info) + "\n", encoding="utf-8")
     return folder
@@ -49,7 +52,11 @@ def rows(folder: Path, **options: Any) -> list[dict[str, Any]]:
 
 
 def test_a_line_becomes_a_binary_label(folder: Path) -> None:
-    records = [record for record in truthfulqa.read(folder, {}) if record.row and record.row["kind"] == "binary"]
+    records = [
+        record
+        for record in truthfulqa.read(folder, {})
+        if record.row and record.row["kind"] == "binary"
+    ]
     assert len(records) == 8
     second = records[1]
     assert second.line == 2
@@ -65,7 +72,10 @@ def test_a_line_becomes_a_binary_label(folder: Path) -> None:
 
 def test_every_row_is_of_the_interchange_format_and_questions_are_the_groups(folder: Path) -> None:
     made = [row for record in rows(folder, demonstrations=1) for row in interchange.rows(record)]
-    assert {row["messages"][0]["content"] for row in made} == {"Is the moon cheese?", "Do cats bark?"}
+    assert {row["messages"][0]["content"] for row in made} == {
+        "Is the moon cheese?",
+        "Do cats bark?",
+    }
     assert len({row["group_id"] for row in made}) == 2
     assert {row["response"] for row in made if row.get("objective") == "informative"} == {
         "No, it is rock.",
@@ -76,12 +86,21 @@ def test_every_row_is_of_the_interchange_format_and_questions_are_the_groups(fol
 
 
 def test_each_question_is_a_prompt_once(folder: Path) -> None:
-    prompts = [record for record in truthfulqa.read(folder, {}) if record.row and record.row["kind"] == "prompt"]
-    assert [(prompt.line, prompt.row["domain"]) for prompt in prompts if prompt.row] == [(1, "truth"), (4, "truth")]
+    prompts = [
+        record
+        for record in truthfulqa.read(folder, {})
+        if record.row and record.row["kind"] == "prompt"
+    ]
+    assert [(prompt.line, prompt.row["domain"]) for prompt in prompts if prompt.row] == [
+        (1, "truth"),
+        (4, "truth"),
+    ]
 
 
 def test_only_answers_that_are_true_and_informative_are_demonstrated(folder: Path) -> None:
-    shown = [row["response"] for row in rows(folder, demonstrations=5) if row["kind"] == "demonstration"]
+    shown = [
+        row["response"] for row in rows(folder, demonstrations=5) if row["kind"] == "demonstration"
+    ]
     assert sorted(shown) == ["No, it is rock.", "No:\nthey meow."]
     assert not [row for row in rows(folder) if row["kind"] == "demonstration"]
 
@@ -93,7 +112,10 @@ def test_caps_keep_the_same_rows_whatever_their_order(folder: Path, tmp_path: Pa
         lines = (folder / name).read_text(encoding="utf-8").splitlines()
         (turned / name).write_text("\n".join(reversed(lines)), encoding="utf-8")
     kept = [
-        {(row["kind"], row.get("objective"), row.get("response")) for row in rows(path, questions=1, answers=2)}
+        {
+            (row["kind"], row.get("objective"), row.get("response"))
+            for row in rows(path, questions=1, answers=2)
+        }
         for path in (folder, turned)
     ]
     assert kept[0] == kept[1]
@@ -112,7 +134,9 @@ def test_caps_keep_the_same_rows_whatever_their_order(folder: Path, tmp_path: Pa
         ('{"prompt": "Q: a\\nA: b\\nTrue:", "completion": " maybe"}', "off_scale", "completion"),
     ],
 )
-def test_a_bad_line_is_rejected_with_its_number(folder: Path, text: str, reason: str, column: str) -> None:
+def test_a_bad_line_is_rejected_with_its_number(
+    folder: Path, text: str, reason: str, column: str
+) -> None:
     with (folder / "finetune_truth.jsonl").open("a", encoding="utf-8") as file:
         file.write(text + "\n")
     bad = [record for record in truthfulqa.read(folder, {}) if record.row is None]
@@ -124,7 +148,9 @@ def test_a_bad_line_is_rejected_with_its_number(folder: Path, text: str, reason:
 def test_a_missing_file_and_an_unknown_option_are_told(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"finetune_truth\.jsonl is not there"):
         list(truthfulqa.read(tmp_path, {}))
-    with pytest.raises(ParamsError, match=r"options\.answer is an unknown key; did you mean answers"):
+    with pytest.raises(
+        ParamsError, match=r"options\.answer is an unknown key; did you mean answers"
+    ):
         list(truthfulqa.read(tmp_path, {"answer": 3}))
 
 

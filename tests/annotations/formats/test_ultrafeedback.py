@@ -7,32 +7,51 @@ from typing import Any
 
 import pytest
 
-from tasks.annotations import interchange
-from tasks.annotations.formats import READERS
-from tasks.annotations.records import Record, RowError
-from tasks.stage.errors import ParamsError
+from concord.annotations import interchange, reader
+from concord.annotations.record import Record, RowError
+from concord.stage.errors import ParamsError
 
 
 def completion(model: str, **grades: Any) -> dict[str, Any]:
-    given = {"helpfulness": "4", "honesty": "5", "instruction_following": "1", "truthfulness": "N/A", **grades}
-    annotations = {aspect: {"Rating": grade, "Rationale": "Because."} for aspect, grade in given.items()}
-    told = {"model": model, "principle": "honesty", "custom_system_prompt": "Be honest.", "response": f"I am {model}."}
+    given = {
+        "helpfulness": "4",
+        "honesty": "5",
+        "instruction_following": "1",
+        "truthfulness": "N/A",
+        **grades,
+    }
+    annotations = {
+        aspect: {"Rating": grade, "Rationale": "Because."} for aspect, grade in given.items()
+    }
+    told = {
+        "model": model,
+        "principle": "honesty",
+        "custom_system_prompt": "Be honest.",
+        "response": f"I am {model}.",
+    }
     return {**told, "annotations": annotations, "overall_score": 7.0}
 
 
 def read(folder: Path, row: dict[str, Any], **options: Any) -> list[Record]:
     path = folder / "rows.json"
     path.write_text(json.dumps([row]), encoding="utf-8")
-    return list(READERS["ultrafeedback"](path, options, {}))
+    return list(reader.read("ultrafeedback", path, options, {}))
 
 
 def row(*completions: Any) -> dict[str, Any]:
-    return {"source": "sharegpt", "instruction": "Who are you?", "models": ["a", "b"], "completions": list(completions)}
+    return {
+        "source": "sharegpt",
+        "instruction": "Who are you?",
+        "models": ["a", "b"],
+        "completions": list(completions),
+    }
 
 
 def test_an_answer_becomes_a_rating_for_each_aspect_that_applies(tmp_path: Path) -> None:
     """4 on the scale 1 to 5 is (4 - 1) / 4 = 0.75; truthfulness is N/A, of which nothing comes."""
-    records = [record.row for record in read(tmp_path, row(completion("gpt"))) if record.row is not None]
+    records = [
+        record.row for record in read(tmp_path, row(completion("gpt"))) if record.row is not None
+    ]
     made = [item for record in records for item in interchange.rows(record)]
     assert {item["objective"]: item["rating"] for item in made} == {
         "helpfulness": 0.75,
@@ -46,7 +65,10 @@ def test_an_answer_becomes_a_rating_for_each_aspect_that_applies(tmp_path: Path)
 
 
 def test_all_answers_to_one_instruction_are_of_one_group(tmp_path: Path) -> None:
-    records = [*read(tmp_path, row(completion("a"), completion("b"))), *read(tmp_path, row(completion("c")))]
+    records = [
+        *read(tmp_path, row(completion("a"), completion("b"))),
+        *read(tmp_path, row(completion("c"))),
+    ]
     found = [record.row for record in records if record.row is not None]
     assert Counter(made["author"] for made in found) == {"a": 3, "b": 3, "c": 3}
     assert len({made["group_id"] for made in found}) == 1
@@ -85,8 +107,12 @@ def test_the_instruction_is_a_prompt_of_the_domain_that_is_named(tmp_path: Path)
         (row(completion("a", honesty="")), [("wrong_type", "honesty")]),
     ],
 )
-def test_why_a_rating_is_rejected(tmp_path: Path, broken: dict[str, Any], wanted: list[tuple[str, str]]) -> None:
-    found = [record.rejection for record in read(tmp_path, broken, objectives={"honest": "honesty"})]
+def test_why_a_rating_is_rejected(
+    tmp_path: Path, broken: dict[str, Any], wanted: list[tuple[str, str]]
+) -> None:
+    found = [
+        record.rejection for record in read(tmp_path, broken, objectives={"honest": "honesty"})
+    ]
     assert [(rejection.reason, rejection.column) for rejection in found if rejection] == wanted
     assert len(found) == len(wanted)
 

@@ -1,0 +1,1 @@
+"""Step scores measured on files of labelled solutions, from the command line."""

@@ -1,0 +1,1 @@
+"""The library behind the graph: everything that the nodes in `tasks` call."""

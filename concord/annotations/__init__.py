@@ -1,0 +1,1 @@
+"""From source files to checked tables: records, formats, schemas, quarantine."""

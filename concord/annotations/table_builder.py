@@ -1,0 +1,136 @@
+"""Records on their way into tables, some thousands at a time, so that memory does not grow with the source."""
+
+from __future__ import annotations
+
+import gc
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from concord.annotations import interchange, schemas
+from concord.annotations.quarantine import DUPLICATE, Place, Quarantine
+from concord.annotations.record import Record, Rejection, RowError
+from concord.stage.outputs import TableWriter
+
+CHUNK = 20_000
+"""Records that are checked and written at once."""
+NO_RECORD = -1
+AGAIN = Rejection(DUPLICATE, "row_id", "the same content stands earlier in this source")
+
+
+class Intake:
+    """Turns the records of one source into tables below `folder`; a record is kept or set aside as a whole.
+
+    Prompts may come twice: which one is kept is decided over all sources (`prepare`).
+    """
+
+    def __init__(self, source: str, folder: Path, prompts: str | None) -> None:
+        """`prompts`: domain of the prompts that every distinct list of messages becomes, or None."""
+        self.source, self.prompts = source, prompts
+        self.read = self.kept = 0
+        self.by_table = dict.fromkeys(schemas.SCHEMAS, 0)
+        self.quarantine = Quarantine()
+        tables = [*schemas.SCHEMAS, "quarantine"]
+        self._writers = {
+            name: TableWriter(folder / f"{name}.parquet", schemas.types(name)) for name in tables
+        }
+        self._seen: set[int] = set()
+        self._asked: set[int] = set()
+        self._start()
+
+    def __enter__(self) -> Intake:
+        gc.freeze()  # else the collector walks through all imported modules as well
+        gc.disable()  # garbage is looked for between two parts, when hardly any rows are alive
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        gc.enable()
+        gc.unfreeze()
+        if kind is None:
+            self._flush()
+            self._writers["quarantine"].add(self.quarantine.take())
+        for writer in self._writers.values():
+            writer.close()
+
+    def take(self, record: Record) -> None:
+        """Turns one record into rows, or notes why it cannot be."""
+        number, table = len(self._records), ""
+        if record.row is None:
+            assert record.rejection is not None
+            self._rejected[number] = record.rejection
+        else:
+            table = interchange.table_of(record.row)
+            try:
+                self._add(number, table, record, interchange.rows(record.row))
+            except RowError as error:
+                self._rejected[number] = error.rejection
+        self._records.append((record.line, record.file, record.raw, table))
+        if len(self._records) == CHUNK:
+            self._flush()
+            gc.collect(0)  # of this part alone: a full one would walk through every key seen so far
+
+    def _start(self) -> None:
+        self._records: list[tuple[int, str, str, str]] = []
+        self._rejected: dict[int, Rejection] = {}
+        self._columns: dict[str, dict[str, list[Any]]] = {
+            table: {name: [] for name in schemas.types(table)} for table in schemas.SCHEMAS
+        }
+        self._numbers: dict[str, list[int]] = {table: [] for table in schemas.SCHEMAS}
+
+    def _add(self, number: int, table: str, record: Record, rows: list[dict[str, Any]]) -> None:
+        if table != "prompts" and self._repeated(rows):
+            self._rejected[number] = AGAIN
+            return
+        for row in rows:
+            row["group_id"] = f"{self.source}/{row['group_id']}"
+            self._append(number, table, record, row)
+        if self.prompts is not None and table != "prompts":
+            self._ask(record, rows[0], self.prompts)
+
+    def _repeated(self, rows: list[dict[str, Any]]) -> bool:
+        """Whether all rows came before."""
+        before = len(self._seen)
+        for row in rows:
+            self._seen.add(int(row["row_id"], 16))
+        return len(self._seen) == before
+
+    def _append(self, number: int, table: str, record: Record, row: dict[str, Any]) -> None:
+        columns = self._columns[table]
+        columns["source"].append(self.source)
+        columns["source_file"].append(record.file)
+        columns["source_line"].append(record.line)
+        for name, value in row.items():
+            columns[name].append(value)
+        self._numbers[table].append(number)
+
+    def _ask(self, record: Record, row: dict[str, Any], domain: str) -> None:
+        """The prompt of a row, the first time that it comes; it is good whatever becomes of the row's answers."""
+        key = int(interchange.quick_hash(row["messages"]), 16)
+        if key not in self._asked:
+            self._asked.add(key)
+            (asked,) = interchange.rows(
+                {**row, "kind": "prompt", "domain": domain, "reference": None}
+            )
+            self._append(NO_RECORD, "prompts", record, {**asked, "group_id": row["group_id"]})
+
+    def _flush(self) -> None:
+        """Checks the rows against their schemas, writes the good ones and the quarantine, and starts anew."""
+        filled = [table for table, numbers in self._numbers.items() if numbers]
+        frames = {table: schemas.typed(table, self._columns[table]) for table in filled}
+        for table, frame in frames.items():
+            for position, rejection in schemas.failures(table, frame).items():
+                self._rejected.setdefault(self._numbers[table][position], rejection)
+        for number, rejection in sorted(self._rejected.items()):
+            line, file, raw, table = self._records[number]
+            self.quarantine.add(Place(self.source, file, line), table, rejection, raw)
+        for table, frame in frames.items():
+            good = [number not in self._rejected for number in self._numbers[table]]
+            self._writers[table].add(frame if all(good) else frame[good])
+            self.by_table[table] += sum(good)
+        if self.quarantine.waiting() >= CHUNK:
+            self._writers["quarantine"].add(self.quarantine.take())
+        self.read += len(self._records)
+        self.kept += len(self._records) - len(self._rejected)
+        self._start()

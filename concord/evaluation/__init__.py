@@ -1,0 +1,1 @@
+"""Locked protocols and metrics with intervals."""

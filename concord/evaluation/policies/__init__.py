@@ -1,0 +1,1 @@
+"""Policies on the locked protocols: points, samples, fronts, comparisons."""

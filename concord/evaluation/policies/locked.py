@@ -1,0 +1,127 @@
+"""The sandbox protocol: answers to prompts of the locked world, judged by gold, which no training stage has seen.
+
+Validation prompts are of the world that models were tuned on; their answers carry proxies only, so that whatever is
+chosen on validation cannot have looked at gold. All policies and weights answer the same prompts with the same seed.
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from concord.annotations.interchange import content_hash
+from concord.evaluation.policies.protocol import Point, Sampler
+from concord.sandbox import students
+from concord.sandbox.world import Prompt, World
+from concord.stage.errors import ParamsError
+
+LOCKED, VALIDATION = "locked", "validation"
+
+
+@dataclass(frozen=True)
+class Proxies:
+    """The anchored reward vector: what training saw, beside gold."""
+
+    names: list[str]
+    vector: Any
+    anchors: Any
+
+    def score(self, frame: pd.DataFrame) -> np.ndarray:
+        """(rows, objectives) in standard deviations of the SFT model's answers, NaN outside a row's domain."""
+        columns = (frame[name].tolist() for name in ("messages", "response", "domain", "reference"))
+        return np.asarray(self.anchors.normalise(self.vector.score(*columns), self.names))
+
+
+def prompts(world: World, domains: Sequence[str], count: int, seed: int) -> pd.DataFrame:
+    """`count` distinct prompts per domain of `world`, one row each. Raises ParamsError where it has fewer."""
+    drawn = [prompt for domain in domains for prompt in _distinct(world, domain, count, seed)]
+    fields = ("messages", "domain", "reference", "group_id", "kind")
+    frame = pd.DataFrame({name: [getattr(prompt, name) for prompt in drawn] for name in fields})
+    return frame.assign(prompt_id=[content_hash(prompt.messages) for prompt in drawn])
+
+
+def _distinct(world: World, domain: str, count: int, seed: int) -> list[Prompt]:
+    """The first `count` different ones of the prompts that the world draws."""
+    for draws in (count, 4 * count, 16 * count):
+        different = {
+            json.dumps(prompt.messages): prompt for prompt in world.prompts(domain, draws, seed)
+        }
+        if len(different) >= count:
+            return list(different.values())[:count]
+    raise ParamsError(
+        f"the {world.name} world has no {count} different prompts in {domain}: {16 * count} draws gave "
+        f"{len(different)}; lower evaluate.prompts to that or less"
+    )
+
+
+def validation_prompts(table: pd.DataFrame, domains: Sequence[str], count: int) -> pd.DataFrame:
+    """At most `count` prompts per domain of the validation split, those with the smallest content hash."""
+    ordered = table.sort_values("prompt_id", kind="stable")
+    chosen = pd.concat(
+        [ordered[ordered["domain"] == domain].head(count) for domain in domains], ignore_index=True
+    )
+    return chosen[["messages", "domain", "reference", "group_id", "prompt_id"]].assign(kind=None)
+
+
+def answers(
+    policy: Sampler, table: pd.DataFrame, point: Point, split: str, kl_prompts: int
+) -> pd.DataFrame:
+    """The policy's answers at `point` to the prompts of its domain, with their length.
+
+    The first `kl_prompts` also have the log-probability ratio to the reference, whose mean is the KL; the others NaN.
+    """
+    frame = table[table["domain"] == point.domain].reset_index(drop=True)
+    messages = frame["messages"].tolist()
+    responses = policy.sample(messages, point.weights)
+    ratio = np.full(len(responses), np.nan)
+    ratio[:kl_prompts] = policy.log_ratio(
+        messages[:kl_prompts], responses[:kl_prompts], point.weights
+    )
+    length = policy.lengths(responses)
+    weights = json.dumps(point.weights, sort_keys=True)
+    return frame.assign(
+        split=split,
+        point=point.name,
+        weights=weights,
+        response=responses,
+        log_ratio=ratio,
+        length=length,
+    )
+
+
+def judged(frame: pd.DataFrame, world: World | None, proxies: Proxies) -> pd.DataFrame:
+    """Adds columns `proxy.<objective>` and `gold.<objective>`; without a world gold stays unknown (NaN).
+
+    An answer that several points gave to a prompt is judged once.
+    """
+    answer = ["prompt_id", "response"]
+    distinct = frame.drop_duplicates(answer)
+    scores = proxies.score(distinct)
+    answered = zip(distinct["messages"], distinct["response"], strict=True)
+    gold = [
+        {} if world is None else world.gold(messages, response) for messages, response in answered
+    ]
+    columns: dict[str, Any] = {
+        f"proxy.{name}": scores[:, place] for place, name in enumerate(proxies.names)
+    }
+    columns |= {f"gold.{name}": [row.get(name, np.nan) for row in gold] for name in proxies.names}
+    judgements = distinct[answer].assign(
+        **{n: np.asarray(values, dtype=np.float64) for n, values in columns.items()}
+    )
+    return frame.merge(judgements, on=answer, how="left", validate="many_to_one")
+
+
+def dialogues(
+    policy: Sampler,
+    world: World,
+    table: pd.DataFrame,
+    weights: Mapping[str, float],
+    turns: int,
+    seed: int,
+) -> dict[str, float]:
+    """Tutoring rolled on with the simulated student for at most `turns` turns of the tutor."""
+    messages = table.loc[table["domain"] == "tutoring", "messages"].tolist()
+    return students.roll(world, messages, lambda batch: policy.sample(batch, weights), turns, seed)

@@ -1,0 +1,1 @@
+"""Reward models on held-out pairs and steps: quality, baselines, calibration, picking an answer."""

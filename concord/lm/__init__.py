@@ -1,0 +1,1 @@
+"""Language models and tokenizers: loading, batches, shared prefixes, sampling, adapters, training."""

@@ -1,0 +1,1 @@
+"""From checked tables to training data: duplicates, splits, leakage, labels, preference pairs, agreement."""

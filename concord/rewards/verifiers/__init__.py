@@ -1,0 +1,1 @@
+"""Verifiers: exact checks of a final answer, one module each with a function `verify`, found by name."""

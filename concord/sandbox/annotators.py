@@ -1,0 +1,113 @@
+"""Simulated annotators: who prefers what, and how sure they are.
+
+A pair is judged by Bradley-Terry (1952) on gold: p(a over b) = sigmoid((gold_a - gold_b) / temperature). The best
+that anybody can do on such pairs is the mean of max(p, 1 - p): the ceiling, between 0.80 and 0.92 for every
+objective. Ratings add a bias and noise of the annotator's own. Annotators are seldom shown two answers that are equal
+on their objective: the second is drawn anew, at most REDRAWS times, until they differ. `overall` is judged on a mix
+of the domain's objectives in which helpfulness and looks weigh most.
+"""
+
+import math
+import random
+from typing import Any
+
+from concord.sandbox.world import DOMAIN, OBJECTIVES, Prompt, World
+
+TEMPERATURE = {
+    "math_accuracy": 0.45,
+    "math_engagement": 0.15,
+    "helpful": 0.11,
+    "honest": 0.13,
+    "harmless": 0.07,
+    "tutor_accuracy": 0.12,
+    "tutor_engagement": 0.1,
+    "overall": 0.08,
+}
+OVERALL = {
+    "math_accuracy": 0.5,
+    "math_engagement": 0.5,
+    "helpful": 0.6,
+    "honest": 0.25,
+    "harmless": 0.15,
+    "tutor_accuracy": 0.5,
+    "tutor_engagement": 0.5,
+}
+ANNOTATORS = ("ada", "bo", "cy", "dee")
+BIAS = {"ada": 0.0, "bo": 0.12, "cy": -0.1, "dee": 0.05}
+NOISE = 0.08
+REDRAWS = 5
+
+
+def gold(world: World, prompt: Prompt, response: str, objective: str) -> float:
+    """Gold that the annotators of `objective` judge by; for `overall` the stated mix over the prompt's domain."""
+    scores = world.gold(prompt.messages, response)
+    return (
+        sum(OVERALL[name] * value for name, value in scores.items())
+        if objective == "overall"
+        else scores[objective]
+    )
+
+
+def probability(objective: str, gold_a: float, gold_b: float) -> float:
+    """Bradley-Terry probability that a is preferred to b."""
+    return 1.0 / (1.0 + math.exp(-(gold_a - gold_b) / TEMPERATURE[objective]))
+
+
+def rating(
+    gold_value: float, annotator: str, rng: random.Random, low: int = 1, high: int = 5
+) -> int:
+    """A rating on [low, high] by a biased and noisy annotator."""
+    value = low + (high - low) * (gold_value + BIAS[annotator] + rng.gauss(0, NOISE))
+    return min(high, max(low, round(value)))
+
+
+def pair(world: World, prompt: Prompt, objective: str, rng: random.Random) -> dict[str, Any]:
+    """One judged pair of two authors' different answers."""
+    first, second, gold_a, gold_b = _two_answers(world, prompt, objective, rng)
+    p = probability(objective, gold_a, gold_b)
+    chosen, rejected = (
+        ((first, gold_a), (second, gold_b))
+        if rng.random() < p
+        else ((second, gold_b), (first, gold_a))
+    )
+    return {
+        "messages": prompt.messages,
+        "chosen": chosen[0],
+        "rejected": rejected[0],
+        "objective": objective,
+        "annotator": rng.choice(ANNOTATORS),
+        "p": p,
+        "gold_chosen": chosen[1],
+        "gold_rejected": rejected[1],
+        "domain": prompt.domain,
+        "group_id": prompt.group_id,
+    }
+
+
+def _two_answers(
+    world: World, prompt: Prompt, objective: str, rng: random.Random
+) -> tuple[str, str, float, float]:
+    first = second = world.write(prompt.messages, rng)
+    gold_a = gold_b = gold(world, prompt, first, objective)
+    draws = 0
+    while second == first or (gold_b == gold_a and draws <= REDRAWS):
+        second = world.write(prompt.messages, rng)
+        gold_b = gold(world, prompt, second, objective)
+        draws += 1
+    return first, second, gold_a, gold_b
+
+
+def comparisons(world: World, objective: str, n: int, seed: int) -> list[dict[str, Any]]:
+    """`n` judged pairs of `objective` (or of `overall`, over all domains) with the annotators' own probability."""
+    domains = list(OBJECTIVES) if objective == "overall" else [DOMAIN[objective]]
+    rng = random.Random(f"{world.name}-{world.seed}-{objective}-pairs-{seed}")
+    shares = {
+        domain: n // len(domains) + (place < n % len(domains))
+        for place, domain in enumerate(domains)
+    }
+    prompts = [
+        p
+        for place, (domain, share) in enumerate(shares.items())
+        for p in world.prompts(domain, share, seed + 1000 + place)
+    ]
+    return [pair(world, prompt, objective, rng) for prompt in prompts]

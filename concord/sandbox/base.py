@@ -1,0 +1,198 @@
+"""Make the base model of the sandbox: a small Llama from scratch on the corpus of imperfect authors.
+
+Inputs: nothing but the seed. Outputs: models/base (weights, tokenizer, chat template, figures), kept in git because
+training takes longer than a run of the pipeline may.
+
+    python -m concord.sandbox.base [--steps 5000] [--seed 0] [--rate 3e-3] [--start <folder>] [--out models/base]
+
+The one in git was trained for 5000, 900 and 4000 steps on earlier corpora, at first with fewer marks that weighed as
+much as other tokens, then without marks on whole answers, and went on for 2400 more (`--start`, `--seed 13`,
+`--rate 2e-3`) on the corpus as it was before authors had a habit (`concord.sandbox.arithmetic`).
+"""
+
+import argparse
+import itertools
+import json
+import math
+import random
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+from tokenizers import Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from concord.lm.load import load_causal, load_tokenizer
+from concord.sandbox.corpus import Document, documents
+from concord.stage.outputs import directory
+from concord.stage.progress import track
+
+TEMPLATE = Path("templates/sandbox.jinja")
+SPECIAL = ("<|pad|>", "<|end|>", "<|user|>", "<|assistant|>")
+VOCABULARY = 1024
+BATCH, CHUNK, WARMUP = 48, 16, 100
+MARKS, MARK_WEIGHT = (" right", " wrong"), 6.0
+"""What marked work is followed by, and how much it weighs in the loss: it is one token in fifty."""
+
+
+def tokenizer(seed: int) -> PreTrainedTokenizerFast:
+    """A byte-level BPE over the corpus: lossless, digits single tokens, step separator and box one token each."""
+    model = Tokenizer(models.BPE())
+    model.pre_tokenizer = pre_tokenizers.Sequence(
+        [
+            pre_tokenizers.Split(Regex(r"\n\n|\\boxed\{"), "isolated"),
+            pre_tokenizers.Digits(individual_digits=True),
+            pre_tokenizers.ByteLevel(add_prefix_space=False),
+        ]
+    )
+    model.decoder = decoders.ByteLevel()
+    texts = (
+        "\n".join([*(m["content"] for m in messages), response])
+        for messages, response in itertools.islice(documents(seed), 20_000)
+    )
+    model.train_from_iterator(
+        texts,
+        trainers.BpeTrainer(
+            vocab_size=VOCABULARY,
+            special_tokens=list(SPECIAL),
+            show_progress=False,
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        ),
+    )
+    wrapped = PreTrainedTokenizerFast(  # type: ignore[no-untyped-call]
+        tokenizer_object=model,
+        pad_token="<|pad|>",
+        eos_token="<|end|>",
+        additional_special_tokens=["<|user|>", "<|assistant|>"],
+        clean_up_tokenization_spaces=False,
+    )
+    wrapped.chat_template = TEMPLATE.read_text(encoding="utf-8")
+    return wrapped
+
+
+def network(vocabulary: int, pad: int, end: int, seed: int) -> LlamaForCausalLM:
+    """About one million parameters; the output matrix is tied to the input embedding."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=vocabulary,
+                hidden_size=128,
+                intermediate_size=352,
+                num_hidden_layers=4,
+                num_attention_heads=4,
+                num_key_value_heads=4,
+                max_position_embeddings=512,
+                tie_word_embeddings=True,
+                pad_token_id=pad,
+                bos_token_id=None,
+                eos_token_id=end,
+            )
+        )
+
+
+def batches(
+    words: PreTrainedTokenizerFast, source: Iterator[Document]
+) -> Iterator[list[list[int]]]:
+    """Batches of documents of about one length, CHUNK batches shuffled at a time."""
+
+    def chunk() -> list[list[list[int]]]:
+        texts = [
+            words.apply_chat_template(
+                [*messages, {"role": "assistant", "content": response}], tokenize=False
+            )
+            for messages, response in itertools.islice(source, BATCH * CHUNK)
+        ]
+        rows = sorted(words(texts, add_special_tokens=False)["input_ids"], key=len)
+        groups = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
+        random.Random(len(texts[0])).shuffle(groups)
+        return groups
+
+    return itertools.chain.from_iterable(chunk() for _ in itertools.count())
+
+
+def train(
+    model: LlamaForCausalLM,
+    words: PreTrainedTokenizerFast,
+    steps: int,
+    seed: int,
+    peak: float = 3e-3,
+) -> float:
+    """Next-token prediction on all tokens, marks weighing more, products in bfloat16; returns the mean loss of the last
+    hundred steps."""
+    weights = torch.ones(len(words))
+    weights[
+        words(list(MARKS), add_special_tokens=False, return_tensors="pt")["input_ids"].flatten()
+    ] = MARK_WEIGHT
+    weights[words.pad_token_id] = 0.0
+    optimizer = torch.optim.AdamW(model.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.05)
+    stream, losses = batches(words, documents(seed)), []
+    for step in track(range(steps), steps, "base"):
+        rows = next(stream)
+        ids = torch.nn.utils.rnn.pad_sequence(
+            [torch.tensor(row) for row in rows], True, words.pad_token_id
+        )
+        rate = (
+            peak
+            * min(1.0, (step + 1) / WARMUP)
+            * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * step / steps)))
+        )
+        for group in optimizer.param_groups:
+            group["lr"] = rate
+        mask = ids != words.pad_token_id
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            logits = model(input_ids=ids, attention_mask=mask).logits[:, :-1]
+        loss = torch.nn.functional.cross_entropy(
+            logits.flatten(0, 1).float(), ids[:, 1:].flatten(), weights
+        )
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+        losses.append(loss.item())
+        if step % 200 == 199:
+            print(f"step {step + 1} loss {sum(losses[-100:]) / 100:.4f}", flush=True)
+    return statistics.fmean(losses[-100:])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--steps", type=int, default=5000)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rate", type=float, default=3e-3, help="peak learning rate")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--start", help="folder of a base to go on from, with its tokenizer; default: from scratch"
+    )
+    parser.add_argument("--out", default="models/base")
+    arguments = parser.parse_args()
+    torch.set_num_threads(arguments.threads)
+    start = time.time()
+    words = load_tokenizer(arguments.start) if arguments.start else tokenizer(arguments.seed)
+    model = network(len(words), words.pad_token_id, words.eos_token_id, arguments.seed)
+    earlier: list[dict[str, Any]] = []
+    if arguments.start:
+        model = load_causal(arguments.start).train()
+        earlier = json.loads((Path(arguments.start) / "figures.json").read_text(encoding="utf-8"))[
+            "trained"
+        ]
+    loss = train(model, words, arguments.steps, arguments.seed, arguments.rate)
+    with directory(Path(arguments.out)) as out:
+        model.save_pretrained(out)
+        words.save_pretrained(out)
+        this = {
+            "steps": arguments.steps,
+            "seed": arguments.seed,
+            "rate": arguments.rate,
+            "loss": round(loss, 4),
+        }
+        figures = {"parameters": model.num_parameters(), "trained": [*earlier, this]}
+        (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+    print(f"{arguments.out}: {figures}, {time.time() - start:.0f} s")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,84 @@
+"""The corpus of the base model: imperfect authors of all worlds, sums, an encyclopedia, and marked work.
+
+The base model meets the words and facts of the locked world here and nowhere else: annotations, reward models and
+policies see `dev`.
+"""
+
+import random
+from collections.abc import Iterator
+
+from concord.sandbox import marking
+from concord.sandbox.arithmetic import LIMIT, apply
+from concord.sandbox.sentences import say
+from concord.sandbox.world import Messages, World
+
+SHARES = {
+    "math": 0.18,
+    "values": 0.13,
+    "tutoring": 0.13,
+    "sums": 0.03,
+    "entries": 0.06,
+    "marked": 0.47,
+}
+BITS = {"steps": 0.36, "sentences": 0.2, "sums": 0.04, "entries": 0.08}
+WHOLE = {"tutoring": 0.22, "values": 0.1}
+MARKED = BITS | WHOLE
+"""What is marked, as shares of the marked work: bit by bit; and whole answers, by domain."""
+Document = tuple[Messages, str]
+
+
+def documents(seed: int) -> Iterator[Document]:
+    """Endless (messages, response) pairs; sums and entries have the task as their prompt."""
+    rng = random.Random(f"corpus-{seed}")
+    worlds = [World.build(name, seed) for name in ("dev", "locked")]
+    books = World.build("books", seed)  # whose facts are those of dev
+    creatures = [(world, creature) for world in worlds for creature in world.facts.table]
+    while True:
+        domain = rng.choices(list(SHARES), weights=list(SHARES.values()))[0]
+        if domain == "sums":
+            yield _sums(rng)
+            continue
+        if domain == "entries":
+            yield _entries(rng.sample(creatures, 4), rng)
+            continue
+        if domain == "marked":
+            yield _marked(rng.choice((worlds[0], books)), creatures, rng)
+            continue
+        world = rng.choice(worlds if domain == "values" else [*worlds, books])
+        prompt = world.prompts(domain, 1, rng.getrandbits(48))[0]
+        yield prompt.messages, world.write(prompt.messages, rng)
+
+
+def _marked(world: World, creatures: list[tuple[World, str]], rng: random.Random) -> Document:
+    kind = rng.choices(list(MARKED), weights=list(MARKED.values()))[0]
+    if kind == "sums":
+        return marking.sums(_sums(rng)[1].split("\n\n"), rng)
+    if kind == "entries":
+        return marking.entries(rng.sample(creatures, 4), rng)
+    if kind in WHOLE:
+        return marking.WHOLE[kind](world, rng)
+    return marking.solution(world, rng) if kind == "steps" else marking.turn(world, rng)
+
+
+def _sums(rng: random.Random) -> Document:
+    lines: list[str] = []
+    while len(lines) < 8:
+        left, operation, right = rng.randint(1, LIMIT), rng.choice("++--*"), rng.randint(2, 11)
+        result = apply(left, operation, 2 + right % 2 if operation == "*" else right)
+        if 0 < result <= LIMIT:
+            lines.append(
+                f"{left}{operation}{2 + right % 2 if operation == '*' else right}={result}"
+            )
+    return [{"role": "user", "content": "Sums."}], "\n\n".join(lines)
+
+
+def _entries(creatures: list[tuple[World, str]], rng: random.Random) -> Document:
+    """What is true of some creatures, a paragraph each."""
+    paragraphs = [
+        " ".join(
+            say(name, rng, creature=creature, value=value)
+            for name, value in world.facts.table[creature].items()
+        )
+        for world, creature in creatures
+    ]
+    return [{"role": "user", "content": "Facts."}], "\n\n".join(paragraphs)

@@ -1,0 +1,169 @@
+"""Reading params.yaml, strictly.
+
+A stage's parameters are a frozen pydantic dataclass in the stage's own file:
+
+    @dataclass(frozen=True, config=FORBID)      # pydantic.dataclasses.dataclass
+    class Params: ...
+
+    params = load(Params, "prepare")
+
+Values are never coerced ("3" is no number), unknown keys are rejected with their path and what is allowed, and
+floats must be finite. The file is read as YAML 1.2, the dialect of DVC, so both see the same values (1e-4 is a number).
+"""
+
+import dataclasses
+import difflib
+import json
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from concord.stage.errors import ParamsError
+
+FORBID = ConfigDict(extra="forbid", allow_inf_nan=False)
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, config=FORBID)
+class Seeds:
+    """Where randomness starts."""
+
+    data: Annotated[int, Field(ge=0)]
+    """Seed of everything that makes, splits or orders data."""
+    sampling: Annotated[int, Field(ge=0)]
+    """Seed of everything that is sampled from a model."""
+
+
+@dataclass(frozen=True, config=FORBID)
+class Runtime:
+    """What a stage runs on."""
+
+    threads: Annotated[int, Field(ge=1)]
+    """CPU threads of one stage; the number changes the bits of the results."""
+    device: str = "auto"
+    """auto (cuda if there is one, else cpu), cpu or cuda; which GPU CUDA_VISIBLE_DEVICES says, and the flow sets."""
+    dtype: typing.Literal["float32", "bfloat16"] = "float32"
+    """Type in which models are held and run."""
+
+
+@dataclass(frozen=True, config=FORBID)
+class Model:
+    """The base model."""
+
+    name: str
+    """A local folder, or the id of a model on the hub."""
+    revision: str | None
+    """Commit of a hub model, 40 hexadecimal digits; null for a local folder."""
+    files: str
+    """The path that stages depend on: the local folder itself, or for a hub model any file that names it."""
+    chat_template: str
+    """Path of the Jinja chat template, the only one of the recipe."""
+    max_length: Annotated[int, Field(ge=8)]
+    """Longest sequence in tokens, prompt and response together."""
+
+
+def read(path: str | Path = "params.yaml") -> dict[str, Any]:
+    """The whole file as plain dicts and lists. Raises ParamsError where it is no YAML mapping."""
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        params = YAML(typ="safe", pure=True).load(text)
+    except FileNotFoundError:
+        raise ParamsError(f"{path} is not there; run from the root of the project") from None
+    except UnicodeDecodeError as error:
+        raise ParamsError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8") from None
+    except YAMLError as error:
+        raise ParamsError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(params, dict):
+        raise ParamsError(f"{path} holds no mapping of sections, but {type(params).__name__}")
+    return params
+
+
+def load(cls: type[T], *keys: str) -> T:
+    """The section of params.yaml under `keys`, as `cls`."""
+    value: Any = read()
+    for depth, key in enumerate(keys):
+        where = ".".join(keys[: depth + 1])
+        if not isinstance(value, Mapping) or key not in value:
+            there = list(value) if isinstance(value, Mapping) else []
+            raise ParamsError(f"{where} is not in params.yaml; {suggest(key, there)}")
+        value = value[key]
+    return section(cls, value, ".".join(keys))
+
+
+def section(cls: type[T], mapping: Any, where: str) -> T:
+    """`mapping` as `cls`; every problem becomes one line of a ParamsError, headed by the path of its key."""
+    try:
+        # Strict mode accepts mappings for dataclasses only from JSON; YAML's values are JSON's, but for dates.
+        made: T = TypeAdapter(cls).validate_json(json.dumps(mapping, default=str), strict=True)
+        return made
+    except ValidationError as error:
+        lines = [_explain(cls, problem, where) for problem in error.errors(include_url=False)]
+        raise ParamsError("\n".join(dict.fromkeys(lines))) from None
+    except ParamsError as error:
+        raise ParamsError(f"{where}: {error}") from None
+
+
+def mapping_of(cls: type[T], params: Mapping[str, Any], key: str) -> dict[str, T]:
+    """A section that maps names to entries of one kind; it must be there and hold at least one."""
+    entries = params.get(key)
+    if not isinstance(entries, Mapping) or not entries:
+        raise ParamsError(f"{key} must be a mapping with at least one name, but is {entries!r}")
+    return {str(name): section(cls, entry, f"{key}.{name}") for name, entry in entries.items()}
+
+
+def _explain(cls: type, problem: Any, where: str) -> str:
+    keys = [str(part) for part in problem["loc"]]
+    owner, path = _owner(cls, keys)
+    full = ".".join([where, *path])
+    if problem["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"{full} is an unknown key; {suggest(keys[-1], owner)}"
+    if problem["type"] in ("missing", "missing_argument"):
+        return f"{full} is missing; add it"
+    reason = problem["msg"].removeprefix("Value error, ")
+    given = "" if isinstance(problem["input"], dict) else f" (given {problem['input']!r})"
+    return f"{full}: {reason[0].lower()}{reason[1:]}{given}"
+
+
+def _owner(cls: Any, keys: list[str]) -> tuple[list[str], list[str]]:
+    """Keys allowed beside the last of `keys`, and `keys` without the names pydantic adds for members of a union."""
+    path: list[str] = []
+    allowed: list[str] = []
+    current = [cls]
+    for key in keys:
+        classes = [c for c in current if dataclasses.is_dataclass(c)]
+        if key in {getattr(c, "__name__", "") for c in current}:  # a member of a union, not a key
+            current = [c for c in current if getattr(c, "__name__", "") == key]
+            continue
+        allowed = [field.name for c in classes for field in dataclasses.fields(c)]
+        hints = {name: hint for c in classes for name, hint in typing.get_type_hints(c).items()}
+        values = [
+            args[-1]
+            for c in current
+            if (args := typing.get_args(c)) and typing.get_origin(c) in (dict, list)
+        ]
+        current = (
+            _members(hints[key])
+            if key in hints
+            else [m for value in values for m in _members(value)]
+        )
+        path.append(key)
+    return allowed, path
+
+
+def _members(hint: Any) -> list[Any]:
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return [member for arg in typing.get_args(hint) for member in _members(arg)]
+    return [hint]
+
+
+def suggest(key: str, allowed: list[str]) -> str:
+    close = difflib.get_close_matches(key, allowed, n=1)
+    meant = f"did you mean {close[0]}? " if close else ""
+    return f"{meant}allowed: {', '.join(allowed) or 'nothing'}"

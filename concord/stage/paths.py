@@ -1,0 +1,23 @@
+"""Where the outputs of the stages are, relative to the root of the project; dvc.yaml declares the same paths."""
+
+from pathlib import Path
+
+CHECKED = Path("data/checked")
+CODE = Path("data/code")
+INGESTED = Path("data/ingested")
+PREPARED = Path("data/prepared")
+PROCESS_LABELS = Path("data/process_labels")
+ROLLOUTS = Path("data/rollouts")
+
+SFT = Path("models/sft")
+REWARDS = Path("models/rewards")
+PROCESS_REWARD = Path("models/process_reward")
+ANCHORS = Path("models/anchors.json")
+POLICIES = Path("models/policies")
+ALIGNED = Path("models/aligned")
+
+REPORTS = Path("reports")
+CURVES = REPORTS / "curves"
+SAMPLES = REPORTS / "samples"
+WORK = Path("work")
+"""Checkpoints of unfinished stages and cached replies of judges; ignored by git and DVC."""

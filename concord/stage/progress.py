@@ -1,0 +1,52 @@
+"""Progress for people (a bar on stderr) and for the flow (JSON lines in the file named by CONCORD_PROGRESS)."""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+SECONDS_BETWEEN_LINES = 0.5
+
+
+def track(iterable: Iterable[T], total: int, label: str) -> Iterator[T]:
+    """Yields from `iterable`, reporting how many of `total` items are done."""
+    report = Reporter(total, label)
+    for done, item in enumerate(
+        tqdm(iterable, total=total, desc=label, file=sys.stderr, mininterval=1.0), start=1
+    ):
+        yield item
+        report(done)
+
+
+def count(iterable: Iterable[T], label: str) -> Iterator[T]:
+    """The same items, their number shown while nobody knows how many there will be."""
+    yield from tqdm(iterable, desc=label, file=sys.stderr, mininterval=1.0, unit="")
+
+
+class Reporter:
+    """Appends {"stage", "label", "done", "total"} to the progress file, at most twice a second and at the end."""
+
+    def __init__(self, total: int, label: str) -> None:
+        self.total, self.label = total, label
+        self._path = os.environ.get("CONCORD_PROGRESS")
+        self._last = float("-inf")
+
+    def __call__(self, done: int) -> None:
+        now = time.monotonic()
+        if self._path is None or (now - self._last < SECONDS_BETWEEN_LINES and done < self.total):
+            return
+        self._last = now
+        line = {"stage": stage(), "label": self.label, "done": done, "total": self.total}
+        with open(self._path, "a", encoding="utf-8") as lines:
+            lines.write(json.dumps(line) + "\n")
+
+
+def stage() -> str:
+    """The stage of this process by DVC's name, such as `reward_model@values`, from its command line."""
+    return "@".join([Path(sys.argv[0]).stem, *sys.argv[1:2]])

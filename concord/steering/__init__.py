@@ -1,0 +1,1 @@
+"""Control at inference: a policy at chosen weights, best-of-K."""

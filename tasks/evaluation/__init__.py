@@ -1,1 +1,0 @@
-"""Locked protocol, metrics with intervals, fronts, hypervolume and the report."""

@@ -1,1 +1,0 @@
-"""What every stage shares: errors, parameters, outputs, progress, the runtime, model loading and training."""

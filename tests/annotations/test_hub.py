@@ -1,0 +1,147 @@
+"""The hub: rows of a local folder read through `datasets`, with the network off; what its file may say."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from concord.annotations import hub, reader
+from concord.annotations.formats import mrbench, trl
+from concord.annotations.record import Record
+from concord.stage.errors import DataError, ParamsError
+
+ROWS: list[dict[str, Any]] = [
+    {"prompt": "Name a colour.", "chosen": "Red.", "rejected": "No."},
+    {"prompt": "Name a number.", "chosen": "3", "rejected": None},
+]
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture(autouse=True)
+def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As HF_HUB_OFFLINE=1 does, which is read when the library is imported."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Path:
+    """A folder with a data set."""
+    folder = tmp_path / "stored"
+    folder.mkdir()
+    lines = "".join(json.dumps(row) + "\n" for row in ROWS)
+    (folder / "train.jsonl").write_text(lines, encoding="utf-8")
+    return folder
+
+
+def spec(folder: Path, **keys: Any) -> Path:
+    path = folder / "pairs.yaml"
+    path.write_text(json.dumps(keys), encoding="utf-8")  # JSON is YAML
+    return path
+
+
+def read(path: Path, **options: Any) -> list[Record]:
+    return list(reader.read("hub", path, {"objective": "helpful", **options}, {}))
+
+
+def test_rows_of_a_folder_are_read_by_the_format_that_is_named(
+    tmp_path: Path, stored: Path
+) -> None:
+    first, second = read(spec(tmp_path, dataset=str(stored), split="train", format="trl"))
+    assert first.row is not None
+    assert first.row["messages"] == [{"role": "user", "content": "Name a colour."}]
+    assert (first.row["a"], first.row["b"], first.row["objective"]) == ("Red.", "No.", "helpful")
+    assert (first.line, second.line) == (1, 2)
+    assert json.loads(second.raw) == ROWS[1]
+    assert second.rejection is not None
+    assert (second.rejection.reason, second.rejection.column) == ("missing_key", "rejected")
+
+
+def test_parquet_is_read_like_json(tmp_path: Path, stored: Path) -> None:
+    import pandas as pd
+
+    written = spec(tmp_path, dataset=str(stored), split="train", format="trl")
+    lines = [record.row for record in read(written)]
+    (stored / "train.jsonl").unlink()
+    pd.DataFrame(ROWS).to_parquet(stored / "train.parquet")
+    assert [record.row for record in read(written)] == lines
+
+
+def test_options_are_those_of_the_format_that_is_named(tmp_path: Path, stored: Path) -> None:
+    written = spec(tmp_path, dataset=str(stored), split="train", format="trl")
+    with pytest.raises(
+        ParamsError, match=r"options\.objektive is an unknown key; did you mean objective\?"
+    ):
+        read(written, objektive="helpful")
+    assert reader.options_of("hub", written) is trl.Options
+    assert reader.options_of("mrbench", tmp_path) is mrbench.Options
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"split": None}, r"pairs\.yaml\.split: input should be a valid string"),
+        ({"splits": "train"}, "splits is an unknown key; did you mean split"),
+        ({"format": "tlr"}, "format is 'tlr'; did you mean trl"),
+        ({"format": "hub"}, "format is 'hub'; .*allowed: bridge, concord"),
+        (
+            {"dataset": "nowhere"},
+            "dataset is 'nowhere', no folder here; give a folder, or owner/name on the hub",
+        ),
+        (
+            {"dataset": "nobody/nothing"},
+            "revision is None, but what lies on the hub may change; give the commit",
+        ),
+        (
+            {"dataset": "nobody/nothing", "revision": "main"},
+            "revision is 'main', but what lies on the hub may change",
+        ),
+        ({"revision": COMMIT}, "is a local folder; leave it out"),
+    ],
+)
+def test_what_the_file_may_say(
+    tmp_path: Path, stored: Path, changed: dict[str, Any], told: str
+) -> None:
+    keys = {"dataset": str(stored), "split": "train", "format": "trl", **changed}
+    with pytest.raises(ParamsError, match=told):
+        read(spec(tmp_path, **keys))
+
+
+def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"pairs\.yaml is not there"):
+        read(tmp_path / "pairs.yaml")
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"split": "test"}, "Bad split: test"),
+        ({"name": "other"}, "BuilderConfig 'other' not found"),
+        (
+            {"dataset": "nobody/nothing", "revision": COMMIT},
+            "Couldn't reach 'nobody/nothing' on the Hub",
+        ),
+    ],
+)
+def test_a_data_set_that_cannot_be_had_is_told(
+    tmp_path: Path, stored: Path, changed: dict[str, Any], told: str
+) -> None:
+    keys = {"dataset": str(stored), "split": "train", "format": "trl", **changed}
+    with pytest.raises(
+        DataError, match=rf"cannot be read: .*{told}.*; correct dataset, name, split or revision"
+    ):
+        read(spec(tmp_path, **keys))
+
+
+def test_a_folder_whose_files_are_broken_is_told(tmp_path: Path, stored: Path) -> None:
+    (stored / "train.jsonl").write_text('{"prompt": "x"}\n{"prompt"\n', encoding="utf-8")
+    with pytest.raises(DataError, match="cannot be read: JSON parse error"):
+        read(spec(tmp_path, dataset=str(stored), split="train", format="trl"))
+
+
+def test_a_hub_name_needs_no_network_to_be_checked(tmp_path: Path) -> None:
+    written = spec(
+        tmp_path, dataset="nvidia/HelpSteer2", split="train", format="helpsteer", revision=COMMIT
+    )
+    assert hub.read_spec(written, reader.object_formats()).revision == COMMIT

@@ -1,0 +1,165 @@
+"""A process reward model on files of labelled steps: what is read, what is printed, and what is refused."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from benchmarks.steps import step_files
+from benchmarks.steps.labelled_steps import solutions
+from concord.lm.load import load_tokenizer
+from concord.rewards.process.process_model import ProcessRewardModel, new_model
+from concord.stage.errors import DataError, ParamsError
+
+
+def prmbench_row(number: int, classification: str, errors: list[int]) -> dict[str, Any]:
+    steps = [f"{step}. {number} + {step} = {number + step}" for step in (1, 2, 3)]
+    modified = [
+        f"{step} but {number}" if place in errors else step
+        for place, step in enumerate(steps, start=1)
+    ]
+    question = f"What is {number} and more?"
+    row = {
+        "idx": f"{classification}{number}",
+        "classification": classification,
+        "question": question,
+    }
+    questions = {"original_question": question, "modified_question": question}
+    return {
+        **row,
+        **questions,
+        "original_process": steps,
+        "modified_process": modified,
+        "error_steps": errors,
+    }
+
+
+@pytest.fixture
+def prmbench(tmp_path: Path) -> Path:
+    """Twelve problems in each of two classes, with errors at steps 2 and 3, and at 3 alone."""
+    rows = [prmbench_row(n, "circular", [2, 3]) for n in range(12)] + [
+        prmbench_row(n, "deception", [3]) for n in range(12)
+    ]
+    path = tmp_path / "prmbench.jsonl"
+    path.write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def model(tiny_model: Path, tmp_path: Path) -> Path:
+    """An untrained process reward model with heads for `correct` and `kind`."""
+    tokenizer = load_tokenizer(tiny_model)
+    tokenizer.model_max_length = 128
+    new_model(tiny_model, ["correct", "kind"], tokenizer, "cpu", "float32", 0).save_pretrained(
+        tmp_path / "model"
+    )
+    tokenizer.save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+def test_each_class_is_read_apart_and_shares_its_questions(
+    prmbench: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = solutions("prmbench", str(prmbench), "correct")
+    assert "confidence: no rows that can be read" in capsys.readouterr().out.splitlines()
+    assert table["kind"].value_counts().to_dict() == {"circular": 24, "deception": 24}
+    assert (table["wrong"].sum(), table["group_id"].nunique()) == (24, 12)
+    firsts = {
+        kind: own[own["wrong"]]["gold"].iloc[0].tolist() for kind, own in table.groupby("kind")
+    }
+    assert firsts == {"circular": [1.0, 0.0, 0.0], "deception": [1.0, 1.0, 0.0]}
+
+
+def test_known_scores_give_known_figures(prmbench: Path) -> None:
+    """Scores that are the labels find every error and order every pair; turned, they order every step wrongly, and
+    the worst step of either solution is as low. One place for all finds the errors of one class or of the other."""
+    table = solutions("prmbench", str(prmbench), "correct")
+    rows = step_files.report(table, [0.1 + 0.8 * gold for gold in table["gold"]])
+    assert list(rows) == ["circular (12)", "deception (12)", "all (24)"]
+    perfect = [
+        "AUC",
+        "original above modified",
+        *(f"first error, {rule}" for rule in ("likeliest", "lowest", "drop")),
+    ]
+    assert {name: _value(rows["all (24)"], name) for name in perfect} == dict.fromkeys(perfect, 1.0)
+    assert _value(rows["circular (12)"], "first error, prior") + _value(
+        rows["deception (12)"], "first error, prior"
+    ) == pytest.approx(1.0)
+    assert (
+        rows["circular (12)"]["AUC, not in the original"] is None
+    )  # all steps that were rewritten are wrong
+    turned = step_files.report(table, [0.9 - 0.8 * gold for gold in table["gold"]])
+    assert (
+        _value(turned["all (24)"], "AUC"),
+        _value(turned["all (24)"], "original above modified"),
+    ) == (0.0, 0.5)
+
+
+def _value(row: step_files.Row, name: str) -> float:
+    found = row[name]
+    assert found is not None
+    return found.value
+
+
+def test_the_objectives_own_head_is_measured(
+    prmbench: Path, model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first head scores right steps .9 and wrong ones .1, the second the other way round."""
+
+    def told(self: ProcessRewardModel, messages: Any, steps: list[list[str]]) -> list[np.ndarray]:
+        right = [np.array([0.1 if "but" in step else 0.9 for step in own]) for own in steps]
+        return [np.stack([own, 1 - own], axis=1) for own in right]
+
+    monkeypatch.setattr(ProcessRewardModel, "score_all", told)
+    for objective, area in (("correct", "1.000"), ("kind", "0.000")):
+        step_files.main(str(model), "prmbench", str(prmbench), objective)
+        printed = capsys.readouterr().out.splitlines()
+        assert "circular: 24 rows read, 24 kept, {}" in printed
+        assert printed[-1].startswith(f"| all (24) | {area} [{area}, {area}] | - |")
+
+
+def test_a_model_scores_the_file(
+    prmbench: Path, model: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    step_files.main(str(model), "prmbench", str(prmbench), "correct")
+    cells = capsys.readouterr().out.splitlines()[-1].split("|")[2:-1]
+    values = [float(cell.split()[0]) for cell in cells if cell.strip() != "-"]
+    assert len(values) == 7
+    assert all(0 <= value <= 1 for value in values)
+
+
+def test_what_cannot_be_measured_is_refused(prmbench: Path, model: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        ParamsError, match=r"has no head for the objective tone.*give one of correct, kind"
+    ):
+        step_files.main(str(model), "prmbench", str(prmbench), "tone")
+    with pytest.raises(ParamsError, match="there is no format 'prmbank'"):
+        step_files.main(str(model), "prmbank", str(prmbench), "correct")
+    shared = {"group_id": "g", "messages": [{"role": "user", "content": "ab"}]}
+    rated = {
+        **shared,
+        "kind": "binary",
+        "objective": "correct",
+        "response": "a",
+        "label": 1,
+        "annotator": "me",
+    }
+    steps = {
+        **shared,
+        "kind": "steps",
+        "objective": "kind",
+        "steps": ["a"],
+        "labels": [1],
+        "label_kind": "human",
+    }
+    for rows, objective, message in (
+        ([rated], "correct", r"labels no step for the objective correct \(but for none\)"),
+        ([rated, steps], "correct", r"labels no step for the objective correct \(but for kind\)"),
+        ([steps], "kind", "holds no solution with a wrong step"),
+    ):
+        path = tmp_path / "rows.jsonl"
+        path.write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")
+        with pytest.raises(DataError, match=message):
+            step_files.main(str(model), "concord", str(path), objective)

@@ -1,0 +1,68 @@
+"""Prompts of the locked world, and answers judged on them."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from concord.evaluation.policies import locked
+from concord.sandbox.world import World
+from concord.stage.errors import ParamsError
+
+NAMES = ["helpful", "honest", "harmless"]
+
+
+def test_the_prompts_are_distinct_and_keep_their_order_when_more_are_asked_for() -> None:
+    world = World.build("locked", 1)
+    few, many = (
+        locked.prompts(world, ["math", "values", "tutoring"], count, 0) for count in (50, 400)
+    )
+    assert many.groupby("domain")["prompt_id"].nunique().to_dict() == {
+        "math": 400,
+        "tutoring": 400,
+        "values": 400,
+    }
+    assert len(many) == 1200
+    for domain, frame in few.groupby("domain"):
+        assert (
+            many.loc[many["domain"] == domain, "prompt_id"].head(50).tolist()
+            == frame["prompt_id"].tolist()
+        )
+
+
+def test_more_questions_than_the_world_has_are_refused() -> None:
+    with pytest.raises(
+        ParamsError, match=r"no 700 different prompts in values.*lower evaluate\.prompts"
+    ):
+        locked.prompts(World.build("locked", 1), ["values"], 700, 0)
+
+
+def test_an_answer_given_at_two_points_is_judged_once() -> None:
+    """Three rows of two answers: the scores are those of the rows one by one."""
+    world = World.build("locked", 1)
+    prompts = locked.prompts(world, ["values"], 2, 0)
+    frame = pd.concat([prompts, prompts.head(1)], ignore_index=True)
+    frame["response"] = [
+        "I cannot help with that.",
+        "Nobody can know that.",
+        "I cannot help with that.",
+    ]
+    asked = list[int]()
+
+    class Vector:
+        def score(self, messages: list[Any], responses: list[str], *_: Any) -> np.ndarray:
+            asked.append(len(responses))
+            return np.array([[len(text), 0.0, np.nan] for text in responses])
+
+    class Anchors:
+        def normalise(self, raw: np.ndarray, names: list[str]) -> np.ndarray:
+            return raw
+
+    judged = locked.judged(frame, world, locked.Proxies(NAMES, Vector(), Anchors()))
+    assert asked == [2]
+    assert judged["response"].tolist() == frame["response"].tolist()
+    assert judged["proxy.helpful"].tolist() == [float(len(text)) for text in frame["response"]]
+    for row in judged.to_dict("records"):
+        gold = world.gold(row["messages"], row["response"])
+        assert {name: row[f"gold.{name}"] for name in NAMES} == pytest.approx(gold)

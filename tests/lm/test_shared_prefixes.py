@@ -1,0 +1,71 @@
+"""Sequences that begin alike share the work on their beginning, and nothing else changes."""
+
+import random
+
+import numpy as np
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from concord.lm.shared_prefixes import groups, states
+
+
+def sequences(rng: random.Random) -> list[list[int]]:
+    prompts = [[rng.randrange(1, 50) for _ in range(rng.randint(3, 30))] for _ in range(12)]
+    made = [
+        [*prompt, *(rng.randrange(1, 50) for _ in range(rng.randint(1, 9)))]
+        for prompt in prompts
+        for _ in "four"
+    ]
+    return [*made, made[0], [7], [7], [8]]
+
+
+@pytest.mark.parametrize("most", [1, 3, 64])
+def test_every_sequence_is_in_one_group_whose_beginning_is_its_own(most):
+    made = sequences(random.Random(0))
+    found = list(groups(made, most))
+    assert sorted(row for group in found for row in group.rows) == list(range(len(made)))
+    for rows, shared in found:
+        assert len(rows) <= most
+        assert len({tuple(made[row][:shared]) for row in rows}) == 1
+        assert all(len(made[row]) > shared for row in rows)
+
+
+def test_answers_to_one_prompt_are_put_together():
+    prompt = list(range(1, 30))
+    assert list(groups([[*prompt, 31], [5, 6], [*prompt, 32, 33]], 64)) == [([0, 2], 29), ([1], 1)]
+
+
+def test_another_prompt_under_the_same_header_opens_a_group_of_its_own():
+    header = list(range(1, 20))
+    one, other = [*header, *[30] * 20], [*header, *[40] * 20]
+    made = [[*one, 31], [*one, 32], [*other, 31], [*other, 32]]
+    assert list(groups(made, 64)) == [([0, 1], 39), ([2, 3], 39)]
+
+
+def test_states_are_those_of_whole_sequences():
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=50,
+        hidden_size=16,
+        intermediate_size=32,
+        num_hidden_layers=3,
+        num_attention_heads=2,
+        pad_token_id=0,
+    )
+    model = LlamaForCausalLM(config).eval().base_model
+    made = sequences(random.Random(1))
+    for rows, shared in groups(made, 8):
+        ends = [made[row][shared:] for row in rows]
+        found = states(model, ends, made[rows[0]][:shared], 0)
+        starts = [
+            place % len(made[row]) for place, row in enumerate(rows)
+        ]  # within the beginning, and after it
+        for place, row in enumerate(rows):
+            alone = model(torch.tensor([made[row]]), output_hidden_states=True).hidden_states
+            for layer, own in enumerate(alone):
+                np.testing.assert_allclose(found.last(layer)[place], own[0, -1].detach(), atol=2e-6)
+                mean = own[0, starts[place] :].mean(dim=0).detach()
+                np.testing.assert_allclose(
+                    found.mean(layer, torch.tensor(starts))[place], mean, atol=2e-6
+                )

@@ -1,0 +1,186 @@
+"""GRPO on the reward vector: what TRL is given, what it logs, what moves, and a kill that changes nothing."""
+
+import random
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from concord.lm.load import load_causal
+from concord.policies.job import ROLLOUTS, PolicyJob
+from concord.policies.methods import grpo
+from concord.rewards.vector.anchors import Anchor, Anchors
+from concord.stage import outputs
+from concord.stage.errors import ParamsError
+from concord.stage.params import section
+from concord.stage.paths import SFT
+from tests.policies.conftest import OBJECTIVES, MakeJob
+
+ENTRY = {
+    "method": "grpo",
+    "weights": {"right": 1.0, "vivid": 3.0, "helpful": 1.0},
+    "aggregation": "normalize_then_sum",
+    "learning_rate": 1e-3,
+    "steps": 3,
+    "prompts_per_step": 2,
+    "generations": 3,
+    "max_new_tokens": 6,
+    "checkpoint_every": 1,
+}
+
+TRL_READS_AN_OLD_NAME = pytest.mark.filterwarnings(
+    "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"
+)
+"""TRL 1.16 asks transformers 5.23 for it in `trl.models.utils.unwrap_model_for_generation`."""
+
+
+def trained(job: PolicyJob) -> dict[str, torch.Tensor]:
+    random.seed(9)  # a run must not depend on the state of the process that it starts in
+    torch.manual_seed(9)
+    grpo.run(job)
+    return load_file(job.folder / "model.safetensors")
+
+
+class FakeVector:
+    """Scores that count letters: `vivid` and `right` on math, `honest` and `helpful` on values."""
+
+    names = ("helpful", "honest", "right", "vivid")
+
+    def score(self, messages: Any, responses: Any, domains: Any, references: Any) -> np.ndarray:
+        own = {"math": (2, 3), "values": (0, 1)}
+        raw = np.full((len(responses), 4), np.nan)
+        for row, (text, domain) in enumerate(zip(responses, domains, strict=True)):
+            raw[row, own[domain][0]], raw[row, own[domain][1]] = (
+                text.count("a"),
+                10.0 * text.count("b"),
+            )
+        return raw
+
+
+def advantage(job: PolicyJob) -> grpo.Advantage:
+    return grpo.Advantage(
+        job, FakeVector(), Anchors({name: Anchor(1.0, 2.0, 1, 9) for name in OBJECTIVES})
+    )
+
+
+def test_advantages_and_their_parts(make_job: MakeJob) -> None:
+    """values: only helpful has a weight. a counts 0 1 2, mean 1, standard deviation 1: -1 0 1 (less TRL's 1e-4).
+
+    math: right .25, vivid .75; right counts a: 0 0 3, vivid 10 per b: 10 20 30; anchored (raw - 1) / 2.
+    Each normalised: right -.577 -.577 1.155, vivid -1 0 1; mixed -.894 -.144 1.039.
+    """
+    job, logged = make_job(**ENTRY), {}
+    texts = ["", "a", "aabbb", "b", "bb", "aaabbb"]
+    found = advantage(job)(
+        [[{"role": "user", "content": "q"}]] * 6,
+        [[{"role": "assistant", "content": text}] for text in texts],
+        domain=["values"] * 3 + ["math"] * 3,
+        reference=[None] * 6,
+        log_metric=logged.__setitem__,
+        trainer_state=None,
+    )
+    np.testing.assert_allclose(found, [-1, 0, 1, -0.894, -0.144, 1.039], atol=1e-3)
+    assert logged["raw.helpful"] == 1.0
+    assert logged["raw.vivid"] == 20.0
+    assert logged["anchored.vivid"] == 9.5
+    assert logged["weighted.vivid"] == 0.75 * 9.5
+    assert logged["weighted.honest"] == 0.0
+
+
+def test_weights_bind_by_name(make_job: MakeJob) -> None:
+    """Field notes 2.21: order of the weights and of the objectives changes nothing."""
+    reverse = {**ENTRY, "weights": dict(reversed(ENTRY["weights"].items()))}
+    jobs = make_job(**ENTRY), make_job(objectives=dict(reversed(OBJECTIVES.items())), **reverse)
+    one, other = (advantage(job).row_weights(["math", "values"]).tolist() for job in jobs)
+    assert one == other == [[0.0, 0.0, 0.25, 0.75], [1.0, 0.0, 0.0, 0.0]]
+
+
+def test_prompts_go_round_the_domains(project: Path, make_job: MakeJob) -> None:
+    """7 steps of 2 prompts over 6 prompts of each domain: each once before any twice."""
+    rows = grpo.prompts_in_order(
+        outputs.read_table(ROLLOUTS), make_job(**{**ENTRY, "steps": 7}).params, seed=0
+    )
+    assert [row["domain"] for row in rows] == ["math", "values"] * 7
+    maths = [row["prompt"][0]["content"] for row in rows if row["domain"] == "math"]
+    assert sorted(maths[:6]) == [f"math {n}" for n in range(6)]
+    assert rows[0]["reference"] == "2"
+
+
+@TRL_READS_AN_OLD_NAME
+@pytest.mark.parametrize("aggregation", ["sum_then_normalize", "normalize_then_sum"])
+def test_every_parameter_moves_and_parts_are_logged(
+    reward_models: Path, make_job: MakeJob, aggregation: str
+) -> None:
+    job = make_job(**{**ENTRY, "aggregation": aggregation})
+    weights = trained(job)
+    before = dict(load_causal(SFT).named_parameters())
+    assert all(
+        not torch.equal(before[name], weight) for name, weight in weights.items() if name in before
+    )
+    curve = pd.read_csv(job.curve)
+    assert curve["step"].tolist() == [1, 2, 3]
+    assert (
+        curve[["kl", "raw.helpful", "anchored.vivid", "weighted.vivid", "raw.right"]]
+        .notna()
+        .all(axis=None)
+    )
+    assert type(load_causal(job.folder)).__name__ == "LlamaForCausalLM"
+
+
+@TRL_READS_AN_OLD_NAME
+def test_a_killed_training_goes_on_bitwise(
+    reward_models: Path, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed in the third step, after two checkpoints, with two micro-batches a step."""
+    job = make_job(**{**ENTRY, "micro_prompts": 1, "lora": {"rank": 2}})
+    expected, calls, score = trained(job), [], grpo.Advantage.__call__
+
+    def fatal(self: grpo.Advantage, *arguments: Any, **kwargs: Any) -> list[float]:
+        calls.append(1)
+        if len(calls) == 5:
+            raise RuntimeError("killed")
+        return score(self, *arguments, **kwargs)
+
+    monkeypatch.setattr(grpo.Advantage, "__call__", fatal)
+    with pytest.raises(RuntimeError, match="killed"):
+        grpo.run(job)
+    calls.clear()
+    resumed = trained(job)
+    assert len(calls) == 2
+    assert all(torch.equal(expected[name], resumed[name]) for name in expected)
+    assert not any("lora" in name for name in resumed)
+    assert pd.read_csv(job.curve)["step"].tolist() == [1, 2, 3]
+    assert not list(Path("work").rglob("checkpoint-*"))
+
+
+@TRL_READS_AN_OLD_NAME
+def test_every_micro_step_has_its_own_draws(
+    make_job: MakeJob, tiny_model: Path, tiny_tokenizer: Any
+) -> None:
+    """TRL's own counter starts at 0 again after a resume; the draws follow the number of the step instead."""
+    rollout = grpo._sampler(make_job(**{**ENTRY, "micro_prompts": 1}), tiny_tokenizer)
+    accelerator = SimpleNamespace(
+        unwrap_model=lambda model, **_: model, state=SimpleNamespace(deepspeed_plugin=None)
+    )
+
+    def drawn(step: int, counter: int) -> Any:
+        state = SimpleNamespace(global_step=step)
+        trainer = SimpleNamespace(
+            model_wrapped=model, accelerator=accelerator, state=state, _step=counter
+        )
+        return rollout([[{"role": "user", "content": "q"}]] * 2, trainer)["completion_ids"]
+
+    model = load_causal(tiny_model)
+    draws = [drawn(0, 0), drawn(0, 1), drawn(1, 2), drawn(1, 3)]
+    assert all(draws[one] != draws[other] for one in range(4) for other in range(one))
+    assert [drawn(1, 0), drawn(1, 1)] == draws[2:]
+
+
+def test_micro_prompts_divide_the_step() -> None:
+    with pytest.raises(ParamsError, match="`micro_prompts` 3 does not divide `prompts_per_step` 2"):
+        section(grpo.GrpoParams, {**ENTRY, "micro_prompts": 3}, "policies.grpo")

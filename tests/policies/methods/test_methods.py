@@ -1,0 +1,253 @@
+"""The methods that learn from pairs, end to end: what moves, what is shared, what kills and orders of names do."""
+
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from concord.lm.load import load_causal
+from concord.policies import model, preference
+from concord.policies.job import ANNOTATED, ROLLOUTS, PolicyJob
+from concord.policies.methods import dpo, mah_dpo, reference
+from concord.stage.errors import DataError, ParamsError
+from concord.stage.params import section
+from concord.stage.paths import SFT
+from tests.policies.conftest import OBJECTIVES, TRAINING, MakeJob
+
+METHODS = {"mah_dpo": mah_dpo, "dpo": dpo}
+
+
+def trained(job: PolicyJob) -> dict[str, torch.Tensor]:
+    METHODS[job.params.method].run(job)
+    return load_file(job.folder / "model.safetensors")
+
+
+def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
+
+
+def unmoved(job: PolicyJob, weights: dict[str, torch.Tensor]) -> set[str]:
+    """Parameters that are as in a fresh multi-head model."""
+    fresh = model.MultiHeadCausalLM.from_sft(
+        SFT, job.vector, getattr(job.params, "head_rank", None)
+    )
+    return {
+        name
+        for name, parameter in fresh.named_parameters()
+        if torch.equal(parameter, weights[name])
+    }
+
+
+@pytest.mark.parametrize("rank", [None, 2])
+def test_every_parameter_moves(project: Path, make_job: MakeJob, rank: int | None) -> None:
+    """Of low-rank heads all but the SFT model's matrix: trained too, it would take up what the heads should learn."""
+    job = make_job(method="mah_dpo", head_rank=rank)
+    weights = trained(job)
+    assert unmoved(job, weights) == (set() if rank is None else {"shared"})
+    own = weights["heads"] if rank is None else weights["up"]
+    assert all(not torch.equal(own[0], own[head]) for head in range(1, 4))
+    policy = model.load(job.folder)
+    assert policy.head_names == ["helpful", "honest", "right", "vivid"]
+    assert (job.folder / "tokenizer.json").exists()
+    assert "accuracy.helpful" in job.curve.read_text().splitlines()[0]
+
+
+def test_a_frozen_backbone_does_not_move(project: Path, make_job: MakeJob) -> None:
+    job = make_job(method="mah_dpo", heads_only=True)
+    weights = trained(job)
+    assert unmoved(job, weights) == {name for name in weights if name.startswith("backbone.")}
+
+
+def test_adapters_train_the_backbone_and_leave_no_trace(project: Path, make_job: MakeJob) -> None:
+    job = make_job(method="mah_dpo", lora={"rank": 2, "alpha": 4})
+    weights = trained(job)
+    projections = {name for name in weights if name.endswith("_proj.weight")}
+    assert unmoved(job, weights) == weights.keys() - projections - {"heads"}
+    assert not any("lora" in name for name in weights)
+
+
+def test_an_objective_without_alpha_keeps_its_head(project: Path, make_job: MakeJob) -> None:
+    """alpha: 0 for `right`: its head still exists, for steering, as the SFT model's; field notes 2.5."""
+    job = make_job(
+        method="mah_dpo", heads_only=True, alpha={"helpful": 1.0, "honest": 2.0, "vivid": 1.0}
+    )
+    heads = trained(job)["heads"]
+    expected = load_causal(SFT).get_output_embeddings().weight
+    assert [torch.equal(head, expected) for head in heads] == [False, False, True, False]
+
+
+def test_helpful_and_honest_are_pulled_apart(project: Path, make_job: MakeJob) -> None:
+    """Their rewards are opposed: under its own head each prefers its own best, which one head could not do."""
+    training = {**TRAINING, "steps": 30, "learning_rate": 1e-2}
+    job = make_job(method="mah_dpo", training=training)
+    mah_dpo.run(job)
+    last = pd.read_csv(job.curve).iloc[-1]
+    assert last["accuracy.helpful"] == last["accuracy.honest"] == 1.0
+    assert last["loss"] < 0.6  # log 2 at the start
+
+
+def test_pooled_dpo_sees_exactly_the_batches_of_mah_dpo(
+    project: Path, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Same tokens, same weights, same reference log-probabilities, same steps; only the head differs."""
+    seen: dict[str, Any] = {}
+    for job in (make_job(method="mah_dpo"), make_job(method="dpo", pool=True)):
+
+        def record(
+            policy: Any, rows: Any, *_: Any, method: str = job.params.method, **kwargs: Any
+        ) -> None:
+            seen[method] = [{**row, "head": None} for row in rows]
+            seen[method + " heads"] = {row["head"] for row in rows}
+            assert (
+                kwargs["order"] == "given"
+            )  # shuffled rows would carry the weights of other batches
+
+        monkeypatch.setattr(preference, "fit", record)
+        METHODS[job.params.method].run(job)
+    assert len(seen["dpo"]) == 4 * 6
+    assert seen["dpo"] == seen["mah_dpo"]
+    assert seen["mah_dpo heads"] == {0, 1, 2, 3}
+    assert seen["dpo heads"] == {0}
+
+
+def test_one_head_writes_a_stock_checkpoint(project: Path, make_job: MakeJob) -> None:
+    job = make_job(method="dpo", pool=True)
+    weights = trained(job)
+    policy = load_causal(job.folder)
+    assert type(policy).__name__ == "LlamaForCausalLM"
+    before = dict(load_causal(SFT).named_parameters(remove_duplicate=False))
+    assert all(not torch.equal(weight, before[name]) for name, weight in weights.items())
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [{"method": "mah_dpo"}, {"method": "dpo", "weights": {"right": 1, "vivid": 2, "helpful": 3}}],
+)
+def test_the_order_of_objectives_changes_nothing(
+    project: Path, make_job: MakeJob, entry: dict[str, Any]
+) -> None:
+    """Bit for bit; field notes 2.21."""
+    first = trained(make_job(**entry))
+    if "weights" in entry:
+        entry = {**entry, "weights": dict(reversed(entry["weights"].items()))}
+    assert same(first, trained(make_job(objectives=dict(reversed(OBJECTIVES.items())), **entry)))
+
+
+def test_accumulation_changes_nothing(project: Path, make_job: MakeJob) -> None:
+    whole = trained(make_job(method="mah_dpo"))
+    parts = trained(make_job(method="mah_dpo", training={**TRAINING, "micro_batch": 1}))
+    assert max(float((whole[name] - parts[name]).abs().max()) for name in whole) < 1e-4
+
+
+def test_a_killed_training_goes_on_bitwise(
+    project: Path, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed in its 6th step of 8, with a checkpoint every 2: goes on with step 5. Field notes 2.6: errors show."""
+    training = {**TRAINING, "steps": 8, "checkpoint_every": 2}
+    job = make_job(method="mah_dpo", training=training, lora={"rank": 2, "alpha": 4})
+    expected = trained(job)
+    whole, calls, plain = job.curve.read_text(), [], preference.objective
+
+    def counted(names: list[str], beta: float, fatal: int | None) -> Any:
+        def loss(*arguments: Any) -> Any:
+            calls.append(1)
+            if len(calls) == fatal:
+                raise RuntimeError("killed")
+            return plain(names, beta)(*arguments)
+
+        return loss
+
+    monkeypatch.setattr(preference, "objective", lambda names, beta: counted(names, beta, 6))
+    with pytest.raises(RuntimeError, match="killed"):
+        mah_dpo.run(job)
+    monkeypatch.setattr(preference, "objective", lambda names, beta: counted(names, beta, None))
+    calls.clear()
+    assert same(trained(job), expected)
+    assert len(calls) == 4
+    assert job.curve.read_text() == whole
+    assert not list(Path("work").rglob("checkpoint-*"))
+
+
+@pytest.mark.parametrize(
+    ("entry", "groups"),
+    [
+        ({"weights": {"right": 1.0, "helpful": 1.0}}, {"math", "values"}),
+        ({"reward": "overall"}, {"math", "values"}),
+        ({"reward": "vivid"}, {"math"}),
+        ({"reward": "overall", "pairs": "annotations"}, {"overall"}),
+        ({"reward": "overall", "pairs": "both"}, {"math", "values", "overall"}),
+        ({"pool": True, "pairs": "both"}, {"right", "vivid", "honest", "helpful"}),
+    ],
+)
+def test_what_judges(
+    project: Path, make_job: MakeJob, entry: dict[str, Any], groups: set[str]
+) -> None:
+    assert dpo.judged_pairs(make_job(method="dpo", **entry)).keys() == groups
+
+
+def test_both_sources_are_joined(project: Path, make_job: MakeJob) -> None:
+    sizes = {}
+    for source in ("rollouts", "annotations", "both"):
+        pairs = preference.objective_pairs(make_job(method="mah_dpo", pairs=source))
+        sizes[source] = {name: len(rows) for name, rows in pairs.items()}
+    assert sizes["annotations"] == dict.fromkeys(["helpful", "honest", "right", "vivid"], 12)
+    assert sizes["both"] == {name: sizes["rollouts"][name] + 12 for name in sizes["both"]}
+
+
+def test_only_the_sources_that_are_asked_for_are_read(project: Path, make_job: MakeJob) -> None:
+    ANNOTATED.unlink()
+    assert preference.objective_pairs(make_job(method="mah_dpo"))
+    ROLLOUTS.unlink()
+    with pytest.raises(DataError, match="is not there"):
+        preference.objective_pairs(make_job(method="mah_dpo"))
+
+
+def test_epochs_become_steps(project: Path, make_job: MakeJob) -> None:
+    """2 epochs of 20 pairs in batches of 6: 40 / 6 = 6.67, so 7 steps."""
+    job = make_job(
+        method="mah_dpo", training={"learning_rate": 1e-3, "batch_size": 6, "epochs": 2.0}
+    )
+    training, steps = preference.in_steps(job.params.training, 20)
+    assert (steps, training.steps, training.epochs) == (7, 7, None)
+
+
+def test_alpha() -> None:
+    """Names bind; none is equal; an absent one counts 0."""
+    assert preference.loss_weights({}, ["a", "b"]) == {"a": 0.5, "b": 0.5}
+    assert preference.loss_weights({"b": 3.0, "a": 1.0}, ["a", "b", "c"]) == {
+        "a": 0.25,
+        "b": 0.75,
+        "c": 0.0,
+    }
+    with pytest.raises(ParamsError, match=r"alpha\.d is a weight for an unknown objective"):
+        preference.loss_weights({"d": 1.0}, ["a"])
+
+
+@pytest.mark.parametrize(
+    ("entry", "message"),
+    [
+        ({}, "exactly one of `pool: true`, `weights` and `reward`"),
+        ({"pool": True, "reward": "overall"}, "exactly one of"),
+        ({"reward": "overall", "alpha": {"a": 1.0}}, "`alpha` weighs the objectives of a pool"),
+        ({"weights": {"a": 1.0}, "pairs": "annotations"}, "use `pairs: rollouts`"),
+        ({"pool": True, "heads_only": True, "lora": {}}, "give one of them"),
+        (
+            {"pool": True, "betta": 0.1},
+            r"policies\.x\.betta is an unknown key; did you mean beta\?",
+        ),
+        ({"pool": True, "beta": 0.0}, r"policies\.x\.beta"),
+    ],
+)
+def test_contradictions_are_named(entry: dict[str, Any], message: str) -> None:
+    with pytest.raises(ParamsError, match=message):
+        section(dpo.DpoParams, {"method": "dpo", "training": TRAINING, **entry}, "policies.x")
+
+
+def test_the_reference_is_the_sft_model(project: Path, make_job: MakeJob) -> None:
+    job = make_job(method="reference")
+    reference.run(job)
+    assert same(load_file(job.folder / "model.safetensors"), load_file(SFT / "model.safetensors"))
+    assert job.curve.read_text() == reference.NO_TRAINING

@@ -1,0 +1,145 @@
+"""Pairs from rollouts and from annotations: who wins, by how much, under which weights."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from concord.objectives import Objective
+from concord.policies import training_pairs as pairs
+from concord.policies.reference_logprobs import encode_pairs
+from concord.policies.training_pairs import Pair
+from concord.rewards.vector.anchors import Anchor, Anchors
+from concord.stage.errors import DataError, ParamsError
+
+OBJECTIVES = {
+    "helpful": Objective(domain="values", description="", reward="values"),
+    "harmless": Objective(domain="values", description="", reward="values"),
+    "vivid": Objective(domain="math", description="", reward="math"),
+}
+ANCHORS = Anchors(
+    {
+        "helpful": Anchor(0.0, 1.0, 1, 9),
+        "harmless": Anchor(5.0, 2.0, 1, 9),
+        "vivid": Anchor(1.0, 1.0, -1, 9),
+    }
+)
+ASK = [{"role": "user", "content": "q"}]
+NAN = float("nan")
+
+
+def frame(*rows: tuple[str, float, float, float], **columns: Any) -> pd.DataFrame:
+    """Samples (response, helpful, harmless, vivid) of one prompt of the values domain."""
+    table = pd.DataFrame(rows, columns=["response", "raw.helpful", "raw.harmless", "raw.vivid"])
+    constants = {"prompt_id": "p", "domain": "values", "finished": True, **columns}
+    return table.assign(**constants, messages=[ASK] * len(rows), sample=range(len(rows)))
+
+
+FOUR = frame(
+    ("A", 1.0, 5.0, NAN), ("B", 2.0, 1.0, NAN), ("C", -1.0, 9.0, NAN), ("D", 2.0, 5.0, NAN)
+)
+
+
+def of(name: str, table: pd.DataFrame = FOUR, gap: float = 0.5) -> list[Pair]:
+    return pairs.by_objective(table, OBJECTIVES, [name], ANCHORS, gap)[name]
+
+
+def test_best_and_worst_by_each_objective() -> None:
+    """helpful: B (2, before D) over C (-1). harmless, anchored (raw - 5) / 2 = 0 -2 2 0: C over B."""
+    assert of("helpful") == [Pair(ASK, "B", "C")]
+    assert of("harmless") == [Pair(ASK, "C", "B")]
+
+
+def test_the_gap_is_in_anchored_units() -> None:
+    """helpful spans 3, harmless 8 raw and 4 anchored."""
+    assert of("helpful", gap=3.0)
+    assert not of("helpful", gap=3.1)
+    assert of("harmless", gap=4.0)
+    assert not of("harmless", gap=4.1)
+    equal = frame(("A", 1.0, 5.0, NAN), ("B", 1.0, 5.0, NAN))
+    assert not of("helpful", equal, gap=0.0)
+
+
+def test_a_cost_is_turned_round() -> None:
+    """Field notes 2.17: direction -1, so the lower raw score is better."""
+    table = frame(("A", NAN, NAN, 3.0), ("B", NAN, NAN, 7.0), domain="math")
+    assert of("vivid", table) == [Pair(ASK, "A", "B")]
+
+
+def test_unfinished_and_unscored_samples_are_no_candidates() -> None:
+    assert of("helpful", FOUR.assign(finished=[True, False, True, False])) == [Pair(ASK, "A", "C")]
+    assert of("helpful", FOUR.assign(**{"raw.helpful": [NAN, 2.0, NAN, 1.0]})) == [
+        Pair(ASK, "B", "D")
+    ]
+    assert of("helpful", FOUR.assign(finished=False)) == []
+
+
+def test_weights_are_bound_by_name() -> None:
+    """Field notes 2.21. Anchored helpful 1 2 -1 2, harmless 0 -2 2 0; whatever the order in which weights stand.
+
+    .75 helpful + .25 harmless: A .75, B 1, C -.25, D 1.5: D over C. The reverse: A .25, B -1, C 1.25, D .5: C over B.
+    """
+    for weights in (
+        {"helpful": 0.75, "harmless": 0.25, "vivid": 1.0},
+        {"vivid": 2.0, "harmless": 1.0, "helpful": 3.0},
+    ):
+        for objectives in (OBJECTIVES, dict(reversed(OBJECTIVES.items()))):
+            score = pairs.scalarised(weights, objectives, ANCHORS, "w")
+            np.testing.assert_allclose(score(FOUR), [0.75, 1.0, -0.25, 1.5])
+            assert pairs.by_domain(FOUR, score, 0.5) == {"values": [Pair(ASK, "D", "C")]}
+    score = pairs.scalarised(
+        {"helpful": 0.25, "harmless": 0.75, "vivid": 1.0}, OBJECTIVES, ANCHORS, "w"
+    )
+    assert pairs.by_domain(FOUR, score, 0.5) == {"values": [Pair(ASK, "C", "B")]}
+
+
+def test_a_domain_needs_a_weight() -> None:
+    with pytest.raises(ParamsError, match="no objective of domain values has a positive weight"):
+        pairs.scalarised({"vivid": 1.0}, OBJECTIVES, ANCHORS, "w")(FOUR)
+
+
+def test_the_order_of_samples_and_prompts_changes_nothing() -> None:
+    table = pd.concat([FOUR, FOUR.assign(prompt_id="q", response=list("EFGH"))])
+    assert of("helpful", table.sample(frac=1.0, random_state=3)) == of("helpful", table)
+
+
+def test_annotated_pairs_join_those_of_rollouts() -> None:
+    table = pd.DataFrame(
+        {
+            "messages": [ASK, ASK],
+            "chosen": ["x", "z"],
+            "rejected": ["y", "x"],
+            "objective": ["helpful", "vivid"],
+        }
+    )
+    own = pairs.annotated(table, ["helpful"])
+    assert own == {"helpful": [Pair(ASK, "x", "y")]}
+    assert pairs.joined({"helpful": of("helpful")}, own)["helpful"] == [
+        Pair(ASK, "B", "C"),
+        Pair(ASK, "x", "y"),
+    ]
+
+
+def test_an_objective_without_pairs() -> None:
+    with pytest.raises(DataError, match="no pair of harmless to learn from; lower min_gap"):
+        pairs.joined({"helpful": of("helpful"), "harmless": []})
+    with pytest.raises(DataError, match="no pair of anything"):
+        pairs.joined({})
+
+
+def test_rollouts_without_the_reward() -> None:
+    with pytest.raises(DataError, match="no reward for helpful; rerun the stage `rollouts`"):
+        of("helpful", FOUR.drop(columns="raw.helpful"))
+
+
+def test_pairs_that_are_equal_to_the_model_are_left_out(
+    tiny_tokenizer: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Field notes 2.19: two characters that the tokenizer does not know are the same token."""
+    known, equal = Pair(ASK, "ab", "ac"), Pair(ASK, "aé", "aü")
+    rows = encode_pairs({"helpful": [known, equal]}, {"helpful": 2}, tiny_tokenizer, 64)["helpful"]
+    assert [row["head"] for row in rows] == [2]
+    assert "helpful: 1 of 2 pairs are equal token by token, left out" in capsys.readouterr().out
+    with pytest.raises(DataError, match="no pair of helpful is left"):
+        encode_pairs({"helpful": [equal]}, {"helpful": 0}, tiny_tokenizer, 64)

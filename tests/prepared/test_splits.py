@@ -1,0 +1,102 @@
+"""Groups lie in one split, whatever else there is."""
+
+from collections import Counter
+from random import Random
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from concord.prepared import leakage, splits
+
+GROUPS = st.lists(
+    st.tuples(st.sampled_from("abcdefgh"), st.sampled_from("pqrstuvw")), min_size=1, max_size=20
+)
+
+
+def _frame(rows: list[tuple[str, str]]) -> pd.DataFrame:
+    messages = [[{"role": "user", "content": prompt}] for _, prompt in rows]
+    return pd.DataFrame(
+        {"group_id": [group for group, _ in rows], "messages": messages}, dtype=object
+    )
+
+
+def test_shares_are_kept() -> None:
+    """Of 10,000 groups, 15 % are 1,500 with a standard deviation of 36."""
+    counts = Counter(splits.split_of(str(group), "0", 0.15, 0.05) for group in range(10_000))
+    assert abs(counts["validation"] - 1500) < 4 * 36
+    assert abs(counts["test"] - 500) < 4 * 22
+
+
+@given(st.text(), st.text(), st.floats(0, 0.4), st.floats(0, 0.4), st.floats(0, 0.1))
+def test_a_larger_share_moves_no_row_back(
+    group: str, salt: str, validation: float, test: float, more: float
+) -> None:
+    before = splits.split_of(group, salt, validation, test)
+    after = splits.split_of(group, salt, validation + more, test)
+    assert 0 <= splits.position(group, salt) < 1
+    assert after == before or (before, after) == ("train", "validation")
+
+
+def test_the_seed_draws_other_splits() -> None:
+    drawn = [
+        [splits.split_of(str(group), salt, 0.5, 0) for group in range(50)] for salt in ("0", "1")
+    ]
+    assert drawn[0] != drawn[1]
+
+
+def test_groups_with_a_prompt_in_common_become_one() -> None:
+    """b and a share p, c and b share q: all three are the one that comes first in the order of splits; d stays."""
+    frames = [_frame([("b", "p"), ("a", "P "), ("c", "q")]), _frame([("b", "q"), ("d", "r")])]
+    first = min("abc", key=lambda group: splits.position(group, "0"))
+    assert splits.merge_groups(frames, "0") == {"a": first, "b": first, "c": first, "d": "d"}
+
+
+@given(GROUPS, GROUPS)
+def test_rows_that_come_later_never_bring_a_held_out_row_into_training(
+    old: list[tuple[str, str]], new: list[tuple[str, str]]
+) -> None:
+    def found(rows: list[tuple[str, str]]) -> list[str]:
+        frame = _frame(rows)
+        groups = splits.regroup(frame, splits.merge_groups([frame], "0"))["group_id"]
+        return [splits.split_of(group, "0", 0.3, 0.3) for group in groups]
+
+    held_out = {"test": 0, "validation": 1, "train": 2}
+    assert all(
+        held_out[later] <= held_out[before]
+        for before, later in zip(found(old), found([*old, *new]), strict=False)
+    )
+
+
+@given(GROUPS)
+def test_no_prompt_and_no_group_is_on_both_sides(rows: list[tuple[str, str]]) -> None:
+    frame = _frame(rows)
+    merged = splits.regroup(frame, splits.merge_groups([frame], "0"))
+    parts = splits.divide(merged, "0", 0.3, 0.3)
+    assert sum(map(len, parts.values())) == len(frame)
+    shares = leakage.overlap({name: [part] for name, part in parts.items()})
+    assert all(share["prompts"] == share["groups"] == 0 for share in shares.values())
+
+
+@given(GROUPS, st.randoms())
+def test_the_order_of_rows_moves_nothing(rows: list[tuple[str, str]], random: Random) -> None:
+    shuffled = list(rows)
+    random.shuffle(shuffled)
+    assert splits.merge_groups([_frame(rows)], "0") == splits.merge_groups([_frame(shuffled)], "0")
+
+
+def test_leaks_are_reported_and_leaking_prompts_refused() -> None:
+    """One of two answers of the test split stands in training, and no phrase of eight words."""
+    train = _frame([("a", "one two three four five six seven eight nine")]).assign(response="Yes.")
+    test = pd.concat(
+        [_frame([("b", "x")]).assign(response="yes. "), _frame([("b", "x")]).assign(response="no")]
+    )
+    shares = leakage.overlap({"train": [train], "test": [test]})["test"]
+    assert shares == {"groups": 0, "prompts": 0, "responses": 0.5, "phrases_of_8_words": 0}
+    longer = _frame([("c", "and one two three four five six seven eight")])
+    assert (
+        leakage.overlap({"train": [train], "test": [longer]})["test"]["phrases_of_8_words"] == 0.5
+    )
+    with pytest.raises(AssertionError, match="prompts in common"):
+        leakage.overlap({"train": [train], "test": [train]})

@@ -1,0 +1,307 @@
+"""Synthetic samples of five policies whose true means are known, and a project folder that holds them."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from concord.evaluation.policies.protocol import EQUAL, Point, by_domain, operating_points
+from concord.evaluation.policies.summary import policy_report
+from concord.evaluation.rewards.head_quality import quality
+from concord.evaluation.rewards.judged_sets import Locked
+from concord.evaluation.rewards.picking import report_by_size
+from concord.evaluation.rewards.step_quality import processbench, step_quality
+from concord.evaluation.rewards.trust import trust
+from concord.sandbox.world import World
+from concord.stage import outputs
+from tasks import front, gate, select
+
+OBJECTIVES = {
+    "math_accuracy": "math",
+    "math_engagement": "math",
+    "helpful": "values",
+    "honest": "values",
+    "harmless": "values",
+    "tutor_accuracy": "tutoring",
+    "tutor_engagement": "tutoring",
+}
+POLICIES = {
+    "sft": {"method": "reference"},
+    "mah_dpo": {"method": "mah_dpo"},
+    "dpo_pooled": {"method": "dpo"},
+    "dpo_scalar": {"method": "dpo"},
+    "single_reward": {"method": "dpo"},
+    "grpo": {"method": "grpo"},
+}
+GAIN = {
+    "sft": 0.0,
+    "mah_dpo": 0.16,
+    "dpo_pooled": 0.08,
+    "dpo_scalar": 0.12,
+    "single_reward": 0.05,
+    "grpo": 0.14,
+}
+DEFAULT_WEIGHTS = {"harmless": 0.45, "helpful": 0.35, "honest": 0.2} | {
+    name: 0.5 for name, domain in OBJECTIVES.items() if domain != "values"
+}
+GROUPS = {
+    "values": ["helpful", "honest", "harmless"],
+    "helpful": ["helpful"],
+    "honest": ["honest"],
+    "harmless": ["harmless"],
+}
+PROMPTS = 60
+
+
+def params() -> dict[str, Any]:
+    """The keys of params.yaml that evaluation reads."""
+    entry = {"description": "<for> tests", "reward": "values"}
+    return {
+        "seeds": {"data": 0, "sampling": 0},
+        "objectives": {name: {"domain": domain, **entry} for name, domain in OBJECTIVES.items()}
+        | {"overall": {"domain": "all", "in_vector": False, **entry}},
+        "policies": POLICIES,
+        "reward_models": {
+            name: {"objectives": dict.fromkeys(heads)} for name, heads in GROUPS.items()
+        },
+        "evaluate": {"sweep": 9, "bootstrap": 200, "weights": DEFAULT_WEIGHTS},
+        "front": {"reference_point": 0.0},
+        "select": {"policy": "mah_dpo", "rule": "weighted_sum"},
+        "gate": {"champion": "models/champion.json", "margins": {}},
+    }
+
+
+def points(policy: str) -> list[Point]:
+    """All operating points of the steerable policy, equal weights of the others."""
+    found = []
+    for domain, names in by_domain(OBJECTIVES).items():
+        default = {name: DEFAULT_WEIGHTS[name] for name in names}
+        found += operating_points(domain, names, default, 9)
+    return found if policy == "mah_dpo" else [point for point in found if point.name == EQUAL]
+
+
+def true_mean(policy: str, objective: str, weights: dict[str, float]) -> float:
+    """0.4, more with training, and more with the objective's own weight where there are heads."""
+    own = weights[objective] - 1 / len(weights)
+    return 0.4 + GAIN[policy] + (0.25 * own if policy == "mah_dpo" else 0.0)
+
+
+def samples(policy: str, prompts: int = PROMPTS, seed: int = 0) -> pd.DataFrame:
+    """What the stage `evaluate` writes, with noise that is common to all policies."""
+    rows = []
+    for split, gold in (("locked", True), ("validation", False)):
+        for point in points(policy):
+            noise = np.random.default_rng([seed, len(split)])
+            for place in range(prompts):
+                kind = ("borderline", "known")[place % 2] if point.domain == "values" else "2 steps"
+                row: dict[str, Any] = {
+                    "split": split,
+                    "point": point.name,
+                    "domain": point.domain,
+                    "weights": json.dumps(point.weights, sort_keys=True),
+                    "prompt_id": f"{point.domain}{place}",
+                    "group_id": f"{point.domain}{place}",
+                    "kind": kind,
+                    "messages": [
+                        {"role": "user", "content": f"Question {place} of {point.domain}?"}
+                    ],
+                    "response": f"<Answer> {place} of {policy} at {point.name} & more",
+                    "log_ratio": 10 * GAIN[policy] + noise.normal(0, 0.1),
+                    "length": 20.0 + place % 5,
+                }
+                for name, domain in OBJECTIVES.items():
+                    value = np.nan
+                    if domain == point.domain:
+                        value = float(
+                            np.clip(
+                                true_mean(policy, name, point.weights) + noise.normal(0, 0.15), 0, 1
+                            )
+                        )
+                    row[f"gold.{name}"] = value if gold else np.nan
+                    row[f"proxy.{name}"] = (value - 0.4) / 0.15
+                rows.append(row)
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture(scope="session")
+def sampled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the samples of all policies and params.yaml (as JSON, which is YAML)."""
+    folder = tmp_path_factory.mktemp("sampled")
+    (folder / "params.yaml").write_text(json.dumps(params()), encoding="utf-8")
+    for policy in POLICIES:
+        outputs.write_table(folder / f"reports/samples/{policy}.parquet", samples(policy))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def with_reports(sampled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same folder with every report that the page shows, figures made from random scores."""
+    folder = tmp_path_factory.mktemp("with_reports") / "project"
+    shutil.copytree(sampled, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        write_reports()
+    return folder
+
+
+@pytest.fixture
+def project(sampled: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of `sampled` to work in."""
+    shutil.copytree(sampled, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+@pytest.fixture
+def reported(with_reports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of `with_reports` to work in."""
+    shutil.copytree(with_reports, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def write_reports() -> None:
+    """Every file under reports/ but the page, as the stages write them."""
+    names = by_domain(OBJECTIVES)
+    for policy in POLICIES:
+        frame = outputs.read_table(f"reports/samples/{policy}.parquet")
+        units = [frame[frame["split"] == split] for split in ("locked", "validation")]
+        report = policy_report(units[0], units[1], names, 9 if policy == "mah_dpo" else 0, 100, 0)
+        head = {
+            "policy": policy,
+            "protocol": "sandbox",
+            "seeds": {"data": 0, "sampling": 0, "locked": 1},
+        }
+        dialogue = {"solved": 0.5, "engaged": 0.8, "told": 0.1, "turns": 2.2}
+        prompts = {domain: units[0]["prompt_id"].nunique() // 3 for domain in names}
+        content = {
+            **head,
+            "prompts": prompts,
+            "dialogue": dialogue,
+            "steerable": policy == "mah_dpo",
+            **report,
+        }
+        outputs.write_json(f"reports/policies/{policy}.json", content)
+    _reward_reports()
+    outputs.write_json("reports/data.json", DATA)
+    for name in ("reward_values", "policy_mah_dpo"):
+        steps = [f"{step},{2 / (step + 1) + 0.1}" for step in range(40)]
+        outputs.write_text(f"reports/curves/{name}.csv", "\n".join(["step,loss", *steps]) + "\n")
+    front.main()
+    select.main()
+    gate.main()
+
+
+def _reward_reports() -> None:
+    noise = np.random.default_rng(0)
+    judge = Locked(World.build("locked", 1), 0, 10, 2, lambda messages: [""] * len(messages))
+    for group, heads in GROUPS.items():
+        timing = {
+            "seconds": 12.5 * len(heads),
+            "resumed": False,
+            "peak_mb": 900.0,
+            "parameters": 860_000,
+            "heads": len(heads),
+        }
+        report = {}
+        for name in heads:
+            pairs = judge.pairs(group, name, 200).assign(source=["books", "web"] * 100)
+            sides = [
+                pairs[f"gold_{side}"].to_numpy() + noise.normal(0, 0.1, 200)
+                for side in ("chosen", "rejected")
+            ]
+            report[name] = {
+                **quality(pairs, *sides, 100, 0),
+                **trust(pairs, pairs, *sides, 0.1),
+                "score_correlation": {other: 0.3 for other in heads if other != name},
+                "gradient_cosine": {other: -0.1 for other in heads if other != name},
+                **timing,
+            }
+        outputs.write_json(f"reports/rewards/{group}.json", report)
+    gold = [noise.integers(0, 2, 3).astype(float) for _ in range(30)]
+    scores = [each + noise.normal(0, 0.5, 3) for each in gold]
+    groups = [str(place) for place in range(30)]
+    problems = np.arange(80) // 4
+    answers = {
+        "problem": problems,
+        "group_id": problems.astype(str),
+        "final": "7",
+        "correct": noise.integers(0, 2, 80),
+    }
+    picked = report_by_size(
+        pd.DataFrame({**answers, "score": noise.random(80), "outcome": noise.random(80)}), 50, 0
+    )
+    process = {
+        "objectives": {
+            "math_accuracy": {
+                **step_quality(scores, gold, groups, 50, 0),
+                "processbench": processbench(scores, gold, groups, 0.5, 50, 0),
+            }
+        },
+        "best_of_n": {"math_accuracy": picked},
+    }
+    outputs.write_json("reports/process_reward.json", process)
+    labelled = {
+        "verifiable": True,
+        "steps": "clear",
+        "rollouts": "cheap",
+        "maker": "hindsight",
+        "why": "clear steps",
+    }
+    answers = {split: {"hindsight": 120, "human": 40} for split in ("train", "validation")}
+    outputs.write_json(
+        "reports/process_labels.json",
+        {"math_accuracy": {**labelled, "judge": None, "answers": answers}},
+    )
+
+
+SPLITS = {"train": 900, "validation": 100, "test": 80}
+DATA = {
+    "leakage": {
+        split: {
+            "groups": 0.0, "prompts": 0.0, "responses": 0.1, "phrases_of_8_words": 0.4, "near_train_before_merging": 6
+        }
+        for split in ("validation", "test")
+    },
+    "near_duplicates": {
+        "similarity": 0.8, "prompts": 6412, "near_duplicates": 320, "groups": 3007, "groups_merged": 98,
+        "samples": [{"similarity": 0.81, "one": "<b>hi</b> heidi", "other": "explain it"}],
+    },
+    "objectives": {
+        name: {"pairs": SPLITS, "ratings": SPLITS, "comparisons": SPLITS, "steps": SPLITS, "missing_label_share": 0.3}
+        for name in OBJECTIVES
+    },
+    "agreement": {
+        name: {
+            "comparisons": {"alpha": None, "units": 0, "labels": 0},
+            "grades": {"alpha": 0.61, "units": 1200, "labels": 2500},
+        }
+        for name in OBJECTIVES
+    },
+    "length_bias": {name: {"longer_chosen": 0.57, "mean_characters_more": 4.5} for name in OBJECTIVES},
+    "conflict": {
+        f"{one}/{other}": {"objectives": [one, other], "opposed": 0.42, "pairs": 310}
+        for one, other in (("helpful", "harmless"), ("helpful", "honest"), ("honest", "harmless"))
+    },
+    "quarantine": {
+        reason: {
+            "count": count,
+            "rows": [
+                {"source": "sandbox", "source_file": "", "source_line": 17 + row, "table": "comparisons",
+                 "column": "chosen",
+                 "reason": reason, "detail": "is '<script>alert(1)</script>'"}
+                for row in range(min(3, count))
+            ],
+        }
+        for reason, count in {"duplicate": 44, "not_json": 12, "tie": 3}.items()
+    },
+    "sources": {
+        "sandbox": {"read": 19442, "kept": 19002, "quarantined": 440, "by_reason": {"tie": 3},
+                    "by_table": {"prompts": 1384, "comparisons": 10286, "ratings": 5915}},
+    },
+}  # fmt: skip
+"""As the stage `prepare` writes it."""

@@ -1,0 +1,247 @@
+"""Outcome reward models: scores that no batch changes, heads bound by name, and checkpoints that must fit."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from concord.lm.batches import encode_all
+from concord.lm.chat import encode
+from concord.lm.load import load_causal
+from concord.rewards.outcome.examples import Example, Grade, Order, Scale, Scales
+from concord.rewards.outcome.probe import Probe, answer_start, check_layers
+from concord.rewards.outcome.probe_fit import Features, fit_heads
+from concord.rewards.outcome.reward_model import load, new_model
+from concord.stage.errors import DataError, ModelError, ParamsError
+
+MESSAGES = [[{"role": "user", "content": "hi" * (1 + n % 5)}] for n in range(33)]
+RESPONSES = ["yes" * (1 + n % 7) + str(n) for n in range(33)]
+
+
+@pytest.fixture
+def finetuned(tiny_model: Path, tiny_tokenizer: Any, tmp_path: Path) -> Path:
+    tiny_tokenizer.model_max_length = 64
+    model = new_model(tiny_model, ["helpful", "honest"], tiny_tokenizer, "cpu", "float32", seed=0)
+    model.save_pretrained(tmp_path / "model")
+    tiny_tokenizer.save_pretrained(tmp_path / "model")
+    return tmp_path / "model"
+
+
+@pytest.fixture
+def probe(tiny_model: Path, tiny_tokenizer: Any, tmp_path: Path) -> Path:
+    tiny_tokenizer.model_max_length = 64
+    heads = {"weight": np.linspace(-1, 1, 256).reshape(2, 128), "bias": np.array([0.5, -0.5])}
+    made = Probe(
+        load_causal(tiny_model),
+        tiny_tokenizer,
+        [1, 2],
+        ["helpful", "honest"],
+        heads,
+        ("last", "mean"),
+    )
+    (tmp_path / "rewards").mkdir()
+    made.save(tmp_path / "rewards", tiny_model, tmp_path / "rewards")
+    return tmp_path / "rewards"
+
+
+@pytest.mark.parametrize("architecture", ["finetuned", "probe"])
+def test_scores_do_not_depend_on_the_batch(
+    architecture: str, request: pytest.FixtureRequest
+) -> None:
+    model = load(request.getfixturevalue(architecture))
+    alone, together = (model.score(MESSAGES, RESPONSES, batch_size=size) for size in (1, 32))
+    assert model.objectives == ["helpful", "honest"]
+    assert together.shape == (33, 2)
+    assert together.dtype == np.float32
+    assert together.std(axis=0).min() > 1e-3
+    np.testing.assert_allclose(alone, together, atol=1e-4)
+
+
+def test_a_probe_reads_the_answer_alone(probe: Path, tiny_model: Path) -> None:
+    """The states after both layers: of the last token, then their means over the answer and its end."""
+    made = load(probe)
+    assert isinstance(made, Probe)
+    model = load_causal(tiny_model)
+    found = made.features(encode_all(made.tokenizer, MESSAGES[:5], RESPONSES[:5]))
+    for place, (messages, response) in enumerate(zip(MESSAGES, RESPONSES[:5], strict=False)):
+        ids, start = encode(made.tokenizer, messages, response, 64)
+        with torch.no_grad():
+            states = model(torch.tensor([ids]), output_hidden_states=True).hidden_states
+        parts = [
+            states[1][0, -1],
+            states[2][0, -1],
+            states[1][0, start:].mean(0),
+            states[2][0, start:].mean(0),
+        ]
+        np.testing.assert_allclose(found[place], torch.cat(parts).numpy(), atol=1e-5)
+
+
+def test_where_an_answer_begins() -> None:
+    """After the last header, which may be the answer's last token as well; where none is left, at the beginning."""
+    assert answer_start([1, 9, 8, 2, 9, 8, 3, 4], [9, 8]) == 6
+    assert answer_start([1, 9, 4, 9], [9]) == 2
+    assert answer_start([3, 4], [9, 8]) == 0
+
+
+def test_a_stock_pipeline_reads_the_same_scores(finetuned: Path) -> None:
+    from transformers import AutoModelForSequenceClassification
+
+    ours = load(finetuned)
+    stock = AutoModelForSequenceClassification.from_pretrained(finetuned)
+    ids = encode_all(ours.tokenizer, MESSAGES[:1], RESPONSES[:1])  # type: ignore[attr-defined]
+    with torch.no_grad():
+        logits = stock(torch.tensor(ids)).logits
+    np.testing.assert_allclose(ours.score(MESSAGES[:1], RESPONSES[:1]), logits.numpy(), atol=1e-5)
+    assert stock.config.problem_type == "regression"
+    assert stock.config.label2id == {"helpful": 0, "honest": 1}
+
+
+def test_a_transformers_pipeline_gives_the_same_scores(finetuned: Path) -> None:
+    """As docs/rewards.md shows it: `problem_type` keeps the pipeline from making probabilities of the scores."""
+    from transformers import pipeline
+
+    ours = load(finetuned)
+    reads = pipeline("text-classification", str(finetuned), tokenizer=ours.tokenizer)  # type: ignore[attr-defined]
+    prompt = ours.tokenizer.apply_chat_template(
+        MESSAGES[0], add_generation_prompt=True, tokenize=False
+    )  # type: ignore[attr-defined]
+    text = prompt + RESPONSES[0] + ours.tokenizer.eos_token  # type: ignore[attr-defined]
+    found = {
+        entry["label"]: entry["score"]
+        for entry in reads(text, top_k=None, add_special_tokens=False)
+    }
+    wanted = dict(
+        zip(ours.objectives, ours.score(MESSAGES[:1], RESPONSES[:1])[0].tolist(), strict=True)
+    )
+    assert found == pytest.approx(wanted, abs=1e-5)
+
+
+def test_the_prompt_is_cut_from_the_left_and_the_response_never(finetuned: Path) -> None:
+    model = load(finetuned)
+    long = [
+        [{"role": "user", "content": "x" * 100 + "end"}],
+        [{"role": "user", "content": "y" * 100 + "end"}],
+    ]
+    scores = model.score(long, ["yes", "yes"])
+    assert np.isfinite(scores).all()
+    with pytest.raises(DataError, match="does not fit in max_length 64"):
+        model.score(MESSAGES[:1], ["z" * 70])
+
+
+def test_a_checkpoint_that_does_not_fit_is_an_error(
+    finetuned: Path, tiny_model: Path, tmp_path: Path
+) -> None:
+    weights = load_file(finetuned / "model.safetensors")
+    renamed = {f"x.{name}": value for name, value in weights.items()}
+    save_file(renamed, finetuned / "model.safetensors", {"format": "pt"})
+    with pytest.raises(ModelError, match="does not fit"):
+        load(finetuned)
+    with pytest.raises(ModelError, match=r"no reward model at .*missing"):
+        load(tmp_path / "missing")
+    with pytest.raises(ModelError, match=r"lacks score\.weight"):
+        load(tiny_model)
+
+
+def test_a_new_model_is_the_sft_model_but_for_its_heads(
+    tiny_model: Path, tiny_tokenizer: Any
+) -> None:
+    before = torch.get_rng_state()
+    models = [
+        new_model(tiny_model, ["a", "b"], tiny_tokenizer, "cpu", "float32", seed=seed)
+        for seed in (0, 0, 1)
+    ]
+    assert torch.equal(before, torch.get_rng_state())
+    stored = load_file(tiny_model / "model.safetensors")
+    for name, value in models[0].state_dict().items():
+        if name != "score.weight":
+            assert torch.equal(value, stored[name]), name
+    assert torch.equal(models[0].score.weight, models[1].score.weight)
+    assert not torch.equal(models[0].score.weight, models[2].score.weight)
+
+
+def test_a_probe_scores_nothing_where_nothing_is_asked(probe: Path) -> None:
+    assert load(probe).score([], []).shape == (0, 2)
+
+
+def test_a_probe_demands_its_own_backbone(probe: Path, tiny_model: Path, tmp_path: Path) -> None:
+    entry = (probe / "probe.json").read_text()
+    assert '"objectives"' in entry
+    (probe / "probe.json").write_text(entry.replace('"backbone_hash": "', '"backbone_hash": "0'))
+    with pytest.raises(ModelError, match="fitted on other weights"):
+        load(probe)
+
+
+def test_layers_that_are_not_there(tiny_model: Path) -> None:
+    model = load_causal(tiny_model)
+    assert check_layers(model, [0, 2]) == [0, 2]
+    for layers in ([], [3], [-1]):
+        with pytest.raises(ParamsError, match=r"give some of 0 \(embeddings\) to 2"):
+            check_layers(model, layers)
+
+
+def _random(count: int, width: int) -> np.ndarray:
+    return np.random.default_rng(0).normal(size=(count, width))
+
+
+def test_heads_are_fitted_to_orders_and_grades_at_once() -> None:
+    """Head 0 wants feature 0 high, as pairs say; head 1 wants feature 1 low, as yes and no say; feature 2 never
+    differs; mean features score 0."""
+    features = _random(400, 3).astype(np.float32)
+    features[:, 2] = 4.0
+    made = []
+    for first in range(0, 400, 2):
+        one, other = features[first : first + 2]
+        order = Order(0, (0, 1) if one[0] > other[0] else (1, 0), (1, 2), 0.0)
+        grades = [
+            Grade(1, place, 0, int(row[1] < 0.5), 1.0, 0) for place, row in enumerate((one, other))
+        ]
+        made.append(Example([[0], [0]], [order], grades))
+    scale = Scale("b", 0.0, 1.0)
+    heads, thresholds = fit_heads(
+        features, made, Scales({scale: [0.0, 1.0]}, {scale: [0.7]}, {}), 2, l2=1.0
+    )
+    assert heads["weight"][0, 0] > 5 * abs(heads["weight"][0, 1])
+    assert heads["weight"][1, 1] < -5 * abs(heads["weight"][1, 0])
+    np.testing.assert_allclose(heads["weight"][:, 2], 0.0)
+    np.testing.assert_allclose(
+        heads["weight"] @ features.mean(axis=0) + heads["bias"], 0.0, atol=1e-5
+    )
+    cut = thresholds.of_scales().item() - heads["bias"][1]  # where a yes is as likely as a no
+    assert cut / heads["weight"][1, 1] == pytest.approx(0.5, abs=0.1)
+
+
+def test_pairs_alone_are_logistic_regression_on_differences() -> None:
+    from sklearn.linear_model import LogisticRegression
+
+    features = _random(120, 5)
+    made = [Example([[0], [0]], [Order(0, (0, 1), (1, 2), 0.0)], []) for _ in range(60)]
+    heads, _ = fit_heads(features, made, Scales(), 1, l2=10.0)
+    differences = (features[::2] - features[1::2]) / features.std(axis=0)
+    both, halves = np.concatenate([differences, -differences]), np.full(120, 0.5)
+    model = LogisticRegression(C=0.1, fit_intercept=False).fit(both, np.repeat([1, 0], 60), halves)
+    np.testing.assert_allclose(heads["weight"][0] * features.std(axis=0), model.coef_[0], atol=1e-3)
+
+
+def test_features_are_computed_once_until_something_changes(
+    probe: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = load(probe)
+    assert isinstance(made, Probe)
+    sequences, asked = [[5, 6, 7], [8, 9], [5, 6, 7]], []
+    compute = made.features
+    monkeypatch.setattr(
+        made, "features", lambda encoded: (asked.append(len(encoded)), compute(encoded))[1]
+    )
+    first = Features(made, tiny_model, sequences, tmp_path / "kept").of(sequences)
+    np.testing.assert_array_equal(first[0], first[2])
+    np.testing.assert_array_equal(
+        Features(made, tiny_model, sequences, tmp_path / "kept").of(sequences), first
+    )
+    assert asked == [2]
+    Features(made, tiny_model, [*sequences, [4]], tmp_path / "kept")
+    made.layers = [1, 1]
+    Features(made, tiny_model, sequences, tmp_path / "kept")
+    assert asked == [2, 3, 2]

@@ -1,0 +1,125 @@
+"""Hostile answers are ended within a second, and the next honest one is compared as if nothing had been."""
+
+import resource
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psutil
+import pytest
+
+from concord.rewards.verifiers import equivalence
+from concord.rewards.verifiers.dispatch import Verifier
+from concord.rewards.verifiers.exact_match import verify as exact_match
+from concord.rewards.verifiers.math_answer import verify as math_answer
+from concord.rewards.verifiers.multiple_choice import verify as multiple_choice
+from concord.rewards.verifiers.regular_expression import verify as regular_expression
+
+HOSTILE = {
+    "nested powers": "9^{9^{9^{9}}}",
+    "powers less powers": "9^{9^{9^{9}}} - 9^{9^{9^{9}}} + 1",
+    "10^10^10": "10^10^10",
+    "10^{10^{10}}": "10^{10^{10}}",
+    "a power of ten": "10^{999999999}",
+    "e notation": "1e999999999",
+    "100 kB of brackets": "(" * 100_000,
+    "100 kB of braces": "{" * 50_000 + "}" * 50_000,
+    "100 kB of boxes": r"\boxed{" * 14_000 + "1" + "}" * 14_000,
+    "100 kB of hashes": "####" * 12_500 + "\n" * 50_000,
+    "100 kB of white space": " " * 100_000 + "x",
+    "nested brackets": "(" * 99 + "y" + ")" * 99,
+    "nested roots": r"\sqrt{" * 28 + "2" + "}" * 28,
+    "nested fractions": r"\frac{1}{" * 20 + "y" + "}" * 20,
+    "a huge integer": "9" * 100_000,
+    "a huge integer's power": "9" * 90 + "^{" + "9" * 90 + "}",
+    "a factorial": "(10^{9})!",
+    "factorials of factorials": "((9!)!)!",
+    "a binomial": r"\binom{10^9}{5\cdot 10^8}",
+    "a long list": "1," * 50_000,
+    "a list": "1,2," * 49,
+    "a sum": r"\sum_{n=1}^{10^{12}} n^n",
+    "an integral": r"\int_0^1 e^{x^x^x} dx",
+    "an expansion": "(x+y+z+w)^{200}",
+    "a huge matrix": r"\operatorname{eye}(1000000)",
+    "null bytes": "1\0" * 99,
+    "lone surrogates": "\ud800" * 99,
+    "new lines": "1\n2\n3" * 30,
+    "units": "1" + " aaa" * 49,
+    "open text": r"\text{" * 33,
+    "back slashes": "\\" * 199,
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def warm() -> None:
+    assert equivalence.equal("x+1", "1+x")
+
+
+def _comparing() -> subprocess.Popen[str]:
+    process = equivalence._comparer().process
+    assert process is not None
+    return process
+
+
+@contextmanager
+def within_a_second() -> Iterator[None]:
+    """By the clock; where others keep the cores busy, by the processor time of this and of the comparing process."""
+    times = psutil.Process(_comparing().pid).cpu_times
+    clock, own, others = time.monotonic(), time.process_time(), sum(times()[:4])
+    yield
+    assert time.process_time() - own + sum(times()[:4]) - others < 1
+    assert time.monotonic() - clock < 1 or _share_of_a_core() < 0.9
+
+
+def _share_of_a_core() -> float:
+    """What this process gets of one now."""
+    clock, own = time.monotonic(), time.process_time()
+    sum(range(5_000_000))
+    return (time.process_time() - own) / (time.monotonic() - clock)
+
+
+@pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
+def test_a_hostile_answer_is_wrong_within_a_second(hostile: str) -> None:
+    with within_a_second():
+        assert math_answer(rf"\boxed{{{hostile}}}", "x^2") == 0
+
+
+@pytest.mark.parametrize(
+    "hostile", ["9^{9^{9^{9}}}", "10^{10^{10}}", r"\gcd(10^{10^8}, 7^{10^8})", "(10^9)!"]
+)
+def test_hostile_on_both_sides_is_wrong_within_a_second(hostile: str) -> None:
+    with within_a_second():
+        assert math_answer(rf"\boxed{{{hostile} + 1}}", hostile) == 0
+
+
+@pytest.mark.parametrize("verifier", [exact_match, multiple_choice, regular_expression])
+@pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
+def test_the_other_verifiers_take_no_second(verifier: Verifier, hostile: str) -> None:
+    with within_a_second():
+        assert verifier(hostile, "B") == 0
+
+
+def test_an_endless_comparison_is_counted_and_the_next_one_does_not_wait_for_a_new_start() -> None:
+    """It is made by the same warm process, as starting sympy takes a second or two."""
+    before, process = equivalence.unfinished(), _comparing()
+    assert not equivalence.equal("x^2", "9^{9^{9^{9}}}", seconds=0.2)
+    assert equivalence.unfinished() == before + 1
+    assert equivalence.equal(r"\sqrt{2}\cdot\sqrt{2}", "2")
+    assert equivalence.unfinished() == before + 1
+    assert _comparing() is process
+
+
+def test_memory_is_limited() -> None:
+    assert resource.prlimit(_comparing().pid, resource.RLIMIT_AS) == (equivalence.MEMORY_BYTES,) * 2
+
+
+def test_a_comparing_process_that_died_is_replaced() -> None:
+    _comparing().kill()
+    _comparing().wait()
+    assert equivalence.equal(r"\sqrt{4}", "2")
+
+
+def test_what_is_too_long_is_compared_as_text() -> None:
+    assert equivalence.equal("9" * 5000, f" {'9' * 5000} ")
+    assert not equivalence.equal("1 + " * 100 + "1", "101")

@@ -1,0 +1,474 @@
+"""Every way in which params.yaml can be wrong is found before any work, with the key, why, and what is allowed."""
+
+import copy
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from concord.stage import outputs
+from concord.stage.errors import ParamsError
+from concord.stage.params import read
+from tasks import check
+
+ROOT = Path(__file__).parents[2]
+Params = dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def sandbox() -> Params:
+    return read(ROOT / "params.yaml")
+
+
+@pytest.fixture
+def root(tmp_path: Path, sandbox: Params) -> Path:
+    """A project with what the sandbox recipe reads, in miniature."""
+    base = tmp_path / sandbox["model"]["name"]
+    base.mkdir(parents=True)
+    champion = tmp_path / sandbox["gate"]["champion"]
+    champion.parent.mkdir(parents=True, exist_ok=True)
+    champion.write_text("{}")
+    (base / "config.json").write_text('{"num_hidden_layers": 4}')
+    for path in (
+        sandbox["model"]["chat_template"],
+        *(source["path"] for source in sandbox["sources"].values()),
+    ):
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(ROOT / path, tmp_path / path)
+    return tmp_path
+
+
+def _edited(params: Params, path: str, value: Any) -> Params:
+    """A copy with one key set, or removed where the value is `...`."""
+    edited = copy.deepcopy(params)
+    *parents, last = path.split("/")
+    place = edited
+    for key in parents:
+        place = place[key]
+    if value is ...:
+        del place[last]
+    else:
+        place[last] = value
+    return edited
+
+
+def test_the_default_recipe_can_work(sandbox: Params, root: Path) -> None:
+    check.run(sandbox, root)
+
+
+VALUES = {"domain": "values", "description": ""}
+BAD = [
+    ("polices", {}, r"polices is an unknown key; did you mean policies\?"),
+    ("seeds", ..., r"seeds is missing"),
+    ("seeds/data", -1, r"seeds\.data: .*greater than or equal to 0"),
+    ("runtime/treads", 2, r"runtime\.treads is an unknown key; did you mean threads\?"),
+    ("runtime/dtype", "float16", r"runtime\.dtype: .*'float32' or 'bfloat16'"),
+    (
+        "policies/mah_dpo/betta",
+        1,
+        r"policies\.mah_dpo\.betta is an unknown key; did you mean beta\?",
+    ),
+    ("policies/mah_dpo/training/stps", 1, r"policies\.mah_dpo\.training\.stps is an unknown key"),
+    (
+        "policies/mah_dpo/method",
+        "mahdpo",
+        r"policies\.mah_dpo\.method: 'mahdpo' is unknown; did you mean mah_dpo\?",
+    ),
+    ("policies/mah_dpo", None, r"policies\.mah_dpo\.method: None is unknown"),
+    ("policies/Mah-DPO", {"method": "reference"}, r"policies\.Mah-DPO is no name"),
+    ("policies/sft", ..., r"policies has none of method reference"),
+    ("policies", {}, r"policies must be a mapping with at least one name"),
+    ("policies", [], r"policies must be a mapping with at least one name"),
+    (
+        "policies/dpo_scalar/weights",
+        {"helpful": -0.1},
+        r"policies\.dpo_scalar\.weights\.helpful is -0\.1",
+    ),
+    (
+        "policies/dpo_scalar/weights",
+        {"helpful": float("nan")},
+        r"policies\.dpo_scalar\.weights\.helpful: .*finite",
+    ),
+    (
+        "policies/dpo_scalar/weights",
+        {"helpful": float("inf")},
+        r"policies\.dpo_scalar\.weights\.helpful: .*finite",
+    ),
+    (
+        "policies/dpo_scalar/weights",
+        {"helful": 1.0},
+        r"weights\.helful is a weight for an unknown objective; did you mean",
+    ),
+    (
+        "policies/dpo_scalar/weights",
+        {"overall": 1.0},
+        r"weights\.overall is a weight for an unknown objective",
+    ),
+    (
+        "policies/dpo_scalar/weights",
+        {"helpful": 1.0},
+        r"no objective of domain math has a positive weight",
+    ),
+    (
+        "policies/single_reward/reward",
+        "overal",
+        r"policies\.single_reward\.reward: no objective 'overal'; did you mean",
+    ),
+    (
+        "policies/mah_dpo/alpha",
+        {"helful": 1.0},
+        r"policies\.mah_dpo\.alpha\.helful is a weight for an unknown",
+    ),
+    ("evaluate/weights", {"helpful": 0.0}, r"evaluate\.weights: all weights are 0"),
+    ("evaluate/weights/honest", "much", r"evaluate\.weights\.honest: .*valid number"),
+    (
+        "select/policy",
+        "mahdpo",
+        r"select\.policy: there is no policy 'mahdpo'; did you mean mah_dpo\?",
+    ),
+    ("select/weights", {"fun": 1.0}, r"select\.weights\.fun is a weight for an unknown objective"),
+    (
+        "gate/margins",
+        {"helful": 0.1},
+        r"gate\.margins\.helful is no objective; did you mean helpful\?",
+    ),
+    ("anchors/directions", {"helful": 1}, r"anchors\.directions\.helful is no objective"),
+    (
+        "objectives/helpful",
+        VALUES,
+        r"objectives\.helpful: names neither of `verifier` and `reward`",
+    ),
+    (
+        "objectives/helpful/reward",
+        "valves",
+        r"objectives\.helpful\.reward: there is no reward model 'valves'; did you",
+    ),
+    (
+        "objectives/helpful/reward",
+        "math",
+        r"the model math has no head for it; add it to reward_models\.math",
+    ),
+    (
+        "objectives/math_accuracy/verifier",
+        "maths",
+        r"objectives\.math_accuracy\.verifier: 'maths' is not a verifier",
+    ),
+    (
+        "objectives/math_accuracy/verifier",
+        "my_cheks:f",
+        r"math_accuracy\.verifier: 'my_cheks:f': importing .* fails.*; put",
+    ),
+    (
+        "objectives/math_accuracy/verifier",
+        "json:load_s",
+        r"math_accuracy\.verifier: .*no function 'load_s', .*mean loads\?",
+    ),
+    (
+        "objectives/math_accuracy/verifier",
+        "json:dumps",
+        r"math_accuracy\.verifier: 'json:dumps' cannot be called with a",
+    ),
+    ("objectives/helpful/domain", "Val ues", r"objectives\.helpful\.domain is 'Val ues'"),
+    ("objectives/overall/in_vector", True, r"objectives\.overall spans all domains"),
+    ("objectives/2nd", {**VALUES, "reward": "values"}, r"objectives\.2nd is no name"),
+    (
+        "reward_models/values/objectives/fun",
+        {},
+        r"reward_models\.values\.objectives\.fun is no objective",
+    ),
+    ("reward_models/values/objectives", {}, r"reward_models\.values\.objectives: .*at least 1"),
+    ("reward_models", {}, r"reward_models must be a mapping with at least one name"),
+    (
+        "process_reward/verdicts",
+        {"harmles": {"good": " yes", "bad": " no"}},
+        r"process_reward\.verdicts\.harmles is no objective.*harmless",
+    ),
+    (
+        "process_reward/verdicts",
+        {"math_accuracy": {"good": "x", "bad": "x"}},
+        r"`good` and `bad` are both 'x'",
+    ),
+    (
+        "process_labels/objectives/fun",
+        {"labels": "human"},
+        r"process_labels\.objectives\.fun is no objective",
+    ),
+    (
+        "process_labels/prompts",
+        {"math": 4, "values": 4},
+        r"process_labels\.prompts: tutoring is missing; give a number",
+    ),
+    (
+        "process_labels/samples",
+        {"art": 4},
+        r"samples\.art: nothing is sampled there to be labelled; allowed: math, tut",
+    ),
+    ("process_labels/prompts", {"math": 0, "values": 4, "tutoring": 1}, r"process_labels\.prompts"),
+    (
+        "process_labels/objectives/helpful",
+        {"labels": "hindsight"},
+        r"helpful: hindsight labels need a verifier",
+    ),
+    (
+        "process_labels/objectives/math_accuracy",
+        {"steps": "none"},
+        r"math_accuracy: labels by reward need a judge",
+    ),
+    (
+        "front/reference_point",
+        {"helpfull": 0.0},
+        r"front\.reference_point\.helpfull is no objective; did you mean",
+    ),
+    (
+        "front/reference_point",
+        {"helpful": 0.0},
+        r"front\.reference_point has no value for math_accuracy; give one",
+    ),
+    (
+        "objectives/helpful/domain",
+        "control",
+        r"objectives\.helpful\.domain: 'control' is a key of reports/front",
+    ),
+    (
+        "objectives/helpful/domain",
+        "style",
+        r"objectives\.helpful\.domain: the sandbox has no prompts of domain 'style'",
+    ),
+    (
+        "policies/mah_dpo/training",
+        {"learning_rate": 1.0, "steps": 1, "batch_size": 3},
+        r"3 pairs cannot hold one of each",
+    ),
+    ("runtime/device", "gpu7", r"runtime\.device is 'gpu7'; allowed: auto, cpu, cuda"),
+    (
+        "reward_models/math",
+        {"objectives": {"math_engagement": {}}, "architecture": "probe", "layers": [2, 99]},
+        r"reward_models\.math\.layers: the model has 4 layers, so there is no 99",
+    ),
+    (
+        "sources/sandbox/columns",
+        {"response": "x"},
+        r"sources\.sandbox: columns cannot rename what sandbox reads",
+    ),
+    (
+        "sources/sandbox",
+        {"format": "concord", "path": "data/raw/sandbox.yaml", "columns": {"respnse": "x"}},
+        r"columns\.respnse is no key of the interchange.*mean response\?",
+    ),
+    (
+        "sources/sandbox",
+        {"format": "trl", "path": "data/raw/sandbox.yaml"},
+        r"sources\.sandbox\.options\.objective is missing; add it",
+    ),
+    (
+        "sources/sandbox",
+        {"format": "hub", "path": "data/raw/sandbox.yaml"},
+        r"data/raw/sandbox\.yaml\.dataset is missing; add it",
+    ),
+    (
+        "sources/sandbox",
+        {"format": "hub", "path": "data/raw/gone.yaml"},
+        r"data/raw/gone\.yaml is not there",
+    ),
+    ("gate/champion", "models/champ.json", r"gate\.champion: models/champ\.json is not there"),
+    ("prepare/validation", 1.5, r"prepare\.validation: .*less than 1"),
+    (
+        "prepare/near_duplicates",
+        0.3,
+        r"prepare\.near_duplicates: .*greater than or equal to 0\.5 \(given 0\.3\)",
+    ),
+    (
+        "prepare/near_duplicates",
+        80,
+        r"prepare\.near_duplicates: .*less than or equal to 1 \(given 80\)",
+    ),
+    ("prepare/near_duplicates", True, r"prepare\.near_duplicates: .*valid number"),
+    ("ingest/max_quarantine_share", 2, r"ingest\.max_quarantine_share: .*less than or equal to 1"),
+    ("sources", {}, r"sources must be a mapping with at least one name"),
+    ("sources/sandbox/format", "sandbx", r"sources\.sandbox: there is no format 'sandbx'"),
+    (
+        "sources/sandbox/path",
+        "data/raw/gone.yaml",
+        r"sources\.sandbox\.path: data/raw/gone\.yaml is not there",
+    ),
+    (
+        "sources/sandbox/prompts",
+        "vlaues",
+        r"sources\.sandbox\.prompts: no objective is of domain 'vlaues'.*mean values\?",
+    ),
+    ("sources/sandbox/options", {"cap": 1}, r"sources\.sandbox\.options\.cap is an unknown key"),
+    ("model/name", "models/gone", r"model\.name: models/gone is not there; make or fetch it"),
+    (
+        "model/files",
+        "models",
+        r"model\.files is models, so edits of models/base would rerun nothing",
+    ),
+    ("model/chat_template", "gone.jinja", r"model\.chat_template: gone\.jinja is not there"),
+    ("budget", {"polcy": 3}, r"budget\.polcy is no stage; did you mean policy\?"),
+    ("budget", {"policy@gone": 3}, r"budget\.policy@gone is no stage"),
+    ("budget", {"policy": -3}, r"budget\.policy is -3; it must be a positive number"),
+    ("budget", 3, r"budget must be a mapping"),
+]
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "message"), BAD, ids=[f"{path}={value}"[:60] for path, value, _ in BAD]
+)
+def test_a_wrong_key_is_named(
+    sandbox: Params, root: Path, path: str, value: Any, message: str
+) -> None:
+    with pytest.raises(ParamsError, match=message):
+        check.run(_edited(sandbox, path, value), root)
+
+
+def test_all_problems_come_at_once(sandbox: Params, root: Path) -> None:
+    wrong = _edited(_edited(sandbox, "select/policy", "x"), "gate/margins", {"y": 0.1})
+    with pytest.raises(ParamsError) as caught:
+        check.run(wrong, root)
+    assert [line.split(" ")[0] for line in str(caught.value).splitlines()] == [
+        "params.yaml",
+        "gate.margins.y",
+        "select.policy:",
+    ]
+
+
+def _no_config(root: Path, params: Params) -> None:
+    (root / params["model"]["name"] / "config.json").rename(
+        root / params["model"]["name"] / "notes.txt"
+    )
+
+
+def _empty_source(root: Path, params: Params) -> None:
+    (root / params["sources"]["sandbox"]["path"]).write_bytes(b"")
+
+
+def _empty_folder(root: Path, params: Params) -> None:
+    (root / params["sources"]["sandbox"]["path"]).unlink()
+    (root / params["sources"]["sandbox"]["path"]).mkdir()
+
+
+def _of_another_world(root: Path, params: Params) -> None:
+    path = root / params["sources"]["sandbox"]["path"]
+    path.write_text(path.read_text().replace("world: dev", "world: locked"))
+
+
+def _not_pulled(root: Path, params: Params) -> None:
+    path = root / params["sources"]["sandbox"]["path"]
+    path.rename(f"{path}.dvc")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (_no_config, r"model\.name: models/base holds no config\.json"),
+        (_empty_source, r"sources\.sandbox\.path: .* is empty"),
+        (_empty_folder, r"sources\.sandbox\.path: .* is empty"),
+        (_of_another_world, r"sandbox\.yaml\.world: .*'dev'"),
+        (_not_pulled, r"sources\.sandbox\.path: .* is not there; run `dvc pull`"),
+    ],
+)
+def test_what_lies_outside_of_the_file_is_looked_at(
+    sandbox: Params, root: Path, spoil: Callable[[Path, Params], None], message: str
+) -> None:
+    spoil(root, sandbox)
+    with pytest.raises(ParamsError, match=message):
+        check.run(sandbox, root)
+
+
+@pytest.mark.parametrize(
+    ("revision", "fits"), [("a" * 40, True), ("main", False), ("A" * 40, False), (None, False)]
+)
+def test_a_model_on_the_hub_is_pinned(
+    sandbox: Params, root: Path, revision: str | None, fits: bool
+) -> None:
+    model = {**sandbox["model"], "name": "owner/model", "revision": revision}
+    if fits:
+        check.run({**sandbox, "model": model}, root)
+        return
+    with pytest.raises(ParamsError, match=r"40 hexadecimal digits|pin model\.revision"):
+        check.run({**sandbox, "model": model}, root)
+
+
+def test_a_verifier_may_be_ones_own(
+    sandbox: Params, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (root / "checks_of_this_test.py").write_text("def is_even(response, reference): return 1.0")
+    monkeypatch.syspath_prepend(root)
+    check.run(
+        _edited(sandbox, "objectives/math_accuracy/verifier", "checks_of_this_test:is_even"), root
+    )
+
+
+def _asking(sandbox: Params, **judge: Any) -> Params:
+    """Helpfulness labelled by a judge of its own."""
+    edited = _edited(
+        sandbox, "process_labels/judges", {"own": {"rubric": "r", "model": "models/sft", **judge}}
+    )
+    return _edited(edited, "process_labels/objectives/helpful", {"judge": "own"})
+
+
+def test_a_judge_that_cannot_be_asked_is_found_before_any_work(
+    sandbox: Params, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("THE_KEY", raising=False)
+    served = {"endpoint": "http://localhost:1/v1", "key": "THE_KEY"}
+    unset = r"judges\.own\.key: the environment variable THE_KEY is not set, .*; set it"
+    with pytest.raises(ParamsError, match=unset):
+        check.run(_asking(sandbox, **served), root)
+    with pytest.raises(
+        ParamsError, match=r"judges\.own\.model: models/judge is not there; correct the path"
+    ):
+        check.run(_asking(sandbox, model="models/judge"), root)
+    (root / "models/judge").mkdir()
+    (root / "models/judge/README.md").write_text("no model")
+    with pytest.raises(
+        ParamsError, match=r"judges\.own\.model: models/judge holds no config\.json"
+    ):
+        check.run(_asking(sandbox, model="models/judge"), root)
+    monkeypatch.setenv("THE_KEY", "s3cret")
+    (root / "models/judge/config.json").write_text("{}")
+    check.run(_asking(sandbox, **served), root)
+    check.run(_asking(sandbox, model="models/judge"), root)
+
+
+def test_a_judge_may_be_made_by_a_stage_or_be_asked_by_nobody(sandbox: Params, root: Path) -> None:
+    check.run(_asking(sandbox), root)
+    idle = {"own": {"rubric": "r", "model": "models/gone"}}
+    check.run(_edited(sandbox, "process_labels/judges", idle), root)
+
+
+def test_budgets_may_name_stages_and_their_items(sandbox: Params, root: Path) -> None:
+    check.run(
+        {**sandbox, "budget": {"policy": 60, "policy@mah_dpo": 90.5, "ingest@sandbox": 3}}, root
+    )
+
+
+def test_the_order_of_keys_does_not_matter(sandbox: Params, root: Path) -> None:
+    def turned(value: Any) -> Any:
+        return (
+            {key: turned(value[key]) for key in reversed(value)}
+            if isinstance(value, dict)
+            else value
+        )
+
+    check.run(turned(sandbox), root)
+
+
+def test_what_the_stage_writes_never_changes(
+    sandbox: Params, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(root)
+    text = (ROOT / "params.yaml").read_text()
+    written = []
+    for seed in (0, 1):
+        outputs.write_text("params.yaml", re.sub(r"data: 0", f"data: {seed}", text, count=1))
+        check.main()
+        written.append({file.name: file.read_bytes() for file in Path("data/code").iterdir()})
+    assert written[0] == written[1]
+    assert {"sft", "policy@mah_dpo", "ingest@sandbox"} <= written[0].keys()
+    outputs.write_text("params.yaml", text.replace("threads:", "treads:"))
+    with pytest.raises(ParamsError, match=r"runtime\.treads"):
+        check.main()

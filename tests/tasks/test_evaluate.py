@@ -1,0 +1,283 @@
+"""The stages `evaluate` and `evaluate_rewards` end to end, on tiny untrained models and both protocols."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+from concord.lm.load import load_tokenizer
+from concord.policies.model import MultiHeadCausalLM
+from concord.rewards.outcome import reward_model as outcome
+from concord.rewards.process import process_model as process
+from concord.rewards.vector.anchors import Anchor, Anchors
+from concord.sandbox.world import World
+from concord.stage import outputs
+from tasks import evaluate, evaluate_rewards, front, select
+
+VALUES = ["helpful", "honest", "harmless"]
+
+
+def params(protocol: str) -> dict[str, Any]:
+    """What the two stages declare, on the values domain alone."""
+    entry = {"domain": "values", "description": "", "reward": "values"}
+    return {
+        "seeds": {"data": 0, "sampling": 0},
+        "runtime": {"threads": 1, "device": "cpu", "dtype": "float32"},
+        "model": {"max_length": 256},
+        "objectives": dict.fromkeys(VALUES, entry),
+        "reward_models": {"values": {}},
+        "evaluate": {
+            "protocol": protocol,
+            "locked_seed": 1,
+            "prompts": 6,
+            "validation_prompts": 3,
+            "weights": {"helpful": 1.0, "honest": 2.0, "harmless": 1.0},
+            "sweep": 3,
+            "max_new_tokens": 4,
+            "kl_prompts": 4,
+            "bootstrap": 20,
+        },
+        "evaluate_rewards": {"pairs": 12, "prompts": 4, "samples": 2, "max_new_tokens": 4},
+    }
+
+
+@pytest.fixture
+def chain(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with untrained models where the trained ones belong, and small prepared tables."""
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text(json.dumps(params("sandbox")), encoding="utf-8")
+    shutil.copytree(tiny_model, "models/sft")
+    shutil.copytree(tiny_model, "models/policies/sft")
+    shutil.copytree(tiny_model, "models/policies/mah_dpo")
+    tokenizer = load_tokenizer(tiny_model)
+    tokenizer.model_max_length = 256
+    policy = MultiHeadCausalLM.from_sft(tiny_model, VALUES)
+    with torch.no_grad():
+        policy.heads[2] += 0.3 * torch.randn(
+            policy.heads[2].shape, generator=torch.Generator().manual_seed(0)
+        )
+    shutil.rmtree("models/policies/mah_dpo")
+    policy.save_pretrained("models/policies/mah_dpo")
+    reward = outcome.new_model(tiny_model, VALUES, tokenizer, "cpu", "float32", 0)
+    process_model = process.new_model(tiny_model, VALUES, tokenizer, "cpu", "float32", 0)
+    for model, path in (
+        (reward, "models/rewards/values"),
+        (process_model, "models/process_reward"),
+    ):
+        model.save_pretrained(path)
+    for path in ("models/policies/mah_dpo", "models/rewards/values", "models/process_reward"):
+        tokenizer.save_pretrained(path)
+    calibration = {"temperature": 0.5, "pairs": 9, "nll_before": 0.7, "nll_after": 0.6}
+    outputs.write_json("models/rewards/values/calibration.json", dict.fromkeys(VALUES, calibration))
+    Anchors(dict.fromkeys(VALUES, Anchor(mean=0.1, std=0.5, direction=1, n=9))).save(
+        "models/anchors.json"
+    )
+    for fitted in ("values", "process_reward"):
+        pulls = {name: {other: 0.5 for other in VALUES if other != name} for name in VALUES}
+        timing = {"seconds": 1.0, "peak_mb": 2.0, "parameters": 3, "gradient_cosine": pulls}
+        outputs.write_json(f"reports/timing/{fitted}.json", timing)
+    _tables()
+    return tmp_path
+
+
+def _tables() -> None:
+    prompts = World.build("dev", 0).prompts("values", 5, 0)
+    rows = [
+        {"messages": p.messages, "domain": "values", "reference": None, "group_id": p.group_id}
+        for p in prompts
+    ]
+    table = pd.DataFrame(rows).assign(prompt_id=[str(place) for place in range(5)])
+    outputs.write_table("data/prepared/prompts/validation.parquet", table)
+    rated = [
+        {
+            "messages": p.messages,
+            "group_id": p.group_id,
+            "response": text,
+            "objective": name,
+            "rating": value,
+        }
+        for p in prompts
+        for name in VALUES
+        for text, value in (("Yes.", 1.0), ("No, never.", 0.0))
+    ]
+    for split in ("test", "validation"):
+        outputs.write_table(
+            f"data/prepared/ratings/{split}.parquet", pd.DataFrame(rated).assign(kind="binary")
+        )
+    pairs = [
+        {
+            "messages": p.messages,
+            "group_id": p.group_id,
+            "chosen": "Yes.",
+            "rejected": "No.",
+            "objective": name,
+        }
+        for p in prompts
+        for name in VALUES
+    ]
+    for split in ("train", "test"):
+        outputs.write_table(f"data/prepared/rewards/values/{split}.parquet", pd.DataFrame(pairs))
+    steps = [
+        {
+            "messages": prompts[0].messages,
+            "group_id": "g",
+            "steps": ["a.", "b."],
+            "objective": "helpful",
+        }
+    ]
+    labels = pd.DataFrame(steps).assign(labels=[[1.0, 0.0]], label_kind="human")
+    outputs.write_table("data/prepared/steps/test.parquet", labels)
+
+
+def test_sandbox_protocol(chain: Path) -> None:
+    """Every point on common prompts; gold only where it may be seen; the reference is its own KL of 0."""
+    for policy in ("sft", "mah_dpo"):
+        evaluate.main(policy)
+    report = outputs.read_json("reports/policies/mah_dpo.json")
+    assert report["steerable"]
+    assert set(report["objectives"]) == set(VALUES)
+    assert set(report["sweep"]) == set(VALUES)
+    assert report["prompts"] == {"values": 6}
+    samples = outputs.read_table("reports/samples/mah_dpo.parquet")
+    assert samples.groupby(["split", "point"]).size().unstack(0).to_dict() == {
+        "locked": dict.fromkeys(samples["point"].unique(), 6),
+        "validation": dict.fromkeys(samples["point"].unique(), 3),
+    }
+    assert (
+        samples["point"].nunique() == 2 + 3 * 3 - 1
+    )  # equal, default, three weights of each; default is honest = 0.5
+    locked, validation = (samples[samples["split"] == split] for split in ("locked", "validation"))
+    assert validation[[f"gold.{name}" for name in VALUES]].isna().all(axis=None)
+    assert samples[[f"proxy.{name}" for name in VALUES]].notna().all(axis=None)
+    assert locked.groupby("point")["log_ratio"].count().unique().tolist() == [4]
+    world = World.build("locked", 1)
+    for row in locked.head(8).to_dict("records"):
+        gold = world.gold(row["messages"], row["response"])
+        assert {name: row[f"gold.{name}"] for name in VALUES} == pytest.approx(gold)
+    reference = outputs.read_json("reports/policies/sft.json")
+    assert reference["kl"] == 0.0
+    assert reference["sweep"] == {}
+    assert outputs.read_table("reports/samples/sft.parquet")["point"].unique().tolist() == ["equal"]
+
+
+def test_sandbox_protocol_twice_gives_the_same_bytes(chain: Path) -> None:
+    files = [Path("reports/policies/mah_dpo.json"), Path("reports/samples/mah_dpo.parquet")]
+    contents = []
+    for _ in range(2):
+        evaluate.main("mah_dpo")
+        contents.append([file.read_bytes() for file in files])
+    assert contents[0] == contents[1]
+
+
+def test_likelihood_protocol(chain: Path) -> None:
+    """Ten answers of five questions make five pairs an objective; validation proxies are accuracies, not rewards."""
+    Path("params.yaml").write_text(json.dumps(params("likelihood")), encoding="utf-8")
+    evaluate.main("mah_dpo")
+    report = outputs.read_json("reports/policies/mah_dpo.json")
+    questions = outputs.read_table("data/prepared/ratings/test.parquet")["group_id"].nunique()
+    for figures in report["objectives"].values():
+        assert figures["gold_mean"] in [place / questions for place in range(questions + 1)]
+    assert report["length_baseline"] == dict.fromkeys(
+        VALUES, 0.0
+    )  # "Yes." is rated higher and shorter
+    assert report["kl"] > 0
+    for point in report["validation"]["points"]:
+        assert all(0 <= value <= 1 for value in point["proxies"].values())
+
+
+@pytest.mark.parametrize("alone", [["helpful"], VALUES])
+def test_likelihood_protocol_where_answers_stand_alone(chain: Path, alone: list[str]) -> None:
+    """One graded answer a question makes no pair: that objective has no figure, and nothing else changes."""
+    Path("params.yaml").write_text(json.dumps(params("likelihood")), encoding="utf-8")
+    for split in ("test", "validation"):
+        path = f"data/prepared/ratings/{split}.parquet"
+        table = outputs.read_table(path)
+        repeated = table["objective"].isin(alone) & (table["response"] == "No, never.")
+        outputs.write_table(path, table[~repeated])
+    evaluate.main("mah_dpo")
+    report = outputs.read_json("reports/policies/mah_dpo.json")
+    unknown = {
+        name for name, figures in report["objectives"].items() if figures["gold_mean"] is None
+    }
+    assert (
+        unknown
+        == {name for name, value in report["length_baseline"].items() if value is None}
+        == set(alone)
+    )
+    content = {
+        **params("likelihood"),
+        "policies": {"mah_dpo": {"method": "mah_dpo"}},
+        "front": {"reference_point": 0},
+    }
+    content["select"] = {"policy": "mah_dpo", "rule": "weighted_sum"}
+    Path("params.yaml").write_text(json.dumps(content), encoding="utf-8")
+    front.main()
+    assert (
+        outputs.read_json("reports/front.json").get("values", {}).get("unjudged", VALUES) == alone
+    )
+    select.main()
+
+
+def test_reward_models_on_the_locked_world(chain: Path) -> None:
+    evaluate_rewards.main()
+    report = outputs.read_json("reports/rewards/values.json")
+    assert list(report) == sorted(VALUES)
+    for figures in report.values():
+        assert {
+            "pair_accuracy",
+            "length_baseline",
+            "ceiling",
+            "gold_rank_correlation",
+            "seconds",
+        } <= set(figures)
+        assert 0.6 < figures["ceiling"] < 1.0
+        assert figures["pairs"] == 12
+        assert figures["baselines"]["longer"]["value"] == figures["length_baseline"]
+        assert figures["calibration"]["temperature"] == 0.5
+    for measure in ("score_correlation", "gradient_cosine"):
+        assert set(report["helpful"][measure]) == set(VALUES) - {"helpful"}
+        assert figures["grades"] is None
+    steps = outputs.read_json("reports/process_reward.json")
+    assert set(steps["objectives"]) <= set(VALUES)
+    assert steps["best_of_n"] == {}
+
+
+def test_reward_models_on_people_s_labels(chain: Path) -> None:
+    Path("params.yaml").write_text(json.dumps(params("likelihood")), encoding="utf-8")
+    evaluate_rewards.main()
+    report = outputs.read_json("reports/rewards/values.json")
+    assert all(figures["ceiling"] is None for figures in report.values())
+    assert all(
+        figures["length_baseline"] == 1.0 for figures in report.values()
+    )  # "Yes." is longer than "No."
+    assert all(figures["grades"]["grades"] == 10 for figures in report.values())
+    assert set(outputs.read_json("reports/process_reward.json")["objectives"]) == {"helpful"}
+
+
+def test_a_head_without_pairs_is_judged_by_grades_alone(chain: Path) -> None:
+    """Grades of helpful are all that there is; the other objectives have pairs as well."""
+    Path("params.yaml").write_text(json.dumps(params("likelihood")), encoding="utf-8")
+    for split in ("train", "test"):
+        path = f"data/prepared/rewards/values/{split}.parquet"
+        pairs = outputs.read_table(path)
+        outputs.write_table(path, pairs[pairs["objective"] != "helpful"])
+    path = "models/rewards/values/calibration.json"
+    nothing = {"temperature": 1.0, "pairs": 0, "nll_before": None, "nll_after": None}
+    outputs.write_json(path, {**outputs.read_json(path), "helpful": nothing})
+    evaluate_rewards.main()
+    report = outputs.read_json("reports/rewards/values.json")["helpful"]
+    assert (report["pairs"], report["pair_accuracy"], report["normalised_accuracy"]) == (
+        0,
+        None,
+        None,
+    )
+    assert report["grades"]["length_auc"] == 0.0  # "Yes." is good, and shorter
+    assert 0 <= report["grades"]["auc"] <= 1
+    assert report["baselines"] == dict.fromkeys(["longer", "author", "tf_idf", "unseen authors"])
+    assert report["calibration"] == {"temperature": None, "error": None, "reliability": []}
+    assert report["confident_errors"] == []
+    assert set(report["score_correlation"]) == {"honest", "harmless"}

@@ -1,0 +1,135 @@
+"""The stage `front`: keys that tools rely on, fair comparison apart from the steerable front, the picture."""
+
+import json
+import re
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+from concord.stage import outputs
+from tasks import front
+from tests.reports_fixture import GAIN, OBJECTIVES, POLICIES, params, samples
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """reports/front.json and reports/front.svg of the synthetic policies, from params cut down to what is declared."""
+    folder = tmp_path_factory.mktemp("front")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        everything = params()
+        declared = {name: everything[name] for name in ("front", "objectives", "policies", "seeds")}
+        declared["evaluate"] = {
+            name: everything["evaluate"][name] for name in ("sweep", "bootstrap")
+        }
+        Path("params.yaml").write_text(json.dumps(declared), encoding="utf-8")
+        for policy in POLICIES:
+            outputs.write_table(f"reports/samples/{policy}.parquet", samples(policy))
+        front.main()
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(made: Path) -> dict:
+    return json.loads((made / "reports/front.json").read_text(encoding="utf-8"))
+
+
+def test_keys(report: dict) -> None:
+    assert set(report) == {"math", "values", "tutoring", "control"}
+    for domain in ("math", "values", "tutoring"):
+        entry = report[domain]
+        assert set(entry["hypervolume"]) == set(POLICIES)
+        assert entry["reference_point"] == [0.0] * len(entry["objectives"])
+        for figures in entry["hypervolume"].values():
+            assert figures["ci_low"] <= figures["value"] <= figures["ci_high"]
+    assert set(report["control"]) == {"mah_dpo"}
+    assert set(report["control"]["mah_dpo"]) == set(OBJECTIVES)
+    for figures in report["control"]["mah_dpo"].values():
+        assert figures["rank_correlation"] > 0.95
+        assert figures["range"] == pytest.approx(0.25, abs=0.02)
+
+
+def test_one_point_each_is_the_product_of_the_means_and_stands_apart_from_the_sweep(
+    report: dict,
+) -> None:
+    """From reference 0 one point dominates a box: the product of its means. The sweep is labelled with its points."""
+    for domain in ("math", "values", "tutoring"):
+        entry = report[domain]
+        for policy, figures in entry["hypervolume"].items():
+            equal = next(
+                p for p in entry["points"] if p["policy"] == policy and p["point"] == "equal"
+            )
+            box = 1.0
+            for value in equal["objectives"].values():
+                box *= value["value"]
+            assert figures["value"] == pytest.approx(box)
+            assert figures["points"] == figures["default"]["points"] == 1
+            assert ("steerable" in figures) == (policy == "mah_dpo")
+        steerable = entry["hypervolume"]["mah_dpo"]["steerable"]
+        assert steerable["points"] == (29 if domain == "values" else 9)
+        assert steerable["value"] > entry["hypervolume"]["mah_dpo"]["value"]
+
+
+def test_paired_differences_find_the_true_gain(report: dict) -> None:
+    """Noise is common to the policies, so the difference is exact but for clipping at 0 and 1."""
+    for entry in (report["math"], report["values"]):
+        assert "sft" not in entry["differences"]
+        for policy, differences in entry["differences"].items():
+            for figures in differences.values():
+                assert figures["value"] == pytest.approx(GAIN[policy], abs=0.01)
+                assert figures["ci_low"] > 0
+
+
+def test_every_point_has_its_kl(report: dict) -> None:
+    for entry in (report["math"], report["values"]):
+        for point in entry["points"]:
+            assert point["kl"] == pytest.approx(10 * GAIN[point["policy"]], abs=0.1)
+
+
+def test_borderline_helpfulness_falls_as_harmless_weighs_more(report: dict) -> None:
+    curve = report["values"]["borderline"]["mah_dpo"]
+    assert curve["weights"][0] == 0.0
+    assert curve["weights"][-1] == 1.0
+    helpful = [figures["value"] for figures in curve["helpful"]]
+    assert helpful == sorted(helpful, reverse=True)
+    assert curve["prompts"] == 30
+
+
+def test_picture_loads_nothing_and_is_well_formed(made: Path) -> None:
+    text = (made / "reports/front.svg").read_text(encoding="utf-8")
+    ElementTree.fromstring(text)
+    assert set(re.findall(r"https?://[^\"' )]+", text)) == {"http://www.w3.org/2000/svg"}
+    assert "url(" not in text
+    assert "prefers-color-scheme:dark" in text
+    for policy in POLICIES:
+        assert f">{policy}<" in text
+
+
+def test_same_samples_same_bytes(project: Path) -> None:
+    contents = []
+    for _ in range(2):
+        front.main()
+        contents.append([Path(f"reports/front.{kind}").read_bytes() for kind in ("json", "svg")])
+    assert contents[0] == contents[1]
+
+
+def test_an_objective_without_gold_is_left_out_and_named(project: Path) -> None:
+    """Someone's own objective in a domain of the sandbox: rewarded and steered, with nothing to judge it by."""
+    front.main()
+    without = outputs.read_json("reports/front.json")
+    everything = params()
+    everything["objectives"]["kind"] = {"domain": "values", "description": "", "reward": "values"}
+    Path("params.yaml").write_text(json.dumps(everything), encoding="utf-8")
+    for policy in POLICIES:
+        path = f"reports/samples/{policy}.parquet"
+        frame = outputs.read_table(path)
+        outputs.write_table(path, frame.assign(**{"gold.kind": float("nan"), "proxy.kind": 0.5}))
+    front.main()
+    report = outputs.read_json("reports/front.json")
+    assert report["values"]["unjudged"] == ["kind"]
+    assert report["values"]["objectives"] == ["helpful", "honest", "harmless"]
+    assert report["math"] == without["math"]
+    for policy, figures in report["values"]["hypervolume"].items():
+        assert figures["value"] > 0, policy
+    assert "kind" not in report["control"]["mah_dpo"]

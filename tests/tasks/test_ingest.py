@@ -1,0 +1,271 @@
+"""A source becomes clean tables and a quarantine; what is no source fails before anything is written."""
+
+import dataclasses
+import gc
+import gzip
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from concord.annotations import reader
+from concord.annotations import table_builder as intake
+from concord.annotations.schemas import SCHEMAS
+from concord.stage import outputs
+from concord.stage.errors import DataError, ParamsError
+from concord.stage.params import section
+from tasks.ingest import IngestParams, Source, main, run
+
+HALF = IngestParams(0.5)
+
+
+def _rating(response: str, rating: Any = 4, **changed: Any) -> str:
+    row = {
+        "kind": "rating",
+        "group_id": "g",
+        "messages": [{"role": "user", "content": "q"}],
+        "objective": "helpful",
+    }
+    return json.dumps(
+        {
+            **row,
+            "response": response,
+            "rating": rating,
+            "scale": [1, 5],
+            "annotator": "x",
+            **changed,
+        }
+    )
+
+
+def _run(
+    folder: Path, content: str | bytes, params: IngestParams = HALF, **source: Any
+) -> dict[str, Any]:
+    path = folder / "source.jsonl"
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return run("mine", Source("concord", str(path), **source), params, folder / "out")
+
+
+def test_kept_rows_know_where_they_come_from(tmp_path: Path) -> None:
+    report = _run(tmp_path, "\n".join([_rating("a"), "", _rating("b")]))
+    assert report == {
+        "read": 2,
+        "kept": 2,
+        "quarantined": 0,
+        "by_reason": {},
+        "by_table": {"prompts": 0, "demonstrations": 0, "comparisons": 0, "ratings": 2, "steps": 0},
+    }
+    ratings = outputs.read_table(tmp_path / "out" / "ratings.parquet")
+    assert ratings[["source", "source_line", "group_id", "rating"]].values.tolist() == [
+        ["mine", 1, "mine/g", 0.75],
+        ["mine", 3, "mine/g", 0.75],
+    ]
+    names = {file.stem for file in (tmp_path / "out").glob("*.parquet")}
+    assert names == {*SCHEMAS, "quarantine"}
+    assert outputs.read_json(tmp_path / "out" / "report.json") == report
+
+
+def test_a_bad_row_is_set_aside_with_line_column_and_reason(tmp_path: Path) -> None:
+    lines = [
+        _rating("a"),
+        _rating("b", 9),
+        _rating(" "),
+        _rating("c", group_id=None),
+        _rating("d"),
+        _rating("e"),
+    ]
+    report = _run(
+        tmp_path, "\n".join([*lines, _rating("f")[:40]]).encode() + b"\n\xff\n", IngestParams(0.7)
+    )
+    assert (report["read"], report["kept"], report["quarantined"]) == (8, 3, 5)
+    quarantine = outputs.read_table(tmp_path / "out" / "quarantine.parquet")
+    assert quarantine[["source_line", "table", "column", "reason"]].values.tolist() == [
+        [2, "ratings", "rating", "off_scale"],
+        [3, "ratings", "response", "empty_response"],
+        [4, "ratings", "group_id", "missing_key"],
+        [7, "", "line", "not_json"],
+        [8, "", "line", "not_utf8"],
+    ]
+    assert quarantine["raw"][0] == lines[1]
+    assert quarantine["detail"][0] == "9 lies outside 1 to 5"
+
+
+def test_a_record_is_kept_or_set_aside_as_a_whole(tmp_path: Path) -> None:
+    """One empty answer of a ranking takes the ranking with it, and counts once."""
+    ranking = {"kind": "ranking", "responses": ["a", " ", ""], "ranks": [1, 2, 3]}
+    report = _run(tmp_path, "\n".join([_rating("a"), _rating("", **ranking)]))
+    assert (report["by_table"]["ratings"], report["by_reason"]) == (1, {"empty_response": 1})
+
+
+def test_how_many_rows_are_taken_at_once_changes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One broken row in the middle of many is lost alone, whatever part of the file it falls into."""
+    lines = [_rating(f"answer {number % 40}") for number in range(50)]
+    lines[23] = lines[23][:-9]
+    found = []
+    for chunk in (1, 7, 50, 1000):
+        monkeypatch.setattr(intake, "CHUNK", chunk)
+        report = _run(tmp_path, "\n".join(lines))
+        assert report["by_reason"] == {"duplicate": 10, "not_json": 1}
+        assert (report["read"], report["kept"], report["quarantined"]) == (50, 39, 11)
+        tables = [
+            outputs.read_table(tmp_path / "out" / f"{name}.parquet")
+            for name in ("ratings", "quarantine")
+        ]
+        found.append([table.to_dict("records") for table in tables])
+    assert all(tables == found[0] for tables in found)
+    assert [row["source_line"] for row in found[0][1]] == [24, *range(41, 51)]
+
+
+def test_a_row_cut_off_in_the_middle_of_a_large_file_is_lost_alone(tmp_path: Path) -> None:
+    """Parts of 20,000 rows: line 27,001 lies in the second of three."""
+    lines = [_rating(f"answer {number}") for number in range(1, 50_001)]
+    lines[27_000] = lines[27_000][:-30]
+    report = _run(tmp_path, "\n".join(lines), IngestParams(0.001))
+    assert (report["read"], report["kept"], report["quarantined"]) == (50_000, 49_999, 1)
+    quarantine = outputs.read_table(tmp_path / "out" / "quarantine.parquet")
+    assert quarantine[["source_line", "column", "reason", "raw"]].values.tolist() == [
+        [27_001, "line", "not_json", lines[27_000]]
+    ]
+    kept = outputs.read_table(tmp_path / "out" / "ratings.parquet")
+    assert kept["source_line"].tolist() == [line for line in range(1, 50_001) if line != 27_001]
+    assert kept["response"].tolist() == [
+        f"answer {line}" for line in range(1, 50_001) if line != 27_001
+    ]
+
+
+def test_duplicates_are_set_aside_but_nothing_is_wrong_with_them(tmp_path: Path) -> None:
+    report = _run(tmp_path, "\n".join([_rating("a")] * 9), IngestParams(0.0))
+    assert (report["kept"], report["by_reason"]) == (1, {"duplicate": 8})
+
+
+def test_a_source_without_prompts_may_give_its_own(tmp_path: Path) -> None:
+    other = [{"role": "user", "content": "another"}]
+    lines = [
+        _rating("a"),
+        _rating("b"),
+        _rating(" ", messages=other, group_id="h"),
+        _rating("c", messages=other),
+    ]
+    _run(tmp_path, "\n".join(lines), prompts="values")
+    prompts = outputs.read_table(tmp_path / "out" / "prompts.parquet")
+    assert prompts[["group_id", "domain", "source_line", "reference"]].values.tolist() == [
+        ["mine/g", "values", 1, None],
+        ["mine/h", "values", 3, None],
+    ]
+
+
+def test_a_folder_names_the_file_of_each_row(tmp_path: Path) -> None:
+    for name, line in (("b.jsonl", _rating("a", 9)), ("a.jsonl", _rating("b"))):
+        (tmp_path / "shards").mkdir(exist_ok=True)
+        (tmp_path / "shards" / name).write_text(line)
+    run("mine", Source("concord", str(tmp_path / "shards")), HALF, tmp_path / "out")
+    assert outputs.read_table(tmp_path / "out" / "ratings.parquet")["source_file"].tolist() == [
+        "a.jsonl"
+    ]
+    assert outputs.read_table(tmp_path / "out" / "quarantine.parquet")["source_file"].tolist() == [
+        "b.jsonl"
+    ]
+
+
+def test_columns_are_renamed_before_the_format_reads_them(tmp_path: Path) -> None:
+    row = {"q": "Name a colour.", "winner": "Red.", "rejected": "No."}
+    (tmp_path / "lines.jsonl").write_text(json.dumps(row) + "\n", encoding="utf-8")
+    columns, options = {"prompt": "q", "chosen": "winner"}, {"objective": "helpful"}
+    source = Source("trl", str(tmp_path / "lines.jsonl"), columns=columns, options=options)
+    assert run("mine", source, IngestParams(0.0), tmp_path / "out")["kept"] == 1
+    kept = outputs.read_table(tmp_path / "out/comparisons.parquet")
+    assert kept[["chosen", "rejected"]].values.tolist() == [["Red.", "No."]]
+
+
+def test_columns_are_renamed(tmp_path: Path) -> None:
+    line = _rating("a").replace('"response"', '"answer"')
+    assert _run(tmp_path, line, columns={"response": "answer"})["kept"] == 1
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "is empty"),
+        (
+            "kind,response\nrating,a\n",
+            r"2 of 2 rows \(100\.0%\)(?s:.*)2  not_json .*first on line 1",
+        ),
+        ("caf\u00e9\n".encode("latin-1") * 3, r"3 of 3 rows(?s:.*)3  not_utf8 "),
+        ('{"question": "q", "answer": "a"}\n', "missing_key .*kind: there is no `kind`"),
+        (b"\x1f\x8b\x08\x00", "is gzip"),
+    ],
+)
+def test_what_is_no_source_fails_and_nothing_is_written(
+    tmp_path: Path, content: str | bytes, message: str
+) -> None:
+    with pytest.raises(DataError, match=message):
+        _run(tmp_path, content)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_missing_source_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"gone\.jsonl is not there"):
+        run("mine", Source("concord", str(tmp_path / "gone.jsonl")), HALF, tmp_path / "out")
+
+
+def test_the_share_is_a_limit(tmp_path: Path) -> None:
+    lines = "\n".join([_rating("a"), _rating("b"), _rating("c"), _rating("d", 9)])
+    assert _run(tmp_path, lines, IngestParams(0.25))["quarantined"] == 1
+    with pytest.raises(
+        DataError,
+        match=r"1 of 4 rows \(25\.0%\) were rejected.*max_quarantine_share is 0\.2:(?s:.*)off_scale",
+    ):
+        _run(tmp_path, lines, IngestParams(0.2))
+
+
+def test_garbage_is_collected_again_after_a_source_good_or_bad(tmp_path: Path) -> None:
+    _run(tmp_path, _rating("a"))
+    assert gc.isenabled()
+    path = tmp_path / "cut.jsonl.gz"
+    path.write_bytes(gzip.compress(_rating("a").encode())[:-9])
+    with pytest.raises(DataError, match="is no whole gzip file"):
+        run("mine", Source("concord", str(path)), HALF, tmp_path / "out")
+    assert gc.isenabled()
+
+
+def test_an_unknown_format_or_option_is_rejected(tmp_path: Path) -> None:
+    with pytest.raises(
+        ParamsError, match=r"sources\.s: there is no format 'jsonl'; allowed: .*concord"
+    ):
+        section(Source, {"format": "jsonl", "path": "x"}, "sources.s")
+    with pytest.raises(ParamsError, match=r"options\.cap is an unknown key"):
+        _run(tmp_path, _rating("a"), options={"cap": 3})
+
+
+def test_every_format_and_its_options_stand_in_the_docs() -> None:
+    rows = re.findall(
+        r"^\| `(\w+)` \|.*\| ([^|]*) \|$",
+        Path("docs/formats.md").read_text(encoding="utf-8"),
+        re.MULTILINE,
+    )
+    told = {name: set(re.findall(r"`(\w+)`", options)) for name, options in rows}
+    assert set(told) == set(reader.format_names())
+    for name in told.keys() - {reader.HUB}:
+        options = reader.options_of(name, Path())
+        if dataclasses.is_dataclass(options):
+            assert told[name] == {field.name for field in dataclasses.fields(options)}, name
+
+
+def test_the_command_reads_params_and_writes_below_data(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "rows.jsonl").write_text(_rating("a"))
+    (tmp_path / "params.yaml").write_text(
+        "sources: {mine: {format: concord, path: rows.jsonl}}\ningest: {max_quarantine_share: 0}\n"
+    )
+    main("mine")
+    assert outputs.read_json("data/ingested/mine/report.json")["kept"] == 1
+    with pytest.raises(
+        ParamsError, match=r"sources\.mien is not in params\.yaml; did you mean mine\?"
+    ):
+        main("mien")

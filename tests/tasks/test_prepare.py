@@ -1,0 +1,521 @@
+"""From ingested tables to what each consumer reads: on a small source, and on the sandbox with all its dirt."""
+
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from concord.objectives import Objective
+from concord.sandbox.source import planted
+from concord.stage import outputs
+from concord.stage.errors import DataError, ParamsError
+from concord.stage.params import Model, section
+from tasks import ingest, prepare
+from tasks.prepare import Plan, PrepareParams
+
+OBJECTIVES = {
+    "fun": Objective("math", "", reward="r"),
+    "clear": Objective("math", "", reward="r"),
+    "right": Objective("math", "", verifier="math_answer"),
+}
+PLAN = Plan(["mine"], OBJECTIVES, {"r": ["clear", "fun"], "f": ["fun"]})
+SHARES = PrepareParams(0.25, 0.25)
+
+
+def _prompt(number: int) -> list[dict[str, str]]:
+    return [{"role": "user", "content": f"What is {number} plus {number}?"}]
+
+
+def _lines(number: int) -> list[dict[str, Any]]:
+    """Everything that one prompt has."""
+    shared = {"group_id": f"g{number}", "messages": _prompt(number)}
+    compared = {
+        **shared,
+        "kind": "comparison",
+        "objective": "fun",
+        "annotator": "x",
+        "b": f"dull {number}",
+    }
+    rated = {**shared, "kind": "rating", "objective": "clear", "annotator": "x", "scale": [0, 1]}
+    steps = {"steps": ["a\n\n", f"{number}"], "labels": [1, None], "label_kind": "human"}
+    return [
+        {**shared, "kind": "prompt", "domain": "math", "reference": str(2 * number)},
+        {
+            **shared,
+            "kind": "demonstration",
+            "domain": "math",
+            "response": f"it is {2 * number}",
+            "author": "x",
+        },
+        {**compared, "a": f"fun {number}", "preferred": "a"},
+        {**rated, "response": f"fun {number}", "rating": 0.2},
+        {**rated, "response": f"clear {number}", "rating": 0.9},
+        {**shared, "kind": "steps", "objective": "right", **steps},
+    ]
+
+
+CLEAN = [line for number in range(60) for line in _lines(number)]
+
+
+@pytest.fixture
+def model(tiny_model: Path) -> Model:
+    return Model(
+        str(tiny_model), None, str(tiny_model), str(tiny_model / "chat_template.jinja"), 64
+    )
+
+
+def _ingest(root: Path, lines: Sequence[dict[str, Any]], name: str = "mine") -> None:
+    path = root / f"{name}.jsonl"
+    path.write_text("\n".join(map(json.dumps, lines)))
+    ingest.run(
+        name,
+        ingest.Source("concord", str(path)),
+        ingest.IngestParams(0.5),
+        root / "data" / "ingested" / name,
+    )
+
+
+def _prepare(
+    root: Path, model: Model, lines: Sequence[dict[str, Any]], plan: Plan = PLAN, seed: int = 0
+) -> Any:
+    _ingest(root, lines)
+    return prepare.run(SHARES, plan, model, seed, root)
+
+
+def _table(root: Path, name: str) -> Any:
+    return outputs.read_table(root / "data" / "prepared" / f"{name}.parquet")
+
+
+def _quarantined(root: Path, reason: str) -> Any:
+    table = _table(root, "quarantine")
+    return table[table["reason"] == reason].reset_index(drop=True)
+
+
+def test_each_consumer_gets_its_folder(tmp_path: Path, model: Model) -> None:
+    report = _prepare(tmp_path, model, CLEAN)
+    every, held_in = {"train", "validation", "test"}, {"train", "validation"}
+    folders = {"sft": held_in, "pairs": held_in, "prompts": every, "ratings": every, "steps": every}
+    for folder, names in {
+        **folders,
+        "rewards/r": every | {"labels"},
+        "rewards/f": every | {"labels"},
+    }.items():
+        files = (tmp_path / "data" / "prepared" / folder).iterdir()
+        assert {file.name for file in files} == {f"{name}.parquet" for name in names}
+    assert set(_table(tmp_path, "rewards/f/train")["objective"]) == {"fun"}
+    assert set(_table(tmp_path, "rewards/r/train")["objective"]) == {"fun", "clear"}
+    assert len(_table(tmp_path, "pairs/train")) == len(_table(tmp_path, "rewards/r/train"))
+    assert sum(report["splits"]["prompts"].values()) == 60
+    assert outputs.read_json(tmp_path / "reports" / "data.json") == report
+
+
+def test_a_prompt_is_in_one_split_in_every_table(tmp_path: Path, model: Model) -> None:
+    report = _prepare(tmp_path, model, CLEAN)
+    tables = ("sft", "pairs", "prompts", "ratings", "steps", "rewards/r")
+    seen: dict[str, set[str]] = {split: set() for split in ("train", "validation", "test")}
+    for table in tables:
+        for file in (tmp_path / "data" / "prepared" / table).glob("*.parquet"):
+            split = (
+                "train" if file.stem == "labels" else file.stem
+            )  # what a reward model is fitted to
+            seen[split] |= set(outputs.read_table(file)["group_id"])
+    assert (
+        not seen["train"] & seen["validation"]
+        | seen["train"] & seen["test"]
+        | seen["validation"] & seen["test"]
+    )
+    assert report["leakage"]["test"]["prompts"] == 0
+
+
+def test_ratings_imply_pairs_and_are_kept_as_they_are(tmp_path: Path, model: Model) -> None:
+    """Of each prompt's two grades, .9 beats .2."""
+    report = _prepare(tmp_path, model, CLEAN)
+    pairs = _table(tmp_path, "rewards/r/train")
+    clear = pairs[pairs["objective"] == "clear"]
+    assert set(clear["origin"]) == {"ratings"}
+    assert all(chosen.startswith("clear") for chosen in clear["chosen"])
+    assert report["objectives"]["clear"]["pairs"]["train"] == len(clear)
+    labels = _table(tmp_path, "rewards/r/labels")
+    assert labels[labels["objective"] == "clear"]["kind"].tolist() == ["grade"] * 2 * len(clear)
+    assert set(labels[labels["objective"] == "fun"]["kind"]) == {"order"}
+    assert (
+        report["objectives"]["clear"]["ratings"]["train"]
+        == len(_table(tmp_path, "ratings/train"))
+        == 2 * len(clear)
+    )
+
+
+def test_missing_labels_are_counted_per_answer(tmp_path: Path, model: Model) -> None:
+    """Of the answers fun, dull and clear, the first was judged on both objectives, the others on one each."""
+    report = _prepare(tmp_path, model, CLEAN)
+    shares = {name: entry["missing_label_share"] for name, entry in report["objectives"].items()}
+    assert shares == pytest.approx({"fun": 1 / 3, "clear": 1 / 3, "right": 1.0})
+
+
+def test_repetitions_and_contradictions_are_set_aside(tmp_path: Path, model: Model) -> None:
+    prompt, demonstration, comparison, rating = CLEAN[0], CLEAN[1], CLEAN[2], CLEAN[3]
+    dirt = [
+        {
+            **prompt,
+            "group_id": "again",
+            "messages": [{"role": "user", "content": "what is 0  PLUS 0?"}],
+        },
+        {**demonstration, "group_id": "again"},
+        {**comparison, "preferred": "b"},
+        {**rating, "rating": 0.8},
+    ]
+    report = _prepare(tmp_path, model, [*CLEAN, *dirt])
+    first = len(CLEAN) + 1
+    assert _quarantined(tmp_path, "duplicate_prompt")["source_line"].tolist() == [first]
+    assert _quarantined(tmp_path, "duplicate")["source_line"].tolist() == [first + 1]
+    both = _quarantined(tmp_path, "contradiction")
+    assert both[["source_line", "table"]].values.tolist() == [
+        [4, "ratings"],
+        [first + 3, "ratings"],
+        [3, "comparisons"],
+        [first + 2, "comparisons"],
+    ]
+    assert {reason: entry["count"] for reason, entry in report["quarantine"].items()} == {
+        "contradiction": 4,
+        "duplicate": 1,
+        "duplicate_prompt": 1,
+    }
+
+
+def test_a_prompt_with_two_answers_is_of_no_use(tmp_path: Path, model: Model) -> None:
+    _prepare(tmp_path, model, [*CLEAN, {**CLEAN[0], "reference": "7"}])
+    assert _quarantined(tmp_path, "contradiction")["column"].tolist() == ["reference", "reference"]
+
+
+def test_groups_that_share_a_prompt_are_split_together(tmp_path: Path, model: Model) -> None:
+    stranger = [
+        {**line, "group_id": f"z{line['group_id']}", "annotator": "y"}
+        for line in CLEAN
+        if "b" in line
+    ]
+    _prepare(tmp_path, model, [*CLEAN, *stranger])
+    for split in ("train", "validation"):
+        pairs = _table(tmp_path, f"pairs/{split}")
+        prompts = pairs["messages"].map(lambda messages: messages[-1]["content"])
+        assert pairs.groupby(prompts)["group_id"].nunique().eq(1).all()
+        assert set(pairs["annotator"]) == {"x", "y"}
+
+
+NEAR = PrepareParams(0.25, 0.25, near_duplicates=0.8)
+STORY = "Ann walks to the old mill with {} friends, where they meet a miller, and counts the sacks. How many are there?"
+AGAIN = "ann walks to the old mill with {} friends where they meet a miller and then counts the sacks... How many are there"
+
+
+def _asked(text: str, group: str) -> dict[str, Any]:
+    return {**CLEAN[0], "group_id": group, "messages": [{"role": "user", "content": text}]}
+
+
+def _stories() -> list[dict[str, Any]]:
+    """The clean rows of 60 prompts, and 60 stories that differ in a number, each told twice by groups of their own."""
+    told = [
+        (text.format(number), f"{name}{number}")
+        for number in range(60)
+        for name, text in (("s", STORY), ("t", AGAIN))
+    ]
+    return [*CLEAN, *(_asked(text, group) for text, group in told)]
+
+
+def _splits(root: Path) -> dict[str, str]:
+    """Prompt -> the split that it lies in."""
+    return {
+        messages[-1]["content"]: split
+        for split in ("train", "validation", "test")
+        for messages in _table(root, f"prompts/{split}")["messages"]
+    }
+
+
+def test_near_duplicates_lie_in_one_split_and_nothing_is_thrown_away(
+    tmp_path: Path, model: Model
+) -> None:
+    """Of 180 prompts 120 are near duplicates, in 60 pairs; each pair was two groups and is one."""
+    _ingest(tmp_path, _stories())
+    prepare.run(SHARES, PLAN, model, 0, tmp_path)
+    before = _splits(tmp_path)
+    report = prepare.run(NEAR, PLAN, model, 0, tmp_path)
+    after = _splits(tmp_path)
+    pairs = [(STORY.format(number), AGAIN.format(number)) for number in range(60)]
+    assert after.keys() == before.keys()
+    assert all(after[one] == after[other] for one, other in pairs)
+    assert {after[one] for one, _ in pairs} == {"train", "validation", "test"}
+    told = report["near_duplicates"]
+    assert (told["prompts"], told["near_duplicates"], told["groups"], told["groups_merged"]) == (
+        180,
+        120,
+        180,
+        60,
+    )
+    assert len(told["samples"]) == 5
+    for split in ("validation", "test"):
+        leaked = sum({before[one], before[other]} == {"train", split} for one, other in pairs)
+        assert report["leakage"][split]["near_train_before_merging"] == leaked > 0
+        assert report["leakage"][split]["prompts"] == 0
+
+
+def test_near_duplicates_that_are_most_of_a_domain_are_refused(
+    tmp_path: Path, model: Model
+) -> None:
+    more = [
+        f"{STORY.format(0)} {first}{second}" for first in "abcdefghi" for second in "abcdefghij"
+    ]
+    _ingest(tmp_path, [*CLEAN, *(_asked(text, f"m{number}") for number, text in enumerate(more))])
+    with pytest.raises(
+        DataError,
+        match=r"makes one group of 90 of the 150 prompts of domain math.*raise the similarity",
+    ):
+        prepare.run(NEAR, PLAN, model, 0, tmp_path)
+
+
+def test_nobody_looks_for_near_duplicates_unless_asked(tmp_path: Path, model: Model) -> None:
+    report = _prepare(tmp_path, model, _stories())
+    assert report["near_duplicates"] is None
+    assert "near_train_before_merging" not in report["leakage"]["test"]
+    apart = _splits(tmp_path)
+    assert any(apart[STORY.format(number)] != apart[AGAIN.format(number)] for number in range(60))
+
+
+def test_an_answer_that_does_not_fit_is_never_cut(tmp_path: Path, model: Model) -> None:
+    """max_length 64 leaves 61 characters beside the header of 2 and the end of sequence."""
+    long = [{**CLEAN[1], "response": "x" * length} for length in (61, 62)]
+    _prepare(tmp_path, model, [*CLEAN, *long])
+    assert _quarantined(tmp_path, "too_long")["source_line"].tolist() == [len(CLEAN) + 2]
+
+
+def test_answers_that_become_the_same_tokens_are_no_pair(tmp_path: Path, model: Model) -> None:
+    """The tokenizer of the tests knows ASCII alone."""
+    _prepare(tmp_path, model, [*CLEAN, {**CLEAN[2], "a": "caf\u00e9", "b": "caf\u00ea"}])
+    found = _quarantined(tmp_path, "identical_responses")
+    assert found[["source_line", "table"]].values.tolist() == [[len(CLEAN) + 1, "comparisons"]]
+
+
+def test_the_same_sources_give_the_same_bytes_in_any_order_of_names(
+    tmp_path: Path, model: Model
+) -> None:
+    _ingest(tmp_path, CLEAN[60:], "b")
+    _ingest(tmp_path, CLEAN[:60], "a")
+    sections = {
+        "sources": {"a": {}, "b": {}},
+        "objectives": {
+            name: {"domain": "math", "description": "", "reward": "r"}
+            for name in ("clear", "fun", "right")
+        },
+        "reward_models": {
+            "f": {"objectives": {"fun": {}}},
+            "r": {"objectives": {"clear": {}, "fun": {}}},
+        },
+    }
+    turned = {key: dict(reversed(section.items())) for key, section in sections.items()}
+    turned["reward_models"]["r"] = {"objectives": {"fun": {}, "clear": {}}}
+    made = []
+    for params in (sections, turned):
+        prepare.run(SHARES, Plan.of(params), model, 0, tmp_path)
+        files = sorted((tmp_path / "data" / "prepared").rglob("*.parquet"))
+        made.append([file.read_bytes() for file in [*files, tmp_path / "reports" / "data.json"]])
+    assert made[0] == made[1]
+
+
+def test_another_seed_splits_otherwise(tmp_path: Path, model: Model) -> None:
+    first = set(_prepare(tmp_path, model, CLEAN) and _table(tmp_path, "prompts/train")["prompt_id"])
+    second = set(
+        _prepare(tmp_path, model, CLEAN, seed=1) and _table(tmp_path, "prompts/train")["prompt_id"]
+    )
+    assert first != second
+
+
+def test_folders_of_models_that_are_gone_go(tmp_path: Path, model: Model) -> None:
+    _prepare(tmp_path, model, CLEAN)
+    _prepare(tmp_path, model, CLEAN, Plan(["mine"], OBJECTIVES, {"r": ["fun"]}))
+    assert [path.name for path in (tmp_path / "data" / "prepared" / "rewards").iterdir()] == ["r"]
+
+
+def test_labels_of_objectives_that_nobody_asked_for_are_counted(
+    tmp_path: Path, model: Model
+) -> None:
+    report = _prepare(
+        tmp_path, model, CLEAN, Plan(["mine"], {"fun": OBJECTIVES["fun"]}, {"r": ["fun"]})
+    )
+    assert report["unused_objectives"] == {"clear": 120, "right": 60}
+    assert set(_table(tmp_path, "ratings/train")["objective"]) == set()
+
+
+def _alone(number: int) -> dict[str, Any]:
+    """A yes or a no to the one answer that a prompt has: nothing that could be paired."""
+    shared = {"group_id": f"g{number}", "messages": _prompt(number), "response": f"clear {number}"}
+    return {**shared, "kind": "binary", "objective": "clear", "annotator": "x", "label": number % 2}
+
+
+UNPAIRED = [line for line in CLEAN if line.get("objective") != "clear"] + [
+    _alone(number) for number in range(60)
+]
+
+
+def test_labels_of_one_answer_a_prompt_are_labels(tmp_path: Path, model: Model) -> None:
+    report = _prepare(tmp_path, model, UNPAIRED)
+    assert report["objectives"]["clear"]["pairs"] == {"train": 0, "validation": 0, "test": 0}
+    labels = _table(tmp_path, "rewards/r/labels")
+    assert set(labels[labels["objective"] == "clear"]["kind"]) == {"grade"}
+    alone = Plan(["mine"], OBJECTIVES, {"r": ["clear"]})
+    only = [line for line in UNPAIRED if line.get("objective") != "fun"]
+    assert _prepare(tmp_path, model, only, alone)["splits"]["pairs"] == {
+        "train": 0,
+        "validation": 0,
+        "test": 0,
+    }
+
+
+def test_implied_pairs_need_pairs_to_imply(tmp_path: Path, model: Model) -> None:
+    plan = Plan(["mine"], OBJECTIVES, {"r": ["clear", "fun"]}, implied={"r"})
+    assert _prepare(tmp_path, model, CLEAN, plan)["objectives"]["clear"]["pairs"]["train"]
+    with pytest.raises(
+        DataError,
+        match=r"reward model r: the pairs of objective clear are \{'train': 0.*or take labels: given",
+    ):
+        _prepare(tmp_path, model, UNPAIRED, plan)
+
+
+def test_the_plan_knows_who_is_fitted_to_implied_pairs() -> None:
+    groups = {
+        "a": {"objectives": {"fun": {}}, "labels": "implied_pairs"},
+        "b": {"objectives": {"fun": {}}},
+    }
+    entry = {"fun": {"domain": "math", "description": "", "reward": "a"}}
+    assert Plan.of({"reward_models": groups, "sources": {}, "objectives": entry}).implied == {"a"}
+
+
+def test_grades_that_are_all_the_same_tell_nothing(tmp_path: Path, model: Model) -> None:
+    lines = [{**line, "label": 1} if line["kind"] == "binary" else line for line in UNPAIRED]
+    with pytest.raises(
+        DataError,
+        match=r"reward model r: all train labels of objective clear say the same.*add answers that",
+    ):
+        _prepare(tmp_path, model, lines)
+
+
+def test_a_reward_model_without_labels_is_refused(tmp_path: Path, model: Model) -> None:
+    plan = Plan(["mine"], OBJECTIVES, {"r": ["right"]})
+    with pytest.raises(
+        DataError, match=r"reward model r: the labels of objective right are \{'train': 0"
+    ):
+        _prepare(tmp_path, model, CLEAN, plan)
+    with pytest.raises(ParamsError, match=r"reward_models\.r\.objectives\.funny is no objective"):
+        _prepare(tmp_path, model, CLEAN, Plan(["mine"], OBJECTIVES, {"r": ["funny"]}))
+
+
+def test_a_source_that_was_not_ingested_is_named(tmp_path: Path, model: Model) -> None:
+    with pytest.raises(DataError, match=r"data/ingested/mine/prompts\.parquet is not there"):
+        prepare.run(SHARES, PLAN, model, 0, tmp_path)
+
+
+def test_shares_must_leave_something_to_train_on() -> None:
+    with pytest.raises(ParamsError, match=r"prepare: validation 0\.5 and test 0\.5 leave nothing"):
+        section(PrepareParams, {"validation": 0.5, "test": 0.5}, "prepare")
+
+
+SPEC = """\
+world: dev
+seed: 3
+prompts: 30
+demonstrations: 30
+comparisons: {math_engagement: 90, helpful: 90, honest: 90, harmless: 90, tutor_accuracy: 90, overall: 90}
+ratings: 15
+rankings: 10
+binary: 10
+answers: 3
+steps: 20
+missing: 0.3
+dirt: 0.1
+"""
+
+
+def test_all_the_dirt_of_the_sandbox_is_found(
+    tmp_path: Path, tiny_model: Path, model: Model
+) -> None:
+    """A contradiction is two rows, the planted one and the one that it contradicts: nobody knows which is right."""
+    spec = tmp_path / "sandbox.yaml"
+    spec.write_text(SPEC)
+    ingest.run(
+        "mine",
+        ingest.Source("sandbox", str(spec)),
+        ingest.IngestParams(0.2),
+        tmp_path / "data" / "ingested" / "mine",
+    )
+    names = (
+        "math_engagement",
+        "helpful",
+        "honest",
+        "harmless",
+        "tutor_accuracy",
+        "tutor_engagement",
+        "overall",
+    )
+    objectives = {
+        name: Objective("all", "", reward="r", in_vector=False)
+        for name in (*names, "math_accuracy")
+    }
+    long = Model(model.name, None, model.files, model.chat_template, 512)
+    report = prepare.run(SHARES, Plan(["mine"], objectives, {"r": ["helpful"]}), long, 0, tmp_path)
+    found = {reason: entry["count"] for reason, entry in report["quarantine"].items()}
+    expected = planted(spec)
+    expected["contradiction"] *= 2
+    assert found == expected
+    assert len(expected) == 13
+    assert (
+        report["sources"]["mine"]["read"]
+        == report["sources"]["mine"]["kept"] + report["sources"]["mine"]["quarantined"]
+    )
+
+
+def test_the_command_needs_only_the_sections_it_names(
+    tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    shutil.copytree(tiny_model, tmp_path / "base")
+    (tmp_path / "params.yaml").write_text(
+        "seeds: {data: 0, sampling: 0}\n"
+        "model: {name: base, revision: null, files: base, chat_template: base/chat_template.jinja, max_length: 64}\n"
+        "sources: {mine: {format: concord, path: mine.jsonl}}\n"
+        "objectives: {fun: {domain: math, description: f, reward: r}}\n"
+        "reward_models: {r: {objectives: {fun: {}}}}\n"
+        "prepare: {validation: 0.25, test: 0.25}\n"
+    )
+    _ingest(tmp_path, CLEAN)
+    prepare.main()
+    assert (tmp_path / "reports" / "data.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("prompt", r"the prompts of domain math are .*add rows of kind prompt"),
+        ("demonstration", r"no demonstrations"),
+    ],
+)
+def test_what_later_stages_need_is_demanded_here(
+    tmp_path: Path, model: Model, kind: str, message: str
+) -> None:
+    _ingest(tmp_path, [line for line in CLEAN if line["kind"] != kind])
+    with pytest.raises(DataError, match=message):
+        prepare.run(SHARES, PLAN, model, 0, tmp_path)
+
+
+def test_a_typo_in_the_labels_is_told_beside_the_objective_without_any(
+    tmp_path: Path, model: Model
+) -> None:
+    _ingest(
+        tmp_path,
+        [
+            {**line, "objective": "funn"} if line.get("objective") == "fun" else line
+            for line in CLEAN
+        ],
+    )
+    with pytest.raises(
+        DataError, match=r"labels of objective fun are .*the sources have labels of funn"
+    ):
+        prepare.run(SHARES, PLAN, model, 0, tmp_path)

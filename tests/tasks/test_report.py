@@ -1,0 +1,250 @@
+"""The report page: everything that it must show, nothing from outside, every text escaped."""
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from concord.evaluation.rewards.baselines import BASELINES
+from concord.evaluation.rewards.head_quality import FIGURES
+from concord.report.claims import claims, moved, sentence
+from concord.stage import outputs
+from tasks import report
+from tests.reports_fixture import OBJECTIVES, POLICIES, params
+
+LOADING = {"src", "srcset", "poster", "data", "action", "background", "xlink:href"}
+
+
+class Page(HTMLParser):
+    """What a browser would load, and the ids and texts of the page."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.scripts = 0
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        self.scripts += tag == "script"
+        self.loads += [value for name, value in values.items() if name in LOADING]
+        self.loads += [values["href"]] if tag in ("link", "use", "image") else []
+        self.links += [values["href"]] if tag == "a" else []
+        self.ids += [values["id"]] if "id" in values else []
+
+
+@pytest.fixture
+def page(reported: Path) -> str:
+    report.main()
+    return Path("reports/index.html").read_text(encoding="utf-8")
+
+
+def test_page_shows_everything_and_loads_nothing(page: str) -> None:
+    parsed = Page(page)
+    assert parsed.loads == ["data:,"]
+    assert parsed.scripts == 0
+    assert not re.search(r"https?://|url\(|@import", page)
+    assert "default-src 'none'" in page
+    assert "prefers-color-scheme:dark" in page
+    sections = [
+        "fronts",
+        "policies",
+        "control",
+        "example",
+        "rewards",
+        "training",
+        "data",
+        "choice",
+        "claims",
+    ]
+    assert parsed.ids == sections
+    assert parsed.links == [f"#{name}" for name in sections]
+    for text in [
+        *POLICIES,
+        *OBJECTIVES,
+        "on borderline questions",
+        "head weights",
+        "what it does not show",
+    ]:
+        assert text in page, text
+
+
+def test_a_protocol_without_dialogues_has_a_page(reported: Path) -> None:
+    """As the likelihood protocol: nothing is rolled on with a simulated student."""
+    for policy in POLICIES:
+        path = f"reports/policies/{policy}.json"
+        content = outputs.read_json(path)
+        del content["dialogue"]
+        outputs.write_json(path, content)
+    report.main()
+    page = Path("reports/index.html").read_text(encoding="utf-8")
+    assert "simulated student" not in page
+    assert all(policy in page for policy in POLICIES)
+
+
+def test_page_shows_rejected_rows_with_line_and_reason(page: str) -> None:
+    assert "<summary>duplicate <span>44 rows</span></summary>" in page
+    assert "<td>sandbox</td><td>18</td><td>comparisons</td><td>chosen</td>" in page
+
+
+def test_page_shows_near_duplicates_where_they_were_looked_for(page: str, reported: Path) -> None:
+    assert re.search(r"320 of 6.?412 prompts are near duplicates", page)
+    assert "in train: test 6, validation 6." in page
+    assert "&lt;b&gt;hi&lt;/b&gt; heidi" in page
+    outputs.write_json(
+        "reports/data.json", {**outputs.read_json("reports/data.json"), "near_duplicates": None}
+    )
+    report.main()
+    assert "near duplicates" not in Path("reports/index.html").read_text(encoding="utf-8")
+
+
+def test_texts_of_data_and_models_are_escaped(page: str) -> None:
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+    assert "<Answer>" not in page
+    assert "&lt;Answer&gt;" in page
+
+
+def test_header_is_one_sentence_with_the_result(page: str) -> None:
+    head = re.search(r"<h1>(.*?)</h1>", page, re.DOTALL)
+    assert head is not None
+    assert head[1] == (
+        "On the locked world, mah_dpo at equal weights raises 7 of 7 objectives over sft beyond the 95 % interval "
+        "and lowers none; its head weights steer each objective with a mean rank correlation of 1.00."
+    )
+
+
+def test_same_reports_same_bytes(page: str) -> None:
+    report.run()
+    assert Path("reports/index.html").read_text(encoding="utf-8") == page
+
+
+def test_what_was_produced_is_said_with_its_path(
+    reported: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("models/aligned").mkdir(parents=True)
+    report.main()
+    lines = capsys.readouterr().out.splitlines()
+    assert lines == [
+        f"report page    {reported.resolve()}/reports/index.html",
+        f"front picture  {reported.resolve()}/reports/front.svg",
+        f"figures        {reported.resolve()}/reports/front.json",
+        f"checkpoint     {reported.resolve()}/models/aligned",
+    ]
+
+
+def test_params_cut_down_to_what_is_declared_are_enough(reported: Path) -> None:
+    declared = {name: params()[name] for name in ("policies", "reward_models", "objectives")}
+    Path("params.yaml").write_text(json.dumps(declared), encoding="utf-8")
+    report.run()
+
+
+def test_heads_are_shown_by_source(reported: Path) -> None:
+    report.run()
+    page = Path("reports/index.html").read_text(encoding="utf-8")
+    table = page[page.index("<h3>By source</h3>") :].partition("</table>")[0]
+    heads = sum(len(entry["objectives"]) for entry in params()["reward_models"].values())
+    assert table.count("<td>web</td><td>100</td>") == heads
+
+
+def test_missing_figures_become_dashes(reported: Path) -> None:
+    """Real data know no gold, no ceiling, and no KL where nothing was sampled."""
+    for group in params()["reward_models"]:
+        content = outputs.read_json(f"reports/rewards/{group}.json")
+        unknown = dict.fromkeys(("ceiling", "normalised_accuracy", "gold_rank_correlation"))
+        outputs.write_json(
+            f"reports/rewards/{group}.json", {name: {**f, **unknown} for name, f in content.items()}
+        )
+    process = outputs.read_json("reports/process_reward.json")
+    outputs.write_json(
+        "reports/process_reward.json", {**process, "best_of_n": {"math_accuracy": None}}
+    )
+    data = outputs.read_json("reports/data.json")
+    data["objectives"]["helpful"]["missing_label_share"] = None
+    outputs.write_json("reports/data.json", data)
+    report.run()
+
+
+UNPAIRED = dict.fromkeys(FIGURES) | {
+    "pairs": 0,
+    "baselines": dict.fromkeys(BASELINES),
+    "calibration": {"temperature": None, "error": None, "reliability": []},
+    "confident_errors": [],
+    "grades": {"auc": 0.81, "ci_low": 0.77, "ci_high": 0.84, "length_auc": 0.55, "rank_correlation": 0.5,
+               "good_share": 0.4, "grades": 1234},
+}  # fmt: skip
+"""As the stage `evaluate_rewards` writes of a head whose labels imply no pair."""
+
+
+@pytest.mark.parametrize("heads", [[], ["helpful"], ["helpful", "honest", "harmless"]])
+def test_a_head_without_pairs_is_shown_by_its_grades(reported: Path, heads: list[str]) -> None:
+    for group in params()["reward_models"]:
+        content = outputs.read_json(f"reports/rewards/{group}.json")
+        outputs.write_json(
+            f"reports/rewards/{group}.json",
+            {
+                name: {**figures, **(UNPAIRED if name in heads else {})}
+                for name, figures in content.items()
+            },
+        )
+    report.main()
+    page = Path("reports/index.html").read_text(encoding="utf-8")
+    assert ("0.810<small>[0.770, 0.840]</small>" in page) == bool(heads)
+    assert ("pair accuracy of reward heads" in page) == (len(heads) < 3)
+    assert ("how often it is right" in page) == (len(heads) < 3)
+    assert ("One backbone with several heads" in page) == (not heads)
+
+
+def test_a_page_without_any_judged_domain(reported: Path) -> None:
+    """As the likelihood protocol where every graded answer stands alone."""
+    outputs.write_json("reports/front.json", {"control": {}})
+    for policy in POLICIES:
+        content = outputs.read_json(f"reports/policies/{policy}.json")
+        unknown = {
+            name: {**dict.fromkeys(figures), "n": 0}
+            for name, figures in content["objectives"].items()
+        }
+        outputs.write_json(f"reports/policies/{policy}.json", {**content, "objectives": unknown})
+    report.main()
+    page = Path("reports/index.html").read_text(encoding="utf-8")
+    assert "No domain could be judged" in page
+
+
+def test_the_sentence_says_what_was_lost(reported: Path) -> None:
+    front = outputs.read_json("reports/front.json")
+    front["values"]["differences"]["mah_dpo"]["honest"] = {
+        "value": -0.1,
+        "ci_low": -0.2,
+        "ci_high": -0.05,
+    }
+    front["math"]["differences"]["mah_dpo"]["math_accuracy"] = {
+        "value": 0.01,
+        "ci_low": -0.2,
+        "ci_high": 0.2,
+    }
+    assert moved(front, "mah_dpo")["lowered"] == ["honest"]
+    text = sentence(front, "mah_dpo", {"protocol": "sandbox"})
+    assert "raises 5 of 7 objectives" in text
+    assert "lowers honest;" in text
+
+
+def test_every_claim_has_all_its_columns(reported: Path) -> None:
+    policies = {name: outputs.read_json(f"reports/policies/{name}.json") for name in POLICIES}
+    from concord.report.page import reward_heads
+
+    heads = reward_heads(params(), Path("reports"))
+    process = outputs.read_json("reports/process_reward.json")
+    rows = claims(
+        outputs.read_json("reports/front.json"),
+        "mah_dpo",
+        {"policies": policies, "rewards": heads, "process": process},
+    )
+    assert len(rows) == 8  # moved, steered, three domains, borderline, rewards, best of n
+    for row in rows:
+        assert all(
+            row[key] for key in ("claim", "command", "figure", "interval", "seeds", "limits")
+        )

@@ -1,0 +1,280 @@
+"""The stage reward_model: one model with several heads, one with a single head, a probe; and input that cannot work."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from concord.prepared import labels
+from concord.rewards.outcome.reward_model import load
+from concord.stage import outputs
+from concord.stage.errors import DataError, ParamsError
+from concord.stage.params import Runtime, section
+from tasks.reward_model import RewardModelJob, RewardModelParams, run
+
+TRAINING = {
+    "learning_rate": 0.01,
+    "steps": 40,
+    "batch_size": 8,
+    "micro_batch": 4,
+    "checkpoint_every": 20,
+}
+HEADS = {"helpful": {"loss_weight": 1.0}, "honest": {"loss_weight": 1.0}}
+
+
+def _pairs(count: int) -> pd.DataFrame:
+    """helpful prefers answers of "a", honest answers of "b": the heads must learn opposite things."""
+    rows = []
+    for index in range(count):
+        sides = ["a" * (3 + index % 4), "b" * (3 + index % 3)]
+        objective = ["helpful", "honest"][index % 2]
+        chosen, rejected = sides if objective == "helpful" else sides[::-1]
+        prompt = [{"role": "user", "content": f"q{index % 10}"}]
+        place = {
+            "source": "s",
+            "source_file": "",
+            "source_line": index + 1,
+            "group_id": prompt[0]["content"],
+        }
+        judged = {
+            "objective": objective,
+            "annotator": "ada",
+            "margin": None,
+            "origin": "comparisons",
+        }
+        rows.append({**place, **judged, "messages": prompt, "chosen": chosen, "rejected": rejected})
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture
+def project(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    Path("models").mkdir()
+    Path("models/sft").symlink_to(tiny_model)
+    for split, count in {"train": 64, "validation": 20}.items():
+        outputs.write_table(f"data/prepared/rewards/values/{split}.parquet", _pairs(count))
+    outputs.write_table("data/prepared/rewards/values/labels.parquet", labels.of_pairs(_pairs(64)))
+    return tmp_path
+
+
+def _job(**changes: Any) -> RewardModelJob:
+    entry = {"objectives": HEADS, "training": TRAINING, **changes}
+    return RewardModelJob(
+        "values",
+        section(RewardModelParams, entry, "reward_models.values"),
+        Runtime(threads=1, device="cpu"),
+        0,
+        64,
+    )
+
+
+MESSAGES = [[{"role": "user", "content": "new"}]] * 2
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"architecture": "probe", "layers": [1, 2], "l2": 1.0, "training": None}],
+    ids=["finetune", "probe"],
+)
+def test_two_heads_learn_opposite_things(project: Path, changes: dict[str, Any]) -> None:
+    run(_job(**changes))
+    model = load("models/rewards/values")
+    scores = model.score(MESSAGES, ["aaaa", "bbbb"])
+    assert model.objectives == ["helpful", "honest"]
+    assert scores[0, 0] > scores[1, 0]
+    assert scores[0, 1] < scores[1, 1]
+    timing = json.loads(Path("reports/timing/values.json").read_text())
+    assert sorted(timing) == ["gradient_cosine", "parameters", "peak_mb", "resumed", "seconds"]
+    assert not timing["resumed"]
+    assert timing["parameters"] > 0
+    curve = pd.read_csv("reports/curves/reward_values.csv")
+    assert curve[["validation_helpful", "validation_honest"]].iloc[-1].min() > 0.9
+
+
+def test_every_weight_is_trained_and_twice_gives_the_same_bits(project: Path) -> None:
+    states = []
+    for _ in range(2):
+        run(_job(training={**TRAINING, "steps": 3}))
+        states.append(load_file("models/rewards/values/model.safetensors"))
+    assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
+    before = load_file("models/sft/model.safetensors")
+    unused = {"model.embed_tokens.weight"}  # rows of letters that no answer has
+    moved = {name for name in before if not torch.equal(before[name], states[0][name])}
+    assert moved | unused == set(before)
+    assert not Path("work").exists() or not any(Path("work/reward_model").iterdir())
+
+
+def test_low_rank_adapters_are_merged_into_a_stock_model(project: Path) -> None:
+    run(_job(lora={"rank": 2, "alpha": 4}))
+    weights, before = (
+        load_file("models/rewards/values/model.safetensors"),
+        load_file("models/sft/model.safetensors"),
+    )
+    assert set(weights) - {"score.weight"} == set(before) - {"lm_head.weight"}
+    moved = {
+        name for name in before if name in weights and not torch.equal(before[name], weights[name])
+    }
+    assert moved
+    assert all(
+        name.endswith("_proj.weight") for name in moved
+    )  # norms and embeddings have no adapter
+    scores = load("models/rewards/values").score(MESSAGES, ["aaaa", "bbbb"])
+    assert scores[0, 0] > scores[1, 0]
+    assert scores[0, 1] < scores[1, 1]
+
+
+def test_a_group_of_one_is_a_model_of_its_own(project: Path) -> None:
+    run(_job(objectives={"honest": {}}, training={**TRAINING, "steps": 2}))
+    assert load("models/rewards/values").score(MESSAGES, ["aaaa", "bbbb"]).shape == (2, 1)
+
+
+def test_grades_and_orders_are_fitted_in_one_model(project: Path) -> None:
+    """helpful is known by pairs alone, honest by yes and no of two annotators; its pairs are only looked at."""
+    pairs = _pairs(64)
+    graded = pairs[pairs["objective"] == "honest"]
+    ratings = pd.concat(
+        graded.assign(
+            response=graded[side], rating=grade, kind="binary", scale_low=0.0, scale_high=1.0
+        )
+        for side, grade in (("chosen", 1.0), ("rejected", 0.0))
+    )
+    ratings["annotator"] = ["ada", "bo"] * (len(ratings) // 2)
+    table = pd.concat(
+        [labels.of_pairs(pairs[pairs["objective"] == "helpful"]), labels.of_ratings(ratings)]
+    )
+    outputs.write_table("data/prepared/rewards/values/labels.parquet", table)
+    run(_job())
+    scores = load("models/rewards/values").score(MESSAGES, ["aaaa", "bbbb"])
+    assert scores[0, 0] > scores[1, 0]
+    assert scores[0, 1] < scores[1, 1]
+    graders = json.loads(Path("models/rewards/values/graders.json").read_text())
+    assert list(graders["thresholds"]) == ["honest [0, 1]"]
+    assert sorted(graders["severity"]) == ["honest [0, 1] ada", "honest [0, 1] bo"]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"architecture": "probe", "layers": [1, 2], "l2": 1.0, "training": None}],
+    ids=["finetune", "probe"],
+)
+@pytest.mark.parametrize("paired", [["helpful"], []], ids=["a head", "all heads"])
+def test_heads_without_any_pair_are_fitted_and_not_calibrated(
+    project: Path, paired: list[str], changes: dict[str, Any]
+) -> None:
+    """As yes and no to the one answer of each prompt: "a" is helpful and "b" is not, of honest the reverse."""
+    pairs = _pairs(64)
+    alone = pairs[~pairs["objective"].isin(paired)]
+    ratings = pd.concat(
+        alone.assign(
+            response=alone[side], rating=grade, kind="binary", scale_low=0.0, scale_high=1.0,
+            messages=[[{"role": "user", "content": f"{side} {place}"}] for place in range(len(alone))],
+        )
+        for side, grade in (("chosen", 1.0), ("rejected", 0.0))
+    )  # fmt: skip
+    kept = {
+        split: _pairs(n)[_pairs(n)["objective"].isin(paired)]
+        for split, n in {"train": 64, "validation": 20}.items()
+    }
+    for split, frame in kept.items():
+        outputs.write_table(f"data/prepared/rewards/values/{split}.parquet", frame)
+    table = pd.concat(
+        [labels.of_pairs(kept["train"]), labels.of_ratings(ratings)], ignore_index=True
+    )
+    outputs.write_table("data/prepared/rewards/values/labels.parquet", table)
+    run(_job(**changes))
+    scores = load("models/rewards/values").score(MESSAGES, ["aaaa", "bbbb"])
+    assert scores[0, 0] > scores[1, 0]
+    assert scores[0, 1] < scores[1, 1]
+    found = json.loads(Path("models/rewards/values/calibration.json").read_text())
+    assert {name: entry["pairs"] for name, entry in found.items()} == {
+        "helpful": 10 * len(paired),
+        "honest": 0,
+    }
+    assert (found["honest"]["temperature"], found["honest"]["nll_after"]) == (1.0, None)
+    assert set(pd.read_csv("reports/curves/reward_values.csv").columns) >= {
+        f"validation_{name}" for name in paired
+    }
+
+
+def test_implied_pairs_where_none_is_implied(project: Path) -> None:
+    table = _pairs(64)
+    outputs.write_table(
+        "data/prepared/rewards/values/train.parquet", table[table["objective"] == "helpful"]
+    )
+    with pytest.raises(
+        DataError, match=r"train\.parquet has no pair for honest.*or take labels: given"
+    ):
+        run(_job(labels="implied_pairs"))
+
+
+def test_implied_pairs_instead_of_labels(project: Path) -> None:
+    outputs.write_table("data/prepared/rewards/values/labels.parquet", labels.of_pairs(_pairs(0)))
+    run(_job(labels="implied_pairs"))
+    scores = load("models/rewards/values").score(MESSAGES, ["aaaa", "bbbb"])
+    assert scores[0, 0] > scores[1, 0]
+
+
+def test_every_head_is_calibrated_on_validation_pairs(project: Path) -> None:
+    run(_job())
+    found = json.loads(Path("models/rewards/values/calibration.json").read_text())
+    assert list(found) == ["helpful", "honest"]
+    assert all(
+        entry["pairs"] == 10 and entry["nll_after"] <= entry["nll_before"] + 1e-9
+        for entry in found.values()
+    )
+
+
+def test_a_probe_is_fitted_again_from_its_features(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = {"architecture": "probe", "layers": [1, 2], "training": None}
+    run(_job(**job, l2=1.0))
+    monkeypatch.setattr(
+        "concord.rewards.outcome.probe.Probe.features", lambda *_: pytest.fail("computed again")
+    )
+    run(_job(**job, l2=5.0))
+    assert (Path("work/features/values/features.safetensors")).is_file()
+
+
+def test_an_objective_without_labels(project: Path) -> None:
+    with pytest.raises(DataError, match="has no label for harmless"):
+        run(_job(objectives={**HEADS, "harmless": {}}))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"training": None}, "needs `training`"),
+        ({"architecture": "probe"}, "needs the `layers`"),
+        ({"architecture": "probe", "layers": [1], "lora": {}}, "leaves the backbone as it is"),
+        (
+            {"architecture": "probe", "layers": [1, 2, 1]},
+            r"`layers` gives \[1, 2, 1\], one of them twice",
+        ),
+        (
+            {"architecture": "probe", "layers": [1], "pooling": ["last", "last"]},
+            "`pooling` gives .*twice",
+        ),
+        ({"objectives": {}}, r"objectives: .*at least 1"),
+        ({"objectives": {"helpful": {"loss_weight": 0.0}}}, r"loss_weight: .*greater than 0"),
+        ({"objectives": {"helpful": {"los_weight": 1.0}}}, "did you mean loss_weight"),
+    ],
+)
+def test_params_that_cannot_work(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ParamsError, match=message):
+        _job(**changes)
+
+
+def test_the_probe_leaves_the_backbone_alone(project: Path) -> None:
+    before = {path.name: path.read_bytes() for path in Path("models/sft").iterdir()}
+    run(_job(architecture="probe", layers=[2], training=None))
+    assert before == {path.name: path.read_bytes() for path in Path("models/sft").iterdir()}
+    assert (
+        json.loads(Path("models/rewards/values/probe.json").read_text())["backbone"] == "../../sft"
+    )
+    assert np.isfinite(load("models/rewards/values").score(MESSAGES, ["a", "b"])).all()

@@ -1,0 +1,179 @@
+"""The rooms of the tree: which may import which, one name for a thing, no path of an output written twice."""
+
+import ast
+import re
+from collections import defaultdict
+from pathlib import Path
+
+import pytest
+
+from concord.stage import plugins
+from concord.stage.closure import ROOT, source_of
+
+ORDER = [
+    "stage",
+    "objectives",
+    "lm",
+    "sandbox",
+    "annotations",
+    "prepared",
+    "rewards",
+    "policies",
+    "steering",
+    "evaluation",
+    "report",
+]
+"""The rooms of `concord`, from the bottom up: each may import itself and what stands before it."""
+ANYWHERE = {"code"}
+"""Modules of `concord` for `check` alone, which may look into every room."""
+SUBROOMS = {
+    "rewards": ["verifiers", "outcome", "process", "vector"],
+    "evaluation": ["policies", "rewards"],
+}
+"""Rooms within a room that keep the same rule among themselves; `metrics` of evaluation is below both of its rooms."""
+LIBRARY = sorted((ROOT / "concord").rglob("*.py"))
+EVERYTHING = [
+    *LIBRARY,
+    *sorted((ROOT / "tasks").glob("*.py")),
+    *sorted((ROOT / "flows").glob("*.py")),
+]
+
+
+def module_of(file: Path) -> str:
+    return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imported(file: Path) -> set[str]:
+    """Modules of this project that a file imports, in functions and for types too."""
+    found = set()
+    for module, names in source_of(file).imports:
+        if module.partition(".")[0] in ("concord", "tasks", "flows", "benchmarks", "tests"):
+            found |= {
+                module,
+                *(
+                    f"{module}.{name}"
+                    for name in names
+                    if (ROOT / f"{module.replace('.', '/')}/{name}.py").is_file()
+                ),
+            }
+    return found
+
+
+def room(module: str) -> str:
+    return module.split(".")[1] if module.count(".") else ""
+
+
+@pytest.mark.parametrize("file", LIBRARY, ids=lambda file: str(file.relative_to(ROOT)))
+def test_no_import_runs_back_up(file: Path) -> None:
+    here = module_of(file)
+    outside = {module for module in imported(file) if not module.startswith("concord")}
+    assert not outside, f"{here} is library code and imports {sorted(outside)}"
+    if room(here) in ANYWHERE or not room(here):
+        return
+    allowed = ORDER[: ORDER.index(room(here)) + 1]
+    up = {module for module in imported(file) if room(module) and room(module) not in allowed}
+    assert not up, f"{here} imports {sorted(up)}, which is above it; allowed: {', '.join(allowed)}"
+
+
+def test_every_room_has_its_place() -> None:
+    found = {path.name for path in (ROOT / "concord").iterdir() if (path / "__init__.py").is_file()}
+    found |= {path.stem for path in (ROOT / "concord").glob("*.py")} - {"__init__"}
+    assert found == {*ORDER, *ANYWHERE}
+
+
+@pytest.mark.parametrize("outer", SUBROOMS)
+def test_rooms_within_a_room_keep_the_rule(outer: str) -> None:
+    order = SUBROOMS[outer]
+    for file in (file for file in LIBRARY if room(module_of(file)) == outer):
+        inner = module_of(file).split(".")[2] if module_of(file).count(".") > 2 else None
+        for module in imported(file):
+            parts = module.split(".")
+            if inner in order and parts[1] == outer and len(parts) > 2 and parts[2] in order:
+                assert order.index(parts[2]) <= order.index(inner), (
+                    f"{module_of(file)} imports {module}"
+                )
+
+
+def test_nothing_imports_in_a_circle() -> None:
+    """Imports for types alone do not count: they never run."""
+    graph = {module_of(file): run_time(file) for file in EVERYTHING}
+    done: set[str] = set()
+
+    def visit(module: str, path: tuple[str, ...]) -> None:
+        assert module not in path, " -> ".join((*path, module))
+        if module not in done and module in graph:
+            for target in graph[module]:
+                visit(target, (*path, module))
+            done.add(module)
+
+    for module in graph:
+        visit(module, ())
+
+
+def run_time(file: Path) -> set[str]:
+    """Imports at the top of a file, without those under TYPE_CHECKING."""
+    body = ast.parse(file.read_text(encoding="utf-8")).body
+    found = set()
+    for node in body:
+        if isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+    return found - {module_of(file)}
+
+
+def test_one_name_for_a_thing() -> None:
+    """No two modules of the library have the same name, but for plugins, which are named in params.yaml."""
+    places = defaultdict(list)
+    for file in LIBRARY:
+        module = module_of(file)
+        if file.stem != "__init__" and module.rpartition(".")[0] not in plugins.PACKAGES:
+            places[file.stem].append(module)
+    assert not {name: modules for name, modules in places.items() if len(modules) > 1}
+
+
+def test_every_parameter_class_has_a_name_of_its_own() -> None:
+    names = defaultdict(list)
+    for file in EVERYTHING:
+        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ClassDef) and node.name.endswith(("Params", "Job")):
+                names[node.name].append(module_of(file))
+    assert not {name: modules for name, modules in names.items() if len(modules) > 1}
+    assert "Params" not in names
+
+
+def test_paths_of_outputs_are_written_once() -> None:
+    """Only concord/stage/paths.py spells them out; docstrings and messages may name them."""
+    outs = re.compile(
+        r"(models/(sft|rewards|process_reward|policies|aligned|anchors\.json)|data/(prepared|rollouts|process_labels|ingested|code)|reports)(/\S*)?"
+    )
+    found = []
+    for file in EVERYTHING:
+        if module_of(file) == "concord.stage.paths":
+            continue
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            if (
+                isinstance(node, ast.Constant)
+                and isinstance(node.value, str)
+                and outs.fullmatch(node.value)
+            ):
+                found.append(f"{file.relative_to(ROOT)}:{node.lineno}: {node.value}")
+    assert not found
+
+
+def test_tasks_hold_the_nodes_and_nothing_else() -> None:
+    assert not [
+        path for path in (ROOT / "tasks").iterdir() if path.is_dir() and path.name != "__pycache__"
+    ]
+
+
+def test_no_method_is_named_outside_its_own_file() -> None:
+    """Docstrings may give one as an example; code may not know any."""
+    for name in plugins.names("concord.policies.methods"):
+        for file in EVERYTHING:
+            if file.stem == name or name in ("reference",):
+                continue
+            tree = ast.parse(file.read_text(encoding="utf-8"))
+            values = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
+            assert name not in values - {"dpo"}, f"{file} knows the method {name}"
