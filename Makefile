@@ -1,44 +1,46 @@
-# The commands of the project. `make run RECIPE=recipes/x.yaml` works in runs/x, a clone of its own with the shared cache;
-# `make run SET=evaluate.locked_seed=2` in a clone whose params.yaml has that value.
+# The commands of the project.
+# `make run` runs params.yaml here. `make run RECIPE=recipes/x.yaml` runs another recipe in a separate clone, runs/x, which
+# shares the cache. `make run SET=evaluate.locked_seed=2` runs params.yaml with that value in a clone.
 PYTHON ?= python3
 RECIPE ?= params.yaml
 SET ?=
 BIN := $(CURDIR)/.venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: install run test check ui base clean
+.PHONY: install run demo test check docs ui base clean
 .DEFAULT_GOAL := run
 
-install: $(INSTALLED)
+install: $(INSTALLED) ## installs everything into .venv, as pinned in constraints.txt
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-run: $(INSTALLED)
-ifeq ($(RECIPE)$(SET),params.yaml)
-	$(BIN)/python -m tasks.check
-	$(BIN)/python -m flows.align
-else
-	folder=$$($(BIN)/python -m flows.clone $(RECIPE) $(SET)) && cd "$$folder" && echo "in $$folder" && \
-	$(BIN)/python -m tasks.check && $(BIN)/python -m flows.align
-endif
+run: $(INSTALLED) ## runs the whole chain; RECIPE=<file> or SET=<key>=<value> runs in a clone
+	$(BIN)/python -m flows.cli run $(RECIPE) $(SET)
 
-test: $(INSTALLED)
+demo: $(INSTALLED) ## runs the whole chain on a very small world, in about three minutes
+	$(BIN)/python -m flows.cli demo
+
+test: $(INSTALLED) ## runs the test suite
 	$(BIN)/python -m pytest
 
-check: $(INSTALLED)
+check: $(INSTALLED) ## checks style and types: ruff and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
-ui: $(INSTALLED)
-	@echo "http://127.0.0.1:4200 shows every run that is started while this server is up; Ctrl-C ends it"
+docs: $(INSTALLED) ## generates docs/reference and builds the site into site/
+	$(BIN)/python -m docs.generate
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+
+ui: $(INSTALLED) ## starts a Prefect server at http://127.0.0.1:4200, which shows the runs
+	@echo "http://127.0.0.1:4200 shows all runs started while this server is running; stop it with Ctrl-C"
 	$(BIN)/prefect server start
 
-base: $(INSTALLED)
+base: $(INSTALLED) ## trains a base model for the sandbox from scratch, in about three quarters of an hour
 	$(BIN)/python -m concord.sandbox.base
 
-clean:
-	rm -rf .venv *.egg-info .mypy_cache .ruff_cache .hypothesis work
+clean: ## removes .venv, caches and unfinished checkpoints
+	rm -rf .venv *.egg-info .mypy_cache .ruff_cache .hypothesis work site

@@ -1,12 +1,12 @@
-"""How fast and in how much memory `ingest` reads comparisons: parse, schema, hash, exact duplicates, on one core.
+"""Speed and peak memory of `ingest` on comparisons: parse, validate, hash and deduplicate.
 
     python -m benchmarks.ingest [rows=2000000]
 
-Writes a tenth of the rows and all of them to temporary JSON Lines files (one row in a thousand is broken, one in a
-hundred a duplicate), ingests each in a process of its own, and prints rows per second of processor time, the peak
-resident memory, and the time per row of the large file over that of the small one. Processor time is that of all of the
-process's threads together: other programs on the machine lengthen it less than they lengthen the wall-clock time, which
-stands beside it.
+Writes two temporary JSON Lines files, one with all rows and one with a tenth of them. One row in a
+thousand is broken and one in a hundred is a duplicate. Each file is ingested in a separate process.
+Prints rows per second of CPU time, the peak resident memory, and the ratio of the times per row
+(large over small file). CPU time is summed over the threads of the process; other programs on the
+machine affect it less than the wall-clock time, which is printed too.
 """
 
 import json
@@ -72,17 +72,19 @@ def main(rows: int) -> None:
             with path.open("w", encoding="utf-8") as stream:
                 stream.writelines(f"{line}\n" for line in lines(count))
             command = [sys.executable, "-m", "benchmarks.ingest", str(path)]
-            found = json.loads(
+            result = json.loads(
                 subprocess.run(command, check=True, capture_output=True, text=True).stdout
             )
-            per_row.append(found["cpu_seconds"] / count)
-            report = found["report"]
+            per_row.append(result["cpu_seconds"] / count)
+            report = result["report"]
             print(
-                f"{count:>9} rows, {path.stat().st_size / 2**20:.0f} MiB: {found['cpu_seconds']:.1f} processor seconds "
-                f"({found['wall_seconds']:.1f} on the clock), {count / found['cpu_seconds']:,.0f} rows per processor "
-                f"second, peak {found['peak_mib']:,.0f} MiB; kept {report['kept']}, {report['by_reason']}"
+                f"{count:>9} rows, {path.stat().st_size / 2**20:.0f} MiB: "
+                f"{result['cpu_seconds']:.1f} s of CPU time "
+                f"({result['wall_seconds']:.1f} s elapsed), "
+                f"{count / result['cpu_seconds']:,.0f} rows per CPU second, "
+                f"peak {result['peak_mib']:,.0f} MiB; kept {report['kept']}, {report['by_reason']}"
             )
-    print(f"processor time per row, large over small: {per_row[1] / per_row[0]:.2f}")
+    print(f"CPU time per row, large over small file: {per_row[1] / per_row[0]:.2f}")
 
 
 if __name__ == "__main__":

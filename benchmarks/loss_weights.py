@@ -1,11 +1,13 @@
-"""What weighing one objective of a reward model costs the others: a sweep of `loss_weight`, with its picture.
+"""Effect of one objective's `loss_weight` on the others of a reward model: a sweep and a chart.
 
     python -m benchmarks.loss_weights <group> <picture.svg> [weights 0.1 0.3 1 3 10]
 
-Run where the pipeline has run (params.yaml, models/sft, data/prepared). Each objective in turn gets each of the weights
-while the others keep 1; a model is fitted as its stage would, and measured by pair accuracy on the whole validation
-split. Prints a table and draws accuracy against the weight, a panel for each objective that is weighed, with 95 %
-intervals by prompt. One training at each weight: no interval covers the luck of training.
+Run it after the pipeline, in the same folder (it reads params.yaml, models/sft and data/prepared).
+Each objective in turn gets each weight, while the others keep weight 1. A model is trained as in
+the stage, and its pair accuracy is measured on the whole validation split. Prints a table, and
+draws accuracy against the weight with one panel per weighted objective and 95 % intervals over
+prompts.
+There is one training per weight, so the intervals do not cover the variation between trainings.
 """
 
 import argparse
@@ -29,7 +31,7 @@ from tasks.reward_model import Head, RewardModelJob, RewardModelParams, run
 
 
 def accuracies(job: RewardModelJob) -> dict[str, Interval]:
-    """Pair accuracy on validation pairs by objective, of the group fitted with these params."""
+    """Trains the group with these params; returns its validation pair accuracy by objective."""
     here = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
         for name in ("models/sft", f"data/prepared/rewards/{job.group}"):
@@ -42,25 +44,25 @@ def accuracies(job: RewardModelJob) -> dict[str, Interval]:
             model, pairs = load_model(job.folder), read_table(job.tables[-1])
         finally:
             os.chdir(here)
-    found = {}
+    accuracy = {}
     for column, name in enumerate(job.names):
-        own = pairs[pairs["objective"] == name]
+        judged = pairs[pairs["objective"] == name]
         sides = [
-            model.score(own["messages"].tolist(), own[side].tolist())
+            model.score(judged["messages"].tolist(), judged[side].tolist())
             for side in ("chosen", "rejected")
         ]
         hits = pair_hits(*(side[:, column] for side in sides))
-        found[name] = mean_interval(hits, own["group_id"].tolist(), 1000, 0)
-    return found
+        accuracy[name] = mean_interval(hits, judged["group_id"].tolist(), 1000, 0)
+    return accuracy
 
 
 def sweep(job: RewardModelJob, weights: list[float]) -> pd.DataFrame:
-    """A row for each objective that is weighed, each weight, and each objective that is measured."""
+    """One row per weighted objective, weight and measured objective."""
     rows = []
     known: dict[tuple[float, ...], dict[str, Interval]] = {}
-    for weighed in job.names:
+    for weighted in job.names:
         for weight in weights:
-            heads = {name: Head(weight if name == weighed else 1.0) for name in job.names}
+            heads = {name: Head(weight if name == weighted else 1.0) for name in job.names}
             key = tuple(head.loss_weight for head in heads.values())
             if key not in known:
                 known[key] = accuracies(
@@ -70,7 +72,7 @@ def sweep(job: RewardModelJob, weights: list[float]) -> pd.DataFrame:
                 )
             rows += [
                 {
-                    "weighed": weighed,
+                    "weighted": weighted,
                     "loss_weight": weight,
                     "objective": name,
                     **accuracy.named("accuracy"),
@@ -78,32 +80,33 @@ def sweep(job: RewardModelJob, weights: list[float]) -> pd.DataFrame:
                 for name, accuracy in known[key].items()
             ]
             print(
-                f"{weighed} x {weight:g}: {', '.join(f'{n} {a.value:.3f}' for n, a in known[key].items())}",
+                f"{weighted} x {weight:g}: "
+                + ", ".join(f"{name} {value.value:.3f}" for name, value in known[key].items()),
                 flush=True,
             )
     return pd.DataFrame(rows)
 
 
 def picture(table: pd.DataFrame, path: Path) -> None:
-    """Accuracy of every objective against the weight of one, a panel each."""
-    panels = list(table["weighed"].unique())
+    """Draws every objective's accuracy against the weight of one, with one panel per objective."""
+    panels = list(table["weighted"].unique())
     figure, axes = plt.subplots(
         1, len(panels), figsize=(3.4 * len(panels), 3.2), sharey=True, layout="constrained"
     )
-    for axis, weighed in zip(axes, panels, strict=True):
-        for name, own in table[table["weighed"] == weighed].groupby("objective", sort=False):
-            width = 2.5 if name == weighed else 1.2
-            spread = [own["accuracy"] - own["ci_low"], own["ci_high"] - own["accuracy"]]
+    for axis, weighted in zip(axes, panels, strict=True):
+        for name, points in table[table["weighted"] == weighted].groupby("objective", sort=False):
+            width = 2.5 if name == weighted else 1.2
+            spread = [points["accuracy"] - points["ci_low"], points["ci_high"] - points["accuracy"]]
             axis.errorbar(
-                own["loss_weight"],
-                own["accuracy"],
+                points["loss_weight"],
+                points["accuracy"],
                 spread,
                 marker="o",
                 lw=width,
                 elinewidth=0.8,
                 label=name,
             )
-        axis.set(xscale="log", xlabel=f"loss_weight of {weighed}", title=weighed)
+        axis.set(xscale="log", xlabel=f"loss_weight of {weighted}", title=weighted)
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("pair accuracy, validation")
     axes[-1].legend(frameon=False)
@@ -111,33 +114,35 @@ def picture(table: pd.DataFrame, path: Path) -> None:
 
 
 def main() -> None:
-    """Sweeps, prints and draws."""
+    """Runs the sweep, prints the table and draws the chart."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("group")
     parser.add_argument("picture", type=Path)
     parser.add_argument("weights", nargs="*", type=float, default=[0.1, 0.3, 1.0, 3.0, 10.0])
-    given = parser.parse_args()
-    params = load(RewardModelParams, "reward_models", given.group)
+    arguments = parser.parse_args()
+    params = load(RewardModelParams, "reward_models", arguments.group)
     if params.architecture == "probe":
         parser.error(
-            f"{given.group} is a probe, whose heads share nothing that is trained; name one that is finetuned"
+            f"{arguments.group} is a probe, and its heads share no trained weights. "
+            "Name a group with `architecture: finetune`."
         )
     if len(params.objectives) < 2:
         parser.error(
-            f"{given.group} has one objective, so no weight moves anything; name a group of several"
+            f"{arguments.group} has one objective, so its weight has no effect. "
+            "Name a group with several objectives."
         )
     job = RewardModelJob(
-        given.group,
+        arguments.group,
         params,
         load(Runtime, "runtime"),
         load(int, "seeds", "data"),
         load(int, "model", "max_length"),
     )
-    table = sweep(job, given.weights)
-    picture(table, given.picture)
+    table = sweep(job, arguments.weights)
+    picture(table, arguments.picture)
     print(
         table.pivot_table(
-            index=["weighed", "loss_weight"], columns="objective", values="accuracy"
+            index=["weighted", "loss_weight"], columns="objective", values="accuracy"
         ).to_markdown()
     )
 

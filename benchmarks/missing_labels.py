@@ -1,12 +1,14 @@
-"""What missing labels cost a reward model with a head per objective, on judged pairs of the sandbox's dev world.
+"""Effect of missing labels on a reward model with one head per objective, on sandbox pairs.
 
     python -m benchmarks.missing_labels [seeds=5] [model=models/base]
 
-Every pair is judged on the three objectives of the values domain; pairs, judgements and what is missing are drawn anew
-for each seed. With no label missing, training on masked labels must give what training on the plain table of labels
-gives. With MISSING of the labels gone, training on all labels that are left stands beside training on the complete rows
-alone, once for as many steps and once for as many passes: few rows are seen very often in as many steps, and steps are
-few in as many passes. Accuracy is that on fresh pairs, mean over the objectives, 95 % interval over the seeds (t).
+Every pair is judged on the three objectives of the values domain. Pairs, judgements and the missing
+labels are drawn again for each seed. With no label missing, training on masked labels must equal
+training on the plain table of labels. With the share MISSING of the labels removed, training on all
+remaining labels is compared with training on the complete rows only: once for the same number of
+steps (each row is then seen very often), and once for the same number of passes (which is few
+steps). Accuracy is measured on new pairs and averaged over the objectives; the 95 % interval is a
+t interval over seeds.
 """
 
 import random
@@ -28,7 +30,7 @@ from concord.rewards.outcome.head_fit import (
     LabelledModel,
     Thresholds,
     collate,
-    longest,
+    longest_answer,
     loss,
     row_weights,
 )
@@ -39,12 +41,12 @@ from concord.sandbox.world import World
 OBJECTIVES = ("helpful", "honest", "harmless")
 PAIRS, FRESH, MISSING = 1200, 600, 0.6
 TRAINING = Training(learning_rate=1e-3, steps=60, batch_size=24, micro_batch=12)
-RIVALS = ("complete rows, as many steps", "complete rows, as many passes")
+BASELINES = ("complete rows, same steps", "complete rows, same passes")
 Row = dict[str, Any]
 
 
-def judged(count: int, seed: int, tokenizer: Any) -> tuple[list[list[list[int]]], np.ndarray]:
-    """Ids of two answers each to `count` prompts, and the side (0 or 1) that is better on each objective."""
+def judged_pairs(count: int, seed: int, tokenizer: Any) -> tuple[list[list[list[int]]], np.ndarray]:
+    """Token ids of two answers to each prompt, and the better side (0 or 1) on each objective."""
     world, rng = World.build("dev", 0), random.Random(f"missing-{seed}")
     pairs, better = [], []
     for prompt in world.prompts("values", count, seed):
@@ -61,23 +63,23 @@ def judged(count: int, seed: int, tokenizer: Any) -> tuple[list[list[list[int]]]
 
 
 def masked(pairs: list[list[list[int]]], better: np.ndarray, known: np.ndarray) -> list[Row]:
-    """An example per pair with the labels that are known."""
+    """One example per pair, with its known labels only."""
     ranks = ((1.0, 2.0), (2.0, 1.0))
     return [
         {
             "example": Example(
                 pair,
-                [Order(head, (0, 1), ranks[sides[head]], 0.0) for head in np.flatnonzero(there)],
+                [Order(head, (0, 1), ranks[sides[head]], 0.0) for head in np.flatnonzero(judged)],
                 [],
             )
         }
-        for pair, sides, there in zip(pairs, better, known, strict=True)
-        if there.any()
+        for pair, sides, judged in zip(pairs, better, known, strict=True)
+        if judged.any()
     ]
 
 
 def plain(pairs: list[list[list[int]]], better: np.ndarray) -> list[Row]:
-    """The rows of a table without gaps."""
+    """Rows of a complete table of labels."""
     return [
         {"pair": pair, "signs": 1.0 - 2.0 * sides}
         for pair, sides in zip(pairs, better, strict=True)
@@ -85,7 +87,7 @@ def plain(pairs: list[list[list[int]]], better: np.ndarray) -> list[Row]:
 
 
 def plain_collate(pad: int) -> Callable[[list[Row]], Row]:
-    """All answers below each other, and the table of signs (pairs, H)."""
+    """Stacks all answers; `signs` is (pairs, heads)."""
 
     def batch(rows: list[Row]) -> Row:
         ids = pad_sequences([side for row in rows for side in row["pair"]], pad)
@@ -96,7 +98,7 @@ def plain_collate(pad: int) -> Callable[[list[Row]], Row]:
 
 
 def plain_loss(model: Any, batch: Row) -> tuple[torch.Tensor, dict[str, float]]:
-    """Bradley-Terry, summed over the table."""
+    """Bradley-Terry loss, summed over the table of labels."""
     scores = model.model(
         input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
     ).logits
@@ -105,7 +107,7 @@ def plain_loss(model: Any, batch: Row) -> tuple[torch.Tensor, dict[str, float]]:
 
 
 class Trained:
-    """A model fitted to rows from the same start."""
+    """A reward model trained on rows, always from the same initial weights."""
 
     def __init__(self, base: Path, seed: int, rows: list[Row], training: Training) -> None:
         tokenizer = load_tokenizer(base)
@@ -124,29 +126,29 @@ class Trained:
                 loss,
                 training,
                 seed=seed,
-                length=longest,
+                length=longest_answer,
                 weights=weights,
             )
 
     def margins(self, pairs: list[list[list[int]]]) -> np.ndarray:
-        """Score of the first answer less that of the second, (pairs, H)."""
+        """Score of the first answer minus that of the second, (pairs, heads)."""
         first, second = (self.reward.score_ids([pair[side] for pair in pairs]) for side in (0, 1))
         return first - second
 
     def accuracy(self, pairs: list[list[list[int]]], better: np.ndarray) -> float:
-        """Share of right orders."""
+        """Share of pairs that are ordered correctly."""
         return float((self.margins(pairs) * (1 - 2 * better) > 0).mean())
 
 
 def gain(values: list[float]) -> str:
-    """Mean and its 95 % interval."""
+    """Mean and 95 % interval, as text."""
     half = stats.t.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / np.sqrt(len(values))
     mean = np.mean(values)
     return f"{mean:+.3f} [{mean - half:+.3f}, {mean + half:+.3f}]"
 
 
 def same_passes(rows: int) -> Training:
-    """As many passes over the complete rows as TRAINING makes over `rows`."""
+    """Returns TRAINING with the number of passes that it makes over `rows` rows."""
     assert TRAINING.steps is not None
     return replace(TRAINING, steps=None, epochs=TRAINING.steps * TRAINING.batch_size / rows)
 
@@ -154,7 +156,7 @@ def same_passes(rows: int) -> Training:
 def agreement(
     base: Path, pairs: list[list[list[int]]], better: np.ndarray, fresh: list[list[list[int]]]
 ) -> float:
-    """The largest difference of a margin on fresh pairs, masked training from plain, where no label is missing."""
+    """Largest difference between margins of masked and plain training, with no label missing."""
     whole = Trained(base, 0, masked(pairs, better, np.ones_like(better, dtype=bool)), TRAINING)
     return float(
         np.abs(
@@ -164,36 +166,37 @@ def agreement(
 
 
 def main(seeds: int, base: Path) -> None:
-    """Prints the agreement, and a table of the accuracies."""
+    """Prints the agreement, then the accuracies of every seed and the mean gains."""
     torch.set_num_threads(1)
     tokenizer = load_tokenizer(base)
-    found = []
+    accuracies = []
     for seed in range(seeds):
-        pairs, better = judged(PAIRS, seed, tokenizer)
-        fresh, truth = judged(FRESH, 1000 + seed, tokenizer)
+        pairs, better = judged_pairs(PAIRS, seed, tokenizer)
+        fresh, truth = judged_pairs(FRESH, 1000 + seed, tokenizer)
         if seed == 0:
-            apart = agreement(base, pairs, better, fresh)
+            difference = agreement(base, pairs, better, fresh)
             print(
-                f"0 % missing: margins on {FRESH} fresh pairs differ by {apart:.1e} at most, masked from plain"
+                f"0 % missing: margins of masked and plain training differ by at most "
+                f"{difference:.1e} on {FRESH} new pairs"
             )
         known = np.random.default_rng(seed).random(better.shape) >= MISSING
         complete = known & known.all(axis=1, keepdims=True)
         left, whole = masked(pairs, better, known), masked(pairs, better, complete)
         ways = [(left, TRAINING), (whole, TRAINING), (whole, same_passes(len(left)))]
-        found.append(
+        accuracies.append(
             [Trained(base, seed, rows, training).accuracy(fresh, truth) for rows, training in ways]
         )
-        rivals = ", ".join(
-            f"{name} {value:.3f}" for name, value in zip(RIVALS, found[-1][1:], strict=True)
+        others = ", ".join(
+            f"{name} {value:.3f}" for name, value in zip(BASELINES, accuracies[-1][1:], strict=True)
         )
         print(
-            f"seed {seed}: {known.sum()} labels left {found[-1][0]:.3f}; {len(whole)} rows: {rivals}",
+            f"seed {seed}: {known.sum()} labels left {accuracies[-1][0]:.3f}; "
+            f"{len(whole)} complete rows: {others}",
             flush=True,
         )
-    for place, name in enumerate(RIVALS, start=1):
-        print(
-            f"{MISSING:.0%} missing, all labels less {name}: {gain([ways[0] - ways[place] for ways in found])}"
-        )
+    for column, name in enumerate(BASELINES, start=1):
+        gains = [ways[0] - ways[column] for ways in accuracies]
+        print(f"{MISSING:.0%} missing, all labels minus {name}: {gain(gains)}")
 
 
 if __name__ == "__main__":

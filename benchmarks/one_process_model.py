@@ -1,11 +1,12 @@
-"""One process reward model with a head per objective, beside dedicated ones of a single objective each.
+"""One process reward model with a head per objective, compared with one model per objective.
 
     python -m benchmarks.one_process_model
 
-Run where the pipeline has run (params.yaml, models, data). Each dedicated model is fitted as the stage does, to
-the same labels of its objective, in as many passes. Both score the steps of the same sampled answers of the locked
-world; AUC of right steps, and its difference with a 95 % interval that draws whole prompts (one training of each: no
-interval covers the luck of training).
+Run it after the pipeline, in the same folder (it reads params.yaml, models and data). Each
+dedicated model is trained as in the stage, on the same labels of its objective, for the same number
+of passes. Both score the steps of the same sampled answers of the locked world. Prints the AUC of
+correct steps, and the difference with a 95 % interval that resamples whole prompts. Each model is
+trained once, so the intervals do not cover the variation between trainings.
 """
 
 import dataclasses
@@ -37,7 +38,7 @@ def dedicated(
     longest: int,
     device: Any,
 ) -> Any:
-    """A process reward model of one objective."""
+    """Trains a process reward model on one objective."""
     here = Path.cwd()
     with tempfile.TemporaryDirectory() as folder:
         for table in process_reward.TABLES:
@@ -45,8 +46,8 @@ def dedicated(
             outputs.write_table(Path(folder) / table, rows[rows["objective"] == objective])
         (Path(folder) / "models").mkdir()
         (Path(folder) / "models/sft").symlink_to(here / "models/sft")
-        own = {name: words for name, words in params.verdicts.items() if name == objective}
-        params = dataclasses.replace(params, verdicts=own)
+        verdicts = {name: words for name, words in params.verdicts.items() if name == objective}
+        params = dataclasses.replace(params, verdicts=verdicts)
         os.chdir(folder)
         try:
             process_reward.run(params, settings, seed, longest)
@@ -56,14 +57,14 @@ def dedicated(
 
 
 def scored(model: ProcessRewardModel, objective: str, table: pd.DataFrame) -> np.ndarray:
-    """Scores of all steps, one after the other."""
+    """Scores of all steps, concatenated."""
     column = model.objectives.index(objective)
     scores = model.score_all(table["messages"].tolist(), table["steps"].tolist())
     return np.concatenate([each[:, column] for each in scores])
 
 
 def main() -> None:
-    """Prints a table."""
+    """Prints the table, row by row and then as a whole."""
     everything, settings = read(), load_params(Runtime, "runtime")
     params, seeds = (
         load_params(process_reward.ProcessRewardParams, "process_reward"),
@@ -82,7 +83,7 @@ def main() -> None:
         settings,
         seeds,
     )
-    judge, known = evaluate_rewards.judge_of(job, device), objectives_of(everything)
+    judge, known = evaluate_rewards.make_judge(job, device), objectives_of(everything)
     one = load("models/process_reward", device, settings.dtype)
     lines = ["| objective | steps | one model | dedicated | difference |", "|---|---|---|---|---|"]
     for name in one.objectives:
@@ -104,8 +105,8 @@ def main() -> None:
             area_under_curve(sides[0][r], right[r]) - area_under_curve(sides[1][r], right[r])
             for r in rows
         ]
-        apart = interval(areas[0] - areas[1], np.array(draws))
-        difference = f"{apart.value:+.3f} [{apart.low:+.3f}, {apart.high:+.3f}]"
+        gain = interval(areas[0] - areas[1], np.array(draws))
+        difference = f"{gain.value:+.3f} [{gain.low:+.3f}, {gain.high:+.3f}]"
         lines.append(f"| {name} | {len(right)} | {areas[0]:.3f} | {areas[1]:.3f} | {difference} |")
         print(lines[-1], flush=True)
     print("\n".join(lines))

@@ -1,4 +1,4 @@
-"""Grades of a source, read and cleaned as the stages do, the pairs that they imply, and folds of both by group."""
+"""Ratings of a source, cleaned as in the stages, the pairs they imply, and folds by group."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from concord.prepared import table_checks as clean
 from concord.prepared.token_lengths import Tokens
 
 INNER = 0.2
-"""Share of the training groups on which is chosen."""
+"""Share of the training groups used for choosing hyperparameters."""
 MAX_LENGTH = 512
 SIMILARITY = 0.8
-"""Of prompts that are near duplicates (`concord.prepared.near_duplicates`)."""
+"""Minimum similarity of near duplicates (`concord.prepared.near_duplicates`)."""
 OPTIONS: dict[str, dict[str, Any]] = {
     "truthfulqa": {},
     "mrbench": {"objectives": list(DIMENSIONS)},
@@ -30,35 +30,35 @@ OPTIONS: dict[str, dict[str, Any]] = {
 
 @dataclass
 class Data:
-    """What a source holds, without what repeats or contradicts: grades, and the pairs that they imply."""
+    """Ratings of a source without duplicates and contradictions, and the pairs they imply."""
 
     ratings: pd.DataFrame
     pairs: pd.DataFrame
 
     @property
     def names(self) -> list[str]:
-        """The objectives that were graded."""
+        """The rated objectives."""
         return sorted(set(self.ratings["objective"]))
 
     def of(self, groups: set[str]) -> Data:
-        """What lies in these groups."""
+        """The rows of these groups."""
         return Data(
             *(frame[frame["group_id"].isin(groups)] for frame in (self.ratings, self.pairs))
         )
 
     def first(self, count: int) -> Data:
-        """What lies in so many groups, the first by hash."""
+        """The rows of the first `count` groups, in the order of their hash."""
         order = sorted(
             set(self.ratings["group_id"]), key=lambda group: splits.position(group, "first")
         )
         return self.of(set(order[:count]))
 
     def on(self, name: str) -> Data:
-        """What says something of this objective."""
+        """The rows of one objective."""
         return Data(*(frame[frame["objective"] == name] for frame in (self.ratings, self.pairs)))
 
     def by(self, authors: set[str]) -> Data:
-        """What these authors wrote."""
+        """The rows whose answers these authors wrote."""
         return Data(
             self.ratings[self.ratings["author"].isin(authors)],
             baselines.within(self.pairs, authors),
@@ -66,43 +66,48 @@ class Data:
 
 
 def load(name: str, path: str, tokenizer: Any, answers: int | None) -> Data:
-    """The source, read and cleaned as the stages do."""
+    """Reads and cleans a source as the stages do."""
     tables = sources.tables(
         name, name, path, OPTIONS[name] | ({"answers": answers} if answers else {})
     )
     groups = merged(tables)
-    aside, tokens = Quarantine(), Tokens(tokenizer, MAX_LENGTH)
-    found = clean.tables(
-        {table: splits.regroup(frame, groups) for table, frame in tables.items()}, tokens, aside
+    quarantine, tokens = Quarantine(), Tokens(tokenizer, MAX_LENGTH)
+    cleaned = clean.tables(
+        {table: splits.regroup(frame, groups) for table, frame in tables.items()},
+        tokens,
+        quarantine,
     )
-    ratings = found["ratings"]
-    made = clean.pairs(pairs.from_ratings(ratings), tokens, aside)
-    print(f"{len(ratings)} grades, {len(made)} implied pairs; set aside: {aside.by_reason()}")
-    return Data(ratings, made)
+    ratings = cleaned["ratings"]
+    implied = clean.pairs(pairs.from_ratings(ratings), tokens, quarantine)
+    print(
+        f"{len(ratings)} ratings, {len(implied)} implied pairs; "
+        f"quarantined: {quarantine.by_reason()}"
+    )
+    return Data(ratings, implied)
 
 
 def merged(tables: dict[str, pd.DataFrame]) -> dict[str, str]:
-    """Group -> the group that it is one with, since they share a prompt or have near duplicates."""
-    asked = pd.concat(tables.values()).drop_duplicates("group_id")
-    alike = near_duplicates.links(
-        asked["group_id"].tolist(),
-        [near_duplicates.plain(messages) for messages in asked["messages"]],
+    """Group -> merged group. Groups with equal or nearly equal prompts are merged."""
+    prompts = pd.concat(tables.values()).drop_duplicates("group_id")
+    links = near_duplicates.find_links(
+        prompts["group_id"].tolist(),
+        [near_duplicates.comparison_text(messages) for messages in prompts["messages"]],
         SIMILARITY,
     )
-    places = asked["group_id"].tolist()
-    print(f"{len(alike)} pairs of groups have near duplicates")
-    same = splits.merge_groups(tables.values(), "folds")
-    pairs_of = [{places[link.one], places[link.other]} for link in alike]
-    together = [{group, first} for group, first in same.items()]
-    return splits.join([*together, *pairs_of], "folds")
+    groups = prompts["group_id"].tolist()
+    print(f"{len(links)} pairs of groups have nearly equal prompts")
+    same_prompt = splits.merge_groups(tables.values(), "folds")
+    near = [{groups[link.one], groups[link.other]} for link in links]
+    equal = [{group, first} for group, first in same_prompt.items()]
+    return splits.join_groups([*equal, *near], "folds")
 
 
 def folds(data: Data, count: int) -> Iterator[tuple[Data, Data]]:
-    """Training and test data of each fold; groups lie in one fold."""
-    place = {
+    """Training and test data of each fold; a group is in exactly one test fold."""
+    fold_of = {
         group: int(splits.position(group, "folds") * count)
         for group in set(data.ratings["group_id"])
     }
     for fold in range(count):
-        test = {group for group, own in place.items() if own == fold}
-        yield data.of(set(place) - test), data.of(test)
+        test = {group for group, number in fold_of.items() if number == fold}
+        yield data.of(set(fold_of) - test), data.of(test)

@@ -1,4 +1,4 @@
-"""Heads on a frozen model's features of graded answers, fitted to the training data of each fold."""
+"""Linear heads on features of a frozen model, fitted to the training data of each fold."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ WAYS = ("given", "implied_pairs")
 
 
 class Judge:
-    """A frozen model whose features of all answers are known."""
+    """A frozen model with cached features of all answers."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class Judge:
         dtype: str,
         ways: Sequence[str],
         data: Data,
-        kept: Path,
+        cache: Path,
     ) -> None:
         self.ways = ways
         self.tokenizer = load_tokenizer(model)
@@ -44,34 +44,41 @@ class Judge:
         )
         sequences = self._encoded(data.ratings, "response")
         started = time.perf_counter()
-        self.features = Features(probe, model, sequences, kept)
-        print(f"features of {len(sequences)} graded answers: {time.perf_counter() - started:.0f} s")
+        self.features = Features(probe, model, sequences, cache)
+        print(f"features of {len(sequences)} rated answers: {time.perf_counter() - started:.0f} s")
 
     def _encoded(self, frame: pd.DataFrame, column: str) -> list[list[int]]:
         return encode_all(self.tokenizer, frame["messages"].tolist(), frame[column].tolist())
 
     def of(self, frame: pd.DataFrame, column: str) -> np.ndarray:
-        """Features of the answers in a column."""
-        return self.features.of(self._encoded(frame, column))
+        """Features of the answers in a column, (rows, width)."""
+        return self.features.lookup(self._encoded(frame, column))
 
     def fit(self, data: Data, names: list[str], way: str, l2: float) -> dict[str, np.ndarray]:
-        """Heads fitted to all labels of the data."""
-        table = labels.of_ratings(data.ratings) if way == "given" else labels.of_pairs(data.pairs)
-        scales = Scales.of(table)
-        made = examples(table, names, scales, self.tokenizer, {})
-        features = self.features.of(sequence for example in made for sequence in example.sequences)
-        return fit_heads(features, made, scales, len(names), l2)[0]
+        """Fits the heads to all labels of the data."""
+        table = (
+            labels.from_ratings(data.ratings) if way == "given" else labels.from_pairs(data.pairs)
+        )
+        scales = Scales.from_labels(table)
+        training = examples(table, names, scales, self.tokenizer, {})
+        features = self.features.lookup(
+            sequence for example in training for sequence in example.sequences
+        )
+        return fit_heads(features, training, scales, len(names), l2)[0]
 
     def margins(
         self, heads: dict[str, np.ndarray], names: list[str], frame: pd.DataFrame
     ) -> np.ndarray:
-        """Score of the chosen answer less the rejected one's, on each pair's own objective."""
-        own = heads["weight"].astype(float)[[names.index(name) for name in frame["objective"]]]
+        """Score of the chosen minus the rejected answer, on the objective of each pair."""
+        weights = heads["weight"].astype(float)[[names.index(name) for name in frame["objective"]]]
         differences = (self.of(frame, "chosen") - self.of(frame, "rejected")).astype(float)
-        return np.asarray((differences * own).sum(axis=1))
+        return np.asarray((differences * weights).sum(axis=1))
 
     def chosen(self, data: Data, names: list[str]) -> tuple[str, float]:
-        """How labels enter and how heads are regularised, by pair accuracy on a part of the groups: mean over heads."""
+        """Chooses the form of the labels and the L2 strength on an inner part of the groups.
+
+        The criterion is pair accuracy, averaged over heads.
+        """
         inner = {
             group
             for group in set(data.ratings["group_id"])
@@ -89,7 +96,7 @@ class Judge:
 
 @dataclass
 class Fold:
-    """Heads fitted to the training data of a fold, which have not seen its test data."""
+    """Data of one fold, and the heads fitted to its training part."""
 
     train: Data
     test: Data
@@ -97,13 +104,14 @@ class Fold:
 
 
 def fitted(judge: Judge, data: Data, count: int) -> Iterator[Fold]:
-    """All folds; prints what was chosen in each, and the seconds of the fit."""
+    """Fits every fold; prints what was chosen and how long the fit took."""
     for number, (train, test) in enumerate(folds(data, count)):
         way, l2 = judge.chosen(train, data.names)
         started = time.perf_counter()
         heads = judge.fit(train, data.names, way, l2)
         print(
-            f"fold {number}: labels {way}, l2 {l2:g}, fitted in {time.perf_counter() - started:.1f} s",
+            f"fold {number}: labels {way}, l2 {l2:g}, "
+            f"fitted in {time.perf_counter() - started:.1f} s",
             flush=True,
         )
         yield Fold(train, test, heads)

@@ -1,17 +1,19 @@
-"""A head on the states at the ends of steps, fitted to step labels and held out by fold of questions.
+"""Cross-validation of a linear head on hidden states at step ends, trained on step labels.
 
-    python -m benchmarks.step_folds prmbench <folder> <model> [--folds 4] [--dtype bfloat16] [--layers 15 22 30]
+    python -m benchmarks.step_folds prmbench <folder> <model> [--folds 4] [--dtype bfloat16]
     python -m benchmarks.step_folds mr_gsm8k <folder> <model> [--folds 4]
 
-The model is frozen and read where the process reward model reads (`concord.rewards.process.process_model.windows`). The head is a
-logistic regression to all labelled steps of the training folds; how it is regularised is chosen by the log loss on a
-fifth of the training groups, never on the fold that is measured. Beside it stand logistic regressions on what reads no
-meaning: the place of a step, its length, and the TF-IDF of its words. On PRMBench all of them are also fitted without
-the kind of error that they are measured on, and without the questions: `unseen kind`. First errors are found by the
-rule `likeliest` (`benchmarks.steps.step_figures`), fixed before anything was measured; the other rules are shown as
-well.
+The model is frozen. Its states are taken at the positions that the process reward model reads
+(`concord.rewards.process.process_model.windows`). The head is a logistic regression on all labelled
+steps of the training folds. Its regularisation is chosen by the log loss on a fifth of the training
+groups, never on the test fold. Baselines are logistic regressions on features without meaning: the
+position of a step, its length, and the TF-IDF of its words. On PRMBench, all of them are also
+fitted without the kind of error that they are tested on, and without the test questions (`unseen
+kind`). First errors are located by the rule `likeliest` (`benchmarks.steps.step_figures`), which
+was fixed before the first measurement. The other rules are printed too.
 
-States are computed once and kept under work/folds. Prints tables in Markdown; 95 % intervals by question.
+States are computed once and cached in work/folds. Prints Markdown tables with 95 % intervals over
+questions.
 """
 
 from __future__ import annotations
@@ -37,63 +39,63 @@ from concord.prepared import splits
 from concord.stage import progress
 
 L2 = (100_000.0, 10_000.0, 1000.0, 100.0)
-"""Strengths that the head is tried with, from strong to weak."""
-LAST_PLACE = 20
-"""Later steps count as this one."""
+"""Candidate L2 strengths of the head, from strong to weak."""
+LAST_POSITION = 20
+"""Later steps share this position."""
 
 
 Scorer = Callable[["Steps", np.ndarray, np.ndarray], np.ndarray]
-"""From all steps, the rows to fit to and the rows wanted: P(right) of the wanted solutions' steps."""
+"""Takes all steps, training rows and test rows; returns P(correct) of the test rows' steps."""
 
 
 @dataclass(frozen=True)
 class Steps:
-    """All steps of the solutions of a table, one after the other."""
+    """The steps of all solutions of a table, concatenated."""
 
     table: pd.DataFrame
     states: np.ndarray
-    """float32 (steps, D)."""
+    """float32 (steps, width)."""
 
     @cached_property
     def owner(self) -> np.ndarray:
-        """Row of the table that each step belongs to."""
+        """Row of the table for each step."""
         return np.repeat(np.arange(len(self.table)), self.counts)
 
     @cached_property
     def counts(self) -> np.ndarray:
-        """Steps of each solution."""
+        """Number of steps of each solution."""
         return self.table["steps"].map(len).to_numpy()
 
     @cached_property
     def labels(self) -> np.ndarray:
-        """1, 0, or NaN where nobody judged."""
+        """1, 0, or NaN for unlabelled steps."""
         return np.concatenate(self.table["gold"].tolist())
 
     @cached_property
     def texts(self) -> np.ndarray:
-        """The steps as they stand."""
+        """The texts of the steps."""
         return np.array([step for steps in self.table["steps"] for step in steps], dtype=object)
 
     def of(self, rows: np.ndarray, labelled: bool = False) -> np.ndarray:
-        """Places of the steps of some solutions; all, or those with a label."""
+        """Indices of the steps of some solutions: all of them, or only the labelled ones."""
         inside = np.isin(self.owner, rows)
         return np.flatnonzero(inside & np.isfinite(self.labels) if labelled else inside)
 
     def split(self, scores: np.ndarray) -> list[np.ndarray]:
-        """Scores of all steps by solution."""
+        """Splits scores of all steps by solution."""
         return np.split(scores, np.cumsum(self.counts)[:-1])
 
 
-def unseen(table: pd.DataFrame, known: Sequence[Fold]) -> Iterator[Fold]:
-    """The folds for each kind: fitted to the others, and measured on it where the fold has some."""
+def unseen_kind(table: pd.DataFrame, parts: Sequence[Fold]) -> Iterator[Fold]:
+    """Folds per kind of error: the training rows lack the kind, and the test rows are of it."""
     for kind in table["kind"].unique():
-        own = np.flatnonzero(table["kind"] == kind)
-        parts = ((np.setdiff1d(train, own), np.intersect1d(test, own)) for train, test in known)
-        yield from ((train, test) for train, test in parts if len(test))
+        rows = np.flatnonzero(table["kind"] == kind)
+        reduced = ((np.setdiff1d(train, rows), np.intersect1d(test, rows)) for train, test in parts)
+        yield from ((train, test) for train, test in reduced if len(test))
 
 
 def strengths(steps: Steps, parts: Sequence[Fold]) -> np.ndarray:
-    """l2 (solutions,) with which each solution is measured: chosen on a part of its fold's training groups."""
+    """L2 strength for each solution, (solutions,), chosen on its fold's training groups."""
     chosen = np.full(len(steps.table), np.nan)
     for train, test in parts:
         chosen[test] = _strength(steps, train)
@@ -113,14 +115,14 @@ def _strength(steps: Steps, fit_to: np.ndarray) -> float:
     ]
     best = L2[int(np.argmin(tried))]
     print(
-        f"l2 {best:g} (log loss on the inner part: {', '.join(f'{loss:.3f}' for loss in tried)})",
+        f"l2 {best:g} (inner log loss: {', '.join(f'{loss:.3f}' for loss in tried)})",
         flush=True,
     )
     return best
 
 
 def head(chosen: np.ndarray) -> Scorer:
-    """P(right) by the states, with the l2 `chosen` (solutions,) for those that are measured."""
+    """Scorer on the states. `chosen` is the L2 strength for each solution, (solutions,)."""
 
     def fitted(steps: Steps, fit_to: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         (l2,) = set(chosen[wanted].tolist())
@@ -132,7 +134,10 @@ def head(chosen: np.ndarray) -> Scorer:
 def _path(
     steps: Steps, fit_to: np.ndarray, wanted: np.ndarray, strengths: Sequence[float]
 ) -> Iterator[np.ndarray]:
-    """P(right) by heads of falling strength, each begun at the last one; states are standardised first."""
+    """P(correct) by heads of decreasing L2 strength, each initialised with the previous one.
+
+    States are standardised first.
+    """
     from sklearn.linear_model import LogisticRegression
 
     mean, std = (
@@ -152,97 +157,98 @@ def _linear(
     fit_to: np.ndarray,
     wanted: np.ndarray,
 ) -> Any:
-    """P(right) by logistic regression on features that are the same for whoever sees them."""
+    """P(correct) by logistic regression on features."""
     from sklearn.linear_model import LogisticRegression
 
-    known, asked = steps.of(fit_to, labelled=True), steps.of(wanted)
-    encode = features(steps, known)
-    model = LogisticRegression(max_iter=1000).fit(encode(known), steps.labels[known] > 0)
-    return model.predict_proba(encode(asked))[:, 1]
+    train, test = steps.of(fit_to, labelled=True), steps.of(wanted)
+    encode = features(steps, train)
+    model = LogisticRegression(max_iter=1000).fit(encode(train), steps.labels[train] > 0)
+    return model.predict_proba(encode(test))[:, 1]
 
 
 def words(steps: Steps, known: np.ndarray) -> Callable[[np.ndarray], Any]:
-    """TF-IDF of a step's words and pairs of words."""
+    """TF-IDF of the words and word pairs of a step."""
     encoder = word_features(steps.texts[known].tolist())
     return lambda places: encoder.transform(steps.texts[places].tolist())
 
 
 def length(steps: Steps, known: np.ndarray) -> Callable[[np.ndarray], Any]:
-    """Characters of a step: their logarithm and its square."""
+    """Logarithm of a step's number of characters, and its square."""
     size = np.log1p([len(text) for text in steps.texts])
     return lambda places: np.stack([size, size**2], axis=1)[places]
 
 
-def place(steps: Steps, known: np.ndarray) -> Callable[[np.ndarray], Any]:
-    """Which step of how many it is: a column for each place, and the share of the solution before it."""
+def position(steps: Steps, known: np.ndarray) -> Callable[[np.ndarray], Any]:
+    """Position of a step: one-hot, as a share of the solution, and the inverse number of steps."""
     number = np.concatenate([np.arange(count) for count in steps.counts])
     total = steps.counts[steps.owner]
     table = np.column_stack(
-        [np.eye(LAST_PLACE)[np.minimum(number, LAST_PLACE - 1)], number / total, 1 / total]
+        [np.eye(LAST_POSITION)[np.minimum(number, LAST_POSITION - 1)], number / total, 1 / total]
     )
     return lambda places: table[places]
 
 
 SCORERS: dict[str, Scorer] = {
-    "tf_idf": lambda *given: _linear(words, *given),
-    "length": lambda *given: _linear(length, *given),
-    "place": lambda *given: _linear(place, *given),
+    "tf_idf": lambda *arguments: _linear(words, *arguments),
+    "length": lambda *arguments: _linear(length, *arguments),
+    "position": lambda *arguments: _linear(position, *arguments),
 }
 
 
 def scored(steps: Steps, scorer: Scorer, parts: Sequence[Fold], label: str) -> list[np.ndarray]:
-    """P(right) of every step, by what was fitted to other folds."""
-    found, started = np.full(len(steps.owner), np.nan), time.perf_counter()
+    """P(correct) of every step, by the model fitted to the other folds."""
+    scores, started = np.full(len(steps.owner), np.nan), time.perf_counter()
     for train, test in progress.track(parts, len(parts), label):
-        found[steps.of(test)] = scorer(steps, train, test)
+        scores[steps.of(test)] = scorer(steps, train, test)
     print(
         f"{label}: fitted {len(parts)} times in {time.perf_counter() - started:.0f} s", flush=True
     )
-    assert np.isfinite(found).all()
-    return steps.split(found)
+    assert np.isfinite(scores).all()
+    return steps.split(scores)
 
 
 def location(
     table: pd.DataFrame, scores: dict[str, list[np.ndarray]], parts: Sequence[Fold]
 ) -> list[str]:
-    """First-error accuracy: by kind with the first rule, all rules on all, and the head less each other."""
+    """First-error accuracy by kind with the first rule, gains of the head, and all rules."""
     main, wrong = next(iter(step_figures.RULES)), table["wrong"].to_numpy()
-    found = {name: step_figures.hits(table, own) for name, own in scores.items()}
+    hits = {name: step_figures.hits(table, each) for name, each in scores.items()}
     priors = step_figures.prior_hits(table, parts)
-    columns = {**{name: own[main] for name, own in found.items()}, **priors}
+    columns = {**{name: rules[main] for name, rules in hits.items()}, **priors}
     gains = {
-        f"head less {name}": columns["head"] - own
-        for name, own in columns.items()
+        f"head minus {name}": columns["head"] - each
+        for name, each in columns.items()
         if name != "head"
     }
 
     def means(values: dict[str, np.ndarray]) -> Callable[[pd.DataFrame, np.ndarray], Row]:
-        def figures(own: pd.DataFrame, rows: np.ndarray) -> Row:
+        def figures(part: pd.DataFrame, rows: np.ndarray) -> Row:
             inside = np.isin(np.flatnonzero(wrong), rows)
-            return {name: step_figures.mean(own, each[inside]) for name, each in values.items()}
+            return {name: step_figures.mean(part, each[inside]) for name, each in values.items()}
 
         return figures
 
-    rules: dict[str, Row] = {
-        name: {rule: step_figures.mean(table, each) for rule, each in own.items()}
-        for name, own in found.items()
+    by_rule: dict[str, Row] = {
+        name: {rule: step_figures.mean(table, each) for rule, each in rules.items()}
+        for name, rules in hits.items()
     }
     return [
         *titled(f"First-error accuracy ({main})", by_kind(table, means(columns))),
         *titled("The same, paired differences", by_kind(table, means(gains))),
-        *titled("First-error accuracy by each rule, all solutions", rules),
+        *titled("First-error accuracy by each rule, all solutions", by_rule),
     ]
 
 
 def areas(
     table: pd.DataFrame, scores: dict[str, list[np.ndarray]], marks: list[np.ndarray] | None
 ) -> dict[str, Row]:
-    """AUC over the labelled steps of wrong solutions, or over the marked ones of them."""
+    """AUC over the labelled steps of incorrect solutions, or over the marked steps among them."""
 
-    def figures(own: pd.DataFrame, rows: np.ndarray) -> Row:
+    def figures(part: pd.DataFrame, rows: np.ndarray) -> Row:
         chosen = None if marks is None else taken(marks, rows)
         return {
-            name: step_figures.area(own, taken(each, rows), chosen) for name, each in scores.items()
+            name: step_figures.area(part, taken(each, rows), chosen)
+            for name, each in scores.items()
         }
 
     return by_kind(table, figures)
@@ -251,12 +257,12 @@ def areas(
 def area_gains(
     table: pd.DataFrame, scores: dict[str, list[np.ndarray]], marks: list[np.ndarray]
 ) -> dict[str, Row]:
-    """The head's AUC over the marked steps less each other's."""
+    """The head's AUC over the marked steps minus that of each baseline."""
 
-    def figures(own: pd.DataFrame, rows: np.ndarray) -> Row:
+    def figures(part: pd.DataFrame, rows: np.ndarray) -> Row:
         head, chosen = taken(scores["head"], rows), taken(marks, rows)
         return {
-            f"head less {name}": step_figures.area_gain(own, head, taken(each, rows), chosen)
+            f"head minus {name}": step_figures.area_gain(part, head, taken(each, rows), chosen)
             for name, each in scores.items()
             if name != "head"
         }
@@ -265,17 +271,20 @@ def area_gains(
 
 
 def against_original(table: pd.DataFrame, scores: dict[str, list[np.ndarray]]) -> dict[str, Row]:
-    """How often the original solution's worst step scores above the modified one's."""
+    """Share of pairs in which the original's worst step scores above the modified one's."""
     return by_kind(
         table,
-        lambda own, rows: {
-            name: step_figures.pair_share(own, taken(each, rows)) for name, each in scores.items()
+        lambda part, rows: {
+            name: step_figures.pair_share(part, taken(each, rows)) for name, each in scores.items()
         },
     )
 
 
-def standing(table: pd.DataFrame) -> list[np.ndarray]:
-    """1 for steps that the original solution holds too, else 0: what knowing the original is worth."""
+def in_original(table: pd.DataFrame) -> list[np.ndarray]:
+    """1 for steps that the original solution contains too, else 0.
+
+    As scores, they show what knowing the original is worth.
+    """
     marks = [np.ones(len(steps)) for steps in table["steps"]]
     for right, wrong in pairs(table).tolist():
         marks[wrong] = copied(table["steps"].iloc[wrong], table["steps"].iloc[right]).astype(float)
@@ -283,41 +292,42 @@ def standing(table: pd.DataFrame) -> list[np.ndarray]:
 
 
 def titled(title: str, rows: dict[str, Row]) -> list[str]:
-    """A table under its title."""
+    """A table with a title."""
     return ["", title, "", *markdown(rows)]
 
 
 def original_and_modified(table: pd.DataFrame, scores: dict[str, list[np.ndarray]]) -> list[str]:
-    """What only PRMBench tells: scores against the original solution, and within what was rewritten."""
+    """PRMBench only: scores against the original solution, and on the rewritten steps."""
     marks = step_figures.rewritten(table)
-    known = {**scores, "stands in the original": standing(table)}
+    with_original = {**scores, "in the original": in_original(table)}
     return [
-        f"{len(pairs(table))} pairs; {sum(int(own.sum()) for own in marks)} steps do not stand in the original",
-        *titled("AUC, steps that do not stand in the original", areas(table, scores, marks)),
+        f"{len(pairs(table))} pairs; {sum(int(each.sum()) for each in marks)} steps "
+        "are not in the original",
+        *titled("AUC, steps that are not in the original", areas(table, scores, marks)),
         *titled("The same, paired differences", area_gains(table, scores, marks)),
         *titled(
-            "The original above the modified solution, by the worst step",
+            "Original above modified solution, by the worst step",
             against_original(table, scores),
         ),
-        *titled("AUC, all steps of modified solutions", areas(table, known, None)),
+        *titled("AUC, all steps of modified solutions", areas(table, with_original, None)),
     ]
 
 
 def report(name: str, steps: Steps, count: int) -> Iterator[list[str]]:
-    """The tables, each as soon as it is known."""
+    """Yields each group of tables as soon as it is computed."""
     table, parts = steps.table, folds(steps.table, count)
     scores = predictions(steps, parts, "")
     yield location(table, scores, parts)
     if name == "prmbench":
         yield original_and_modified(table, scores)
-        scores = predictions(steps, list(unseen(table, parts)), ", unseen kind")
-        title = "Fitted without the kind that is measured (the priors know its places):"
+        scores = predictions(steps, list(unseen_kind(table, parts)), ", unseen kind")
+        title = "Fitted without the kind that is tested (but the priors know its positions):"
         yield ["", title, *location(table, scores, parts)]
         yield original_and_modified(table, scores)
 
 
 def predictions(steps: Steps, parts: Sequence[Fold], label: str) -> dict[str, list[np.ndarray]]:
-    """P(right) of every step by every scorer."""
+    """P(correct) of every step by every scorer."""
     scorers = {"head": head(strengths(steps, parts)), **SCORERS}
     return {
         name: scored(steps, scorer, parts, f"{name}{label}") for name, scorer in scorers.items()
@@ -325,7 +335,7 @@ def predictions(steps: Steps, parts: Sequence[Fold], label: str) -> dict[str, li
 
 
 def main() -> None:
-    """Prints the tables."""
+    """Computes the states and prints the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("data", choices=["prmbench", "mr_gsm8k"])
     parser.add_argument("path")
@@ -333,16 +343,19 @@ def main() -> None:
     parser.add_argument("--folds", type=int, default=4)
     parser.add_argument("--layers", type=int, nargs="+", default=[15, 22, 30])
     parser.add_argument(
-        "--dtype", choices=["float32", "bfloat16"], default="bfloat16", help="of the frozen model"
+        "--dtype",
+        choices=["float32", "bfloat16"],
+        default="bfloat16",
+        help="dtype of the frozen model",
     )
-    given = parser.parse_args()
-    table = step_data.load(given.data, given.path)
-    kept = Path("work/folds") / f"steps-{given.data}"
-    states = step_data.states(table, given.model, given.layers, given.dtype, kept)
+    arguments = parser.parse_args()
+    table = step_data.load(arguments.data, arguments.path)
+    cache = Path("work/folds") / f"steps-{arguments.data}"
+    states = step_data.states(table, arguments.model, arguments.layers, arguments.dtype, cache)
     steps = Steps(table, np.concatenate(states))
-    print(f"{len(table)} solutions, {int(table['wrong'].sum())} wrong, {len(steps.owner)} steps, "
-          f"{int(np.isfinite(steps.labels).sum())} labelled")  # fmt: skip
-    for lines in report(given.data, steps, given.folds):
+    print(f"{len(table)} solutions, {int(table['wrong'].sum())} incorrect, "
+          f"{len(steps.owner)} steps, {int(np.isfinite(steps.labels).sum())} labelled")  # fmt: skip
+    for lines in report(arguments.data, steps, arguments.folds):
         print("\n".join(lines), flush=True)
 
 

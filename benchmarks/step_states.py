@@ -1,8 +1,8 @@
-"""States of a frozen model at the ends of steps: one pass of a solution gives those of all of its steps.
+"""Hidden states of a frozen model at the ends of steps, from one forward pass per solution.
 
-Solutions that begin alike, such as a right one and the same with an error put in, share the work on their beginning:
-they go through the model in the order of their tokens, and the keys and values of what the last one has in common with
-the next one are kept.
+Solutions with a common beginning (a correct one and its modified copy) share the computation of
+that beginning. They go through the model sorted by tokens, and the keys and values of the prefix
+that a solution shares with the next one are reused.
 """
 
 from __future__ import annotations
@@ -20,51 +20,54 @@ from concord.rewards.outcome.probe import check_layers, weights_hash
 from concord.stage import progress
 
 Window = tuple[tuple[int, ...], tuple[int, ...]]
-"""Ids of a solution, and the places in it at which steps end."""
+"""Token ids of a solution, and the positions at which its steps end."""
 SPEED = {"bfloat16": 700, "float32": 230}
-"""Tokens per second of a model of 135M parameters on one core that knows bfloat16 (measured)."""
+"""Measured tokens per second of a 135M-parameter model on one core with bfloat16 support."""
 
 
-def kept(
+def cached_step_states(
     folder: Path, model: Path, dtype: str, layers: Sequence[int], windows: Sequence[Window]
 ) -> list[np.ndarray]:
-    """`step_states` of the windows, from `folder` where they were computed before by the same code and weights."""
+    """`step_states`, cached in `folder` for the same code, weights and windows."""
     memory = joblib.Memory(folder, verbose=0)
-    found = memory.cache(step_states, ignore=["model"])(
+    computed = memory.cache(step_states, ignore=["model"])(
         model, weights_hash(model), dtype, list(layers), list(windows)
     )
-    return list(found)
+    return list(computed)
 
 
 def step_states(
     model: Path, weights: str, dtype: str, layers: Sequence[int], windows: Sequence[Window]
 ) -> list[np.ndarray]:
-    """float32 (steps, layers * width) of each window: the states at the ends of its steps after each of the layers.
+    """States at the ends of the steps of each window, float32 (steps, layers * width).
 
-    `weights` is the hash of the model's weights, which tells kept results apart.
+    `weights` is the hash of the model's weights, so that the cache distinguishes models.
     """
     import torch
     from transformers import DynamicCache
 
     backbone = load_causal(model, dtype=dtype).base_model
     check_layers(backbone, layers)
-    order = sorted(range(len(windows)), key=lambda place: windows[place][0])
-    parts = _new_parts([windows[place][0] for place in order])
-    tokens = sum(len(windows[place][0]) - start for place, start in zip(order, parts, strict=True))
+    order = sorted(range(len(windows)), key=lambda number: windows[number][0])
+    starts = _shared_lengths([windows[number][0] for number in order])
+    new_tokens = (
+        len(windows[number][0]) - start for number, start in zip(order, starts, strict=True)
+    )
+    tokens = sum(new_tokens)
     total = sum(len(ids) for ids, _ in windows)
     print(
-        f"{tokens} of {total} tokens go through the model, the rest begins as another does: about "
-        f"{tokens / SPEED[dtype] / 60:.0f} minutes for one core and 135M parameters",
+        f"{tokens} of {total} tokens go through the model, the others are shared prefixes: about "
+        f"{tokens / SPEED[dtype] / 60:.0f} minutes on one core for 135M parameters",
         flush=True,
     )
-    found: list[Any] = [None] * len(windows)
+    results: list[Any] = [None] * len(windows)
     cache = DynamicCache(config=backbone.config)
     states = torch.zeros(0, len(layers) * backbone.config.hidden_size)
     with torch.inference_mode():
-        for place, start in zip(
-            progress.track(order, len(order), "states of steps"), parts, strict=True
+        for number, start in zip(
+            progress.track(order, len(order), "states of steps"), starts, strict=True
         ):
-            ids, ends = windows[place]
+            ids, ends = windows[number]
             if len(states) > start:
                 cache.crop(start - len(states))
             new = backbone(
@@ -72,16 +75,19 @@ def step_states(
                 past_key_values=cache,
                 output_hidden_states=True,
             )
-            own = torch.cat([new.hidden_states[layer][0] for layer in layers], dim=1).float()
-            states = torch.cat([states[:start], own])  # (len(ids), layers * width)
-            found[place] = states[list(ends)].numpy()
-    return found
+            new_states = torch.cat([new.hidden_states[layer][0] for layer in layers], dim=1).float()
+            states = torch.cat([states[:start], new_states])  # (len(ids), layers * width)
+            results[number] = states[list(ends)].numpy()
+    return results
 
 
-def _new_parts(sequences: Sequence[Sequence[int]]) -> list[int]:
-    """How many tokens each sequence has in common with the one before it; its last token is always new."""
+def _shared_lengths(sequences: Sequence[Sequence[int]]) -> list[int]:
+    """Length of the prefix that each sequence shares with the previous one.
+
+    The last token of a sequence is never shared.
+    """
     pairs = zip([(), *sequences[:-1]], sequences, strict=True)
-    return [min(_common(before, own), len(own) - 1) for before, own in pairs]
+    return [min(_common(before, ids), len(ids) - 1) for before, ids in pairs]
 
 
 def _common(one: Sequence[int], other: Sequence[int]) -> int:

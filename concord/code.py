@@ -1,7 +1,8 @@
-"""The code of every stage, as `check` writes it to `data/code/<stage>`: one line per file, its digest and its path.
+"""Code listings: `check` writes one file per stage to `data/code/`, with one line per source file.
 
-DVC does not follow imports, so that listing is the dependency of the stage. It changes if, and only if, something
-changes that the stage can run: see docs/explanation/caching.md.
+A line holds the digest and the path of a file. DVC does not follow imports, so each stage depends
+on its listing instead. The listing changes if and only if code that the stage can run changes; see
+docs/explanation/caching.md.
 """
 
 from __future__ import annotations
@@ -28,32 +29,37 @@ def listings(params: Params, stages: Mapping[str, str | None], root: Path) -> di
     """DVC's name of every stage -> its listing.
 
     Args:
-        params: the whole of params.yaml, already checked.
-        stages: stage -> the section of params.yaml that it repeats over, or None.
-        root: what the paths in params.yaml are relative to.
+        params: the whole params.yaml, already validated.
+        stages: stage -> the section of params.yaml whose items it repeats for, or None.
+        root: base of the relative paths in params.yaml.
     """
-    known = objectives_of(params)
-    custom = sorted(_custom_verifiers(known, root))
-    found = {}
+    objectives = objectives_of(params)
+    custom = sorted(_custom_verifiers(objectives, root))
+    listing_by_stage = {}
     for stage, key in stages.items():
         for item in params[key] if key else [None]:
-            names = _names(stage, item, params, known, root)
+            names = _names(stage, item, params, objectives, root)
             module = ROOT / f"tasks/{stage}.py"
-            files = digests(module, *(custom if _scores(stage) else ()), named=names)
+            files = digests(module, *(custom if _runs_verifiers(stage) else ()), named=names)
             text = "".join(f"{digest}  {path}\n" for path, digest in files.items())
-            found[stage if item is None else f"{stage}@{item}"] = text
-    return found
+            listing_by_stage[stage if item is None else f"{stage}@{item}"] = text
+    return listing_by_stage
 
 
 def read_listing(text: str) -> dict[str, str]:
-    """Path -> digest, from the text of a listing."""
+    """Path -> digest, from the text of a listing.
+
+    Examples:
+        >>> read_listing("5427d20fde942544  tasks/sft.py")
+        {'tasks/sft.py': '5427d20fde942544'}
+    """
     return {
         path: digest for digest, _, path in (line.partition("  ") for line in text.splitlines())
     }
 
 
-def _scores(stage: str) -> bool:
-    """Whether a stage checks answers by verifiers."""
+def _runs_verifiers(stage: str) -> bool:
+    """Whether a stage runs the verifiers."""
     return stage in (
         "process_labels",
         "anchors",
@@ -65,22 +71,22 @@ def _scores(stage: str) -> bool:
 
 
 def _names(
-    stage: str, item: str | None, params: Params, known: Mapping[str, Objective], root: Path
+    stage: str, item: str | None, params: Params, objectives: Mapping[str, Objective], root: Path
 ) -> Names:
-    """Place of plugins -> what the parameters of this stage name there."""
-    names: Names = {place: set() for place in (*plugins.PACKAGES, *plugins.MODULES)}
+    """Plugin package or module -> the plugins that the parameters of this stage name."""
+    names: Names = {location: set() for location in (*plugins.PACKAGES, *plugins.MODULES)}
     names["concord.rewards.verifiers"] = {
         objective.verifier
-        for objective in known.values()
+        for objective in objectives.values()
         if objective.verifier and ":" not in objective.verifier
     }
     if stage == "ingest":
         names["concord.annotations.formats"] = {_format(params["sources"][item], root)}
     elif stage == "process_labels":
-        section_ = params["process_labels"]
-        names["concord.rewards.process.labellers"] = set(_labellers(section_, known))
+        labels = params["process_labels"]
+        names["concord.rewards.process.labellers"] = set(_labellers(labels, objectives))
         names["concord.rewards.process.judges"] = {
-            kind_of(entry) for entry in section_.get("judges", {}).values()
+            kind_of(entry) for entry in labels.get("judges", {}).values()
         }
     elif stage == "policy":
         entry = params["policies"][item]
@@ -95,24 +101,24 @@ def _names(
 
 
 def _format(source: Params, root: Path) -> str:
-    """The format's module; for the hub, the one that reads its rows."""
+    """The name of the format module; for a data set on the Hub, the module that parses its rows."""
     if source["format"] != HUB:
         return str(source["format"])
     return read_spec(root / source["path"], object_formats()).format
 
 
-def _labellers(labels: Params, known: Mapping[str, Objective]) -> Iterator[str]:
+def _labellers(labels: Params, objectives: Mapping[str, Objective]) -> Iterator[str]:
     for name, entry in labels["objectives"].items():
         maker = derive(
-            known[name], section(Labelling, entry, f"process_labels.objectives.{name}")
-        ).maker
+            objectives[name], section(Labelling, entry, f"process_labels.objectives.{name}")
+        ).labeller
         if maker != HUMAN:
             yield maker
 
 
-def _custom_verifiers(known: Mapping[str, Objective], root: Path) -> Iterator[Path]:
-    """Files of verifiers given as module:function, as far as they are in the project."""
-    for objective in known.values():
+def _custom_verifiers(objectives: Mapping[str, Objective], root: Path) -> Iterator[Path]:
+    """Files of custom verifiers (`module:function`) inside the project."""
+    for objective in objectives.values():
         module, colon, _ = (objective.verifier or "").partition(":")
         file = root.joinpath(*module.split(".")).with_suffix(".py") if colon else None
         if file is not None and file.is_file():

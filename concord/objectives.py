@@ -1,6 +1,7 @@
-"""Objectives, their domains, and weights over them.
+"""Objectives, their domains, and weights over objectives.
 
-An objective is one thing that "better" means. Weights are bound by name, never by position.
+An objective is one aspect of quality, such as honesty. Weights refer to objectives by name, never
+by position.
 """
 
 from collections.abc import Mapping
@@ -14,29 +15,30 @@ from concord.stage.params import FORBID, mapping_of, suggest
 
 @dataclass(frozen=True, config=FORBID)
 class Objective:
-    """One thing that "better" means."""
+    """One aspect of quality. Set exactly one of `verifier` and `reward`."""
 
     domain: str
-    """The kind of prompts that it is judged on; `all` for one that spans the domains."""
+    """The kind of prompts that the objective applies to; `all` for every domain."""
     description: str
-    """For people: what a high score means."""
+    """What a high score means, for readers of the report."""
     verifier: str | None = None
-    """Exact check of the answer, by name or as module:function; or"""
+    """Exact check of the answer: the name of a verifier, or module:function."""
     reward: str | None = None
-    """the reward model whose head of this objective's name scores it."""
+    """The reward model that scores the objective, with the head of the same name."""
     in_vector: bool = True
-    """Whether it is a member of the reward vector that policies are trained on."""
+    """Whether the objective is part of the reward vector that policies are trained on."""
 
     def __post_init__(self) -> None:
         if (self.verifier is None) == (self.reward is None):
-            given = "neither" if self.verifier is None else "both"
+            which = "neither" if self.verifier is None else "both"
             raise ValueError(
-                f"names {given} of `verifier` and `reward`, so what scores it is not settled; name one"
+                f"names {which} of `verifier` and `reward`, so it is unclear what scores the "
+                "objective; name exactly one"
             )
 
 
 def objectives_of(params: Mapping[str, Any]) -> dict[str, Objective]:
-    """The `objectives` section of `params`, in its order."""
+    """The `objectives` section of `params`, in the order of the file."""
     return mapping_of(Objective, params, "objectives")
 
 
@@ -46,10 +48,21 @@ def domain_weights(
     domain: str,
     where: str = "weights",
 ) -> dict[str, float]:
-    """The weights of one domain's objectives in the vector, in the order of `objectives`, made to sum to 1.
+    """The weights of the objectives of one domain, scaled to sum to 1.
 
-    An objective without a weight counts 0. Raises ParamsError for unknown objectives, negative weights, or no
-    positive one in the domain.
+    Only objectives in the reward vector are included, in the order of `objectives`. A missing
+    weight counts as 0. `where` is the path of the weights, for messages.
+
+    Raises ParamsError if an objective is unknown, a weight is negative or not finite, or no weight
+    of the domain is positive.
+
+    Examples:
+        >>> objectives = {
+        ...     name: Objective(domain="values", description="", reward="values")
+        ...     for name in ("helpful", "honest")
+        ... }
+        >>> domain_weights({"helpful": 1.0, "honest": 3.0}, objectives, "values")
+        {'helpful': 0.25, 'honest': 0.75}
     """
     check_weights(weights, objectives, where)
     members = [
@@ -59,15 +72,20 @@ def domain_weights(
     ]
     total = sum(weights.get(name, 0.0) for name in members)
     if total <= 0:
-        given = {name: weights.get(name) for name in members}
+        current = {name: weights.get(name) for name in members}
         raise ParamsError(
-            f"{where}: no objective of domain {domain} has a positive weight ({given}); give one"
+            f"{where}: no objective of domain {domain} has a positive weight ({current}); "
+            "set at least one"
         )
     return {name: weights.get(name, 0.0) / total for name in members}
 
 
 def check_weights(weights: Mapping[str, float], known: Mapping[str, Any], where: str) -> None:
-    """Raises ParamsError unless each weight is of a known objective, finite and not negative, and one is positive."""
+    """Raises ParamsError if a weight is invalid.
+
+    Each weight must belong to a known objective and be finite and not negative. At least one must
+    be positive, unless the mapping is empty. `where` is the path of the weights, for messages.
+    """
     for name, weight in weights.items():
         if name not in known:
             raise ParamsError(
@@ -78,4 +96,6 @@ def check_weights(weights: Mapping[str, float], known: Mapping[str, Any], where:
                 f"{where}.{name} is {weight}; a weight must be finite and not negative"
             )
     if weights and not any(weights.values()):
-        raise ParamsError(f"{where}: all weights are 0, so nothing is asked for; make one positive")
+        raise ParamsError(
+            f"{where}: all weights are 0, so no objective is pursued; set at least one above 0"
+        )

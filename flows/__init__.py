@@ -1,1 +1,1 @@
-"""Prefect: when and where the graph runs. The graph itself stands in dvc.yaml, and its results in DVC's cache."""
+"""The Prefect flow: when and where stages run. dvc.yaml defines the graph; DVC caches results."""

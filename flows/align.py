@@ -1,9 +1,10 @@
-"""The whole graph, from annotations to a steered model, one flow a phase.
+"""Runs the whole graph, from annotations to a steered model, with one flow per phase.
 
-    python -m flows.align          # in the root of the project, with or without a Prefect server
+    python -m flows.align          # in the project root, with or without a Prefect server
 
-DVC owns the graph, the cache and the record: each task brings one stage of dvc.yaml up to date in processes of its own,
-as `dvc repro` would. Prefect sees to order, parallelism, slots, retries and the window.
+DVC owns the graph, the cache and dvc.lock. Each task reproduces one stage of dvc.yaml in separate
+processes, as `dvc repro` does. Prefect schedules the tasks: order, parallelism, GPU slots, retries,
+UI.
 """
 
 import signal
@@ -21,7 +22,7 @@ from flows.stage import Outcome
 
 @flow(persist_result=False)
 def align() -> list[Outcome]:
-    """Brings every stage up to date, phase by phase, and publishes what came of it."""
+    """Brings every stage up to date, phase by phase, and publishes the results."""
     stages = read_graph()
     with machine_for(stages) as machine:
         ingestion(of_phase(stages, "ingestion"))
@@ -35,42 +36,42 @@ def align() -> list[Outcome]:
 
 @flow(persist_result=False)
 def ingestion(stages: list[Stage]) -> None:
-    """Checked parameters, validated tables, splits."""
+    """Validates the parameters; ingests, cleans and splits the data."""
     bring_up_to_date(stages)
 
 
 @flow(persist_result=False)
 def rewards(stages: list[Stage]) -> None:
-    """The model that everything starts from, and a reward model for each group of objectives."""
+    """Trains the SFT model and the reward models."""
     bring_up_to_date(stages)
 
 
 @flow(persist_result=False)
 def process_rewards(stages: list[Stage]) -> None:
-    """The rewards at work on the start model's samples: anchors, scored rollouts, step labels and who learns them."""
+    """Samples from the SFT model (anchors, rollouts, step labels); trains the process rewards."""
     bring_up_to_date(stages)
 
 
 @flow(persist_result=False)
 def policies(stages: list[Stage]) -> None:
-    """Every policy."""
+    """Trains the policies."""
     bring_up_to_date(stages)
 
 
 @flow(persist_result=False)
 def evaluation(stages: list[Stage]) -> None:
-    """Every policy on the locked protocol, the front, the chosen weights, the gate, the export, the report."""
+    """Evaluates policies and rewards, chooses weights, exports the model and writes the report."""
     bring_up_to_date(stages)
 
 
 def main() -> int:
+    """Runs the flow; returns the exit status."""
     began = time.monotonic()
     terminal.quieten()
-    for number in (
-        signal.SIGINT,
-        signal.SIGTERM,
-    ):  # the first is ignored where a script started this in the background
-        signal.signal(number, signal.default_int_handler)  # so that the temporary server ends too
+    # Both signals raise KeyboardInterrupt, so that the temporary server is stopped too. SIGINT
+    # needs it as well, because shells ignore it in background processes.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
     try:
         with terminal.server():
             outcomes = align()
@@ -79,7 +80,7 @@ def main() -> int:
         return 1
     except KeyboardInterrupt:
         print(
-            "\ninterrupted; finished stages are kept, so the next run goes on from here",
+            "\ninterrupted; finished stages are kept, and the next run resumes from here",
             file=sys.stderr,
         )
         return 130

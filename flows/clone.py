@@ -1,10 +1,11 @@
-"""A clone of this project for another recipe: its own params.yaml, results and record, the same DVC cache.
+"""Clones this project to run another recipe. A clone has its own results; the DVC cache is shared.
 
-    python -m flows.clone recipes/x.yaml                           # makes or refreshes runs/x; prints its folder
-    python -m flows.clone params.yaml evaluate.locked_seed=2       # runs/params-locked_seed-2, with that one value
+    python -m flows.clone recipes/x.yaml                      # creates or updates runs/x
+    python -m flows.clone params.yaml evaluate.locked_seed=2  # runs/params-locked_seed-2
 
-The clone has the working tree as it is, changes that are not committed included. Its dvc.lock and reports are kept when
-it is refreshed, so that only what changed runs again.
+Prints the path of the clone. The second command changes one value of params.yaml. A clone contains
+the working tree, including uncommitted changes. An update keeps its dvc.lock and reports, so only
+stages that changed run again.
 """
 
 import io
@@ -24,88 +25,101 @@ from concord.stage.paths import REPORTS
 from flows.graph import dvc
 
 KEPT = ("dvc.lock", str(REPORTS))
-"""What a run writes beside DVC's outs."""
+"""Results of a run that DVC does not cache. They survive an update of the clone."""
 
 
 class CloneError(ConcordError):
-    """A recipe is not there, or git or DVC refused."""
+    """The recipe does not exist, a change is invalid, or git or DVC failed."""
 
 
 def clone(recipe: Path, root: Path, changes: Sequence[str] = ()) -> Path:
-    """Makes or refreshes the clone of `recipe` with `changes` such as `evaluate.prompts=50`; returns its folder."""
+    """Creates or updates the clone of `recipe`; returns its folder.
+
+    `changes` are assignments such as `evaluate.prompts=50`. Raises CloneError.
+    """
     if not recipe.is_file():
-        there = ", ".join(sorted(str(path) for path in Path("recipes").glob("*.yaml"))) or "none"
-        raise CloneError(
-            f"{recipe} is no file, so there is no recipe to run; recipes here: {there}"
-        )
-    params = edited(recipe, changes)
-    values = [change.partition("=") for change in changes]
-    folder = (
-        root
-        / "runs"
-        / "-".join([recipe.stem, *(f"{key.split('.')[-1]}-{value}" for key, _, value in values)])
-    )
+        recipes = ", ".join(sorted(str(path) for path in Path("recipes").glob("*.yaml"))) or "none"
+        raise CloneError(f"the recipe {recipe} does not exist; recipes here: {recipes}")
+    params = apply_changes(recipe, changes)
+    assignments = [change.partition("=") for change in changes]
+    suffixes = [f"{key.split('.')[-1]}-{value}" for key, _, value in assignments]
+    folder = root / "runs" / "-".join([recipe.stem, *suffixes])
     if not (folder / ".git").exists():
         _run("git", "clone", "--quiet", "--shared", "--no-checkout", str(root), str(folder))
-    with tempfile.TemporaryDirectory(dir=folder / ".git") as aside:
-        _move(folder, Path(aside))
-        _run("git", "checkout", "--quiet", "--force", "--detach", snapshot(root), cwd=folder)
-        _remove(folder)
-        _move(Path(aside), folder)
+    with tempfile.TemporaryDirectory(dir=folder / ".git") as backup:
+        _move_results(folder, Path(backup))
+        _run(
+            "git",
+            "checkout",
+            "--quiet",
+            "--force",
+            "--detach",
+            commit_working_tree(root),
+            cwd=folder,
+        )
+        _remove_results(folder)
+        _move_results(Path(backup), folder)
     (folder / "params.yaml").write_text(params, encoding="utf-8")
-    _share(root, folder)
+    _share_cache(root, folder)
     return folder
 
 
-def edited(recipe: Path, changes: Sequence[str]) -> str:
-    """The text of the recipe with each `key.of.a.value=value` in it; without changes, as it is."""
+def apply_changes(recipe: Path, changes: Sequence[str]) -> str:
+    """The text of the recipe with the assignments `changes`, each `path.of.key=value`, applied.
+
+    Raises CloneError if a key does not exist in the recipe.
+    """
     if not changes:
         return recipe.read_text(encoding="utf-8")
     yaml = YAML()
     yaml.width = 10_000
     params = yaml.load(recipe)
     for change in changes:
-        key, given, value = change.partition("=")
+        key, equals, value = change.partition("=")
         *parents, last = key.split(".")
-        place: Any = params
+        mapping: Any = params
         for parent in parents:
-            place = place.get(parent) if isinstance(place, dict) else None
-        if not given or not isinstance(place, dict) or last not in place:
+            mapping = mapping.get(parent) if isinstance(mapping, dict) else None
+        if not equals or not isinstance(mapping, dict) or last not in mapping:
             raise CloneError(
-                f"{change} changes nothing: {recipe} has no value {key}; write a.key.of.it=value"
+                f"{change} changes nothing, because {recipe} has no key {key}; "
+                "write path.of.key=value with an existing key"
             )
-        place[last] = YAML(typ="safe").load(value)
+        mapping[last] = YAML(typ="safe").load(value)
     with io.StringIO() as text:
         yaml.dump(params, text)
         return text.getvalue()
 
 
-def snapshot(root: Path) -> str:
-    """A commit of the working tree as it is; branch, index and files stay untouched."""
+def commit_working_tree(root: Path) -> str:
+    """Commits the working tree and returns the hash. Branch, index and files are not changed."""
     with tempfile.TemporaryDirectory() as folder:
         env = {**os.environ, "GIT_INDEX_FILE": str(Path(folder) / "index")}
         _run("git", "read-tree", "HEAD", cwd=root, env=env)
         _run("git", "add", "--all", cwd=root, env=env)
         tree = _run("git", "write-tree", cwd=root, env=env)
-    return _run("git", "commit-tree", tree, "-p", "HEAD", "-m", "Working tree of a run", cwd=root)
+    # This commit is never published, so it works without the user's name and e-mail address.
+    identity = ["-c", "user.name=concord", "-c", "user.email=concord@localhost"]
+    message = ["-p", "HEAD", "-m", "Working tree of a run"]
+    return _run("git", *identity, "commit-tree", tree, *message, cwd=root)
 
 
-def _share(root: Path, folder: Path) -> None:
-    """Points the clone to this project's cache and remote, and brings its tracked sources."""
+def _share_cache(root: Path, folder: Path) -> None:
+    """Connects the clone to this project's DVC cache and remote; checks out the tracked sources."""
     _run(*dvc("config", "--local", "cache.dir", _run(*dvc("cache", "dir"), cwd=root)), cwd=folder)
     _run(*dvc("remote", "modify", "--local", "local", "url", str(root / ".store")), cwd=folder)
     if sources := _run("git", "ls-files", "*.dvc", cwd=folder).split():
         _run(*dvc("checkout", "--quiet", *sources), cwd=folder)
 
 
-def _move(source: Path, target: Path) -> None:
+def _move_results(source: Path, target: Path) -> None:
     for name in KEPT:
         if (source / name).exists():
             shutil.move(source / name, target / name)
 
 
-def _remove(folder: Path) -> None:
-    """The record of the project's own recipe is none of the clone's."""
+def _remove_results(folder: Path) -> None:
+    """Removes dvc.lock and the reports, which belong to the recipe of the original project."""
     (folder / "dvc.lock").unlink(missing_ok=True)
     shutil.rmtree(folder / REPORTS, ignore_errors=True)
 
@@ -118,6 +132,7 @@ def _run(*command: str, cwd: Path | None = None, env: dict[str, str] | None = No
 
 
 def main() -> int:
+    """Creates or updates a clone; returns the exit status."""
     if len(sys.argv) < 2:
         print(__doc__, file=sys.stderr)
         return 2

@@ -1,7 +1,8 @@
-"""GPUs as slots: a global concurrency limit of Prefect for each, so that no two stages share one, whoever runs them.
+"""GPU slots: a global Prefect concurrency limit per GPU, so that no two stages share a GPU.
 
-Leases of a limit outlive a run that was killed, and for ever where its temporary server died with it. So a slot is also
-a file lock of this machine, which the kernel releases; whoever has it may take back what the limit still counts.
+Prefect keeps the leases of a killed run, forever if its temporary server was killed too. A slot is
+therefore also a file lock on this machine, which the kernel releases when its holder dies. The
+holder of the lock may reset the limit.
 """
 
 import fcntl
@@ -29,30 +30,30 @@ class Device:
     """One GPU of this machine."""
 
     id: str
-    """What CUDA_VISIBLE_DEVICES calls it."""
+    """Its name in CUDA_VISIBLE_DEVICES."""
 
     @property
     def limit(self) -> str:
-        """Name of its concurrency limit."""
+        """Name of its Prefect concurrency limit."""
         return f"gpu-{platform.node()}-{self.id}"
 
     @property
     def lock(self) -> Path:
-        """Its lock, one for all users of the machine."""
+        """Path of its lock file, shared by all users of the machine."""
         return Path(tempfile.gettempdir()) / f"concord-{self.limit}.lock"
 
 
 @dataclass(frozen=True)
 class Slot:
-    """A device that a stage has to itself."""
+    """A device reserved for one stage."""
 
     device: Device
     descriptor: int
-    """Descriptor of the lock; a process that inherits it keeps the slot."""
+    """File descriptor of the lock. A process that inherits it holds the slot."""
 
 
-def present() -> list[Device]:
-    """This machine's GPUs that CUDA_VISIBLE_DEVICES lets through."""
+def visible_devices() -> list[Device]:
+    """The GPUs of this machine, limited by CUDA_VISIBLE_DEVICES if it is set."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is not None:
         return [Device(id.strip()) for id in visible.split(",") if id.strip() not in ("", "-1")]
@@ -73,15 +74,15 @@ class Devices:
             self._free.put(device)
 
     @contextmanager
-    def slot(self, given_up: Callable[[], bool] = lambda: False) -> Iterator[Slot | None]:
-        """Waits for a device that neither this run nor another has, and keeps it; None once `given_up` says so."""
+    def slot(self, cancelled: Callable[[], bool] = lambda: False) -> Iterator[Slot | None]:
+        """Waits for a free device and reserves it. Yields None if `cancelled()` becomes true."""
         device = self._free.get()
         try:
-            with _opened(device.lock) as descriptor:
-                if not _locked(descriptor, given_up):
+            with _open_descriptor(device.lock) as descriptor:
+                if not _lock(descriptor, cancelled):
                     yield None
                     return
-                _take_back(device.limit)
+                _reset_limit(device.limit)
                 with concurrency(device.limit, strict=True):
                     yield Slot(device, descriptor)
         finally:
@@ -89,7 +90,7 @@ class Devices:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[int]:
+def _open_descriptor(path: Path) -> Iterator[int]:
     try:
         descriptor = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
@@ -100,8 +101,9 @@ def _opened(path: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _locked(descriptor: int, given_up: Callable[[], bool]) -> bool:
-    while not given_up():
+def _lock(descriptor: int, cancelled: Callable[[], bool]) -> bool:
+    """Waits for the file lock. Returns False if `cancelled()` becomes true first."""
+    while not cancelled():
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -111,8 +113,8 @@ def _locked(descriptor: int, given_up: Callable[[], bool]) -> bool:
     return False
 
 
-def _take_back(limit: str) -> None:
-    """Creates the limit where it is absent, and frees it of what a killed run left."""
+def _reset_limit(limit: str) -> None:
+    """Creates the limit if needed, and releases the leases of a killed run."""
     with get_client(sync_client=True) as client:
         client.upsert_global_concurrency_limit_by_name(limit, limit=1)
         client.update_global_concurrency_limit(limit, GlobalConcurrencyLimitUpdate(active_slots=0))

@@ -1,8 +1,8 @@
-"""The graph as DVC has it: stages and edges from `dvc dag --dot`, facts of orchestration from `meta:` in dvc.yaml.
+"""Reads the stage graph: edges from `dvc dag --dot`, scheduling settings from `meta` in dvc.yaml.
 
-    meta: {phase: rewards, gpu: true, retries: 1, timeout: 3600}     # DVC ignores it
+    meta: {phase: rewards, gpu: true, retries: 1, timeout: 3600}     # DVC ignores `meta`
 
-`python -m flows.graph` prints the picture of it in the README.
+`python -m flows.graph` prints the diagram in the README.
 """
 
 import json
@@ -28,21 +28,21 @@ EDGE = re.compile(r'"([^"]+)" -> "([^"]+)";')
 
 
 class GraphError(ConcordError):
-    """dvc.yaml cannot be read, or its stages cannot be run phase by phase."""
+    """dvc.yaml is invalid, or its phases are in the wrong order."""
 
 
 @dataclass(frozen=True, config=FORBID)
 class Meta:
-    """What orchestration knows about a stage."""
+    """Scheduling settings of a stage."""
 
     phase: Phase
     """The flow that the stage belongs to."""
     gpu: bool = False
-    """Whether the stage waits for a GPU slot where there is a GPU."""
+    """Whether the stage needs a GPU slot on a machine with GPUs."""
     retries: Annotated[int, Field(ge=0)] = 0
-    """How often a stage whose process was killed is started again."""
+    """How often the stage is restarted after its process was killed."""
     timeout: Annotated[float, Field(gt=0)] = 86_400.0
-    """Seconds after which its processes are ended."""
+    """Seconds after which the stage is terminated."""
 
 
 @dataclass(frozen=True, config=FORBID)
@@ -53,24 +53,24 @@ class Stage:
     """DVC's name: `prepare`, `policy@mah_dpo`, or the path of a .dvc file."""
     meta: Meta
     upstream: tuple[str, ...]
-    """Names of the stages whose outputs it reads."""
+    """Names of the stages that it depends on directly."""
     budget: float | None = None
-    """Seconds that the recipe allows it."""
+    """Expected maximum run time in seconds, from `budget` in params.yaml."""
 
 
 def dvc(*arguments: str) -> list[str]:
-    """The command line that runs DVC in this Python, waiting where another process holds its lock."""
+    """The command line that runs DVC with this Python and waits for DVC's lock."""
     return [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments]
 
 
 def environment() -> dict[str, str]:
-    """This process's environment with this Python's folder first on PATH: a worker may have another `python`."""
+    """The environment with this Python first on PATH, since a worker may find another `python`."""
     folder = str(Path(sys.executable).parent)
     return {**os.environ, "PATH": os.pathsep.join([folder, os.environ.get("PATH", os.defpath)])}
 
 
 def ask(*arguments: str) -> str:
-    """What a DVC command prints. Raises GraphError with DVC's own words where it fails."""
+    """The output of a DVC command. Raises GraphError with DVC's error message."""
     done = subprocess.run(
         dvc(*arguments), capture_output=True, text=True, check=False, env=environment()
     )
@@ -82,7 +82,7 @@ def ask(*arguments: str) -> str:
 
 
 def read_graph() -> list[Stage]:
-    """Every stage of the project in the working directory, each after those it reads from."""
+    """All stages of the project in the working directory, in topological order."""
     upstream = edges(ask("dag", "--dot"))
     metas = {
         name: entry.get("do", entry).get("meta", {})
@@ -98,12 +98,17 @@ def read_graph() -> list[Stage]:
 
 
 def of_phase(stages: Iterable[Stage], phase: Phase) -> list[Stage]:
-    """The stages of one phase, in the same order."""
+    """The stages of one phase, in the given order."""
     return [stage for stage in stages if stage.meta.phase == phase]
 
 
 def edges(dot: str) -> dict[str, tuple[str, ...]]:
-    """Stage -> its upstream stages, from Graphviz text with one node or edge a line, as DVC prints it."""
+    """Stage -> its upstream stages, parsed from the output of `dvc dag --dot`.
+
+    Examples:
+        >>> edges('strict digraph {\\n"prepare";\\n"sft";\\n"prepare" -> "sft";\\n}')
+        {'prepare': (), 'sft': ('prepare',)}
+    """
     upstream: dict[str, list[str]] = {}
     for line in dot.strip().splitlines()[1:-1]:
         if edge := EDGE.fullmatch(line.strip()):
@@ -112,22 +117,23 @@ def edges(dot: str) -> dict[str, tuple[str, ...]]:
             upstream.setdefault(node[1], [])
         else:
             raise GraphError(
-                f"`dvc dag --dot` printed {line!r}, neither a node nor an edge; use the pinned DVC"
+                f"`dvc dag --dot` printed {line!r}, which is neither a node nor an edge; "
+                "install the DVC version in constraints.txt"
             )
     return {name: tuple(sorted(names)) for name, names in sorted(upstream.items())}
 
 
 def changed(stages: Iterable[Stage]) -> set[str]:
-    """Names of the stages that DVC finds changed, and of everything downstream of them."""
-    found = set(json.loads(ask("status", "--json") or "{}"))
+    """Names of the stages that DVC reports as changed, and of all stages downstream of them."""
+    names = set(json.loads(ask("status", "--json") or "{}"))
     for stage in stages:
-        if found.intersection(stage.upstream):
-            found.add(stage.name)
-    return found
+        if names.intersection(stage.upstream):
+            names.add(stage.name)
+    return names
 
 
 def _meta(name: str, metas: Mapping[str, Any]) -> Meta:
-    if name.endswith(".dvc"):  # a tracked source: DVC only verifies it
+    if name.endswith(".dvc"):  # a tracked source, which DVC only verifies
         return Meta(phase="ingestion")
     base = name.partition("@")[0]
     try:
@@ -137,8 +143,8 @@ def _meta(name: str, metas: Mapping[str, Any]) -> Meta:
 
 
 def _budget(name: str, budgets: Mapping[str, float]) -> float | None:
-    found = budgets.get(name, budgets.get(name.partition("@")[0]))
-    return None if found is None else float(found)
+    seconds = budgets.get(name, budgets.get(name.partition("@")[0]))
+    return None if seconds is None else float(seconds)
 
 
 def _check_phases(stages: Iterable[Stage]) -> None:
@@ -147,13 +153,14 @@ def _check_phases(stages: Iterable[Stage]) -> None:
         for name in stage.upstream:
             if PHASES.index(phase[name]) > PHASES.index(stage.meta.phase):
                 raise GraphError(
-                    f"dvc.yaml: {stage.name} (phase {stage.meta.phase}) reads from {name} (phase {phase[name]}), "
-                    f"which comes later; phases run in the order {', '.join(PHASES)}"
+                    f"dvc.yaml: {stage.name} (phase {stage.meta.phase}) depends on {name} "
+                    f"(phase {phase[name]}), which runs later; the order of the phases is "
+                    f"{', '.join(PHASES)}"
                 )
 
 
 def picture() -> str:
-    """The graph as text: a line a stage, headed by its phase, with the stages that it needs at once."""
+    """The graph as text: one line per stage, with its phase and its direct dependencies."""
     entries = read("dvc.yaml")["stages"]
     stages = read_graph()
     needs: dict[str, set[str]] = {name: set() for name in entries}
@@ -162,18 +169,17 @@ def picture() -> str:
     phases = {_base(stage.name): stage.meta.phase for stage in stages}
     lines = []
     for phase in PHASES:
-        own = [name for name in entries if phases.get(name) == phase]
-        for head, name in zip([phase, *[""] * len(own)], own, strict=False):
+        in_phase = [name for name in entries if phases.get(name) == phase]
+        for head, name in zip([phase, *[""] * len(in_phase)], in_phase, strict=False):
             items = str(entries[name].get("foreach", "")).strip("${}")
+            label = f"{name}@<{items}>" if items else name
             direct = [other for other in entries if other in _direct(name, needs)]
-            lines.append(
-                f"{head:<17}{name + (f'@<{items}>' if items else ''):<31}{', '.join(direct)}".rstrip()
-            )
+            lines.append(f"{head:<17}{label:<31}{', '.join(direct)}".rstrip())
     return "\n".join(lines)
 
 
 def _direct(name: str, needs: Mapping[str, set[str]]) -> set[str]:
-    """What `name` needs, without what comes through another of its needs anyway."""
+    """The dependencies of `name` that are not also dependencies of another of its dependencies."""
     return needs[name].difference(*(_all(other, needs) for other in needs[name]))
 
 

@@ -1,9 +1,9 @@
-"""Runs a command and ends its whole process tree when the command is over or standard input is closed.
+"""Runs a command, and terminates its process tree when it exits or when standard input is closed.
 
     python flows/guard.py <command> [<argument> ...]
 
-Whoever starts it holds the other end of the pipe. A timeout or a cancelled run closes it, and so does the kernel when
-the holder dies, be it by SIGKILL: no stage outlives its flow.
+The flow holds the other end of the pipe. It closes the pipe after a timeout or when the run is
+cancelled. The kernel closes it when the flow dies, even from SIGKILL. No stage outlives its flow.
 """
 
 import ctypes
@@ -19,10 +19,11 @@ import psutil
 PR_SET_CHILD_SUBREAPER = 36
 SECONDS_TO_STOP = 10.0
 ENDED = 128 + signal.SIGTERM
-"""Exit status after the end of standard input."""
+"""Exit status if standard input was closed."""
 
 
 def main() -> None:
+    """Runs the command and exits with its status."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(ENDED))
     adopt_orphans()
     child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True)
@@ -32,7 +33,9 @@ def main() -> None:
         code = child.wait()
     finally:
         end()
-    sys.exit(ENDED if closed.is_set() else code if code >= 0 else 128 - code)
+    if closed.is_set():
+        sys.exit(ENDED)
+    sys.exit(code if code >= 0 else 128 - code)
 
 
 def _watch(closed: threading.Event) -> None:
@@ -43,7 +46,7 @@ def _watch(closed: threading.Event) -> None:
 
 
 def end() -> None:
-    """Terminates every process below this one; kills what is left after a while."""
+    """Terminates all descendants of this process; kills those left after `SECONDS_TO_STOP`."""
     _signal(tree(), signal.SIGTERM)
     deadline = time.monotonic() + SECONDS_TO_STOP
     while left := tree():
@@ -53,17 +56,19 @@ def end() -> None:
 
 
 def tree() -> list[psutil.Process]:
-    """What runs below this process."""
-    return [process for process in psutil.Process().children(recursive=True) if _runs(process)]
+    """The running descendants of this process."""
+    return [
+        process for process in psutil.Process().children(recursive=True) if _is_running(process)
+    ]
 
 
 def adopt_orphans() -> None:
-    """Makes this process the parent of descendants whose own parent ends, also of those in sessions of their own."""
+    """Makes this process the parent of orphaned descendants, including those in other sessions."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
 
 
-def _runs(process: psutil.Process) -> bool:
+def _is_running(process: psutil.Process) -> bool:
     try:
         return bool(process.status() != psutil.STATUS_ZOMBIE)
     except psutil.NoSuchProcess:

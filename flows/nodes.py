@@ -1,4 +1,4 @@
-"""One Prefect task per node of DVC's graph."""
+"""One Prefect task per stage of DVC's graph."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -16,33 +16,36 @@ from prefect.states import Completed
 
 from concord.stage.errors import ConcordError
 from concord.stage.params import Runtime, load
-from flows.devices import Devices, present
+from flows.devices import Devices, visible_devices
 from flows.graph import Stage, changed
 from flows.progress import Progress
-from flows.stage import Outcome, Processes, StageError, alone, run
+from flows.stage import Outcome, Processes, StageError, exclusive_run, run
 
 SECONDS_BEFORE_RETRY = 10
 
 
 class PhaseError(ConcordError):
-    """Stages of a phase failed, so that those after it cannot run."""
+    """Stages of a phase failed, so the next phase cannot run."""
 
 
 class Cores:
-    """So many stages at once; of those that wait, the one with the longest budget comes first, so that no long one is
-    left to run alone at the end."""
+    """A limit on the number of stages that run at the same time.
+
+    The waiting stage with the longest budget starts first, so that no long stage runs alone
+    at the end.
+    """
 
     def __init__(self, count: int) -> None:
         self.free, self.waiting, self.changes = count, list[tuple[float, str]](), Condition()
 
     @contextmanager
     def slot(self, stage: Stage) -> Iterator[None]:
-        """Waits for a turn, and keeps a slot in the block."""
-        own = (-(stage.budget or 0.0), stage.name)
+        """Waits for a slot and holds it in the block."""
+        priority = (-(stage.budget or 0.0), stage.name)
         with self.changes:
-            self.waiting.append(own)
-            self.changes.wait_for(lambda: self.free > 0 and min(self.waiting) == own)
-            self.waiting.remove(own)
+            self.waiting.append(priority)
+            self.changes.wait_for(lambda: self.free > 0 and min(self.waiting) == priority)
+            self.waiting.remove(priority)
             self._move(-1)
         try:
             yield
@@ -57,12 +60,12 @@ class Cores:
 
 @dataclass
 class Machine:
-    """What the stages of one run share."""
+    """The resources that the stages of one run share."""
 
     changed: set[str]
-    """Stages that may have work to do."""
+    """Names of the stages that may have to run."""
     cores: Cores
-    """As many slots as stages may run at once."""
+    """Limits the number of stages that run at the same time."""
     devices: Devices
     """The GPUs."""
     processes: Processes
@@ -74,18 +77,16 @@ _machine: ContextVar[Machine] = ContextVar("machine")
 
 @contextmanager
 def machine_for(stages: Sequence[Stage]) -> Iterator[Machine]:
-    """What this machine offers to the stages of a run in the block: a stage takes `runtime.threads` of its cores."""
+    """The resources of this machine for a run. Each stage uses `runtime.threads` cores."""
     log = get_run_logger()
     runtime = load(Runtime, "runtime")
     at_once = max(1, len(os.sched_getaffinity(0)) // runtime.threads)
     devices = Devices(
-        [] if runtime.device == "cpu" or not any(s.meta.gpu for s in stages) else present()
+        [] if runtime.device == "cpu" or not any(s.meta.gpu for s in stages) else visible_devices()
     )
-    with alone(log.info) as folder:
+    with exclusive_run(log.info) as folder:
         work = changed(stages)
-        log.info(
-            f"{len(stages)} stages, {len(work)} may have work to do; at most {at_once} at once"
-        )
+        log.info(f"{len(stages)} stages, {len(work)} may have to run; at most {at_once} at a time")
         machine = Machine(work, Cores(at_once), devices, Processes(folder))
         token = _machine.set(machine)
         try:
@@ -95,20 +96,21 @@ def machine_for(stages: Sequence[Stage]) -> Iterator[Machine]:
 
 
 def bring_up_to_date(stages: Sequence[Stage]) -> None:
-    """Submits a task for each stage, after those it reads from, and waits for all. Raises PhaseError.
+    """Submits a task per stage and waits for all of them. Raises PhaseError if a stage failed.
 
-    A run that is cancelled, interrupted or terminated while it waits ends its stages' processes first.
+    If the run is cancelled or interrupted meanwhile, the processes of its stages are terminated
+    first.
     """
     futures: dict[str, PrefectFuture[Any]] = {}
-    with ExitStack() as unless_done:
-        unless_done.callback(_machine.get().processes.end)
+    with ExitStack() as on_interrupt:
+        on_interrupt.callback(_machine.get().processes.end)
         for stage in stages:
             upstream = [futures[name] for name in stage.upstream if name in futures]
-            own_node: Task[..., Any] = node.with_options(**_options(stage))
-            futures[stage.name] = own_node.submit(stage, wait_for=upstream)
+            stage_task: Task[..., Any] = node.with_options(**_options(stage))
+            futures[stage.name] = stage_task.submit(stage, wait_for=upstream)
         for future in futures.values():
             future.wait()
-        unless_done.pop_all()
+        on_interrupt.pop_all()
     states = {name: future.state for name, future in futures.items()}
     failed = {
         name: state for name, state in states.items() if state.is_failed() or state.is_crashed()
@@ -132,7 +134,7 @@ def _options(stage: Stage) -> dict[str, Any]:
 
 
 def was_killed(task: Any, run: TaskRun, state: State[Any]) -> bool:
-    """Whether a second try can pass: an error of the stage itself would only come again."""
+    """Whether the stage was killed. Only then can a retry succeed: its own errors would repeat."""
     error = state.result(raise_on_failure=False)
     return isinstance(error, StageError) and error.killed
 
@@ -144,14 +146,14 @@ def was_killed(task: Any, run: TaskRun, state: State[Any]) -> bool:
     retry_condition_fn=was_killed,
 )
 def node(stage: Stage) -> State[None]:
-    """One stage of dvc.yaml, brought up to date."""
+    """Brings one stage of dvc.yaml up to date."""
     machine = _machine.get()
     outcome = (
         _run(stage, machine) if stage.name in machine.changed else Outcome(stage, "unchanged", 0.0)
     )
     machine.outcomes.append(outcome)
     return Completed(
-        name=outcome.happened.capitalize(), message=f"{outcome.happened} in {outcome.seconds:.1f} s"
+        name=outcome.status.capitalize(), message=f"{outcome.status} in {outcome.seconds:.1f} s"
     )
 
 
@@ -174,7 +176,7 @@ def _run(stage: Stage, machine: Machine) -> Outcome:
             log.error(str(failed).partition("\n")[0])
             raise
     progress.finish()
-    log.info(f"{outcome.happened} in {outcome.seconds:.1f} s")
+    log.info(f"{outcome.status} in {outcome.seconds:.1f} s")
     if stage.budget is not None and outcome.seconds > stage.budget:
         log.warning(f"took {outcome.seconds:.1f} s, over its budget of {stage.budget:g} s")
     return outcome

@@ -1,4 +1,4 @@
-"""What a stage reports while it runs, as a progress artifact in the UI and as a line now and then in the log."""
+"""Progress of a running stage: a progress artifact in the UI, and occasional lines in the log."""
 
 import json
 import re
@@ -14,7 +14,7 @@ SECONDS_BETWEEN_LINES = 20.0
 
 
 class Progress:
-    """Follows one stage's progress file of JSON lines {"stage", "label", "done", "total"}."""
+    """Follows the progress file of one stage: JSON lines {"stage", "label", "done", "total"}."""
 
     def __init__(self, stage: str, log: Callable[[str], None]) -> None:
         self._key = "progress-" + re.sub(r"[^a-z0-9]+", "-", stage.lower()).strip("-")
@@ -24,9 +24,12 @@ class Progress:
         self._updated = self._logged = time.monotonic()
 
     def __call__(self, reports: Path) -> None:
-        """Looks at the file; says what is new, at most every few seconds."""
+        """Reads the file and publishes new progress, at most every `SECONDS_BETWEEN_UPDATES`."""
         now = time.monotonic()
-        if now - self._updated < SECONDS_BETWEEN_UPDATES or (report := self._last(reports)) is None:
+        if (
+            now - self._updated < SECONDS_BETWEEN_UPDATES
+            or (report := self._latest(reports)) is None
+        ):
             return
         self._updated = now
         label, done, total = report
@@ -36,12 +39,12 @@ class Progress:
             self._log(f"{label}: {done} of {total}")
 
     def finish(self) -> None:
-        """Moves the artifact, if the stage made one, to its end."""
+        """Sets the artifact of the stage, if any, to 100 %."""
         if self._artifact is not None:
             update_progress_artifact(self._artifact, progress=100.0)
 
-    def _last(self, reports: Path) -> tuple[str, int, int] | None:
-        """The newest whole line, if there is one that was not read before."""
+    def _latest(self, reports: Path) -> tuple[str, int, int] | None:
+        """The last complete line (label, done, total), or None if there is no new one."""
         if not reports.exists():
             return None
         with reports.open("rb") as file:
@@ -56,10 +59,10 @@ class Progress:
     def _publish(self, label: str, percent: float) -> None:
         description = f"{self._stage}: {label}"
         if self._artifact is None:
-            made = create_progress_artifact(
+            artifact = create_progress_artifact(
                 progress=percent, key=self._key, description=description
             )
-            assert isinstance(made, UUID)
-            self._artifact = made
+            assert isinstance(artifact, UUID)
+            self._artifact = artifact
         else:
             update_progress_artifact(self._artifact, progress=percent, description=description)

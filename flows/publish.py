@@ -1,4 +1,4 @@
-"""What came of a run, as Prefect artifacts: the tables of the results and of the stages, and a link to the report."""
+"""Publishes a run as Prefect artifacts: tables of stages and results, and a link to the report."""
 
 import json
 from collections.abc import Sequence
@@ -14,8 +14,8 @@ REPORT = REPORTS / "index.html"
 
 
 def results(outcomes: Sequence[Outcome]) -> None:
-    """Publishes what there is."""
-    create_table_artifact(stages(outcomes), key="stages", description="What became of each stage")
+    """Publishes the available results."""
+    create_table_artifact(stages(outcomes), key="stages", description="Status of each stage")
     if reports := evaluated():
         measure = next(iter(reports.values())).get("measure", "gold mean")
         create_table_artifact(
@@ -28,17 +28,17 @@ def results(outcomes: Sequence[Outcome]) -> None:
             REPORT.resolve().as_uri(),
             key="report",
             link_text="Report",
-            description="The whole report",
+            description="The full report",
         )
 
 
 def stages(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
-    """A row a stage."""
+    """One row per stage."""
     return [
         {
             "stage": outcome.stage.name,
             "phase": outcome.stage.meta.phase,
-            "happened": outcome.happened,
+            "status": outcome.status,
             "seconds": round(outcome.seconds, 1),
             "budget": outcome.stage.budget,
         }
@@ -47,7 +47,7 @@ def stages(outcomes: Sequence[Outcome]) -> list[dict[str, Any]]:
 
 
 def evaluated() -> dict[str, Any]:
-    """The reports of the policies of params.yaml, as far as there are any."""
+    """Policy -> report, for the policies in params.yaml that have been evaluated."""
     files = {name: REPORTS / f"policies/{name}.json" for name in read().get("policies", {})}
     return {
         name: json.loads(file.read_text(encoding="utf-8"))
@@ -57,7 +57,7 @@ def evaluated() -> dict[str, Any]:
 
 
 def policies(reports: dict[str, Any]) -> list[dict[str, Any]]:
-    """A row a policy: its name and a column an objective."""
+    """One row per policy: its name, and a column per objective."""
     return [
         {
             "policy": name,

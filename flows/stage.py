@@ -1,4 +1,4 @@
-"""One stage in processes of its own: `dvc repro --single-item <stage>` under a guard that ends the whole tree."""
+"""Runs one stage: `dvc repro --single-item <stage>` under `flows.guard`, in separate processes."""
 
 import fcntl
 import json
@@ -21,39 +21,39 @@ from flows import guard
 from flows.devices import Slot
 from flows.graph import Stage, dvc, environment
 
-Happened = Literal["ran", "restored", "unchanged"]
+Status = Literal["ran", "restored", "unchanged"]
 LAST_LINES = 20
 HINTS = re.compile(
     r"(Updating|Generating) lock file|To (track|enable) |\t(git add|dvc config) |Use `dvc push` "
 )
-KILLED = re.compile(
-    r"exited with (-\d+|1(29|[3-8]\d|9[01]))\b"
-)  # a signal: negative, or 128 and more where a shell tells of it
+KILLED = re.compile(r"exited with (-\d+|1(29|[3-8]\d|9[01]))\b")
+"""Exit status after a signal: negative, or 128 + signal if a shell reports it."""
 
 
 class StageError(ConcordError):
-    """A stage's process ended with an error, was killed, or ran out of time."""
+    """A stage failed, was killed, or exceeded its timeout."""
 
     def __init__(self, message: str, killed: bool) -> None:
         super().__init__(message)
         self.killed = killed
-        """Whether a signal ended it: memory or a preempted machine, which a second try may survive."""
+        """Whether a signal killed the stage (out of memory, preemption), so that a retry may
+        succeed."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of a stage."""
+    """The result of running a stage."""
 
     stage: Stage
-    happened: Happened
+    status: Status
     seconds: float
 
 
 @contextmanager
-def alone(log: Callable[[str], None]) -> Iterator[int]:
-    """Waits until no other run works in this folder, and keeps it; yields the lock's descriptor.
+def exclusive_run(log: Callable[[str], None]) -> Iterator[int]:
+    """Waits until no other run uses this folder and locks it; yields the lock's file descriptor.
 
-    DVC's own lock keeps two processes from one file at a time, but gives up where both want the same stage.
+    DVC's own lock is not enough: DVC fails if two processes reproduce the same stage.
     """
     path = Path(".dvc/tmp/align.lock")
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -61,29 +61,31 @@ def alone(log: Callable[[str], None]) -> Iterator[int]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            log("another run works in this folder; waiting for its end")
+            log("another run is active in this folder; waiting for it to finish")
             fcntl.flock(file, fcntl.LOCK_EX)
-        if remove_torn_lock(path.with_name("rwlock")):
-            log("removed .dvc/tmp/rwlock: a DVC that was killed had not finished writing it")
+        if remove_incomplete_lock(path.with_name("rwlock")):
+            log("removed .dvc/tmp/rwlock, which a killed DVC process left incomplete")
         yield file.fileno()
 
 
-def remove_torn_lock(path: Path) -> bool:
-    """Removes DVC's list of readers and writers at `path` if a kill left it half written, for then DVC only fails."""
-    if _is_whole(path):
+def remove_incomplete_lock(path: Path) -> bool:
+    """Removes DVC's lock file at `path` if a killed process left it incomplete.
+
+    DVC cannot start with an incomplete lock file. Returns whether the file was removed.
+    """
+    if _is_complete(path):
         return False
     from dvc.lock import make_lock  # type: ignore[import-untyped]
 
-    with make_lock(
-        str(path.with_name("rwlock.lock")), tmp_dir=str(path.parent)
-    ):  # so nobody is writing it now
-        torn = not _is_whole(path)
-        if torn:
+    # With this lock, no other process can be writing the file.
+    with make_lock(str(path.with_name("rwlock.lock")), tmp_dir=str(path.parent)):
+        incomplete = not _is_complete(path)
+        if incomplete:
             path.unlink()
-    return torn
+    return incomplete
 
 
-def _is_whole(path: Path) -> bool:
+def _is_complete(path: Path) -> bool:
     try:
         json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -95,10 +97,10 @@ def _is_whole(path: Path) -> bool:
 
 @dataclass
 class Processes:
-    """The stages that run at the moment, so that they can be ended together."""
+    """The processes of the running stages, so that they can be terminated together."""
 
     folder: int
-    """Descriptor of the lock on the project's folder; a guard keeps it until its stage is over."""
+    """File descriptor of the lock on the project. A guard holds it until its stage has ended."""
     running: set[subprocess.Popen[bytes]] = field(default_factory=set)
     ended: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -107,15 +109,20 @@ class Processes:
     def start(
         self, command: list[str], env: dict[str, str], slot: Slot | None
     ) -> Iterator[subprocess.Popen[bytes]]:
-        """`command` under the guard, with its output on one pipe; over when the block is left, in whatever way."""
+        """Starts `command` under the guard, with its output on one pipe; terminates it on exit."""
         guarded = [sys.executable, str(Path(guard.__file__)), *command]
         with self.lock:
             if self.ended:
-                raise StageError("not started, because the run is being ended", killed=False)
+                raise StageError("not started, because the run is being cancelled", killed=False)
             process = subprocess.Popen(
-                guarded, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-                start_new_session=True, pass_fds=[self.folder, *([] if slot is None else [slot.descriptor])],
-            )  # fmt: skip
+                guarded,
+                env=env,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+                pass_fds=[self.folder] if slot is None else [self.folder, slot.descriptor],
+            )
             self.running.add(process)
         try:
             yield process
@@ -128,7 +135,7 @@ class Processes:
             process.stdout.close()
 
     def end(self) -> None:
-        """Ends every running stage and starts no more."""
+        """Terminates all running stages and starts no more."""
         with self.lock:
             self.ended = True
             for process in self.running:
@@ -142,8 +149,15 @@ def run(
     progress: Callable[[Path], None],
     slot: Slot | None = None,
 ) -> Outcome:
-    """Brings one stage up to date. Each line of its output goes to `line`; `progress` looks at the file that the stage
-    reports to, about once a second. Raises StageError."""
+    """Brings one stage up to date. Raises StageError.
+
+    Args:
+        stage: the stage to run.
+        processes: the processes of this run.
+        line: called with each line of the stage's output.
+        progress: called with the progress file of the stage, about once per second.
+        slot: the reserved GPU, if the stage needs one.
+    """
     began, last = time.monotonic(), [""] * LAST_LINES
     with tempfile.TemporaryDirectory() as folder:
         reports = Path(folder) / "progress"
@@ -155,29 +169,29 @@ def run(
         if slot is not None:
             env["CUDA_VISIBLE_DEVICES"] = slot.device.id
         with processes.start(dvc("repro", "--single-item", stage.name), env, slot) as process:
-            happened: Happened = "unchanged"
+            status: Status = "unchanged"
             for text in _lines(process, began + stage.meta.timeout, stage):
                 progress(reports)
                 if text is None or HINTS.match(text):
                     continue
                 line(text)
                 last = [*last[1:], text]
-                happened = _happened(text) or happened
+                status = _status_of(text) or status
             code = process.wait()
     if code:
         _fail(stage, code, [text for text in last if text], processes.ended)
-    return Outcome(stage, happened, time.monotonic() - began)
+    return Outcome(stage, status, time.monotonic() - began)
 
 
 def _lines(process: subprocess.Popen[bytes], deadline: float, stage: Stage) -> Iterator[str | None]:
-    """Lines of the process's output as they come; None after each second without any."""
+    """Yields the lines of the output as they arrive, and None after each second without output."""
     assert process.stdout is not None
     pipe, rest = process.stdout.fileno(), b""
     while True:
         if time.monotonic() > deadline:
             raise StageError(
-                f"{stage.name} was ended after its timeout of {stage.meta.timeout:g} s; "
-                f"raise `timeout` in the stage's meta in dvc.yaml, or give it less to do",
+                f"{stage.name} was terminated after its timeout of {stage.meta.timeout:g} s; "
+                "raise `timeout` in the stage's meta in dvc.yaml, or reduce its work",
                 killed=False,
             )
         if not select.select([pipe], [], [], 1.0)[0]:
@@ -192,7 +206,7 @@ def _lines(process: subprocess.Popen[bytes], deadline: float, stage: Stage) -> I
             return
 
 
-def _happened(text: str) -> Happened | None:
+def _status_of(text: str) -> Status | None:
     if text.startswith("Running stage "):
         return "ran"
     if text.startswith("Stage ") and " is cached - skipping run" in text:
@@ -202,11 +216,11 @@ def _happened(text: str) -> Happened | None:
 
 def _fail(stage: Stage, code: int, last: list[str], ended: bool) -> None:
     if ended:
-        raise StageError(f"{stage.name} was ended with the run", killed=False)
-    words = "\n".join(f"    {text}" for text in last)
+        raise StageError(f"{stage.name} was terminated with the run", killed=False)
+    last_lines = "\n".join(f"    {text}" for text in last)
     raise StageError(
-        f"{stage.name} failed (exit status {code}); its last lines were\n{words}\n"
-        f"mend the cause and run again: finished stages are kept",
+        f"{stage.name} failed (exit status {code}); last lines of its output:\n{last_lines}\n"
+        "fix the cause and run again; finished stages are kept",
         killed=128 < code < 192 or any(KILLED.search(text) for text in last),
     )
 

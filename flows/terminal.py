@@ -1,4 +1,4 @@
-"""How a run looks in a terminal: one line an event, headed by the stage; nothing of the machinery below warnings."""
+"""Terminal output of a run: one line per event, without Prefect's own messages below warnings."""
 
 import logging
 import subprocess
@@ -35,8 +35,8 @@ class Lines(logging.Formatter):
         return f"{clock}  {who:<28} {level}{record.getMessage()}"
 
 
-def own(record: logging.LogRecord) -> bool:
-    """Whether a record is news: the engine repeats each failure on its way up, with tracebacks of itself."""
+def is_relevant(record: logging.LogRecord) -> bool:
+    """Whether to show a record. Prefect's engine repeats every failure with its own traceback."""
     if not record.pathname.startswith(MACHINERY):
         return True
     return record.levelno >= logging.WARNING and not record.name.startswith(
@@ -45,17 +45,20 @@ def own(record: logging.LogRecord) -> bool:
 
 
 def quieten() -> None:
-    """Gives the console handlers the format and the filter of this file; the API still gets every record."""
+    """Sets format and filter of the console handlers. The Prefect API still gets every record."""
     names = ["", *logging.Logger.manager.loggerDict]
     for handler in {handler for name in names for handler in logging.getLogger(name).handlers}:
         if type(handler).__name__ == "PrefectConsoleHandler":
             handler.setFormatter(Lines())
-            handler.addFilter(own)
+            handler.addFilter(is_relevant)
 
 
 @contextmanager
 def server() -> Iterator[None]:
-    """Uses the server of `make ui` where one runs and no other is configured, so that the run shows in its window."""
+    """Uses the server of `make ui` if it is running and no other server is configured.
+
+    Otherwise starts a temporary server.
+    """
     if PREFECT_API_URL.value():
         yield
         return
@@ -69,17 +72,20 @@ def server() -> Iterator[None]:
 
 
 def start_temporary_server() -> None:
-    """Prefect's own for a run without a server, but out of reach of the terminal: Ctrl-C goes to all processes there at
-    once, and the run, which then tells the server how it ended, would wait minutes for one that is gone. Prefect ends
-    it with this process, after the last lines have been sent."""
-    from prefect.server.api.server import SubprocessASGIServer  # takes seconds
+    """Starts Prefect's temporary server in its own session, where Ctrl-C does not reach it.
 
-    class Apart(SubprocessASGIServer):
+    Ctrl-C goes to all processes of a terminal at once. The run still has to report its end to the
+    server, and would wait minutes for a server that is gone. Prefect stops the server with this
+    process.
+    """
+    from prefect.server.api.server import SubprocessASGIServer  # importing it takes seconds
+
+    class DetachedServer(SubprocessASGIServer):
         def _run_uvicorn_command(self) -> subprocess.Popen[Any]:
             with patch("subprocess.Popen", partial(subprocess.Popen, start_new_session=True)):
                 return super()._run_uvicorn_command()
 
-    Apart().start()
+    DetachedServer().start()
 
 
 def _answers(url: str) -> bool:
@@ -90,25 +96,32 @@ def _answers(url: str) -> bool:
 
 
 def summary(outcomes: Sequence[Outcome], seconds: float) -> str:
-    """What ran and how long it took, what was produced and where."""
+    """The stages that ran with their run times, and the paths of the results."""
     counts = [
-        f"{sum(o.happened == what for o in outcomes)} {what}" for what in ("ran", "restored", "unchanged")
-    ]  # fmt: skip
+        f"{sum(outcome.status == status for outcome in outcomes)} {status}"
+        for status in ("ran", "restored", "unchanged")
+    ]
     lines = ["", f"{len(outcomes)} stages in {clock(seconds)}: {', '.join(counts)}"]
     for outcome in outcomes:
-        if outcome.happened != "unchanged":
+        if outcome.status != "unchanged":
             lines.append(
-                f"  {outcome.stage.name:<28} {outcome.happened:<9} {outcome.seconds:8.1f} s{_of(outcome)}"
+                f"  {outcome.stage.name:<28} {outcome.status:<9} {outcome.seconds:8.1f} s"
+                f"{_budget(outcome)}"
             )
     lines += ["", *produced()]
     return "\n".join(lines)
 
 
 def clock(seconds: float) -> str:
-    """`75.3` as `1 min 15 s`."""
+    """Formats seconds.
+
+    Examples:
+        >>> clock(75.3)
+        '1 min 15 s'
+    """
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
-def _of(outcome: Outcome) -> str:
+def _budget(outcome: Outcome) -> str:
     return "" if outcome.stage.budget is None else f" of {outcome.stage.budget:g} s"

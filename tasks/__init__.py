@@ -1,1 +1,1 @@
-"""Concord's graph, one file a node: check, ingest, prepare, sft, reward models, policies, evaluation, export."""
+"""The stages of Concord, one file per stage of dvc.yaml."""

@@ -1,6 +1,9 @@
-"""Fit the anchors: what every objective scores on the SFT model's own answers to validation prompts.
+"""Fits the anchors: the score distribution of each objective on answers of the SFT model.
 
-models/sft, models/rewards, data/prepared/prompts/validation.parquet -> models/anchors.json
+The answers are sampled for validation prompts.
+
+    models/sft, models/rewards, data/prepared/prompts/validation.parquet
+    -> models/anchors.json
 
     python -m tasks.anchors
 """
@@ -14,7 +17,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from concord.lm.load import load_causal, load_tokenizer
 from concord.objectives import objectives_of
+from concord.rewards.vector.reward_vector import RewardVector
 from concord.stage import outputs, runtime
 from concord.stage.errors import ParamsError, command
 from concord.stage.params import FORBID, Runtime, load, read
@@ -31,28 +36,29 @@ class AnchorsParams:
     prompts: Annotated[int, Field(gt=0)]
     """Validation prompts per domain."""
     samples: Annotated[int, Field(gt=0)] = 1
-    """Answers per prompt."""
+    """Answers sampled per prompt."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
-    """Of the answers."""
+    """Sampling temperature."""
     max_new_tokens: Annotated[int, Field(gt=0)] = 96
-    """Longest answer."""
+    """Maximum length of an answer, in tokens."""
     directions: dict[str, Literal[1, -1]] = field(default_factory=dict)
-    """-1 for an objective that is a cost; 1, more is better, for those not named."""
+    """Objective -> 1 if higher is better (the default), or -1 if it is a cost."""
 
 
-def run(params: AnchorsParams, everything: Mapping[str, Any], settings: Runtime, seed: int) -> None:
-    """Samples, scores on every objective, and writes the anchors."""
+def run(params: AnchorsParams, all_params: Mapping[str, Any], settings: Runtime, seed: int) -> None:
+    """Samples answers, scores them on every objective, and writes the anchors."""
     from concord.rewards.vector.anchors import Anchors
-    from concord.rewards.vector.reward_vector import RewardVector
 
-    unknown = set(params.directions) - set(objectives_of(everything))
+    unknown = set(params.directions) - set(objectives_of(all_params))
     if unknown:
-        allowed = ", ".join(objectives_of(everything))
-        raise ParamsError(f"anchors.directions.{min(unknown)} is no objective; allowed: {allowed}")
+        allowed = ", ".join(objectives_of(all_params))
+        raise ParamsError(
+            f"anchors.directions.{min(unknown)}: unknown objective; allowed: {allowed}"
+        )
     device = runtime.start(settings, seed)
     rows = _prompts(params)
     responses = _answers(rows, params, settings, seed, device)
-    vector = RewardVector.load(everything, device=device, dtype=settings.dtype)
+    vector = RewardVector.load(all_params, device=device, dtype=settings.dtype)
     raw = vector.score_all(
         rows["messages"].tolist(), responses, rows["domain"].tolist(), rows["reference"].tolist()
     )
@@ -60,16 +66,15 @@ def run(params: AnchorsParams, everything: Mapping[str, Any], settings: Runtime,
 
 
 def _prompts(params: AnchorsParams) -> pd.DataFrame:
-    """The first `prompts` validation prompts of each domain, each `samples` times."""
+    """The first `params.prompts` validation prompts of each domain, each `params.samples` times."""
     frame = outputs.read_table(PREPARED / "prompts/validation.parquet")
-    chosen = frame.groupby("domain", sort=False).head(params.prompts)
-    return chosen.loc[chosen.index.repeat(params.samples)].reset_index(drop=True)
+    first = frame.groupby("domain", sort=False).head(params.prompts)
+    return first.loc[first.index.repeat(params.samples)].reset_index(drop=True)
 
 
 def _answers(
     rows: pd.DataFrame, params: AnchorsParams, settings: Runtime, seed: int, device: Any
 ) -> list[str]:
-    from concord.lm.load import load_causal, load_tokenizer
     from concord.lm.sample import sample
 
     return sample(

@@ -1,13 +1,15 @@
-"""Checks the whole of params.yaml before any work: types, names, cross references, that model and sources are there.
+"""Validates params.yaml before a run, and writes the code listing of every stage.
 
-    params.yaml -> data/checked     (whose content never changes, so that no edit reruns anything through it)
+    params.yaml, concord, tasks
+    -> data/code/<stage> (see docs/explanation/caching.md)
 
     python -m tasks.check
 
-All problems are reported at once, each with the path of its key, why it cannot work, and what is allowed.
+Checks types, names, cross-references, and that the model and the sources exist. All problems are
+reported at once. Each line gives the path of the key, why it cannot work, and what is allowed.
 
-A verifier of one's own, `verifier: my_checks:is_even`, is imported and must take a response and a reference; what it
-returns is checked at use. Its file is no dep of any stage: concord/rewards/verifiers/dispatch.py says what to do after edits.
+A custom verifier, for example `verifier: my_checks:is_even`, is imported. It must accept a response
+and a reference. Its return value is checked when it is used.
 """
 
 import re
@@ -25,8 +27,7 @@ from concord.rewards.process.labelling import Labelling, derive
 from concord.rewards.verifiers import dispatch
 from concord.sandbox.source import read_spec
 from concord.sandbox.world import OBJECTIVES
-from concord.stage import outputs, paths
-from concord.stage import preflight as present
+from concord.stage import outputs, paths, preflight
 from concord.stage.errors import DataError, ParamsError, command
 from concord.stage.params import Model, Runtime, Seeds, mapping_of, read, section, suggest
 from tasks import (
@@ -48,9 +49,10 @@ from tasks import (
 )
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
+NAME_RULE = "use lower-case letters, digits and underscores, starting with a letter"
 DEVICES = ("auto", "cpu", "cuda")
-KEYED = ("concord", "table")
-"""Formats that read the keys of the interchange format."""
+INTERCHANGE_FORMATS = ("concord", "table")
+"""Formats whose columns are the keys of the interchange format."""
 
 SECTIONS: dict[str, type] = {
     "seeds": Seeds,
@@ -85,18 +87,20 @@ STAGES: dict[str, str | None] = {
     "policy": "policies",
     "evaluate": "policies",
 }
-"""Stages that `budget` may name, and the mapping whose names may follow after an @."""
+"""Stage -> the section whose names may follow its name after an @, or None. For `budget`."""
 
 
 def run(params: Mapping[str, Any], root: Path) -> None:
-    """Raises ParamsError with every problem found in `params`, whose paths start at `root`."""
-    found = list(dict.fromkeys(shapes(params))) or list(dict.fromkeys(references(params, root)))
-    if found:
-        raise ParamsError("\n".join(["params.yaml cannot work:", *found]))
+    """Raises ParamsError with all problems in `params`. Relative paths start at `root`."""
+    problems = list(dict.fromkeys(section_problems(params)))
+    if not problems:
+        problems = list(dict.fromkeys(reference_problems(params, root)))
+    if problems:
+        raise ParamsError("\n".join(["params.yaml is invalid:", *problems]))
 
 
-def shapes(params: Mapping[str, Any]) -> Iterator[str]:
-    """Problems of sections taken by themselves: keys, types, ranges, names."""
+def section_problems(params: Mapping[str, Any]) -> Iterator[str]:
+    """Problems within single sections: keys, types, ranges, names."""
     known = [*SECTIONS, *MAPPINGS, "policies", "budget"]
     yield from (
         f"{key} is an unknown key; {suggest(str(key), known)}" for key in params if key not in known
@@ -106,61 +110,67 @@ def shapes(params: Mapping[str, Any]) -> Iterator[str]:
     )
     for key, cls in SECTIONS.items():
         if key in params:
-            yield from _caught(section, cls, params[key], key)
+            yield from _errors_of(section, cls, params[key], key)
     for key, cls in MAPPINGS.items():
         if key in params:
-            yield from _mapping(params[key], key, partial(_caught, section, cls))
+            yield from _mapping_problems(params[key], key, partial(_errors_of, section, cls))
     if "policies" in params:
-        yield from _mapping(params["policies"], "policies", _policy)
-        yield from _has_reference(params["policies"])
-    yield from _budget(params)
+        yield from _mapping_problems(params["policies"], "policies", _policy_problems)
+        yield from _reference_policy_problems(params["policies"])
+    yield from _budget_problems(params)
 
 
-def references(params: Mapping[str, Any], root: Path) -> Iterator[str]:
-    """Problems between sections, and with what lies outside of params.yaml; the shapes must be right."""
+def reference_problems(params: Mapping[str, Any], root: Path) -> Iterator[str]:
+    """Problems between sections, and with files and models. The sections must be valid."""
     objectives = mapping_of(Objective, params, "objectives")
-    yield from _scored(objectives, params["reward_models"])
-    yield from _labelled(objectives, params)
+    yield from _scorer_problems(objectives, params["reward_models"])
+    yield from _label_problems(objectives, params)
     labels = section(process_labels.ProcessLabelsParams, params["process_labels"], "process_labels")
-    yield from _judges(labels, root)
-    yield from process_labels.uncounted(labels, objectives)
-    yield from _weighted(objectives, params)
-    yield from _chosen(params)
-    yield from _judged(objectives, params)
-    yield from _methods(objectives, params["policies"])
-    yield from present.there(params["gate"]["champion"], "gate.champion", root)
-    yield from _device(params["runtime"].get("device", "auto"))
-    yield from present.model(section(Model, params["model"], "model"), root)
-    yield from present.layers(params, root)
+    yield from _judge_problems(labels, root)
+    yield from process_labels.count_problems(labels, objectives)
+    yield from _weight_problems(objectives, params)
+    yield from _choice_problems(params)
+    yield from _evaluation_problems(objectives, params)
+    yield from _method_problems(objectives, params["policies"])
+    yield from preflight.path_exists(params["gate"]["champion"], "gate.champion", root)
+    yield from _device_problems(params["runtime"].get("device", "auto"))
+    yield from preflight.model(section(Model, params["model"], "model"), root)
+    yield from preflight.layers(params, root)
+    domains = {objective.domain for objective in objectives.values()}
     for name, source in mapping_of(ingest.Source, params, "sources").items():
-        yield from _source(
-            name, source, {objective.domain for objective in objectives.values()}, root
-        )
+        yield from _source_problems(name, source, domains, root)
 
 
-def _mapping(entries: Any, where: str, check: Callable[[Any, str], Iterator[str]]) -> Iterator[str]:
-    """Problems of a mapping from names to entries, of which it needs at least one."""
+def _mapping_problems(
+    entries: Any, where: str, check: Callable[[Any, str], Iterator[str]]
+) -> Iterator[str]:
+    """Problems of a mapping from names to entries, which must not be empty."""
     if not isinstance(entries, Mapping) or not entries:
         yield f"{where} must be a mapping with at least one name, but is {entries!r}"
         return
     for name, entry in entries.items():
         if not NAME.fullmatch(str(name)):
-            yield f"{where}.{name} is no name; use lower-case letters, digits and _, a letter first"
+            yield f"{where}.{name}: invalid name; {NAME_RULE}"
         yield from check(entry, f"{where}.{name}")
 
 
-def _policy(entry: Any, where: str) -> Iterator[str]:
-    yield from _caught(lambda: section(policy.method_of(entry, where).METHOD.params, entry, where))
+def _policy_problems(entry: Any, where: str) -> Iterator[str]:
+    yield from _errors_of(
+        lambda: section(policy.method_of(entry, where).METHOD.params, entry, where)
+    )
 
 
-def _has_reference(entries: Any) -> Iterator[str]:
+def _reference_policy_problems(entries: Any) -> Iterator[str]:
     named = entries.values() if isinstance(entries, Mapping) else []
     methods = [entry.get("method") for entry in named if isinstance(entry, Mapping)]
     if "reference" not in methods:
-        yield "policies has none of method reference to compare the others with; add `sft: {method: reference}`"
+        yield (
+            "policies: no policy has the method `reference`, which the others are compared with; "
+            "add `sft: {method: reference}`"
+        )
 
 
-def _budget(params: Mapping[str, Any]) -> Iterator[str]:
+def _budget_problems(params: Mapping[str, Any]) -> Iterator[str]:
     budget = params.get("budget", {})
     if not isinstance(budget, Mapping):
         yield f"budget must be a mapping of stages to seconds, but is {budget!r}"
@@ -169,7 +179,8 @@ def _budget(params: Mapping[str, Any]) -> Iterator[str]:
         stage, _, item = str(key).partition("@")
         items = params.get(STAGES.get(stage) or "", {})
         if stage not in STAGES or (item and item not in items):
-            yield f"budget.{key} is no stage; {suggest(str(key), [*STAGES, *(f'{stage}@{name}' for name in items)])}"
+            allowed = [*STAGES, *(f"{stage}@{name}" for name in items)]
+            yield f"budget.{key}: unknown stage; {suggest(str(key), allowed)}"
         if (
             isinstance(seconds, bool)
             or not isinstance(seconds, int | float)
@@ -178,43 +189,62 @@ def _budget(params: Mapping[str, Any]) -> Iterator[str]:
             yield f"budget.{key} is {seconds!r}; it must be a positive number of seconds"
 
 
-def _scored(objectives: Mapping[str, Objective], groups: Mapping[str, Any]) -> Iterator[str]:
-    """Each objective is scored by something that exists, and each head is of an objective that exists."""
+def _scorer_problems(
+    objectives: Mapping[str, Objective], groups: Mapping[str, Any]
+) -> Iterator[str]:
+    """Problems of verifiers, reward models and their heads: every name must exist."""
     for name, objective in objectives.items():
         where, reward = f"objectives.{name}", objective.reward
         if not NAME.fullmatch(objective.domain):
-            yield f"{where}.domain is {objective.domain!r}; use lower-case letters, digits and _, a letter first"
+            yield f"{where}.domain: {objective.domain!r} is not a valid name; {NAME_RULE}"
         if objective.domain == "all" and objective.in_vector:
-            yield f"{where} spans all domains, so it cannot be a member of the vector; set in_vector: false"
+            yield (
+                f"{where} applies to all domains, so it cannot be in the reward vector; "
+                "set in_vector: false"
+            )
         if objective.verifier is not None:
             yield from (
                 f"{where}.verifier: {problem}"
-                for problem in _caught(dispatch.find, objective.verifier)
+                for problem in _errors_of(dispatch.find, objective.verifier)
             )
         if reward is not None and reward not in groups:
-            yield f"{where}.reward: there is no reward model {reward!r}; {suggest(reward, list(groups))}"
+            hint = suggest(reward, list(groups))
+            yield f"{where}.reward: unknown reward model {reward!r}; {hint}"
         elif reward is not None and name not in groups[reward]["objectives"]:
-            yield f"{where}.reward: the model {reward} has no head for it; add it to reward_models.{reward}.objectives"
+            yield (
+                f"{where}.reward: the reward model {reward} has no head for {name}; "
+                f"add {name} to reward_models.{reward}.objectives"
+            )
     if not any(objective.in_vector for objective in objectives.values()):
-        yield "objectives: none is in the reward vector, so there is nothing to optimise; set one in_vector: true"
+        yield (
+            "objectives: the reward vector is empty, so there is nothing to optimise; "
+            "set in_vector: true for at least one objective"
+        )
     for group, entry in groups.items():
-        yield from _known(entry["objectives"], objectives, f"reward_models.{group}.objectives")
+        yield from _unknown_names(
+            entry["objectives"], objectives, f"reward_models.{group}.objectives"
+        )
 
 
-def _labelled(objectives: Mapping[str, Objective], params: Mapping[str, Any]) -> Iterator[str]:
-    """What else names objectives by key."""
+def _label_problems(
+    objectives: Mapping[str, Objective], params: Mapping[str, Any]
+) -> Iterator[str]:
+    """Problems of sections that are keyed by objective, and of the choice of labels."""
     labels = params["process_labels"]["objectives"]
-    yield from _known(labels, objectives, "process_labels.objectives")
-    yield from _known(params["anchors"].get("directions", {}), objectives, "anchors.directions")
-    yield from _known(params["gate"].get("margins", {}), objectives, "gate.margins")
-    yield from _known(
+    yield from _unknown_names(labels, objectives, "process_labels.objectives")
+    yield from _unknown_names(
+        params["anchors"].get("directions", {}), objectives, "anchors.directions"
+    )
+    yield from _unknown_names(params["gate"].get("margins", {}), objectives, "gate.margins")
+    yield from _unknown_names(
         params["process_reward"].get("verdicts", {}), labels, "process_reward.verdicts"
     )
     for name, entry in labels.items():
         where = f"process_labels.objectives.{name}"
         judge, judges = entry.get("judge"), params["process_labels"].get("judges", {})
         if judge is not None and judge not in judges:
-            yield f"{where}.judge: there is no judge {judge!r} in process_labels.judges; {suggest(judge, list(judges))}"
+            hint = suggest(judge, list(judges))
+            yield f"{where}.judge: {judge!r} is not in process_labels.judges; {hint}"
         elif name in objectives:
             try:
                 derive(objectives[name], section(Labelling, entry, where))
@@ -222,45 +252,51 @@ def _labelled(objectives: Mapping[str, Objective], params: Mapping[str, Any]) ->
                 yield f"{where}: {error}"
 
 
-def _judges(labels: process_labels.ProcessLabelsParams, root: Path) -> Iterator[str]:
-    """The judges that are used have what they need, as far as can be seen from here."""
+def _judge_problems(labels: process_labels.ProcessLabelsParams, root: Path) -> Iterator[str]:
+    """Missing requirements of the judges in use, such as models and environment variables."""
     for name in dict.fromkeys(entry.judge for entry in labels.objectives.values()):
         if name in labels.judges:
             yield from judging.missing(labels.judges[name], f"process_labels.judges.{name}", root)
 
 
-def _weighted(objectives: Mapping[str, Objective], params: Mapping[str, Any]) -> Iterator[str]:
-    """Weights are of members of the vector, and leave no domain without one that is positive."""
+def _weight_problems(
+    objectives: Mapping[str, Objective], params: Mapping[str, Any]
+) -> Iterator[str]:
+    """Problems of weights: they must name members of the vector, one positive in each domain."""
     vector = {name: objective for name, objective in objectives.items() if objective.in_vector}
-    places = {"evaluate": params["evaluate"], "select": params["select"]}
-    places.update({f"policies.{name}": entry for name, entry in params["policies"].items()})
-    for where, entry in places.items():
+    sections = {"evaluate": params["evaluate"], "select": params["select"]}
+    sections.update({f"policies.{name}": entry for name, entry in params["policies"].items()})
+    for where, entry in sections.items():
         if entry.get("alpha"):
-            yield from _caught(check_weights, entry["alpha"], vector, f"{where}.alpha")
+            yield from _errors_of(check_weights, entry["alpha"], vector, f"{where}.alpha")
         if entry.get("weights"):
             for domain in dict.fromkeys(objective.domain for objective in vector.values()):
-                yield from _caught(
+                yield from _errors_of(
                     domain_weights, entry["weights"], vector, domain, f"{where}.weights"
                 )
 
 
-def _chosen(params: Mapping[str, Any]) -> Iterator[str]:
-    """Names of policies and of the objective that a policy is trained on alone."""
+def _choice_problems(params: Mapping[str, Any]) -> Iterator[str]:
+    """Problems of `select.policy`, and of policies that train on a single objective."""
     policy = params["select"].get("policy")
     if policy is not None and policy not in params["policies"]:
-        yield f"select.policy: there is no policy {policy!r}; {suggest(str(policy), list(params['policies']))}"
+        hint = suggest(str(policy), list(params["policies"]))
+        yield f"select.policy: unknown policy {policy!r}; {hint}"
     for name, entry in params["policies"].items():
         reward = entry.get("reward")
         if reward is not None and reward not in params["objectives"]:
-            yield f"policies.{name}.reward: no objective {reward!r}; {suggest(str(reward), list(params['objectives']))}"
+            hint = suggest(str(reward), list(params["objectives"]))
+            yield f"policies.{name}.reward: unknown objective {reward!r}; {hint}"
 
 
-def _judged(objectives: Mapping[str, Objective], params: Mapping[str, Any]) -> Iterator[str]:
-    """What evaluation compares policies by: each domain can be asked, each objective has a worst value that counts."""
+def _evaluation_problems(
+    objectives: Mapping[str, Objective], params: Mapping[str, Any]
+) -> Iterator[str]:
+    """Problems of the evaluation: objectives need a reference point and prompts in their domain."""
     vector = {name: objective for name, objective in objectives.items() if objective.in_vector}
     point = params["front"]["reference_point"]
     if isinstance(point, Mapping):
-        yield from _known(point, vector, "front.reference_point")
+        yield from _unknown_names(point, vector, "front.reference_point")
         yield from (
             f"front.reference_point has no value for {name}; give one"
             for name in vector
@@ -268,16 +304,21 @@ def _judged(objectives: Mapping[str, Objective], params: Mapping[str, Any]) -> I
         )
     for name, objective in vector.items():
         if objective.domain == front.CONTROL:
-            yield f"objectives.{name}.domain: {front.CONTROL!r} is a key of reports/front.json; take another name"
+            yield (
+                f"objectives.{name}.domain: {front.CONTROL!r} is reserved for a key of "
+                "reports/front.json; use another name"
+            )
         elif params["evaluate"]["protocol"] == "sandbox" and objective.domain not in OBJECTIVES:
             yield (
-                f"objectives.{name}.domain: the sandbox has no prompts of domain {objective.domain!r}, only of "
-                f"{', '.join(OBJECTIVES)}; take one of these, or judge by labels with evaluate.protocol: likelihood"
+                f"objectives.{name}.domain: the sandbox has no domain {objective.domain!r}; "
+                f"use one of {', '.join(OBJECTIVES)}, or set evaluate.protocol: likelihood"
             )
 
 
-def _methods(objectives: Mapping[str, Objective], policies: Mapping[str, Any]) -> Iterator[str]:
-    """What each policy's method finds wrong with its parameters and the objectives of the vector."""
+def _method_problems(
+    objectives: Mapping[str, Objective], policies: Mapping[str, Any]
+) -> Iterator[str]:
+    """Problems that the method of each policy reports about its parameters."""
     vector = [name for name, objective in objectives.items() if objective.in_vector]
     for name, entry in policies.items():
         where = f"policies.{name}"
@@ -286,40 +327,47 @@ def _methods(objectives: Mapping[str, Objective], policies: Mapping[str, Any]) -
             yield f"{where}.{problem}"
 
 
-def _device(device: str) -> Iterator[str]:
+def _device_problems(device: str) -> Iterator[str]:
     if device not in DEVICES:
-        yield f"runtime.device is {device!r}; allowed: {', '.join(DEVICES)} (CUDA_VISIBLE_DEVICES says which)"
+        yield (
+            f"runtime.device is {device!r}; allowed: {', '.join(DEVICES)} "
+            "(select a GPU with CUDA_VISIBLE_DEVICES)"
+        )
 
 
-def _source(name: str, source: ingest.Source, domains: set[str], root: Path) -> Iterator[str]:
+def _source_problems(
+    name: str, source: ingest.Source, domains: set[str], root: Path
+) -> Iterator[str]:
     where = f"sources.{name}"
     if source.prompts is not None and source.prompts not in domains:
-        known = suggest(source.prompts, sorted(domains))
-        yield f"{where}.prompts: no objective is of domain {source.prompts!r}; {known}"
+        hint = suggest(source.prompts, sorted(domains))
+        yield f"{where}.prompts: no objective has the domain {source.prompts!r}; {hint}"
     for column in source.columns:
-        if source.format in KEYED and column not in FIELDS:
-            yield f"{where}.columns.{column} is no key of the interchange format; {suggest(column, list(FIELDS))}"
-    absent = list(present.there(source.path, f"{where}.path", root))
-    yield from absent
-    if not (source.format == "hub" and absent):
-        yield from _caught(_options, source, where, root)
-    if source.format == "sandbox" and not absent:
-        yield from _caught(read_spec, root / source.path)
+        if source.format in INTERCHANGE_FORMATS and column not in FIELDS:
+            hint = suggest(column, list(FIELDS))
+            yield f"{where}.columns.{column} is not a key of the interchange format; {hint}"
+    missing = list(preflight.path_exists(source.path, f"{where}.path", root))
+    yield from missing
+    if not (source.format == "hub" and missing):
+        yield from _errors_of(_validate_options, source, where, root)
+    if source.format == "sandbox" and not missing:
+        yield from _errors_of(read_spec, root / source.path)
 
 
-def _options(source: ingest.Source, where: str, root: Path) -> None:
+def _validate_options(source: ingest.Source, where: str, root: Path) -> None:
     section(
         reader.options_of(source.format, root / source.path), source.options, f"{where}.options"
     )
 
 
-def _known(names: Collection[str], known: Mapping[str, Any], where: str) -> Iterator[str]:
+def _unknown_names(names: Collection[str], known: Mapping[str, Any], where: str) -> Iterator[str]:
     for name in names:
         if name not in known:
-            yield f"{where}.{name} is no objective; {suggest(name, list(known))}"
+            yield f"{where}.{name}: unknown objective; {suggest(name, list(known))}"
 
 
-def _caught(check: Callable[..., Any], *arguments: Any) -> Iterator[str]:
+def _errors_of(check: Callable[..., Any], *arguments: Any) -> Iterator[str]:
+    """The message lines of the error that `check` raises, if any."""
     try:
         check(*arguments)
     except (DataError, ParamsError) as error:
@@ -327,7 +375,7 @@ def _caught(check: Callable[..., Any], *arguments: Any) -> Iterator[str]:
 
 
 def main() -> None:
-    """Checks params.yaml, and writes the listing of every stage's code."""
+    """Runs the stage."""
     params, root = read(), Path(".")
     run(params, root)
     stages = {stage: key for stage, key in STAGES.items() if stage != "check"}

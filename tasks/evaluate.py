@@ -1,13 +1,16 @@
-"""Evaluate one policy on the locked protocol: at equal and default weights, and over a sweep of each weight.
+"""Evaluates one policy at equal weights, at default weights, and over a sweep of each weight.
 
-models/policies/<name>, models/sft, models/rewards, models/anchors.json, data/prepared/{prompts,ratings}
--> reports/policies/<name>.json, reports/samples/<name>.parquet
+    models/policies/<name>, models/sft, models/rewards, models/anchors.json,
+    data/prepared/{prompts,ratings}
+    -> reports/policies/<name>.json, reports/samples/<name>.parquet
 
     python -m tasks.evaluate mah_dpo
 
-Protocol `sandbox`: answers to prompts of the locked world, judged by gold; on validation prompts of the world that
-models were tuned on, by proxies alone. Protocol `likelihood`: which of two human-labelled answers of held-out
-questions is likelier.
+Protocol `sandbox`: the policy answers prompts of the locked world, and gold rewards judge the
+answers. Answers to validation prompts are judged only by the proxies, the trained reward models.
+
+Protocol `likelihood`: of two human-labelled answers to a held-out question, the policy should give
+the better one the higher likelihood.
 """
 
 from __future__ import annotations
@@ -18,7 +21,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from concord.evaluation.policies.protocol import EQUAL, by_domain, operating_points
+from concord.lm.load import load_causal, load_tokenizer
 from concord.objectives import check_weights, domain_weights, objectives_of
+from concord.rewards.vector.reward_vector import RewardVector
+from concord.sandbox.world import World
 from concord.stage import outputs, runtime
 from concord.stage.errors import command
 from concord.stage.params import FORBID, Runtime, Seeds, load, read
@@ -37,34 +44,38 @@ class EvaluateParams:
     """The section `evaluate`."""
 
     protocol: Literal["sandbox", "likelihood"]
-    """How policies are judged: by gold on the locked world, or by the likelihood of human-labelled answers."""
+    """`sandbox`: gold rewards of answers to locked prompts. `likelihood`: the likelihood of
+    human-labelled answers."""
     weights: dict[str, float]
-    """objective -> weight of the `default` operating point; made to sum to 1 within each domain."""
+    """Objective -> weight at the operating point `default`. Normalised to sum 1 within each
+    domain."""
     prompts: Annotated[int, Field(gt=0)]
-    """Held-out prompts per domain (likelihood: groups of prompts)."""
+    """Held-out prompts per domain; with `likelihood`, groups of prompts."""
     validation_prompts: Annotated[int, Field(gt=0)]
-    """The same on validation, where the weights are chosen."""
+    """Validation prompts per domain. The stage `select` uses them to choose the weights."""
     sweep: Annotated[int, Field(ge=2)]
-    """Values from 0 to 1 of each objective's own weight, for policies that can be steered."""
+    """Number of values from 0 to 1 for the weight of each objective. Only for steerable
+    policies."""
     bootstrap: Annotated[int, Field(gt=0)]
-    """Resamples of each interval."""
+    """Bootstrap resamples per confidence interval."""
     locked_seed: Annotated[int, Field(ge=0)]
-    """Seed of the locked world's prompts."""
+    """Seed of the prompts of the locked world."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
-    """Of the answers; KL is measured between the models as they are, so only 1 makes it the KL of what was sampled."""
+    """Sampling temperature. KL is measured at temperature 1, so it describes the sampled answers
+    only if this is 1."""
     max_new_tokens: Annotated[int, Field(gt=0)] = 96
-    """Longest answer, in tokens."""
+    """Maximum length of an answer, in tokens."""
     kl_prompts: Annotated[int, Field(gt=0)] = 100
-    """Answers of each point on which KL is measured (likelihood: all of them)."""
+    """Answers per operating point on which KL is measured; with `likelihood`, all answers."""
     batch_size: Annotated[int, Field(gt=0)] = 100
-    """Answers drawn or scored at once; changes no figure."""
+    """Answers sampled or scored at once. It does not change the results."""
     turns: Annotated[int, Field(gt=0)] = 3
-    """Turns of the tutor when a dialogue is rolled on with the simulated student."""
+    """Tutor turns in a dialogue with the simulated student."""
 
 
 @dataclass(frozen=True, config=FORBID)
 class EvaluateJob:
-    """All that an evaluation depends on besides its inputs."""
+    """Everything that an evaluation depends on, apart from its input files."""
 
     policy: str
     params: EvaluateParams
@@ -74,30 +85,30 @@ class EvaluateJob:
 
 
 class Judged(NamedTuple):
-    """What a protocol yields."""
+    """The result of a protocol."""
 
     samples: pd.DataFrame
-    """What was asked and answered, kept beside the report."""
+    """All prompts and answers, saved next to the report."""
     held_out: pd.DataFrame
-    """Units that claims are measured on."""
+    """Units for the reported results."""
     validation: pd.DataFrame
-    """Units that choices may look at."""
+    """Units for choosing weights."""
     extra: dict[str, Any]
-    """Entries of the report that only this protocol has."""
+    """Entries of the report that are specific to this protocol."""
 
 
-def run(job: EvaluateJob, everything: Mapping[str, Any]) -> None:
+def run(job: EvaluateJob, all_params: Mapping[str, Any]) -> None:
     """Evaluates the policy and writes its report and its samples."""
-    known = objectives_of(everything)
-    check_weights(job.params.weights, known, "evaluate.weights")
+    objectives = objectives_of(all_params)
+    check_weights(job.params.weights, objectives, "evaluate.weights")
     device = runtime.start(job.settings, job.seeds.sampling)
     steered = _steered(job, device)
     judge = _sandbox if job.params.protocol == "sandbox" else _likelihood
-    judged = judge(job, everything, steered, _members(everything, steered.heads), device)
+    judged = judge(job, all_params, steered, _members(all_params, steered.heads), device)
 
     from concord.evaluation.policies.summary import policy_report
 
-    names = _members(everything, steered.heads, set(judged.held_out["domain"]))
+    names = _members(all_params, steered.heads, set(judged.held_out["domain"]))
     sweep = job.params.sweep if steered.heads else 0
     report = policy_report(
         judged.held_out, judged.validation, names, sweep, job.params.bootstrap, job.seeds.data
@@ -118,7 +129,6 @@ def run(job: EvaluateJob, everything: Mapping[str, Any]) -> None:
 
 
 def _steered(job: EvaluateJob, device: Any) -> Steered:
-    from concord.lm.load import load_causal, load_tokenizer
     from concord.policies.model import load as load_policy
     from concord.steering.steered import Sampling, Steered
 
@@ -137,32 +147,34 @@ def _steered(job: EvaluateJob, device: Any) -> Steered:
 
 
 def _members(
-    everything: Mapping[str, Any], heads: Sequence[str] | None, domains: set[str] | None = None
+    all_params: Mapping[str, Any], heads: Sequence[str] | None, domains: set[str] | None = None
 ) -> dict[str, list[str]]:
-    """Domain -> the objectives evaluated in it: those of the vector, in a multi-head policy those with a head."""
-    from concord.evaluation.policies.protocol import by_domain
+    """Domain -> its objectives in the reward vector; of a multi-head policy, those with a head."""
 
-    known = objectives_of(everything).items()
-    chosen = {
-        name: o.domain for name, o in known if o.in_vector and (heads is None or name in heads)
+    selected = {
+        name: objective.domain
+        for name, objective in objectives_of(all_params).items()
+        if objective.in_vector
+        and (heads is None or name in heads)
+        and (domains is None or objective.domain in domains)
     }
-    return by_domain(
-        {name: domain for name, domain in chosen.items() if domains is None or domain in domains}
-    )
+    return by_domain(selected)
 
 
 def _points(
-    job: EvaluateJob, everything: Mapping[str, Any], names: Mapping[str, Sequence[str]], heads: Any
+    job: EvaluateJob, all_params: Mapping[str, Any], names: Mapping[str, Sequence[str]], heads: Any
 ) -> list[Point]:
-    """Every operating point; a policy with one head has only one, since weights move nothing in it."""
-    from concord.evaluation.policies.protocol import EQUAL, operating_points
+    """All operating points.
 
-    known = objectives_of(everything)
+    A policy without heads has only one, because weights do not affect it.
+    """
+
+    objectives = objectives_of(all_params)
     points = []
     for domain, members in names.items():
-        own = {name: job.params.weights.get(name, 0.0) for name in members}
+        weights = {name: job.params.weights.get(name, 0.0) for name in members}
         default = domain_weights(
-            own, {name: known[name] for name in members}, domain, "evaluate.weights"
+            weights, {name: objectives[name] for name in members}, domain, "evaluate.weights"
         )
         points += operating_points(domain, members, default, job.params.sweep)
     return points if heads else [point for point in points if point.name == EQUAL]
@@ -170,30 +182,32 @@ def _points(
 
 def _sandbox(
     job: EvaluateJob,
-    everything: Mapping[str, Any],
+    all_params: Mapping[str, Any],
     steered: Steered,
     names: dict[str, list[str]],
     device: Any,
 ) -> Judged:
+    """The protocol `sandbox`."""
     import pandas as pd
 
     from concord.evaluation.policies import locked
     from concord.rewards.vector.anchors import Anchors
-    from concord.rewards.vector.reward_vector import RewardVector
-    from concord.sandbox.world import World
 
     params, world = job.params, World.build("locked", job.params.locked_seed)
-    vector = RewardVector.load(everything, device=device, dtype=job.settings.dtype)
+    vector = RewardVector.load(all_params, device=device, dtype=job.settings.dtype)
     proxies = locked.Proxies(vector.names, vector, Anchors.load(ANCHORS))
     prompts = locked.prompts(world, list(names), params.prompts, job.seeds.sampling)
     table = outputs.read_table(PREPARED / "prompts/validation.parquet")
-    tuned = locked.validation_prompts(table, list(names), params.validation_prompts)
-    points = _points(job, everything, names, steered.heads)
+    validation_prompts = locked.validation_prompts(table, list(names), params.validation_prompts)
+    points = _points(job, all_params, names, steered.heads)
     frames: list[pd.DataFrame] = []
-    for rows, split, judge in ((prompts, locked.LOCKED, world), (tuned, locked.VALIDATION, None)):
-        shown = track(points, len(points), f"weights, {split} prompts")
+    for rows, split, judge in (
+        (prompts, locked.LOCKED, world),
+        (validation_prompts, locked.VALIDATION, None),
+    ):
         answered = [
-            locked.answers(steered, rows, point, split, params.kl_prompts) for point in shown
+            locked.answers(steered, rows, point, split, params.kl_prompts)
+            for point in track(points, len(points), f"weights, {split} prompts")
         ]
         frames.append(locked.judged(pd.concat(answered, ignore_index=True), judge, proxies))
     dialogue = {}
@@ -209,18 +223,18 @@ def _sandbox(
 
 def _likelihood(
     job: EvaluateJob,
-    everything: Mapping[str, Any],
+    all_params: Mapping[str, Any],
     steered: Steered,
     names: dict[str, list[str]],
     device: Any,
 ) -> Judged:
+    """The protocol `likelihood`."""
     import pandas as pd
 
     from concord.evaluation.policies import likelihood
-    from concord.evaluation.policies.protocol import EQUAL
 
     flat = [name for members in names.values() for name in members]
-    points = _points(job, everything, names, steered.heads)
+    points = _points(job, all_params, names, steered.heads)
     scored, paired = {}, {}
     baseline: dict[str, float] = {}
     for split, groups in (
@@ -231,30 +245,34 @@ def _likelihood(
         frames = []
         for domain, members in names.items():
             if not ratings["objective"].isin(members).any():
-                continue  # a domain that only rewards are judged on
+                continue  # the domain is used by reward models only
             answers = likelihood.labelled_answers(ratings, domain, members, groups)
-            own = [point for point in points if point.domain == domain]
-            frames.append(likelihood.score(steered, answers, own, split))
+            domain_points = [point for point in points if point.domain == domain]
+            frames.append(likelihood.score(steered, answers, domain_points, split))
             if split == "test":
                 baseline |= likelihood.longer_is_better(answers, members)
         scored[split] = pd.concat(frames, ignore_index=True)
         paired[split] = likelihood.pairs(scored[split], flat)
-    measured = f"pair accuracy of human-labelled answers by log-probability per token, points `{EQUAL}` and sweep"
-    extra = {"measure": measured, "length_baseline": baseline}
+    measure = (
+        "pair accuracy of human-labelled answers by log-probability per token, "
+        f"points `{EQUAL}` and sweep"
+    )
+    extra = {"measure": measure, "length_baseline": baseline}
     return Judged(
         pd.concat(scored.values(), ignore_index=True), paired["test"], paired["validation"], extra
     )
 
 
 def main(policy: str) -> None:
-    """Runs the stage for the policy named on the command line."""
-    params, settings = load(EvaluateParams, "evaluate"), load(Runtime, "runtime")
-    run(
-        EvaluateJob(
-            policy, params, settings, load(Seeds, "seeds"), load(int, "model", "max_length")
-        ),
-        read(),
+    """Runs the stage for one policy."""
+    job = EvaluateJob(
+        policy,
+        load(EvaluateParams, "evaluate"),
+        load(Runtime, "runtime"),
+        load(Seeds, "seeds"),
+        load(int, "model", "max_length"),
     )
+    run(job, read())
 
 
 if __name__ == "__main__":

@@ -1,13 +1,16 @@
-"""Evaluate every reward model and the process reward model on what they have not seen.
+"""Evaluates the reward models and the process reward model on held-out data.
 
-models/rewards, models/process_reward, models/sft, data/prepared, reports/timing
--> reports/rewards/<group>.json, reports/process_reward.json
+    models/rewards, models/process_reward, models/sft, data/prepared, reports/timing
+    -> reports/rewards/<group>.json, reports/process_reward.json
 
     python -m tasks.evaluate_rewards
 
-A stage of its own, so that another locked seed retrains nothing. Protocol `sandbox`: pairs of the locked world, whose
-ceiling is known, and gold of every step of the SFT model's answers. Protocol `likelihood`: the test split of people's
-annotations.
+The stage is separate from training, so a new locked seed does not retrain anything.
+
+Protocol `sandbox`: pairs of the locked world, for which the best possible accuracy is known, and
+gold labels of every step in answers of the SFT model.
+
+Protocol `likelihood`: the test split of the human annotations.
 """
 
 from __future__ import annotations
@@ -19,7 +22,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from concord.annotations.steps import split
+from concord.evaluation.rewards.votes import finals
+from concord.lm.load import load_causal, load_tokenizer
 from concord.objectives import Objective, objectives_of
+from concord.rewards.outcome import reward_model as outcome
+from concord.sandbox.world import World
 from concord.stage import outputs, runtime
 from concord.stage.errors import command
 from concord.stage.params import FORBID, Runtime, Seeds, load, read
@@ -39,20 +47,20 @@ class EvaluateRewardsParams:
     """The section `evaluate_rewards`."""
 
     pairs: Annotated[int, Field(gt=0)]
-    """Judged pairs per objective, and held-out grades."""
+    """Held-out pairs, and held-out graded answers, per objective."""
     prompts: Annotated[int, Field(gt=0)] = 100
     """Locked prompts per domain whose sampled answers are judged step by step."""
     samples: Annotated[int, Field(ge=2)] = 8
-    """Answers per problem of which one is picked."""
+    """N of best-of-N: answers sampled per problem."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
-    """Of the sampled answers."""
+    """Sampling temperature."""
     max_new_tokens: Annotated[int, Field(gt=0)] = 96
-    """Longest sampled answer, in tokens."""
+    """Maximum length of a sampled answer, in tokens."""
 
 
 @dataclass(frozen=True, config=FORBID)
 class EvaluateRewardsJob:
-    """All that the evaluation depends on besides its inputs."""
+    """Everything that the evaluation depends on, apart from its input files."""
 
     params: EvaluateRewardsParams
     protocol: str
@@ -62,16 +70,15 @@ class EvaluateRewardsJob:
     seeds: Seeds
 
 
-def run(job: EvaluateRewardsJob, everything: Mapping[str, Any]) -> None:
-    """Writes a report per reward model, and one of the process reward model."""
-    from concord.rewards.outcome import reward_model as outcome
+def run(job: EvaluateRewardsJob, all_params: Mapping[str, Any]) -> None:
+    """Writes one report per reward model, and one for the process reward model."""
     from concord.rewards.process import process_model as process
 
     device = runtime.start(job.settings, job.seeds.sampling)
-    judge = judge_of(job, device)
-    answers = Answers(job, judge, objectives_of(everything))
+    judge = make_judge(job, device)
+    answers = Answers(job, judge, objectives_of(all_params))
     with outputs.directory(REPORTS / "rewards") as folder:
-        for group in everything["reward_models"]:
+        for group in all_params["reward_models"]:
             model = outcome.load(REWARDS / f"{group}", device, job.settings.dtype)
             outputs.write_json(
                 folder / f"{group}.json", outcome_report(job, group, model, judge, answers)
@@ -83,49 +90,48 @@ def run(job: EvaluateRewardsJob, everything: Mapping[str, Any]) -> None:
 
 
 class Answers:
-    """Several answers to each problem whose answer can be checked, of which a scorer should pick a right one."""
+    """Sampled answers to problems with a verifier, for best-of-N selection."""
 
     def __init__(
-        self, job: EvaluateRewardsJob, judge: Locked | HeldOut, known: Mapping[str, Objective]
+        self, job: EvaluateRewardsJob, judge: Locked | HeldOut, objectives: Mapping[str, Objective]
     ) -> None:
-        self.job, self.judge, self.known = job, judge, known
+        self.job, self.judge, self.objectives = job, judge, objectives
         self._drawn: dict[str, pd.DataFrame] = {}
         self.outcome: dict[str, np.ndarray] = {}
-        """By objective: what the first outcome model with a head for it scored them."""
+        """Objective -> scores of the answers by the first outcome model with a head for it."""
 
     def of(self, name: str) -> pd.DataFrame:
-        """Those of a verified objective; drawn once."""
+        """The answers for an objective with a verifier; sampled once."""
         if name not in self._drawn:
-            self._drawn[name] = self.judge.graded(name, self.known[name])
+            self._drawn[name] = self.judge.graded(name, self.objectives[name])
         return self._drawn[name]
 
-    def picked(
+    def best_of_n(
         self, name: str, scores: np.ndarray, outcome: np.ndarray | None = None
     ) -> dict[str, Any] | None:
-        """Best of N by scores from 0 to 1 (`concord.evaluation.rewards.picking`); None where no problem has several graded
-        answers."""
+        """Best-of-N accuracy by scores from 0 to 1, as in `concord.evaluation.rewards.picking`.
+
+        None if no problem has several graded answers.
+        """
         from concord.evaluation.rewards import picking
-        from concord.evaluation.rewards.votes import finals
 
         graded = self.of(name)
         if graded.empty:
             return None
-        graded = finals(graded, str(self.known[name].verifier)).assign(score=scores)
+        graded = finals(graded, str(self.objectives[name].verifier)).assign(score=scores)
         if outcome is not None:
             graded["outcome"] = outcome
         return picking.report_by_size(graded, self.job.bootstrap, self.job.seeds.data)
 
 
-def judge_of(job: EvaluateRewardsJob, device: Any) -> Locked | HeldOut:
-    """What reward models are judged on."""
+def make_judge(job: EvaluateRewardsJob, device: Any) -> Locked | HeldOut:
+    """The held-out data of the protocol."""
     from concord.evaluation.rewards.judged_sets import HeldOut, Locked
-    from concord.lm.load import load_causal, load_tokenizer
     from concord.lm.sample import sample
-    from concord.sandbox.world import World
 
     if job.protocol == "likelihood":
         return HeldOut()
-    drawn = partial(
+    sample_answers = partial(
         sample,
         load_causal(SFT, device, job.settings.dtype),
         load_tokenizer(SFT),
@@ -134,7 +140,7 @@ def judge_of(job: EvaluateRewardsJob, device: Any) -> Locked | HeldOut:
         seed=job.seeds.sampling,
     )
     world = World.build("locked", job.locked_seed)
-    return Locked(world, job.seeds.sampling, job.params.prompts, job.params.samples, drawn)
+    return Locked(world, job.seeds.sampling, job.params.prompts, job.params.samples, sample_answers)
 
 
 def outcome_report(
@@ -144,7 +150,10 @@ def outcome_report(
     judge: Locked | HeldOut,
     answers: Answers,
 ) -> dict[str, Any]:
-    """Objective -> its figures, with what the fit of the whole group took (`seconds`, `peak_mb`, `parameters`)."""
+    """Objective -> its metrics, with the cost of fitting the whole group.
+
+    The cost is `seconds`, `peak_mb` and `parameters`.
+    """
     from scipy.special import expit  # type: ignore[import-untyped]
 
     timing = outputs.read_json(REPORTS / f"timing/{group}.json")
@@ -152,28 +161,30 @@ def outcome_report(
     report: dict[str, Any] = {}
     for column, name in enumerate(model.objectives):
         report[name] = {
-            **_head(job, group, name, model, judge),
+            **_head_report(job, group, name, model, judge),
             "gradient_cosine": cosines.get(name, {}),
             **timing,
             "heads": len(model.objectives),
         }
-        if answers.known[name].verifier is not None:
-            drawn = answers.of(name)
-            scores = model.score(drawn["messages"].tolist(), drawn["response"].tolist())[:, column]
+        if answers.objectives[name].verifier is not None:
+            sampled_answers = answers.of(name)
+            scores = model.score(
+                sampled_answers["messages"].tolist(), sampled_answers["response"].tolist()
+            )[:, column]
             answers.outcome.setdefault(name, scores)
-            report[name]["best_of_n"] = answers.picked(name, expit(scores))
+            report[name]["best_of_n"] = answers.best_of_n(name, expit(scores))
     return report
 
 
-def _head(
+def _head_report(
     job: EvaluateRewardsJob, group: str, name: str, model: RewardModel, judge: Locked | HeldOut
 ) -> dict[str, Any]:
-    """What pairs and grades say of one head; a head whose labels imply no pair has figures of grades alone."""
+    """Metrics of one head on pairs and grades; on grades only, if the labels imply no pairs."""
     import numpy as np
 
     from concord.evaluation.rewards.baselines import pairs as pairs_of
     from concord.evaluation.rewards.head_quality import grade_quality, quality
-    from concord.evaluation.rewards.trust import agreement, trust
+    from concord.evaluation.rewards.trust import agreement, head_diagnostics
 
     calibration = outputs.read_json(REWARDS / f"{group}/calibration.json")[name]
     column, count = model.objectives.index(name), job.params.pairs
@@ -190,7 +201,7 @@ def _head(
     temperature = calibration["temperature"] if calibration["pairs"] else None
     return {
         **quality(pairs, chosen, rejected, job.bootstrap, job.seeds.data),
-        **trust(pairs, pairs_of(group, "train", name), chosen, rejected, temperature),
+        **head_diagnostics(pairs, pairs_of(group, "train", name), chosen, rejected, temperature),
         "grades": grade_quality(grades, graded[:, column], job.bootstrap, job.seeds.data),
         "score_correlation": agreement(heads, name),
     }
@@ -199,15 +210,21 @@ def _head(
 def process_report(
     job: EvaluateRewardsJob, model: ProcessRewardModel, judge: Locked | HeldOut, answers: Answers
 ) -> dict[str, Any]:
-    """`objectives`: AUC and, where steps are checkable, first errors, and F1 at a threshold that is chosen on people's
-    step labels of the validation split, where there are any; `best_of_n`: for each verified objective; `fit`: what
-    fitting took, and the errors on validation labels."""
+    """The report of the process reward model.
+
+    - `objectives`: the AUC of the step scores. For objectives with a verifier also the accuracy of
+      locating the first error, and F1 at a threshold chosen on human step labels of the validation
+      split, if there are any.
+    - `best_of_n`: best-of-N accuracy for each objective with a verifier.
+    - `fit`: the cost of fitting, and the errors on validation labels.
+    """
     from concord.evaluation.rewards.step_quality import error_location, processbench, step_quality
 
-    known, fitted = answers.known, outputs.read_json(REPORTS / "timing/process_reward.json")
+    objectives = answers.objectives
+    fitted = outputs.read_json(REPORTS / "timing/process_reward.json")
     report: dict[str, Any] = {"objectives": {}, "best_of_n": {}, "fit": fitted}
     for column, name in enumerate(model.objectives):
-        table = judge.steps(name, known[name])
+        table = judge.steps(name, objectives[name])
         if table.empty:
             continue
         scores, gold, groups = (
@@ -216,19 +233,21 @@ def process_report(
             table["group_id"].tolist(),
         )
         figures = step_quality(scores, gold, groups, job.bootstrap, job.seeds.data)
-        if known[name].verifier is not None:
+        if objectives[name].verifier is not None:
             figures |= error_location(scores, gold)
-            threshold = _threshold(model, column, name, known[name])
+            threshold = _threshold(model, column, name, objectives[name])
             if threshold is not None:
-                found = processbench(scores, gold, groups, threshold, job.bootstrap, job.seeds.data)
-                figures["processbench"] = found
-            scored = _by_all_steps(model, column, known[name], answers.of(name))
-            report["best_of_n"][name] = answers.picked(name, scored, answers.outcome.get(name))
+                figures["processbench"] = processbench(
+                    scores, gold, groups, threshold, job.bootstrap, job.seeds.data
+                )
+            scored = _step_products(model, column, objectives[name], answers.of(name))
+            report["best_of_n"][name] = answers.best_of_n(name, scored, answers.outcome.get(name))
         report["objectives"][name] = figures
     return report
 
 
 def _scored(model: ProcessRewardModel, table: pd.DataFrame, column: int) -> list[Any]:
+    """Scores `(steps,)` of each answer by one head."""
     return [
         each[:, column]
         for each in model.score_all(table["messages"].tolist(), table["steps"].tolist())
@@ -238,7 +257,7 @@ def _scored(model: ProcessRewardModel, table: pd.DataFrame, column: int) -> list
 def _threshold(
     model: ProcessRewardModel, column: int, name: str, objective: Objective
 ) -> float | None:
-    """Where F1 is highest on people's step labels of the validation split; None where there are none to tell by."""
+    """The threshold with the highest F1 on human step labels of the validation split, or None."""
     from concord.evaluation.rewards.judged_sets import HeldOut
     from concord.evaluation.rewards.step_quality import best_threshold
 
@@ -250,13 +269,14 @@ def _threshold(
     )
 
 
-def _by_all_steps(
+def _step_products(
     model: ProcessRewardModel, column: int, objective: Objective, graded: pd.DataFrame
 ) -> np.ndarray:
-    """The product of the scores of each answer's steps (Lightman et al., arXiv 2305.20050); 0 without any step."""
-    import numpy as np
+    """Product of the step scores of each answer `(answers,)`; 0 for an answer without steps.
 
-    from concord.annotations.steps import split
+    Source: Lightman et al., "Let's Verify Step by Step", arXiv 2305.20050.
+    """
+    import numpy as np
 
     steps = [split(response, objective.domain) for response in graded["response"]]
     scored = model.score_all(graded["messages"].tolist(), steps)

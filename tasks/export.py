@@ -1,11 +1,13 @@
-"""Write the model to publish: the selected policy, merged at the selected weights into a stock checkpoint.
+"""Exports the selected policy, merged at the selected weights, as a standard checkpoint.
 
-reports/select.json, reports/gate.json, models/policies/<policy> (and what the card names) -> models/aligned
+    reports/select.json, reports/gate.json, models/policies/<policy>,
+    and for the hashes in the model card data/prepared and the models it was trained with
+    -> models/aligned
 
     python -m tasks.export
 
-Heads are linear, so the merged checkpoint gives exactly the mixed logits; any engine that serves the base model
-serves it.
+Heads are linear, so the merged checkpoint gives exactly the weighted logits. Any engine that serves
+the base model can serve it.
 """
 
 from __future__ import annotations
@@ -18,6 +20,7 @@ from typing import Any, Literal
 
 from pydantic.dataclasses import dataclass
 
+from concord.lm.load import load_tokenizer
 from concord.stage import outputs
 from concord.stage.errors import command
 from concord.stage.params import FORBID, Model, load
@@ -38,14 +41,13 @@ class ExportParams:
     """The section `export`."""
 
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Type of the written weights."""
+    """Data type of the exported weights."""
 
 
 def run(params: ExportParams, base: Model) -> None:
-    """Merges, writes the checkpoint with its tokenizer, and the model card."""
+    """Merges the heads; writes the checkpoint, its tokenizer and the model card."""
     import torch
 
-    from concord.lm.load import load_tokenizer
     from concord.policies.model import MultiHeadCausalLM
     from concord.policies.model import load as load_policy
 
@@ -66,13 +68,13 @@ def run(params: ExportParams, base: Model) -> None:
 
 
 def lineage(policy: Path) -> dict[str, str]:
-    """SHA-256 of everything that led to the model, by path; folders that a recipe does without are left out."""
+    """Path -> SHA-256 of every input of the model. Paths that do not exist are left out."""
     steps = [PREPARED, SFT, REWARDS, PROCESS_REWARD, ANCHORS, policy]
     return {step.as_posix(): digest(step) for step in steps if step.exists()}
 
 
 def digest(path: Path) -> str:
-    """SHA-256 over the names and contents of all files of a folder, or over one file's content."""
+    """SHA-256 over the names and contents of all files of a folder, or over a single file."""
     total = hashlib.sha256()
     for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
         if file.is_file():
@@ -90,8 +92,7 @@ def card(
         f"| {name} | {weight:.4f} |" for name, weight in sorted(choice["weights"].items())
     )
     figures = "\n".join(
-        f"| {name} | {_number(row['gold_mean'])} | {_number(row['ci_low'])} to {_number(row['ci_high'])} | {row['n']} |"
-        for name, row in sorted(gate["candidate"]["objectives"].items())
+        _figures_row(name, row) for name, row in sorted(gate["candidate"]["objectives"].items())
     )
     lines = "\n".join(f"| `{step}` | `{value}` |" for step, value in hashes.items())
     revision = f" at revision `{base.revision}`" if base.revision else ""
@@ -103,9 +104,11 @@ tags: [concord, preference-optimization, multi-objective]
 
 # Aligned model
 
-Policy `{choice["policy"]}` of `{base.name}`{revision}, merged by Concord at the weights below into a stock checkpoint.
+Policy `{choice["policy"]}` of `{base.name}`{revision}, merged by Concord at the weights below \
+into a stock checkpoint.
 {dequantised(base)}
-The weights were chosen by the rule `{choice["rule"]}` on validation, by rewards that training saw, not by gold.
+The weights were chosen by the rule `{choice["rule"]}` on validation, by rewards that training \
+saw, not by gold.
 Gate: {gate["verdict"]}.
 
 | objective | weight |
@@ -114,7 +117,8 @@ Gate: {gate["verdict"]}.
 
 ## Held-out figures
 
-At these weights; intervals are 95 % bootstraps over prompts, of one trained model and one sampling seed.
+At these weights; intervals are 95 % bootstraps over prompts, of one trained model and one \
+sampling seed.
 
 | objective | mean | interval | units |
 |---|---|---|---|
@@ -131,24 +135,33 @@ SHA-256 of what the model was made from, computed by `tasks/export.py` over file
 
 
 def dequantised(base: Model) -> str:
-    """A sentence for a base that came from a GGUF file, whose weights carry that file's rounding; else nothing."""
+    """A note for the model card on a base model from a GGUF file; empty for any other."""
     folder = Path(base.files)
     names = [base.name, base.files, *(file.name for file in folder.glob("*"))]
     notes = [file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.md"))]
     if not any("gguf" in text.lower() for text in [*names, *notes]):
         return ""
-    return "\nThe base model was dequantised from a GGUF file: its weights carry the rounding of that quantisation.\n"
+    return (
+        "\nThe base model was dequantised from a GGUF file: its weights carry the rounding of that "
+        "quantisation.\n"
+    )
 
 
 def licence(base: Model) -> str:
-    """The licence line of the base model's own card, which holds for what was made from it; nothing without one."""
-    own = Path(base.files) / "README.md"
-    found = (
-        re.search(r"^license: .+$", own.read_text(encoding="utf-8"), re.MULTILINE)
-        if own.is_file()
-        else None
-    )
-    return f"{found[0]}\n" if found else ""
+    """The licence line of the base model's card, which also applies to the exported model.
+
+    An empty string if there is none.
+    """
+    base_card = Path(base.files) / "README.md"
+    if not base_card.is_file():
+        return ""
+    line = re.search(r"^license: .+$", base_card.read_text(encoding="utf-8"), re.MULTILINE)
+    return f"{line[0]}\n" if line else ""
+
+
+def _figures_row(name: str, row: Mapping[str, Any]) -> str:
+    interval = f"{_number(row['ci_low'])} to {_number(row['ci_high'])}"
+    return f"| {name} | {_number(row['gold_mean'])} | {interval} | {row['n']} |"
 
 
 def _number(value: float | None) -> str:
@@ -158,7 +171,7 @@ def _number(value: float | None) -> str:
 def main() -> None:
     """Runs the stage."""
     run(load(ExportParams, "export"), load(Model, "model"))
-    print(f"{ALIGNED}: load it with AutoModelForCausalLM.from_pretrained")
+    print(f"exported to {ALIGNED}; load it with AutoModelForCausalLM.from_pretrained")
 
 
 if __name__ == "__main__":

@@ -1,8 +1,9 @@
-"""Compare all policies: hypervolume, differences, control and KL per domain, as JSON and as one picture.
+"""Compares all policies per domain: hypervolume, differences, control and KL.
 
-reports/samples/<policy>.parquet of every policy -> reports/front.json, reports/front.svg
+reports/samples/<policy>.parquet of every policy
+-> reports/front.json, reports/front.svg
 
-    python -m tasks.front
+python -m tasks.front
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from concord.evaluation.policies.protocol import by_domain
 from concord.objectives import objectives_of
 from concord.stage import outputs
 from concord.stage.errors import command
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
     from concord.evaluation.policies.comparison import Bootstrap
 
 CONTROL = "control"
-"""The key of reports/front.json that is no domain."""
+"""The key of reports/front.json that is not a domain."""
 
 
 @dataclass(frozen=True, config=FORBID)
@@ -33,29 +35,30 @@ class FrontParams:
     """The section `front`."""
 
     reference_point: float | dict[str, float]
-    """Worst value that counts, of every objective or by objective; fixed before any result is seen."""
+    """Reference point of the hypervolume: one value for all objectives, or objective -> value. Set
+    it before you see any results."""
 
 
 @dataclass(frozen=True, config=FORBID)
 class Protocol:
-    """What the evaluation fixed."""
+    """Settings from the section `evaluate`."""
 
     sweep: Annotated[int, Field(ge=2)]
-    """Values of each objective's own weight."""
+    """Number of weight values per objective."""
     bootstrap: Annotated[int, Field(gt=0)]
-    """Resamples of each interval."""
+    """Bootstrap resamples per confidence interval."""
 
 
-def run(params: FrontParams, protocol: Protocol, everything: Mapping[str, Any], seed: int) -> None:
-    """Writes the comparison of all policies in params.yaml."""
+def run(params: FrontParams, protocol: Protocol, all_params: Mapping[str, Any], seed: int) -> None:
+    """Writes the comparison of all policies, and the chart of their fronts."""
     from concord.evaluation.policies.comparison import Bootstrap
-    from concord.report import figures as pictures
+    from concord.report import figures as charts
 
     samples = {
-        name: outputs.read_table(SAMPLES / f"{name}.parquet") for name in everything["policies"]
+        name: outputs.read_table(SAMPLES / f"{name}.parquet") for name in all_params["policies"]
     }
     report: dict[str, Any] = {CONTROL: {}}
-    for domain, names in domains(everything).items():
+    for domain, names in domains(all_params).items():
         entry, control = _domain(
             params,
             samples,
@@ -63,7 +66,7 @@ def run(params: FrontParams, protocol: Protocol, everything: Mapping[str, Any], 
             names,
             protocol,
             Bootstrap(protocol.bootstrap, seed),
-            everything,
+            all_params,
         )
         if entry:
             report[domain] = entry
@@ -71,15 +74,14 @@ def run(params: FrontParams, protocol: Protocol, everything: Mapping[str, Any], 
                 report[CONTROL].setdefault(policy, {}).update(figures)
     outputs.write_json(REPORTS / "front.json", report)
     written = outputs.read_json(REPORTS / "front.json")
-    outputs.write_text(REPORTS / "front.svg", pictures.standalone_fronts(written))
+    outputs.write_text(REPORTS / "front.svg", charts.standalone_fronts(written))
 
 
-def domains(everything: Mapping[str, Any]) -> dict[str, list[str]]:
-    """Domain -> the objectives of the reward vector in it."""
-    from concord.evaluation.policies.protocol import by_domain
+def domains(all_params: Mapping[str, Any]) -> dict[str, list[str]]:
+    """Domain -> its objectives in the reward vector."""
 
     return by_domain(
-        {name: o.domain for name, o in objectives_of(everything).items() if o.in_vector}
+        {name: o.domain for name, o in objectives_of(all_params).items() if o.in_vector}
     )
 
 
@@ -95,9 +97,9 @@ def _domain(
     names: list[str],
     protocol: Protocol,
     bootstrap: Bootstrap,
-    everything: Mapping[str, Any],
+    all_params: Mapping[str, Any],
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The entry of one domain and the control of its policies; empty where nothing in it was judged."""
+    """The entry of one domain, and policy -> control. Both are empty if nothing was judged."""
     from concord.evaluation.policies.comparison import Comparison, borderline
     from concord.evaluation.policies.likelihood import judged_units
 
@@ -115,7 +117,7 @@ def _domain(
     point = [_reference(params, name) for name in names]
     comparison = Comparison(units, names, bootstrap)
     reference = next(
-        (name for name in units if everything["policies"][name]["method"] == "reference"), None
+        (name for name in units if all_params["policies"][name]["method"] == "reference"), None
     )
     curves = {
         policy: borderline(frame, names, protocol.sweep, bootstrap)
@@ -143,7 +145,7 @@ def _domain(
 
 
 def _units(frame: pd.DataFrame, names: list[str]) -> int:
-    """Judged answers, or pairs, at each point."""
+    """The number of judged answers, or pairs, at each point."""
     judged = frame[[f"gold.{name}" for name in names]].notna().any(axis=1)
     return int(judged.groupby(frame["point"], sort=False).sum().iloc[0])
 

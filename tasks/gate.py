@@ -1,13 +1,14 @@
-"""Compare the candidate with the champion, objective by objective, and write the verdict; publishing obeys it.
+"""Compares the candidate with the champion on every objective and writes the verdict.
 
-reports/select.json, reports/policies/<policy>.json, models/champion.json -> reports/gate.json
+    reports/select.json, reports/policies/<policy>.json, models/champion.json
+    -> reports/gate.json
 
     python -m tasks.gate
 
-The candidate is the selected policy at the selected weights, as measured on held-out prompts. It is accepted if no
-objective falls below the champion's by more than its named margin. The stage never fails on a verdict: it is a
-metric. `candidate` in its output is what models/champion.json holds after publishing; an empty mapping there means
-that there is no champion yet.
+The candidate is the selected policy at the selected weights, measured on held-out prompts. It is
+accepted if no objective is below the champion's by more than its margin. The verdict is a metric: a
+refusal does not fail the stage. After a model has been published, `candidate` of the output becomes
+models/champion.json. An empty mapping there means that there is no champion yet.
 """
 
 from __future__ import annotations
@@ -34,21 +35,22 @@ class GateParams:
     """The section `gate`."""
 
     champion: str
-    """File with the figures of the model in use, as `candidate` in reports/gate.json."""
+    """File with the results of the published model, in the format of `candidate` in
+    reports/gate.json."""
     margins: dict[str, Annotated[float, Field(ge=0)]] = field(default_factory=dict)
-    """objective -> how far below the champion's mean it may fall; 0 for those not named."""
+    """Objective -> how far its mean may be below the champion's. The default is 0."""
 
 
 def run(params: GateParams) -> dict[str, Any]:
-    """Writes the verdict."""
+    """Writes and returns the verdict."""
     choice = outputs.read_json(REPORTS / "select.json")
-    candidate = measured(choice, outputs.read_json(REPORTS / f"policies/{choice['policy']}.json"))
+    candidate = candidate_results(
+        choice, outputs.read_json(REPORTS / f"policies/{choice['policy']}.json")
+    )
     unknown = set(params.margins) - set(candidate["objectives"])
     if unknown:
         allowed = ", ".join(candidate["objectives"])
-        raise ParamsError(
-            f"gate.margins.{min(unknown)} is no objective of the candidate; allowed: {allowed}"
-        )
+        raise ParamsError(f"gate.margins.{min(unknown)}: unknown objective; allowed: {allowed}")
     verdict = {
         **compare(candidate, champion(Path(params.champion)), params.margins),
         "candidate": candidate,
@@ -57,8 +59,8 @@ def run(params: GateParams) -> dict[str, Any]:
     return verdict
 
 
-def measured(choice: Mapping[str, Any], report: Mapping[str, Any]) -> dict[str, Any]:
-    """The candidate's figures on held-out prompts at the selected points."""
+def candidate_results(choice: Mapping[str, Any], report: Mapping[str, Any]) -> dict[str, Any]:
+    """The candidate's results on held-out prompts at the selected points."""
     objectives: dict[str, Any] = {}
     for domain, point in choice["points"].items():
         entry = next(
@@ -66,7 +68,8 @@ def measured(choice: Mapping[str, Any], report: Mapping[str, Any]) -> dict[str, 
         )
         if entry is None:
             raise DataError(
-                f"point {point} of {domain} was not evaluated; rerun the stage evaluate@{choice['policy']}"
+                f"point {point} of {domain} was not evaluated; "
+                f"rerun the stage evaluate@{choice['policy']}"
             )
         objectives |= {
             name: {key: figures[key] for key in ("gold_mean", "ci_low", "ci_high", "n")}
@@ -82,14 +85,15 @@ def measured(choice: Mapping[str, Any], report: Mapping[str, Any]) -> dict[str, 
 
 
 def champion(path: Path) -> dict[str, Any] | None:
-    """The champion's figures, or None where the file is absent or holds an empty mapping."""
+    """The champion's results; None if the file is missing or holds an empty mapping."""
     if not path.is_file():
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise DataError(
-            f"{path} is not JSON ({error}); restore it from git, or write {{}} for no champion"
+            f"{path} is not valid JSON ({error}); "
+            "restore it from git, or write {} for no champion"
         ) from None
     if content == {}:
         return None
@@ -103,7 +107,7 @@ def champion(path: Path) -> dict[str, Any] | None:
 def compare(
     candidate: Mapping[str, Any], against: Mapping[str, Any] | None, margins: Mapping[str, float]
 ) -> dict[str, Any]:
-    """The verdict, and per objective both means, their difference, the margin, and whether it holds."""
+    """The verdict, and per objective both means, their difference, the margin and the result."""
     if against is None:
         return {"verdict": NO_CHAMPION, "accepted": True, "comparable": False, "objectives": {}}
     rows: dict[str, dict[str, Any]] = {}

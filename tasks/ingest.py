@@ -1,9 +1,13 @@
-"""Reads one source of annotations, checks every row, and writes clean tables and the rows that were set aside.
+"""Reads one source of annotations, validates every row, and writes clean tables.
 
-sources.<name>.path -> data/ingested/<name>/{prompts,demonstrations,comparisons,ratings,steps,quarantine}.parquet
-                       data/ingested/<name>/report.json    {read, kept, quarantined, by_reason, by_table}
+Invalid rows go to the quarantine table.
 
-python -m tasks.ingest <source>
+    sources.<name>.path
+    -> data/ingested/<name>/{prompts,demonstrations,comparisons,ratings,steps}.parquet,
+       data/ingested/<name>/quarantine.parquet,
+       data/ingested/<name>/report.json {read, kept, quarantined, by_reason, by_table}
+
+    python -m tasks.ingest <source>
 """
 
 from dataclasses import field
@@ -14,8 +18,8 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from concord.annotations import reader
-from concord.annotations.quarantine import demand_share
-from concord.annotations.table_builder import Intake
+from concord.annotations.quarantine import check_quarantine_share
+from concord.annotations.table_builder import TableBuilder
 from concord.stage import outputs, progress
 from concord.stage.errors import DataError, command
 from concord.stage.params import FORBID, load, suggest
@@ -27,26 +31,26 @@ class Source:
     """One source of annotations."""
 
     format: str
-    """Name of a module in tasks/annotations/formats."""
+    """Name of a module in concord/annotations/formats."""
     path: str
-    """File or folder that the format reads."""
+    """File or folder with the annotations."""
     columns: dict[str, str] = field(default_factory=dict)
-    """Keys that the format reads -> what the source calls them, where that differs."""
+    """Key of the format -> column name in the source. Only for columns with another name."""
     prompts: str | None = None
-    """Domain of the prompts to sample on that every distinct prompt of the source becomes; null for none (a format may
-    bring prompts of its own)."""
+    """Domain for the prompts of this source. Every distinct prompt is then also used for sampling.
+    With null, only rows of kind `prompt` are used."""
     options: dict[str, Any] = field(default_factory=dict)
-    """What else the format lets one choose; see its module."""
+    """Further options of the format; see its module."""
 
     def __post_init__(self) -> None:
-        known = reader.format_names()
-        if self.format not in known:
-            raise ValueError(f"there is no format {self.format!r}; {suggest(self.format, known)}")
+        formats = reader.format_names()
+        if self.format not in formats:
+            raise ValueError(f"unknown format {self.format!r}; {suggest(self.format, formats)}")
         if self.columns and not reader.renames_columns(self.format):
-            renaming = sorted(name for name in known if reader.renames_columns(name))
+            renaming = sorted(name for name in formats if reader.renames_columns(name))
             raise ValueError(
-                f"columns cannot rename what {self.format} reads, whose files have one shape; leave them out, or take "
-                f"one of {', '.join(renaming)}"
+                f"`columns` cannot be used with the format {self.format}, whose column names are "
+                f"fixed; remove `columns`, or use one of {', '.join(renaming)}"
             )
 
 
@@ -55,28 +59,28 @@ class IngestParams:
     """The section `ingest`."""
 
     max_quarantine_share: Annotated[float, Field(ge=0, le=1)]
-    """Share of a source's rows that may be rejected before the stage fails."""
+    """The stage fails if a larger share of the rows of a source is quarantined."""
 
 
 def run(name: str, source: Source, params: IngestParams, out: Path) -> dict[str, Any]:
-    """Ingests one source into the folder `out` and returns its report. Raises DataError where it cannot be used."""
+    """Ingests one source into the folder `out`; returns the report. Raises DataError."""
     records = reader.read(source.format, Path(source.path), source.options, source.columns)
     with outputs.directory(out) as folder:
-        with Intake(name, folder, source.prompts) as intake:
+        with TableBuilder(name, folder, source.prompts) as intake:
             for record in progress.count(records, f"rows of {name}"):
-                intake.take(record)
+                intake.add(record)
         if intake.read == 0:
             raise DataError(
-                f"source {name}: {source.path} holds no rows; give a file with annotations"
+                f"source {name}: {source.path} has no rows; give a file with annotations"
             )
-        demand_share(intake.quarantine, intake.read, params.max_quarantine_share, name)
+        check_quarantine_share(intake.quarantine, intake.read, params.max_quarantine_share, name)
         report = summary(intake)
         outputs.write_json(folder / "report.json", report)
     return report
 
 
-def summary(intake: Intake) -> dict[str, Any]:
-    """What was read, kept and set aside, by reason and by table."""
+def summary(intake: TableBuilder) -> dict[str, Any]:
+    """Counts of the rows read, kept and quarantined, by reason and by table."""
     by_reason = intake.quarantine.by_reason()
     rejected = sum(by_reason.values())
     assert intake.read == intake.kept + rejected
@@ -90,6 +94,7 @@ def summary(intake: Intake) -> dict[str, Any]:
 
 
 def main(name: str) -> None:
+    """Runs the stage for one source."""
     report = run(
         name,
         load(Source, "sources", name),
@@ -97,7 +102,8 @@ def main(name: str) -> None:
         INGESTED / name,
     )
     print(
-        f"{name}: {report['read']} rows read, {report['kept']} kept, {report['quarantined']} set aside"
+        f"{name}: {report['read']} rows read, {report['kept']} kept, "
+        f"{report['quarantined']} quarantined"
     )
 
 

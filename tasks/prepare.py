@@ -1,18 +1,19 @@
-"""Turns the ingested tables into what each consumer reads: cleaned, deduplicated, and split by prompt or dialogue.
+"""Cleans, deduplicates and splits the ingested tables for the stages that follow.
 
-    data/ingested/<source>/*.parquet -> data/prepared/sft/{train,validation}.parquet
-                                        data/prepared/prompts/{train,validation,test}.parquet
-                                        data/prepared/rewards/<group>/{labels,train,validation,test}.parquet
-                                        data/prepared/pairs/{train,validation}.parquet
-                                        data/prepared/ratings/{train,validation,test}.parquet
-                                        data/prepared/steps/{train,validation,test}.parquet
-                                        data/prepared/quarantine.parquet
-                                        reports/data.json
-
-Reads of params.yaml: seeds, model, sources (names), objectives, reward_models (objectives and labels of each
-group), prepare.
+    data/ingested/<source>/*.parquet
+    -> data/prepared/sft/{train,validation}.parquet
+       data/prepared/prompts/{train,validation,test}.parquet
+       data/prepared/rewards/<group>/{labels,train,validation,test}.parquet
+       data/prepared/pairs/{train,validation}.parquet
+       data/prepared/ratings/{train,validation,test}.parquet
+       data/prepared/steps/{train,validation,test}.parquet
+       data/prepared/quarantine.parquet
+       reports/data.json
 
     python -m tasks.prepare
+
+The splits are by prompt or dialogue. The stage reads these sections of params.yaml: seeds, model,
+sources (names only), objectives, reward_models (objectives and labels of each group), prepare.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -47,35 +48,38 @@ class PrepareParams:
     """The section `prepare`."""
 
     validation: Share
-    """Share of the groups on which choices are made."""
+    """Share of the groups in the validation split, on which choices are made."""
     test: Share
-    """Share of the groups that are kept for measuring."""
+    """Share of the groups in the test split, on which results are measured."""
     pairs_per_prompt: Annotated[int, Field(ge=1)] | None = None
-    """Most pairs that one annotator's grades of one prompt on one objective may imply; null for all of them."""
+    """Maximum number of pairs implied by the grades of one annotator for one prompt and objective;
+    null for no limit."""
     near_duplicates: Annotated[float, Field(ge=0.5, le=1)] | None = None
-    """Jaccard similarity, 0.5 to 1, from which prompts with the same numbers lie in one split; null leaves them where
-    they fall."""
+    """Jaccard similarity, 0.5 to 1. Prompts at least this similar and with the same numbers are put
+    in the same split; null to disable."""
 
     def __post_init__(self) -> None:
         if self.validation + self.test >= 1:
             raise ValueError(
-                f"validation {self.validation} and test {self.test} leave nothing to train on"
+                f"validation {self.validation} and test {self.test} leave no data to train on; "
+                "their sum must be below 1"
             )
 
 
 @plain_dataclass(frozen=True)
 class Plan:
-    """What is to be prepared, by name: the sources, the objectives, and the objectives of each reward model."""
+    """What to prepare: the sources, the objectives, and the objectives of each reward model."""
 
     sources: Sequence[str]
     objectives: Mapping[str, Objective]
     groups: Mapping[str, Sequence[str]]
     implied: Collection[str] = ()
-    """The reward models that are fitted to implied pairs; the others take labels of all kinds."""
+    """Reward models that are fitted to implied pairs. The others are fitted to labels of all
+    kinds."""
 
     @classmethod
     def of(cls, params: Mapping[str, Any]) -> "Plan":
-        """The names in `params`; their order does not matter."""
+        """The names in `params`. Their order there does not matter."""
         groups = {
             name: sorted(entry["objectives"]) for name, entry in params["reward_models"].items()
         }
@@ -88,47 +92,48 @@ class Plan:
 
 
 def run(params: PrepareParams, plan: Plan, model: Model, seed: int, root: Path) -> dict[str, Any]:
-    """Prepares everything under `root`/data/prepared; writes and returns the data report."""
+    """Prepares all tables under `root`/data/prepared; writes and returns the data report."""
     ingested = root / "data" / "ingested"
-    aside = quarantine.Quarantine()
+    rejected = quarantine.Quarantine()
     tokens = Tokens(base_tokenizer(model), model.max_length)
-    found, unused = _known(_load(ingested, plan.sources), plan.objectives)
-    found, near, leaked = _grouped(found, params, plan, str(seed))
-    found = clean.tables(found, tokens, aside)
-    implied = preferences.from_ratings(found["ratings"], params.pairs_per_prompt)
-    compared = preferences.from_comparisons(found["comparisons"])
-    found["pairs"] = clean.pairs(pd.concat([compared, implied], ignore_index=True), tokens, aside)
+    tables, unused = _known_objectives(_load(ingested, plan.sources), plan.objectives)
+    tables, near, leaked = _grouped(tables, params, plan, str(seed))
+    tables = clean.tables(tables, tokens, rejected)
+    implied = preferences.from_ratings(tables["ratings"], params.pairs_per_prompt)
+    compared = preferences.from_comparisons(tables["comparisons"])
+    pairs = pd.concat([compared, implied], ignore_index=True)
+    tables["pairs"] = clean.pairs(pairs, tokens, rejected)
     parts = {
         table: splits.divide(frame, str(seed), params.validation, params.test)
-        for table, frame in found.items()
+        for table, frame in tables.items()
     }
-    _demand_prompts(parts, plan)
-    _demand_labels(parts, plan, unused)
-    every = pd.concat(
-        [_load_one(ingested, name, "quarantine") for name in plan.sources] + [aside.take()]
+    _require_prompts(parts, plan)
+    _require_labels(parts, plan, unused)
+    quarantined = pd.concat(
+        [_load_one(ingested, name, "quarantine") for name in plan.sources] + [rejected.take()]
     )
     report = {
         "sources": {
             name: outputs.read_json(ingested / name / "report.json") for name in plan.sources
         },
-        "tables": {table: _count(frame, "source") for table, frame in found.items()},
+        "tables": {table: _count(frame, "source") for table, frame in tables.items()},
         "splits": {
             table: {split: len(frame) for split, frame in part.items()}
             for table, part in parts.items()
         },
         "objectives": _by_objective(parts, plan.objectives),
         "unused_objectives": unused,
-        **survey(found["pairs"], found["ratings"], list(plan.objectives)),
-        "quarantine": quarantine.samples(every),
+        **survey(tables["pairs"], tables["ratings"], list(plan.objectives)),
+        "quarantine": quarantine.samples(quarantined),
         "near_duplicates": near,
         "leakage": leakage.overlap(
             {split: [part[split] for part in parts.values()] for split in splits.SPLITS}
         ),
-        "prompts_cut": tokens.cut_prompts(found["prompts"]),
+        "prompts_cut": tokens.count_truncated_prompts(tables["prompts"]),
     }
     for split, count in leaked.items():
         report["leakage"][split]["near_train_before_merging"] = count
-    _write(parts, plan.groups, every, root / "data" / "prepared")
+    _write(parts, plan.groups, quarantined, root / "data" / "prepared")
     outputs.write_json(root / REPORTS / "data.json", report)
     return report
 
@@ -145,15 +150,17 @@ def _load_one(ingested: Path, source: str, table: str) -> pd.DataFrame:
     return schemas.typed(table, frame)
 
 
-def _known(tables: Tables, known: Mapping[str, Objective]) -> tuple[Tables, dict[str, int]]:
-    """The tables without labels of objectives that params.yaml does not name, and how many labels each of those has."""
+def _known_objectives(
+    tables: Tables, known: Mapping[str, Objective]
+) -> tuple[Tables, dict[str, int]]:
+    """The tables without labels of unknown objectives, and how many labels each of these has."""
     unused: dict[str, int] = {}
     kept = dict(tables)
     for table, frame in tables.items():
         if "objective" in frame.columns:
-            stays = frame["objective"].isin(list(known))
-            kept[table] = frame[stays]
-            for name, count in frame["objective"][~stays].value_counts().items():
+            is_known = frame["objective"].isin(list(known))
+            kept[table] = frame[is_known]
+            for name, count in frame["objective"][~is_known].value_counts().items():
                 unused[str(name)] = unused.get(str(name), 0) + int(count)
     return kept, unused
 
@@ -161,32 +168,35 @@ def _known(tables: Tables, known: Mapping[str, Objective]) -> tuple[Tables, dict
 def _grouped(
     tables: Tables, params: PrepareParams, plan: Plan, salt: str
 ) -> tuple[Tables, dict[str, Any] | None, Counts]:
-    """The tables with groups merged that share a prompt or have near duplicates; what to report of the latter, and how
-    many held-out prompts had one in train."""
+    """Merges groups that share a prompt or have near-duplicate prompts.
+
+    Returns the tables, the report on near duplicates, and for each held-out split the number of
+    prompts with a near duplicate in train before the merge.
+    """
     tables = _regrouped(tables, splits.merge_groups(tables.values(), salt))
     if params.near_duplicates is None:
         return tables, None, {}
-    asked = near_duplicates.prompts(
+    prompts = near_duplicates.prompts(
         tables, {name: objective.domain for name, objective in plan.objectives.items()}
     )
-    distinct = asked.drop_duplicates("prompt")
-    own, texts = list(distinct["group_id"]), list(distinct["text"])
-    found = near_duplicates.links(own, texts, params.near_duplicates)
-    groups = splits.join(
-        [*([group] for group in own), *([own[link.one], own[link.other]] for link in found)], salt
-    )
-    near_duplicates.demand_variety(asked, groups, params.near_duplicates)
-    before = [splits.split_of(group, salt, params.validation, params.test) for group in own]
-    report = near_duplicates.report(texts, found, params.near_duplicates, groups)
-    return _regrouped(tables, groups), report, near_duplicates.near_train(found, before)
+    distinct = prompts.drop_duplicates("prompt")
+    group_ids, texts = list(distinct["group_id"]), list(distinct["text"])
+    links = near_duplicates.find_links(group_ids, texts, params.near_duplicates)
+    singles = [[group] for group in group_ids]
+    linked = [[group_ids[link.one], group_ids[link.other]] for link in links]
+    groups = splits.join_groups([*singles, *linked], salt)
+    near_duplicates.check_group_sizes(prompts, groups, params.near_duplicates)
+    before = [splits.split_of(group, salt, params.validation, params.test) for group in group_ids]
+    report = near_duplicates.report(texts, links, params.near_duplicates, groups)
+    return _regrouped(tables, groups), report, near_duplicates.count_near_train(links, before)
 
 
 def _regrouped(tables: Tables, groups: Mapping[str, str]) -> Tables:
     return {table: splits.regroup(frame, groups) for table, frame in tables.items()}
 
 
-def _demand_prompts(parts: Mapping[str, Tables], plan: Plan) -> None:
-    """Every domain of the vector has prompts to sample answers to, and there are demonstrations to start from."""
+def _require_prompts(parts: Mapping[str, Tables], plan: Plan) -> None:
+    """Raises DataError if a domain has too few prompts, or if there are no demonstrations."""
     for domain in sorted(
         {objective.domain for objective in plan.objectives.values() if objective.in_vector}
     ):
@@ -196,36 +206,39 @@ def _demand_prompts(parts: Mapping[str, Tables], plan: Plan) -> None:
         }
         if not (counts["train"] and counts["validation"]):
             raise DataError(
-                f"the prompts of domain {domain} are {counts}, and rollouts and anchors need some in train and in "
-                f"validation; add rows of kind prompt with domain {domain} to a source"
+                f"the domain {domain} has {counts} prompts, but rollouts and anchors need some in "
+                f"train and in validation; add rows of kind prompt with domain {domain} to a source"
             )
     if parts["demonstrations"]["train"].empty:
         raise DataError(
-            "there are no demonstrations to train on, from which the SFT model starts; add rows of kind demonstration "
-            "(good answers, from which the policies start) to a source"
+            "there are no demonstrations to fine-tune the SFT model on; "
+            "add rows of kind demonstration (good answers) to a source"
         )
 
 
-def _demand_labels(parts: Mapping[str, Tables], plan: Plan, unused: Mapping[str, int]) -> None:
-    """Every head has something to be fitted to and to be judged on: pairs where it is fitted to these, else labels."""
-    hint = (
-        f" (the sources have labels of {', '.join(sorted(unused))}, which no objective is called)"
-        if unused
-        else ""
-    )
+def _require_labels(parts: Mapping[str, Tables], plan: Plan, unused: Mapping[str, int]) -> None:
+    """Raises an error if a head has nothing to be fitted to, or nothing to be evaluated on.
+
+    A head needs pairs in every split if it is fitted to implied pairs, otherwise labels of any
+    kind.
+    """
+    hint = ""
+    if unused:
+        hint = f" (labels of unknown objectives in the sources: {', '.join(sorted(unused))})"
     for group, names in plan.groups.items():
         what = "pairs" if group in plan.implied else "labels"
         instead = (
-            "remove it, or take labels: given, which needs none"
+            "remove the objective, or set labels: given, which needs no pairs"
             if group in plan.implied
-            else "or remove it"
+            else "or remove the objective"
         )
         for name in names:
             if name not in plan.objectives:
                 raise ParamsError(
-                    f"reward_models.{group}.objectives.{name} is no objective of params.yaml; add it there"
+                    f"reward_models.{group}.objectives.{name}: unknown objective; "
+                    "add it to `objectives`"
                 )
-            pairs = {split: _own(frame, name) for split, frame in parts["pairs"].items()}
+            pairs = {split: _rows_of(frame, name) for split, frame in parts["pairs"].items()}
             grades = {split: _grades(frame, name) for split, frame in parts["ratings"].items()}
             counts = {
                 split: len(pairs[split]) + (what == "labels") * len(grades[split])
@@ -233,28 +246,30 @@ def _demand_labels(parts: Mapping[str, Tables], plan: Plan, unused: Mapping[str,
             }
             if not all(counts.values()):
                 raise DataError(
-                    f"reward model {group}: the {what} of objective {name} are {counts}, and it needs some in each "
-                    f"split; add annotations of it, raise prepare.validation and prepare.test, {instead}{hint}"
+                    f"reward model {group}: the objective {name} has {counts} {what}, but every "
+                    "split needs some; add annotations, raise prepare.validation and prepare.test, "
+                    f"{instead}{hint}"
                 )
             if pairs["train"].empty and not _differ(grades["train"]):
                 raise DataError(
-                    f"reward model {group}: all train labels of objective {name} say the same, so nothing can be "
-                    "learnt from them; add answers that were graded otherwise, or remove it"
+                    f"reward model {group}: all train labels of the objective {name} have the same "
+                    "value, so there is nothing to learn; add answers with other labels, or remove "
+                    "the objective"
                 )
 
 
-def _own(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+def _rows_of(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     return frame[frame["objective"] == name]
 
 
 def _grades(ratings: pd.DataFrame, name: str) -> pd.DataFrame:
-    """The objective's labels of single answers; a rank says nothing without the other answers."""
-    own = _own(ratings, name)
-    return own[own["kind"] != "ranking"]
+    """The objective's grades of single answers. A rank means nothing without the other answers."""
+    labels_of_objective = _rows_of(ratings, name)
+    return labels_of_objective[labels_of_objective["kind"] != "ranking"]
 
 
 def _differ(grades: pd.DataFrame) -> bool:
-    """Whether two grades on one scale are different."""
+    """Whether there are two different grades on the same scale."""
     return bool((grades.groupby(["scale_low", "scale_high"])["rating"].nunique() > 1).any())
 
 
@@ -278,23 +293,24 @@ def _by_objective(parts: Mapping[str, Tables], known: Mapping[str, Objective]) -
 def _missing(
     pairs: pd.DataFrame, ratings: pd.DataFrame, known: Mapping[str, Objective]
 ) -> dict[str, float | None]:
-    """Of the answers that anybody judged on an objective of a domain, the share without a label of this objective."""
+    """Objective -> share of the labelled answers in its domain that have no label for it."""
     answers = [ratings.rename(columns={"response": "answer"})]
     answers += [pairs.rename(columns={side: "answer"}) for side in ("chosen", "rejected")]
     judged = pd.concat([frame[["group_id", "answer", "objective"]] for frame in answers])
-    found = {
+    answers_by_objective = {
         name: set(zip(rows["group_id"], rows["answer"], strict=True))
         for name, rows in judged.groupby("objective")
     }
     shares: dict[str, float | None] = {}
     for name, objective in known.items():
-        beside = [
-            found.get(other, set())
+        in_domain = [
+            answers_by_objective.get(other, set())
             for other in known
             if objective.domain in ("all", known[other].domain)
         ]
-        total = set().union(*beside)
-        shares[name] = 1 - len(found.get(name, set())) / len(total) if total else None
+        total = set().union(*in_domain)
+        labelled = answers_by_objective.get(name, set())
+        shares[name] = 1 - len(labelled) / len(total) if total else None
     return shares
 
 
@@ -303,12 +319,15 @@ def _count(frame: pd.DataFrame, column: str) -> dict[str, int]:
 
 
 def _write(
-    parts: Mapping[str, Tables], groups: Mapping[str, Sequence[str]], aside: pd.DataFrame, out: Path
+    parts: Mapping[str, Tables],
+    groups: Mapping[str, Sequence[str]],
+    quarantined: pd.DataFrame,
+    out: Path,
 ) -> None:
-    held_in = ("train", "validation")
+    without_test = ("train", "validation")
     for folder, table, names in (
-        ("sft", "demonstrations", held_in),
-        ("pairs", "pairs", held_in),
+        ("sft", "demonstrations", without_test),
+        ("pairs", "pairs", without_test),
         ("prompts", "prompts", splits.SPLITS),
         ("ratings", "ratings", splits.SPLITS),
         ("steps", "steps", splits.SPLITS),
@@ -319,13 +338,13 @@ def _write(
         for group, members in groups.items():
             tables = {
                 **parts["pairs"],
-                "labels": labels.given(parts["pairs"]["train"], parts["ratings"]["train"]),
+                "labels": labels.collect(parts["pairs"]["train"], parts["ratings"]["train"]),
             }
             _write_splits(
                 target / group,
                 {n: frame[frame["objective"].isin(members)] for n, frame in tables.items()},
             )
-    outputs.write_table(out / "quarantine.parquet", aside)
+    outputs.write_table(out / "quarantine.parquet", quarantined)
 
 
 def _write_splits(folder: Path, frames: Tables) -> None:
@@ -334,7 +353,7 @@ def _write_splits(folder: Path, frames: Tables) -> None:
 
 
 def main() -> None:
-    """Runs the stage on params.yaml."""
+    """Runs the stage."""
     report = run(
         load(PrepareParams, "prepare"),
         Plan.of(read()),

@@ -1,13 +1,15 @@
-"""Label the steps of sampled answers, so that a process reward model can be trained on them.
+"""Labels the steps of sampled answers, to train the process reward model on.
 
-models/sft, models/rewards, data/prepared/prompts, data/prepared/steps
--> data/process_labels/{train,validation}.parquet (the `steps` table, labels in [0, 1]) and standards.json,
-   reports/process_labels.json (objective -> its label maker, why, and what it made)
-
-Which maker labels an objective follows from what it is (`concord.rewards.process.labelling`); people's step labels of the
-sources are added. What is sampled costs most: a run that was killed goes on with the answers that it had.
+    models/sft, models/rewards, data/prepared/prompts, data/prepared/steps
+    -> data/process_labels/{train,validation}.parquet (table `steps`, labels in [0, 1]),
+       data/process_labels/standards.json (mean and standard deviation of the judges),
+       reports/process_labels.json (objective -> labelling method, its reason, label counts)
 
     python -m tasks.process_labels
+
+The labelling method of an objective is derived from its properties
+(`concord.rewards.process.labelling`). Human step labels from the sources are added. Sampling takes
+most of the time, so its results are saved: a killed run resumes with the answers it already has.
 """
 
 from __future__ import annotations
@@ -39,11 +41,11 @@ if TYPE_CHECKING:
 
 
 SPLITS = {"train": 1, "validation": 4}
-"""Share of `prompts` taken from each split: all, and one in four."""
+"""Divisor of `prompts` for each split."""
 COLUMNS = ["messages", "steps", "objective", "labels", "label_kind", "group_id", "source"]
 
 Count = Annotated[int, Field(gt=0)] | dict[str, Annotated[int, Field(gt=0)]]
-"""One number for all domains, or one for each: what a label costs differs between them."""
+"""One number for all domains, or domain -> number, since the cost of a label differs by domain."""
 
 
 @dataclass(frozen=True, config=FORBID)
@@ -51,82 +53,88 @@ class ProcessLabelsParams:
     """The section `process_labels`."""
 
     objectives: Annotated[dict[str, Labelling], Field(min_length=1)]
-    """The heads of the process reward model."""
+    """Objective -> how its steps are labelled. The process reward model gets a head for each."""
     prompts: Count
-    """Training prompts per domain; for validation a quarter as many."""
+    """Training prompts per domain: one number, or domain -> number. Validation uses a quarter of
+    it."""
     samples: Count = 1
-    """Answers per prompt whose steps are labelled."""
+    """Answers per prompt to label: one number, or domain -> number."""
     completions: Annotated[int, Field(gt=0)] = 4
-    """Completions of each prefix, M."""
+    """M, the number of completions sampled from each prefix of steps."""
     gamma: Annotated[float, Field(gt=0, le=1)] = 0.9
     """Discount per step between a prefix and the end of its completion."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
-    """Of answers and completions."""
+    """Sampling temperature of answers and completions."""
     max_new_tokens: Annotated[int, Field(gt=0)] = 96
-    """Longest answer, and longest completion."""
+    """Maximum length of an answer, and of a completion, in tokens."""
     judges: dict[str, dict[str, Any]] = field(default_factory=dict)
-    """Judges with a rubric, by name: `{kind: local | endpoint | ..., ...}` (concord/rewards/process/judges)."""
+    """Judge name -> `{kind: local | endpoint | ..., rubric: ..., ...}`. The kinds are the modules
+    of concord/rewards/process/judges."""
 
     def __post_init__(self) -> None:
         for name, entry in self.judges.items():
             judging.judge_params(entry, f"judges.{name}")
 
 
-def uncounted(params: ProcessLabelsParams, known: Mapping[str, Objective]) -> Iterator[str]:
-    """What is wrong with numbers given by domain: one that nothing is sampled for, or one that is missing."""
+def count_problems(params: ProcessLabelsParams, known: Mapping[str, Objective]) -> Iterator[str]:
+    """Problems of `prompts` and `samples` given by domain: an unused domain, or a missing one."""
     domains = {
         known[name].domain
-        for name, own in params.objectives.items()
-        if name in known and own.labels != HUMAN
+        for name, labelling in params.objectives.items()
+        if name in known and labelling.labels != HUMAN
     }
     for key in ("prompts", "samples"):
         given = getattr(params, key)
         if isinstance(given, int):
             continue
         for domain in sorted(given.keys() - domains):
-            yield f"process_labels.{key}.{domain}: nothing is sampled there to be labelled; allowed: {_list(domains)}"
-        if absent := domains - given.keys():
             yield (
-                f"process_labels.{key}: {_list(absent)} is missing; "
-                f"give a number for each of {_list(domains)}, or one number for all"
+                f"process_labels.{key}.{domain}: no answers are sampled for this domain; "
+                f"allowed: {_comma_separated(domains)}"
+            )
+        if missing := domains - given.keys():
+            yield (
+                f"process_labels.{key}: no value for {_comma_separated(missing)}; "
+                f"give a number for each of {_comma_separated(domains)}, or one number for all"
             )
 
 
-def _list(names: Iterable[str]) -> str:
+def _comma_separated(names: Iterable[str]) -> str:
     return ", ".join(sorted(names))
 
 
 @dataclass(frozen=True, config=FORBID)
 class ProcessLabelsJob:
-    """All that the labels depend on besides the inputs."""
+    """Everything that the labels depend on, apart from the input files."""
 
     params: ProcessLabelsParams
-    known: dict[str, Objective]
+    objectives: dict[str, Objective]
     settings: Runtime
     seed: int
 
     @property
     def derived(self) -> dict[str, Derivation]:
-        """Objective -> the maker of its labels. Raises ParamsError where one cannot work."""
-        found = {}
+        """Objective -> its labelling method. Raises ParamsError if a method cannot be used."""
+        derivations = {}
         for name, labelling in self.params.objectives.items():
             where = f"process_labels.objectives.{name}"
-            if name not in self.known:
-                raise ParamsError(f"{where}: no such objective; allowed: {', '.join(self.known)}")
+            if name not in self.objectives:
+                allowed = ", ".join(self.objectives)
+                raise ParamsError(f"{where}: unknown objective; allowed: {allowed}")
             if labelling.judge is not None and labelling.judge not in self.params.judges:
-                known = suggest(labelling.judge, list(self.params.judges))
+                hint = suggest(labelling.judge, list(self.params.judges))
                 raise ParamsError(
-                    f"{where}.judge: there is no judge {labelling.judge!r} in process_labels.judges; {known}"
+                    f"{where}.judge: {labelling.judge!r} is not in process_labels.judges; {hint}"
                 )
             try:
-                found[name] = derive(self.known[name], labelling)
+                derivations[name] = derive(self.objectives[name], labelling)
             except ValueError as error:
                 raise ParamsError(f"{where}: {error}") from None
-        return found
+        return derivations
 
     @property
     def work(self) -> Path:
-        """Where sampled answers go until the labels are there."""
+        """Folder for sampled answers until the stage has finished."""
         inputs = [PREPARED / "prompts", SFT]
         sampled = [
             self.params.prompts,
@@ -139,9 +147,9 @@ class ProcessLabelsJob:
 
 
 def run(job: ProcessLabelsJob) -> None:
-    """Samples, labels, adds people's labels, and writes both splits, the judges' standards and the report."""
+    """Samples and labels answers, adds human labels; writes the tables, standards and report."""
     derived = job.derived
-    for problem in uncounted(job.params, job.known):
+    for problem in count_problems(job.params, job.objectives):
         raise ParamsError(problem)
     device = runtime.start(job.settings, job.seed)
     params = job.params
@@ -156,7 +164,7 @@ def run(job: ProcessLabelsJob) -> None:
     )
     labeller = Labeller(
         LabellerSettings(
-            objectives=job.known,
+            objectives=job.objectives,
             labellings=params.objectives,
             derived=derived,
             judges=params.judges,
@@ -167,17 +175,17 @@ def run(job: ProcessLabelsJob) -> None:
     )
     tables: dict[str, pd.DataFrame] = {}
     against: dict[str, Any] = {}
-    for split, part in SPLITS.items():
-        samples = _samples(job, derived, split, part, sampler)
+    for split, divisor in SPLITS.items():
+        samples = _samples(job, derived, split, divisor, sampler)
         human = _human(split, params)
         made = [labeller.rows(name, samples) for name in derived]
         tables[split] = _table(made, human)
         if split == "validation":
             for name in (name for name, entry in derived.items() if entry.needs.judge):
                 labelled = [row for row in human if row["objective"] == name]
-                answers = samples[job.known[name].domain]
-                against[name] = against_people(labeller, name, labelled, answers)
-    _demand_labels(tables["train"], params)
+                answers = samples[job.objectives[name].domain]
+                against[name] = agreement_with_people(labeller, name, labelled, answers)
+    _require_labels(tables["train"], params)
     with outputs.directory(PROCESS_LABELS) as folder:
         for split, table in tables.items():
             outputs.write_table(folder / f"{split}.parquet", table)
@@ -193,21 +201,25 @@ def _samples(
     job: ProcessLabelsJob,
     derived: Mapping[str, Derivation],
     split: str,
-    part: int,
+    divisor: int,
     sampler: Sampler,
 ) -> dict[str, list[dict[str, Any]]]:
-    """Answers by domain, cut into steps and completed where a maker needs it, for the domains labelled here; of the
-    prompts one in `part`."""
+    """Domain -> answers, split into steps, for the domains with automatic labels.
+
+    The answers have completions if a labelling method needs them. `divisor` divides the number of
+    prompts.
+    """
     frame = outputs.read_table(PREPARED / f"prompts/{split}.parquet")
-    made = {name: entry.needs for name, entry in derived.items() if entry.maker != HUMAN}
-    found = {}
-    for domain in dict.fromkeys(job.known[name].domain for name in made):
+    made = {name: entry.needs for name, entry in derived.items() if entry.labeller != HUMAN}
+    samples = {}
+    for domain in dict.fromkeys(job.objectives[name].domain for name in made):
         completed = any(
-            job.known[name].domain == domain and needs.completions for name, needs in made.items()
+            job.objectives[name].domain == domain and needs.completions
+            for name, needs in made.items()
         )
-        prompts = max(1, _of(job.params.prompts, domain) // part)
-        found[domain] = _sampled(job, split, frame, domain, prompts, sampler, completed)
-    return found
+        prompts = max(1, _count_for(job.params.prompts, domain) // divisor)
+        samples[domain] = _sampled(job, split, frame, domain, prompts, sampler, completed)
+    return samples
 
 
 def _sampled(
@@ -219,15 +231,18 @@ def _sampled(
     sampler: Sampler,
     completed: bool,
 ) -> list[dict[str, Any]]:
-    own = frame[frame["domain"] == domain].head(count)
-    if own.empty:
+    prompts = frame[frame["domain"] == domain].head(count)
+    if prompts.empty:
         raise DataError(
-            f"no {split} prompt of domain {domain} to label steps on; add prompts to a source"
+            f"the domain {domain} has no {split} prompts, so no steps can be labelled; "
+            "add prompts to a source"
         )
     params = job.params
-    rows = [dict(row) for row in _records(own) for _ in range(_of(params.samples, domain))]
+    rows = [
+        dict(row) for row in _records(prompts) for _ in range(_count_for(params.samples, domain))
+    ]
     print(f"{split}, {domain}: {len(rows)} answers of up to {params.max_new_tokens} tokens")
-    responses = _kept(
+    responses = _cached(
         job.work / f"{split}-{domain}-answers.json",
         lambda: sampler.answers([row["messages"] for row in rows]),
     )
@@ -237,31 +252,34 @@ def _sampled(
         prefixes = sum(len(sample["steps"]) - 1 for sample in samples)
         total = prefixes * params.completions
         print(
-            f"{split}, {domain}: {prefixes} prefixes x {params.completions} completions = {total} generations"
+            f"{split}, {domain}: {prefixes} prefixes x {params.completions} completions "
+            f"= {total} generations"
         )
         file = job.work / f"{split}-{domain}-completions.json"
-        ends = _kept(file, lambda: step_labels.complete(samples, sampler.rest, params.completions))
+        ends = _cached(
+            file, lambda: step_labels.complete(samples, sampler.continuations, params.completions)
+        )
         samples = [{**sample, "completed": end} for sample, end in zip(samples, ends, strict=True)]
     return samples
 
 
-def _of(count: Count, domain: str) -> int:
+def _count_for(count: Count, domain: str) -> int:
     return count if isinstance(count, int) else count[domain]
 
 
-def _kept(file: Path, make: Callable[[], Any]) -> Any:
-    """What a run that was killed left, or else what is made now, and kept until the labels are there."""
+def _cached(file: Path, make: Callable[[], Any]) -> Any:
+    """The content of `file`, if a killed run saved it; otherwise `make()`, which is saved now."""
     if not file.is_file():
         outputs.write_json(file, make())
     return outputs.read_json(file)
 
 
-def against_people(
+def agreement_with_people(
     labeller: Labeller, name: str, labelled: list[dict[str, Any]], samples: list[dict[str, Any]]
 ) -> dict[str, Any] | None:
-    """How well the judge's verdicts on prefixes separate people's labels of the steps.
+    """How well the judge's verdicts on prefixes agree with human step labels.
 
-    None unless there are labels of both kinds.
+    None unless there are both good and bad labels.
     """
     from concord.evaluation.metrics import area_under_curve
 
@@ -287,25 +305,28 @@ def _report(
     tables: Mapping[str, pd.DataFrame],
     against: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Objective -> what it is, the maker that follows, how many answers it labelled by split, and how the judge does
-    against people's labels of the validation split (null where there are none)."""
+    """Objective -> its properties, labelling method and number of labelled answers by split.
+
+    `against_people` compares the judge with human labels of the validation split; null without
+    labels.
+    """
     report = {}
-    for name, found in derived.items():
-        objective, labelling = job.known[name], job.params.objectives[name]
-        own = {split: table[table["objective"] == name] for split, table in tables.items()}
+    for name, derivation in derived.items():
+        objective, labelling = job.objectives[name], job.params.objectives[name]
+        rows = {split: table[table["objective"] == name] for split, table in tables.items()}
         by_kind = {
             split: {
                 str(kind): int(count) for kind, count in frame["label_kind"].value_counts().items()
             }
-            for split, frame in own.items()
+            for split, frame in rows.items()
         }
         report[name] = {
             "verifiable": objective.verifier is not None,
             "steps": labelling.steps,
             "rollouts": labelling.rollouts,
-            "maker": found.maker,
-            "why": found.why,
-            "judge": labelling.judge or objective.reward if found.needs.judge else None,
+            "maker": derivation.labeller,
+            "why": derivation.why,
+            "judge": labelling.judge or objective.reward if derivation.needs.judge else None,
             "against_people": against.get(name),
             "answers": by_kind,
         }
@@ -313,29 +334,31 @@ def _report(
 
 
 def _human(split: str, params: ProcessLabelsParams) -> list[dict[str, Any]]:
-    """People's step labels of the objectives that are asked for."""
+    """Human step labels for the objectives in `process_labels.objectives`."""
     frame = outputs.read_table(PREPARED / f"steps/{split}.parquet")
-    own = frame[frame["objective"].isin(list(params.objectives))]
+    requested = frame[frame["objective"].isin(list(params.objectives))]
     print(
-        f"{split}: {len(own)} answers with people's step labels, {len(frame) - len(own)} of objectives not asked for"
+        f"{split}: {len(requested)} answers with human step labels used, "
+        f"{len(frame) - len(requested)} of other objectives ignored"
     )
-    return _records(own)
+    return _records(requested)
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """The rows of a table."""
+    """The rows of a table as dicts."""
     return [{str(name): value for name, value in row.items()} for row in frame.to_dict("records")]
 
 
-def _demand_labels(table: pd.DataFrame, params: ProcessLabelsParams) -> None:
-    given = table.loc[
+def _require_labels(table: pd.DataFrame, params: ProcessLabelsParams) -> None:
+    labelled = table.loc[
         [bool(np.isfinite(np.array(labels, dtype=float)).any()) for labels in table["labels"]]
     ]
-    absent = [name for name in params.objectives if name not in set(given["objective"])]
-    if absent:
+    missing = [name for name in params.objectives if name not in set(labelled["objective"])]
+    if missing:
         raise DataError(
-            f"no step is labelled for {', '.join(absent)}, so its head could not be fitted; "
-            "give references (for hindsight), step labels (human), or take it out of process_labels.objectives"
+            f"no steps are labelled for {', '.join(missing)}, so the head cannot be fitted; "
+            "add references (for hindsight labels) or human step labels to a source, "
+            "or remove the objective from process_labels.objectives"
         )
 
 
@@ -348,15 +371,13 @@ def _table(made: list[list[dict[str, Any]]], human: list[dict[str, Any]]) -> pd.
 
 def main() -> None:
     """Runs the stage."""
-    settings = load(Runtime, "runtime")
-    run(
-        ProcessLabelsJob(
-            load(ProcessLabelsParams, "process_labels"),
-            objectives_of(read()),
-            settings,
-            load(int, "seeds", "sampling"),
-        )
+    job = ProcessLabelsJob(
+        load(ProcessLabelsParams, "process_labels"),
+        objectives_of(read()),
+        load(Runtime, "runtime"),
+        load(int, "seeds", "sampling"),
     )
+    run(job)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
-"""Fit the process reward model: one model, a head per objective, on the labelled steps.
+"""Fits the process reward model on labelled steps: one model with a head per objective.
 
-data/process_labels/{train,validation}.parquet, models/sft -> models/process_reward,
-reports/timing/process_reward.json, reports/curves/process_reward.csv
+data/process_labels/{train,validation}.parquet, models/sft
+-> models/process_reward, reports/timing/process_reward.json,
+   reports/curves/process_reward.csv
 
-    python -m tasks.process_reward
+python -m tasks.process_reward
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from concord.lm.load import load_tokenizer
 from concord.lm.lora import Lora, attach, merge
 from concord.lm.train import Training, fit
 from concord.stage import outputs, resume, runtime
@@ -27,20 +29,24 @@ from concord.stage.paths import CURVES, PROCESS_LABELS, PROCESS_REWARD, REPORTS,
 if TYPE_CHECKING:
     import pandas as pd
 
+    from concord.lm.types import Tokenizer
+
 TABLES = [PROCESS_LABELS / f"{split}.parquet" for split in ("train", "validation")]
-VALIDATION_ROWS = 128  # looked at while training
+VALIDATION_ROWS = 128  # evaluated during training
 
 
 @dataclass(frozen=True, config=FORBID)
 class Verdicts:
-    """Two words of one token each, with which the base model would call a step good or bad."""
+    """The two words with which the base model marks a step as good or bad."""
 
     good: str
+    """Word for a good step; must be a single token."""
     bad: str
+    """Word for a bad step; must be a single token."""
 
     def __post_init__(self) -> None:
         if self.good == self.bad:
-            raise ValueError(f"`good` and `bad` are both {self.good!r}; give two words")
+            raise ValueError(f"`good` and `bad` are both {self.good!r}; give two different words")
 
 
 @dataclass(frozen=True, config=FORBID)
@@ -48,18 +54,19 @@ class ProcessRewardParams:
     """The section `process_reward`."""
 
     training: Training
-    """How it trains."""
+    """Training settings. A row of a batch is one answer with all its step labels."""
     l2: Annotated[float, Field(gt=0)] = 10.0
-    """Penalty of the linear fit on the frozen base from which heads start (`concord.rewards.process.process_start`)."""
+    """L2 penalty of the linear fit on frozen states that initialises the heads."""
     verdicts: dict[str, Verdicts] = field(default_factory=dict)
-    """Objective -> the words from which its head starts in place of a linear fit: for a base model that has read steps
-    with such marks."""
+    """Objective -> words that initialise its head instead of the linear fit. Use it if the base
+    model has seen steps marked with these words."""
     lora: Lora | None = None
-    """Low-rank adapters instead of all weights, merged when trained; the heads train in full."""
+    """Low-rank adapters to train instead of all weights. They are merged after training. The heads
+    are always trained in full."""
 
 
 def run(params: ProcessRewardParams, settings: Runtime, seed: int, max_length: int) -> None:
-    """Fits the model and writes it, its quality on validation labels, its timing and its curve."""
+    """Fits the model; writes the model, its validation metrics, timing and training curve."""
     from concord.rewards.process import process_model as process
     from concord.rewards.process import process_start
     from concord.rewards.process.process_quality import quality
@@ -69,12 +76,14 @@ def run(params: ProcessRewardParams, settings: Runtime, seed: int, max_length: i
     names = list(dict.fromkeys(train["objective"]))
     if not names:
         raise DataError(
-            f"{TABLES[0]} has no labelled step, so there is nothing to fit; look at process_labels"
+            f"{TABLES[0]} has no labelled steps, so no model can be fitted; "
+            "check process_labels.objectives"
         )
     unknown = [name for name in params.verdicts if name not in names]
     if unknown:
         raise DataError(
-            f"verdicts for {', '.join(unknown)}: no step is labelled for it; labelled are {', '.join(names)}"
+            f"process_reward.verdicts: no steps are labelled for {', '.join(unknown)}; "
+            f"allowed: {', '.join(names)}"
         )
     work = resume.folder(
         "process_reward", [params, settings, seed, max_length], [*TABLES, SFT], __file__
@@ -83,7 +92,9 @@ def run(params: ProcessRewardParams, settings: Runtime, seed: int, max_length: i
     tokenizer = _tokenizer(max_length)
     model = process.new_model(SFT, names, tokenizer, device, settings.dtype, seed)
     rows = _rows(train, names, tokenizer)
-    words = {names.index(name): (own.good, own.bad) for name, own in params.verdicts.items()}
+    words = {
+        names.index(name): (verdict.good, verdict.bad) for name, verdict in params.verdicts.items()
+    }
     process_start.from_words(model, words, SFT, tokenizer)
     process_start.from_labels(
         model, rows, set(range(len(names))) - set(words), params.l2, tokenizer.pad_token_id
@@ -123,16 +134,15 @@ def run(params: ProcessRewardParams, settings: Runtime, seed: int, max_length: i
     outputs.write_json(REPORTS / "timing/process_reward.json", {**timing, "validation": figures})
 
 
-def _tokenizer(max_length: int) -> Any:
-    from concord.lm.load import load_tokenizer
+def _tokenizer(max_length: int) -> Tokenizer:
 
-    tokenizer = load_tokenizer(SFT)
-    tokenizer.model_max_length = max_length  # saved with the model: scoring cuts where training did
+    tokenizer: Tokenizer = load_tokenizer(SFT)
+    tokenizer.model_max_length = max_length  # saved with the model: scoring truncates like training
     return tokenizer
 
 
-def _rows(frame: pd.DataFrame, names: list[str], tokenizer: Any) -> list[dict[str, Any]]:
-    """Training rows: an answer that several objectives label is read once for all of them."""
+def _rows(frame: pd.DataFrame, names: list[str], tokenizer: Tokenizer) -> list[dict[str, Any]]:
+    """Training rows. An answer with labels of several objectives becomes a single row."""
     from concord.rewards.process.process_model import StepLabels, training_rows
 
     answers: dict[str, tuple[Any, Any, list[StepLabels]]] = {}
@@ -146,8 +156,8 @@ def _rows(frame: pd.DataFrame, names: list[str], tokenizer: Any) -> list[dict[st
         )
     return [
         row
-        for own in answers.values()
-        for row in training_rows(tokenizer, *own, tokenizer.model_max_length)
+        for answer in answers.values()
+        for row in training_rows(tokenizer, *answer, tokenizer.model_max_length)
     ]
 
 

@@ -1,8 +1,9 @@
-"""Write the report page, and say what the run produced and where.
+"""Writes the report page and prints the paths of the results.
 
-reports/**, params.yaml -> reports/index.html
+reports/**, params.yaml
+-> reports/index.html
 
-    python -m tasks.report
+python -m tasks.report
 """
 
 from __future__ import annotations
@@ -22,15 +23,15 @@ PRODUCED = {
 
 
 def run() -> None:
-    """Renders the page from everything under reports/."""
+    """Renders the page from the files under reports/."""
     from concord.report.page import render
 
     outputs.write_text(PAGE, render(read()))
 
 
 def produced() -> list[str]:
-    """One line for each thing that is there: what it is, and its path."""
-    return [f"{what:<14} {path.resolve()}" for what, path in PRODUCED.items() if path.exists()]
+    """One line per existing result: its name and path."""
+    return [f"{name:<14} {path.resolve()}" for name, path in PRODUCED.items() if path.exists()]
 
 
 def main() -> None:

@@ -1,13 +1,15 @@
-"""Fit a reward model on one group's labels of all kinds: a head per objective, loss sum_i loss_weight_i * L_i.
+"""Fits one reward model on labels of all kinds, with a head per objective of its group.
 
-data/prepared/rewards/<group>/{labels,train,validation}.parquet, models/sft -> models/rewards/<group>,
-reports/timing/<group>.json, reports/curves/reward_<group>.csv
+The loss is sum_i loss_weight_i * L_i over the objectives i.
 
-Beside the weights stand `calibration.json` (a temperature per head, fitted on validation pairs) and `graders.json`
-(what was learnt of the people who gave grades). Features of a frozen model are kept in work/features, so that an edit
-that leaves them as they are refits the heads alone.
+    data/prepared/rewards/<group>/{labels,train,validation}.parquet, models/sft
+    -> models/rewards/<group>, reports/timing/<group>.json, reports/curves/reward_<group>.csv
 
     python -m tasks.reward_model values
+
+The model folder also has `calibration.json` (a temperature per head, fitted on validation pairs)
+and `graders.json` (fitted parameters of the annotators who gave grades). Features of a frozen model
+are cached in work/features, so an edit that does not affect them refits only the heads.
 """
 
 from __future__ import annotations
@@ -21,8 +23,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from concord.lm.lora import Lora
+from concord.lm.batches import encode_all
+from concord.lm.load import load_causal, load_tokenizer
+from concord.lm.lora import Lora, attach, merge
 from concord.lm.train import Training, fit
+from concord.rewards.outcome.calibration import calibrate
+from concord.rewards.outcome.reward_model import FinetunedRewardModel, new_model
 from concord.stage import outputs, resume, runtime
 from concord.stage.errors import DataError, command
 from concord.stage.params import FORBID, Runtime, load
@@ -32,23 +38,24 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+    from concord.lm.types import Tokenizer
     from concord.rewards.outcome.examples import Scales
     from concord.rewards.outcome.head_fit import Thresholds
 
 Row = dict[str, Any]
-VALIDATION_PAIRS = 256  # looked at while training
+VALIDATION_PAIRS = 256  # evaluated during training
 THRESHOLD_RATE = 1e-2
-"""Peak learning rate of the thresholds, which are logits."""
+"""Peak learning rate of the grade thresholds, which are logits."""
 
 
 @dataclass(frozen=True, config=FORBID)
 class Head:
-    """One objective of the group."""
+    """Settings of one objective of the group."""
 
     loss_weight: Annotated[float, Field(gt=0)] = 1.0
-    """w in the training loss; how much fitting this objective matters, not how much it counts in a reward."""
+    """Weight of the objective in the training loss. It does not affect its weight in a reward."""
     margin: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
-    """By how much, in logits, the winner of a comparison must lead for each unit of the margin that was stated."""
+    """Margin in the loss of a pair, in logits per unit of the margin stated by the annotator."""
 
 
 @dataclass(frozen=True, config=FORBID)
@@ -56,44 +63,49 @@ class RewardModelParams:
     """One entry of `reward_models`."""
 
     objectives: Annotated[dict[str, Head], Field(min_length=1)]
-    """A head each, in this order; names bind."""
+    """Objective -> settings of its head. Heads are selected by name, never by position."""
     architecture: Literal["finetune", "probe"] = "finetune"
-    """The weights of the SFT model, or linear heads on its frozen states (where loss weights change nothing)."""
+    """`finetune`: train the SFT model and the heads. `probe`: fit linear heads on frozen hidden
+    states; loss weights then have no effect."""
     lora: Lora | None = None
-    """`finetune`: low-rank adapters instead of all weights, merged when trained; the heads train in full."""
+    """For `finetune`: low-rank adapters to train instead of all weights. They are merged after
+    training. The heads are always trained in full."""
     layers: tuple[int, ...] = ()
-    """Layers that a probe reads: 0 for the embeddings, up to the number of layers."""
+    """For `probe`: the layers to read, from 0 (embeddings) to the number of layers."""
     pooling: Annotated[tuple[Literal["last", "mean"], ...], Field(min_length=1)] = ("last",)
-    """What a probe reads of each layer: the state of the answer's last token, the mean over its tokens, or both."""
+    """For `probe`: how to pool the hidden states of the answer in each layer: `last` token, `mean`
+    over tokens, or both."""
     l2: Annotated[float, Field(gt=0)] = 100.0
-    """Weight of the squared norm of a head (on standardised features) against the summed loss: of a probe, and of the
-    linear fit from which the heads of a finetuned model start."""
+    """L2 penalty on the weights of a head (for standardised features), relative to the summed loss.
+    Used for probes, and for the linear fit that initialises the heads of `finetune`."""
     training: Training | None = None
-    """How `finetune` trains; a row is one prompt's answers with all their labels."""
+    """Training settings of `finetune`. A row of a batch is one prompt with its answers and
+    labels."""
     labels: Literal["given", "implied_pairs"] = "given"
-    """Fitted to labels as they were given (grades with thresholds, whole rankings), or to the pairs that they imply
-    within one annotator and prompt."""
+    """`given`: fit to the labels as they are (grades with thresholds, whole rankings).
+    `implied_pairs`: fit to the pairs that they imply for one annotator and prompt."""
 
     def __post_init__(self) -> None:
         if self.architecture == "finetune" and self.training is None:
-            raise ValueError("`architecture: finetune` trains, so it needs `training`")
+            raise ValueError("`architecture: finetune` needs `training`; add it")
         if self.architecture == "probe" and not self.layers:
-            raise ValueError("`architecture: probe` needs the `layers` that it reads")
+            raise ValueError("`architecture: probe` needs `layers`; add the layers to read")
         for key in ("layers", "pooling"):
             given = getattr(self, key)
             if len(set(given)) < len(given):
                 raise ValueError(
-                    f"`{key}` gives {list(given)}, one of them twice; a probe reads each once"
+                    f"`{key}` is {list(given)}, which has a duplicate; give each item once"
                 )
         if self.architecture == "probe" and self.lora is not None:
             raise ValueError(
-                "`architecture: probe` leaves the backbone as it is and `lora` trains it; give one of them"
+                "`architecture: probe` does not train the backbone, so `lora` has no effect; "
+                "remove one of them"
             )
 
 
 @dataclass(frozen=True, config=FORBID)
 class RewardModelJob:
-    """All that a fit depends on besides its inputs."""
+    """Everything that a fit depends on, apart from its input files."""
 
     group: str
     params: RewardModelParams
@@ -103,71 +115,74 @@ class RewardModelJob:
 
     @property
     def names(self) -> list[str]:
-        """The objectives, in the order of the heads."""
+        """Objectives in the order of the heads."""
         return list(self.params.objectives)
 
     @property
     def tables(self) -> list[Path]:
-        """Labels and implied pairs to train on, and pairs to look at while training and to calibrate on."""
+        """Paths of the training labels, the implied training pairs, and the validation pairs."""
         names = ("labels", "train", "validation")
         return [PREPARED / "rewards" / self.group / f"{name}.parquet" for name in names]
 
     @property
     def folder(self) -> Path:
-        """Where the model goes."""
+        """Folder of the model."""
         return REWARDS / self.group
 
     @property
     def features(self) -> Path:
-        """Where a probe's features are kept from run to run; no out, since DVC restores no run that keeps one."""
+        """Cache folder for probe features, kept between runs.
+
+        It is not an output of the stage: DVC does not restore stages with persistent outputs.
+        """
         return Path("work/features") / self.group
 
     @property
     def work(self) -> Path:
-        """Where checkpoints go until the model is there."""
+        """Folder for checkpoints until the stage has finished."""
         return resume.folder("reward_model", self, [*self.tables, SFT], __file__)
 
     @property
     def curve(self) -> Path:
-        """Where the curve goes."""
+        """Path of the training curve."""
         return CURVES / f"reward_{self.group}.csv"
 
 
 class Fitted(NamedTuple):
-    """A model that is ready to be written."""
+    """A fitted model, ready to be saved."""
 
     save: Callable[[Path], Any]
-    """Writes it into a folder."""
+    """Writes the model into a folder."""
     score: Callable[[list[list[int]]], np.ndarray]
-    """Scores `[n, H]` of sequences."""
+    """Token ids of sequences -> scores `(sequences, heads)`."""
     thresholds: Thresholds
-    """What was learnt beside it of the people who gave grades."""
+    """Fitted grade thresholds of the annotators."""
     parameters: int
-    """How many it has."""
+    """Number of parameters."""
     gradient_cosine: dict[str, dict[str, float]]
-    """Between the objectives, on the backbone and on validation pairs; empty where none is trained."""
+    """Cosine of the gradients of two objectives on the backbone, on validation pairs. Empty for
+    probes and for single objectives."""
 
 
 def run(job: RewardModelJob) -> None:
-    """Fits the group's model and writes it, its timing and its curve."""
-    from concord.rewards.outcome.calibration import calibrated
+    """Fits the model; writes the model, its timing and its training curve."""
     from concord.rewards.outcome.examples import Scales
 
     device = runtime.start(job.settings, job.seed)
     tokenizer = _tokenizer(job)
     labels = _labels(job)
-    scales = Scales.of(labels)
+    scales = Scales.from_labels(labels)
     rows = _rows(job, labels, scales, tokenizer)
     validation = _pairs(outputs.read_table(job.tables[-1]), job.names, tokenizer)
     started, resumed = time.perf_counter(), job.work.exists()
     fitting = _finetune if job.params.architecture == "finetune" else _probe
     fitted = fitting(job, tokenizer, rows, scales, validation, device)
     seconds = time.perf_counter() - started
-    calibration = calibrated(_margins(fitted.score, validation, job.names))
+    calibration = calibrate(_margins(fitted.score, validation, job.names))
     with outputs.directory(job.folder) as folder:
         fitted.save(folder)
         outputs.write_json(folder / "calibration.json", calibration)
-        outputs.write_json(folder / "graders.json", fitted.thresholds.described(scales))
+        outputs.write_json(folder / "graders.json", fitted.thresholds.summary(scales))
     peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     timing = {
         "seconds": seconds,
@@ -179,52 +194,51 @@ def run(job: RewardModelJob) -> None:
     outputs.write_json(REPORTS / f"timing/{job.group}.json", {**timing, **cosines})
 
 
-def _tokenizer(job: RewardModelJob) -> Any:
-    from concord.lm.load import load_tokenizer
+def _tokenizer(job: RewardModelJob) -> Tokenizer:
 
-    tokenizer = load_tokenizer(SFT)
-    tokenizer.model_max_length = (
-        job.max_length
-    )  # saved with the model: scoring cuts where training did
+    tokenizer: Tokenizer = load_tokenizer(SFT)
+    # Saved with the model: scoring truncates like training.
+    tokenizer.model_max_length = job.max_length
     return tokenizer
 
 
 def _labels(job: RewardModelJob) -> pd.DataFrame:
-    """The labels to train on, as they were given or as the pairs that they imply."""
+    """The training labels: as given, or the pairs that they imply."""
     from concord.prepared import labels
 
     given, pairs = (outputs.read_table(table) for table in job.tables[:2])
-    frame = given if job.params.labels == "given" else labels.of_pairs(pairs)
+    frame = given if job.params.labels == "given" else labels.from_pairs(pairs)
     return frame[frame["objective"].isin(job.names)]
 
 
-def _rows(job: RewardModelJob, labels: pd.DataFrame, scales: Scales, tokenizer: Any) -> list[Row]:
-    """Examples to train on. Raises DataError for an objective without labels."""
+def _rows(
+    job: RewardModelJob, labels: pd.DataFrame, scales: Scales, tokenizer: Tokenizer
+) -> list[Row]:
+    """Training rows. Raises DataError if an objective has no labels."""
     from concord.rewards.outcome.examples import examples
 
     margins = {name: head.margin for name, head in job.params.objectives.items()}
     made = examples(labels, job.names, scales, tokenizer, margins)
-    there = {
+    labelled_heads = {
         label.head
         for example in made
         for labels in (example.orders, example.grades)
         for label in labels
     }
-    absent = [name for head, name in enumerate(job.names) if head not in there]
-    if absent:
+    missing = [name for head, name in enumerate(job.names) if head not in labelled_heads]
+    if missing:
         given = job.params.labels == "given"
-        table, what = (job.tables[0], "label") if given else (job.tables[1], "pair")
-        instead = "" if given else ", or take labels: given, which needs no pairs"
-        names = ", ".join(absent)
+        table, what = (job.tables[0], "labels") if given else (job.tables[1], "pairs")
+        instead = "" if given else ", or set labels: given, which needs no pairs"
         raise DataError(
-            f"{table} has no {what} for {names}, so its head cannot be fitted; add annotations{instead}"
+            f"{table} has no {what} for {', '.join(missing)}, so the head cannot be fitted; "
+            f"add annotations{instead}"
         )
     return [{"example": example} for example in made]
 
 
-def _pairs(frame: pd.DataFrame, names: list[str], tokenizer: Any) -> list[Row]:
-    """Pairs as ids; those whose sides are the same tokens say nothing of a model."""
-    from concord.lm.batches import encode_all
+def _pairs(frame: pd.DataFrame, names: list[str], tokenizer: Tokenizer) -> list[Row]:
+    """Pairs as token ids. Pairs whose two answers have the same tokens are dropped."""
 
     frame = frame[frame["objective"].isin(names)]
     messages = frame["messages"].tolist()
@@ -241,24 +255,22 @@ def _pairs(frame: pd.DataFrame, names: list[str], tokenizer: Any) -> list[Row]:
 
 def _finetune(
     job: RewardModelJob,
-    tokenizer: Any,
+    tokenizer: Tokenizer,
     rows: list[Row],
     scales: Scales,
     validation: list[Row],
     device: Any,
 ) -> Fitted:
-    from concord.lm.lora import attach, merge
     from concord.rewards.outcome import head_fit as label_fit
     from concord.rewards.outcome import head_start as label_start
     from concord.rewards.outcome.gradients import cosines
-    from concord.rewards.outcome.reward_model import FinetunedRewardModel, new_model
 
     reward = FinetunedRewardModel(
         new_model(SFT, job.names, tokenizer, device, job.settings.dtype, job.seed), tokenizer
     )
     model = label_fit.LabelledModel(reward.model, label_fit.Thresholds(scales).to(device))
     examples = [row["example"] for row in rows]
-    label_start.from_labels(model, tokenizer, examples, scales, job.names, job.params.l2)
+    label_start.initialise(model, tokenizer, examples, scales, job.names, job.params.l2)
     if job.params.lora is not None:
         attach(reward.model.base_model, job.params.lora, job.seed)
     watched = validation[:: len(validation) // VALIDATION_PAIRS + 1]
@@ -276,7 +288,7 @@ def _finetune(
         weights=label_fit.row_weights(
             [head.loss_weight for head in job.params.objectives.values()]
         ),
-        length=label_fit.longest,
+        length=label_fit.longest_answer,
         rates={"thresholds": THRESHOLD_RATE},
         label=f"reward model {job.group}",
     )
@@ -287,25 +299,28 @@ def _finetune(
 
     if job.params.lora is not None:
         merge(reward.model.base_model)
-    pulls = (
+    gradient_cosine = (
         cosines(reward.model, _sides(watched, job.names), tokenizer.pad_token_id)
         if len(job.names) > 1
         else {}
     )
     return Fitted(
-        save, reward.score_ids, model.thresholds, int(reward.model.num_parameters()), pulls
+        save,
+        reward.score_ids,
+        model.thresholds,
+        int(reward.model.num_parameters()),
+        gradient_cosine,
     )
 
 
 def _probe(
     job: RewardModelJob,
-    tokenizer: Any,
+    tokenizer: Tokenizer,
     rows: list[Row],
     scales: Scales,
     validation: list[Row],
     device: Any,
 ) -> Fitted:
-    from concord.lm.load import load_causal
     from concord.rewards.outcome.probe import Probe
     from concord.rewards.outcome.probe_fit import Features, fit_heads
 
@@ -316,17 +331,15 @@ def _probe(
     judged = [row[side] for row in validation for side in ("chosen", "rejected")]
     features = Features(probe, SFT, [*answers, *judged], job.features)
     probe.heads, thresholds = fit_heads(
-        features.of(answers), made, scales, len(job.names), params.l2
+        features.lookup(answers), made, scales, len(job.names), params.l2
     )
 
     def score(sequences: list[list[int]]) -> np.ndarray:
-        return probe.of_features(features.of(sequences))
+        return probe.score_features(features.lookup(sequences))
 
     accuracy = _accuracy(score, validation, job.names)
-    lines: list[list[Any]] = [
-        ["step", *accuracy],
-        [1, *accuracy.values()],
-    ]  # so that a probe has a curve as well
+    # A curve of a single step, because every reward model has a curve.
+    lines: list[list[Any]] = [["step", *accuracy], [1, *accuracy.values()]]
     outputs.write_text(job.curve, "".join(",".join(map(str, line)) + "\n" for line in lines))
     count = probe.heads["weight"].size + probe.heads["bias"].size
     return Fitted(lambda folder: probe.save(folder, SFT, job.folder), score, thresholds, count, {})
@@ -335,48 +348,53 @@ def _probe(
 def _sides(
     pairs: list[Row], names: list[str]
 ) -> dict[str, tuple[list[list[int]], list[list[int]]]]:
-    """By objective: ids of the chosen answers, and of the rejected ones."""
-    own = {name: [row for row in pairs if row["head"] == head] for head, name in enumerate(names)}
+    """Objective -> token ids of the chosen answers, and of the rejected answers."""
+    pairs_by_objective = {
+        name: [row for row in pairs if row["head"] == head] for head, name in enumerate(names)
+    }
     return {
         name: ([row["chosen"] for row in rows], [row["rejected"] for row in rows])
-        for name, rows in own.items()
+        for name, rows in pairs_by_objective.items()
     }
 
 
 def _margins(
     score: Callable[[list[list[int]]], np.ndarray], pairs: list[Row], names: list[str]
 ) -> dict[str, np.ndarray]:
-    """By objective: score of chosen less rejected `[n]`."""
+    """Objective -> score of chosen minus score of rejected `(pairs,)`."""
     import numpy as np
 
-    found = {}
+    margins = {}
     for head, (name, (chosen, rejected)) in enumerate(_sides(pairs, names).items()):
-        found[name] = score(chosen)[:, head] - score(rejected)[:, head] if chosen else np.zeros(0)
-    return found
+        if chosen:
+            margins[name] = score(chosen)[:, head] - score(rejected)[:, head]
+        else:
+            margins[name] = np.zeros(0)
+    return margins
 
 
 def _accuracy(
     score: Callable[[list[list[int]]], np.ndarray], pairs: list[Row], names: list[str]
 ) -> dict[str, float]:
-    """Share of the pairs of each objective in the right order, as `validation_<objective>`."""
+    """`validation_<objective>` -> share of its pairs whose chosen answer has the higher score."""
     margins = _margins(score, pairs, names)
     return {
-        f"validation_{name}": float((own > 0).mean()) for name, own in margins.items() if len(own)
+        f"validation_{name}": float((margin > 0).mean())
+        for name, margin in margins.items()
+        if len(margin)
     }
 
 
 def main(group: str) -> None:
-    """Runs the stage for the group named on the command line."""
-    params = load(RewardModelParams, "reward_models", group)
-    run(
-        RewardModelJob(
-            group,
-            params,
-            load(Runtime, "runtime"),
-            load(int, "seeds", "data"),
-            load(int, "model", "max_length"),
-        )
+    """Runs the stage for one reward model."""
+    job = RewardModelJob(
+        group,
+        load(RewardModelParams, "reward_models", group),
+        load(Runtime, "runtime"),
+        load(int, "seeds", "data"),
+        load(int, "model", "max_length"),
     )
+    run(job)
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
-"""Sample K responses per training prompt from the SFT model and score them on the reward vector.
+"""Samples K responses per training prompt from the SFT model and scores them.
 
-data/prepared/prompts/train.parquet, models/sft, models/rewards -> data/rollouts/train.parquet: prompt_id, group_id,
-domain, messages, reference, sample, response, finished, and raw.<objective> for each objective, `overall` too
+    data/prepared/prompts/train.parquet, models/sft, models/rewards
+    -> data/rollouts/train.parquet
 
     python -m tasks.rollouts
+
+Columns: prompt_id, group_id, domain, messages, reference, sample, response, finished, and
+raw.<objective> for every objective, including those outside the reward vector.
 """
 
 from __future__ import annotations
@@ -14,7 +17,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from concord.lm.chat import render
+from concord.lm.load import load_causal, load_tokenizer
 from concord.objectives import Objective, objectives_of
+from concord.rewards.vector.reward_vector import RewardVector
 from concord.stage import outputs, runtime
 from concord.stage import params as parameters
 from concord.stage.errors import DataError, command
@@ -24,38 +30,38 @@ from concord.stage.paths import PREPARED, ROLLOUTS, SFT
 if TYPE_CHECKING:
     import pandas as pd
 
+    from concord.lm.types import CausalLM, Tokenizer
+
 PROMPTS = PREPARED / "prompts/train.parquet"
 TABLE = ROLLOUTS / "train.parquet"
 
 
 @dataclass(frozen=True, config=FORBID)
 class RolloutsParams:
-    """What is sampled."""
+    """The section `rollouts`."""
 
     prompts: Annotated[int, Field(ge=1)]
-    """Training prompts of each domain, at most."""
+    """Maximum number of training prompts per domain."""
     samples: Annotated[int, Field(ge=2)]
     """K, responses per prompt."""
     max_new_tokens: Annotated[int, Field(ge=1)]
-    """Longest response in tokens; a longer one counts as unfinished."""
+    """Maximum length of a response, in tokens. A response cut at this length is not `finished`."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
-    """Temperature of the draws."""
+    """Sampling temperature."""
     batch_size: Annotated[int, Field(ge=1)] = 128
-    """Responses sampled at a time."""
+    """Responses sampled at once."""
 
 
 def run(
     params: RolloutsParams, objectives: dict[str, Objective], settings: Runtime, seed: int
 ) -> None:
-    """Samples, scores and writes."""
-    from concord.lm.load import load_causal, load_tokenizer
-    from concord.rewards.vector.reward_vector import RewardVector
+    """Samples the responses, scores them and writes the table."""
 
     device = runtime.start(settings, seed)
-    prompts = chosen(outputs.read_table(PROMPTS), objectives, params.prompts)
-    frame = repeated(prompts, params.samples)
+    prompts = select_prompts(outputs.read_table(PROMPTS), objectives, params.prompts)
+    frame = repeat_prompts(prompts, params.samples)
     model, tokenizer = load_causal(SFT, device, settings.dtype), load_tokenizer(SFT)
-    frame["response"], frame["finished"] = sampled(
+    frame["response"], frame["finished"] = sample_responses(
         model, tokenizer, frame["messages"].tolist(), params, seed
     )
     vector = RewardVector.load(
@@ -74,45 +80,53 @@ def run(
     )
 
 
-def chosen(prompts: pd.DataFrame, objectives: dict[str, Objective], count: int) -> pd.DataFrame:
-    """The first `count` prompts of each domain of the reward vector, in the order of their content hash."""
+def select_prompts(
+    prompts: pd.DataFrame, objectives: dict[str, Objective], count: int
+) -> pd.DataFrame:
+    """The first `count` prompts of each domain of the reward vector, ordered by `prompt_id`."""
     domains = sorted({objective.domain for objective in objectives.values() if objective.in_vector})
-    absent = [domain for domain in domains if domain not in set(prompts["domain"])]
-    if absent:
+    missing = [domain for domain in domains if domain not in set(prompts["domain"])]
+    if missing:
         raise DataError(
-            f"{PROMPTS} has no prompt of domain {', '.join(absent)}, which objectives are judged on"
+            f"{PROMPTS} has no prompts for the domain {', '.join(missing)}, "
+            "which has objectives in the reward vector; add prompts to a source"
         )
-    own = prompts[prompts["domain"].isin(domains)].sort_values("prompt_id")
+    candidates = prompts[prompts["domain"].isin(domains)].sort_values("prompt_id")
     return (
-        own.groupby("domain", sort=True)
+        candidates.groupby("domain", sort=True)
         .head(count)
         .sort_values(["domain", "prompt_id"])
         .reset_index(drop=True)
     )
 
 
-def repeated(prompts: pd.DataFrame, samples: int) -> pd.DataFrame:
-    """Each prompt `samples` times in a row, numbered in the column `sample`."""
+def repeat_prompts(prompts: pd.DataFrame, samples: int) -> pd.DataFrame:
+    """Each prompt `samples` times in a row, numbered from 0 in the column `sample`."""
     columns = ["prompt_id", "group_id", "domain", "messages", "reference"]
     frame = prompts[columns].loc[prompts.index.repeat(samples)].reset_index(drop=True)
     frame["sample"] = frame.groupby("prompt_id", sort=False).cumcount()
     return frame
 
 
-def sampled(
-    model: Any, tokenizer: Any, messages: list[Any], params: RolloutsParams, seed: int
+def sample_responses(
+    model: CausalLM, tokenizer: Tokenizer, messages: list[Any], params: RolloutsParams, seed: int
 ) -> tuple[list[str], list[bool]]:
-    """Responses, and whether each ended by itself."""
-    from concord.lm.chat import render
+    """The responses, and whether each ended with a stop token."""
     from concord.lm.sample import sample_ids, stop_ids
 
-    ids = sample_ids(model, tokenizer, [render(tokenizer, prompt) for prompt in messages], seed=seed, label="rollouts",
-                     max_new_tokens=params.max_new_tokens, temperature=params.temperature,
-                     batch_size=params.batch_size)  # fmt: skip
+    ids = sample_ids(
+        model,
+        tokenizer,
+        [render(tokenizer, prompt) for prompt in messages],
+        seed=seed,
+        label="rollouts",
+        max_new_tokens=params.max_new_tokens,
+        temperature=params.temperature,
+        batch_size=params.batch_size,
+    )
     stops = set(stop_ids(model, tokenizer).tolist())
-    return [tokenizer.decode(row, skip_special_tokens=True) for row in ids], [
-        row[-1] in stops for row in ids
-    ]
+    responses = [tokenizer.decode(row, skip_special_tokens=True) for row in ids]
+    return responses, [row[-1] in stops for row in ids]
 
 
 def main() -> None:

@@ -1,13 +1,16 @@
-"""Choose the weights to publish: the point of the sweep that a stated rule likes best on validation, by proxies alone.
+"""Chooses the weights to publish: the best point of the sweep on validation, by proxies only.
 
-reports/samples/<policy>.parquet -> reports/select.json (kept between runs: it carries the history of choices)
+    reports/samples/<policy>.parquet
+    -> reports/select.json (kept between runs, because it holds the history of choices)
 
     python -m tasks.select
 
-Within each domain the rule ranks the swept points by their mean anchored proxies (likelihood protocol: pair accuracy)
-on validation under the owner's preferences. Validation is small, so points that it cannot tell from the best count as
-equal, and of those the one whose head weights are nearest to the preferences is taken; where validation has nothing to
-compare, all are equal. Domains then share equally in the full vector, which sums to 1. Gold is never read.
+Within each domain, the rule `select.rule` ranks the points by their mean anchored proxies on
+validation (protocol `likelihood`: pair accuracy), weighted by `select.weights`. Validation is
+small, so points that are not clearly worse than the best count as equal. Among these, the point
+whose head weights are nearest to `select.weights` wins. If validation has no data to compare, all
+points count as equal. In the full vector each domain has the same share, and the sum is 1. Gold
+rewards are never read.
 """
 
 from __future__ import annotations
@@ -39,40 +42,43 @@ class SelectParams:
     """The section `select`."""
 
     policy: str
-    """Whose weights are chosen, and which policy is exported."""
+    """The policy whose weights are chosen, and which is exported."""
     rule: str
-    """The scalariser that ranks the points (concord/rewards/vector/scalarisers.py)."""
+    """The scalariser that ranks the points: a function of concord/rewards/vector/scalarisers.py."""
     weights: dict[str, float] = field(default_factory=dict)
-    """objective -> what it is worth to the owner; empty: equal within each domain."""
+    """Objective -> its importance. Empty for equal weights within each domain."""
     tolerance: Annotated[float, Field(ge=0)] = 1.0
-    """Standard errors of the paired difference by which a point may fall short of the best and still count as equal."""
+    """A point counts as equal to the best if it is worse by at most this number of standard errors
+    of the paired difference."""
     max_kl: Annotated[float, Field(gt=0)] | None = None
-    """Points further than this from the SFT model on validation, in nats per answer, are not chosen."""
+    """Maximum KL divergence from the SFT model on validation, in nats per answer; null for no
+    limit."""
 
     def __post_init__(self) -> None:
         plugins.check_name("concord.rewards.vector.scalarisers", self.rule, "rule")
 
 
 class Measured(NamedTuple):
-    """The points of one domain on validation, in the order of the samples."""
+    """Validation results of the points of one domain, in the order of the samples."""
 
     points: list[Point]
     names: list[str]
-    """Objectives, the columns of the proxies."""
+    """Objectives: the columns of `proxies`."""
     proxies: np.ndarray
-    """(points, objectives)"""
+    """`(points, objectives)`, means on validation."""
     draws: np.ndarray
-    """(resamples, points, objectives), paired: one resample of the prompts serves all points."""
+    """`(resamples, points, objectives)`, bootstrap means. All points share the resampled
+    prompts."""
     kl: np.ndarray
-    """(points,), nats per answer"""
+    """`(points,)`, in nats per answer."""
 
 
 def run(
-    params: SelectParams, everything: Mapping[str, Any], resamples: int, seed: int
+    params: SelectParams, all_params: Mapping[str, Any], resamples: int, seed: int
 ) -> dict[str, Any]:
-    """Chooses, adds the choice to the history if it is another than the last, and writes both."""
-    known = objectives_of(everything)
-    check_weights(params.weights, known, "select.weights")
+    """Chooses the weights; writes the choice, and adds it to the history if it is new."""
+    objectives = objectives_of(all_params)
+    check_weights(params.weights, objectives, "select.weights")
     table = SAMPLES / f"{params.policy}.parquet"
     samples = outputs.read_table(table)
     validation = samples[samples["split"] == "validation"]
@@ -83,9 +89,9 @@ def run(
     chosen = {}
     for domain in sorted(set(validation["domain"])):
         preferences = domain_weights(
-            params.weights or dict.fromkeys(known, 1.0), known, domain, "select.weights"
+            params.weights or dict.fromkeys(objectives, 1.0), objectives, domain, "select.weights"
         )
-        chosen[domain] = best(measured(validation, domain, resamples, seed), preferences, params)
+        chosen[domain] = best(measure(validation, domain, resamples, seed), preferences, params)
     choice = {
         "policy": params.policy,
         "rule": params.rule,
@@ -100,60 +106,64 @@ def run(
         },
         "kl": {domain: point["kl"] for domain, point in chosen.items()},
     }
-    outputs.write_json(CHOICE, {**choice, "history": remembered(choice)})
+    outputs.write_json(CHOICE, {**choice, "history": updated_history(choice)})
     return choice
 
 
-def measured(validation: pd.DataFrame, domain: str, resamples: int, seed: int) -> Measured:
-    """Means of every point's proxies and KL, and their resamples."""
+def measure(validation: pd.DataFrame, domain: str, resamples: int, seed: int) -> Measured:
+    """Means of the proxies and KL of every point, with bootstrap resamples."""
     from concord.evaluation.metrics import Clusters
     from concord.evaluation.policies.likelihood import judged_units
     from concord.evaluation.policies.summary import points_of
 
-    own = validation[validation["domain"] == domain]
-    names = sorted(points_of(own)[0].weights)
-    units = judged_units(own, domain, names)
+    samples = validation[validation["domain"] == domain]
+    names = sorted(points_of(samples)[0].weights)
+    units = judged_units(samples, domain, names)
     clusters = Clusters.of(units, [*(f"proxy.{name}" for name in names), "log_ratio"])
     means, draws = clusters.mean(), clusters.bootstrap(resamples, seed)
     return Measured(points_of(units), names, means[:, :-1], draws[:, :, :-1], means[:, -1])
 
 
-def best(found: Measured, preferences: Mapping[str, float], params: SelectParams) -> dict[str, Any]:
-    """The point to publish: of those as good as the best, the nearest to the preferences, then to the SFT model."""
+def best(
+    measured: Measured, preferences: Mapping[str, float], params: SelectParams
+) -> dict[str, Any]:
+    """The point to publish.
+
+    Among the points that count as equal to the best, the nearest to the preferences; on a tie, the
+    one with the smallest KL from the SFT model.
+    """
     import numpy as np
 
-    rule, weights = (
-        plugins.function("concord.rewards.vector.scalarisers", params.rule),
-        np.array([preferences[name] for name in found.names]),
-    )
-    allowed = np.isnan(found.kl) | (found.kl <= (params.max_kl or np.inf))
+    rule = plugins.function("concord.rewards.vector.scalarisers", params.rule)
+    weights = np.array([preferences[name] for name in measured.names])
+    allowed = np.isnan(measured.kl) | (measured.kl <= (params.max_kl or np.inf))
     if not allowed.any():
         raise DataError(
-            f"no point of {found.points[0].domain} is within select.max_kl {params.max_kl}; "
-            f"the nearest has {found.kl.min():.3g}"
+            f"select.max_kl is {params.max_kl}, but the smallest KL in the domain "
+            f"{measured.points[0].domain} is {measured.kl.min():.3g}; raise max_kl"
         )
-    scores = np.where(allowed, rule(found.proxies, weights), np.nan)
+    scores = np.where(allowed, rule(measured.proxies, weights), np.nan)
     equal = np.flatnonzero(allowed).tolist()
-    if not np.isnan(scores).all():  # else validation has nothing to tell one point from another by
+    if not np.isnan(scores).all():  # otherwise validation has no data to compare points
         top = int(np.nanargmax(scores))
         drawn = np.stack(
-            [rule(found.draws[:, place], weights) for place in range(len(scores))], axis=1
+            [rule(measured.draws[:, index], weights) for index in range(len(scores))], axis=1
         )
         errors = np.nanstd(drawn[:, [top]] - drawn, axis=0)
         equal = np.flatnonzero(scores[top] - scores <= params.tolerance * errors + 1e-12).tolist()
 
-    def order(place: int) -> tuple[float, float, str]:
-        point = found.points[place]
-        distance = sum(abs(point.weights[name] - preferences[name]) for name in found.names)
-        return round(distance, 9), float(np.nan_to_num(found.kl[place])), point.name
+    def order(index: int) -> tuple[float, float, str]:
+        point = measured.points[index]
+        distance = sum(abs(point.weights[name] - preferences[name]) for name in measured.names)
+        return round(distance, 9), float(np.nan_to_num(measured.kl[index])), point.name
 
-    place = min(equal, key=order)
+    index = min(equal, key=order)
     return {
-        "point": found.points[place].name,
-        "weights": found.points[place].weights,
+        "point": measured.points[index].name,
+        "weights": measured.points[index].weights,
         "equal": len(equal),
-        "proxies": dict(zip(found.names, found.proxies[place].tolist(), strict=True)),
-        "kl": float(found.kl[place]),
+        "proxies": dict(zip(measured.names, measured.proxies[index].tolist(), strict=True)),
+        "kl": float(measured.kl[index]),
     }
 
 
@@ -162,8 +172,8 @@ def full_vector(vectors: Sequence[Mapping[str, float]]) -> dict[str, float]:
     return {name: weight / len(vectors) for vector in vectors for name, weight in vector.items()}
 
 
-def remembered(choice: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """All choices so far, oldest first, with this one at the end unless it repeats the last."""
+def updated_history(choice: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """All choices so far, oldest first; `choice` is added unless it equals the last one."""
     history: list[Mapping[str, Any]] = (
         outputs.read_json(CHOICE)["history"] if CHOICE.is_file() else []
     )

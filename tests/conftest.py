@@ -1,4 +1,4 @@
-"""Fixtures for every test: quiet libraries, a torch that no test can leave changed, and a tiny model of two layers."""
+"""Fixtures for all tests: quiet libraries, the torch state, and a tiny model with two layers."""
 
 import os
 import random
@@ -19,18 +19,20 @@ from tests.chain.finished import Runs
 
 pytest_plugins = ["tests.reports_fixture"]
 hypothesis.settings.register_profile("concord", deadline=None, database=None, derandomize=True)
-hypothesis.settings.load_profile("concord")  # the same examples each time, however busy the machine
+hypothesis.settings.load_profile("concord")  # the same examples each time, without time limits
 torch.set_num_interop_threads(1)  # can be set only once, before any parallel work
 
 CHAT_TEMPLATE = (
-    "{% for message in messages %}<|{{ message['role'] }}|> {{ message['content'] }} <|end|> {% endfor %}"
+    "{% for message in messages %}"
+    "<|{{ message['role'] }}|> {{ message['content'] }} <|end|> "
+    "{% endfor %}"
     "{% if add_generation_prompt %}<|assistant|> {% endif %}"
 )
 SPECIAL = ["<|pad|>", "<|end|>", "<|unk|>", "<|system|>", "<|user|>", "<|assistant|>"]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What needs the finished chain comes last, since that is made in the background meanwhile."""
+    """Runs tests of the finished pipeline last, because it runs in the background meanwhile."""
     items.sort(key=lambda item: [item.path.parent.name == "chain", "cold" in item.fixturenames])  # type: ignore[attr-defined]
 
 
@@ -38,7 +40,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def runs(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Runs | None]:
-    """The chain in the background, where a test that was chosen asks for it."""
+    """The pipeline in the background, if a selected test needs it."""
     chosen = [item for item in request.session.items if item.path.parent.name == "chain"]
     if not any({"finished", "cold"}.intersection(item.fixturenames) for item in chosen):  # type: ignore[attr-defined]
         yield None
@@ -66,7 +68,7 @@ def torch_state() -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def tiny_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an untrained Llama (2 layers, width 32) and its tokenizer of single characters."""
+    """A folder with an untrained Llama (2 layers, width 32) and its character tokenizer."""
     path = tmp_path_factory.mktemp("tiny_model")
     tokenizer = _characters()
     tokenizer.save_pretrained(path)
@@ -82,7 +84,7 @@ def tiny_tokenizer(tiny_model: Path) -> Any:
 
 
 def _characters() -> Any:
-    """Every printable ASCII character is one token; the rest is unknown."""
+    """A tokenizer with one token per printable ASCII character."""
     from tokenizers import Regex, Tokenizer, models, pre_tokenizers
     from transformers import PreTrainedTokenizerFast
 

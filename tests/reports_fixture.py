@@ -1,4 +1,4 @@
-"""Synthetic samples of five policies whose true means are known, and a project folder that holds them."""
+"""Synthetic samples of several policies with known true means, and a project folder with them."""
 
 import json
 import shutil
@@ -15,7 +15,7 @@ from concord.evaluation.rewards.head_quality import quality
 from concord.evaluation.rewards.judged_sets import Locked
 from concord.evaluation.rewards.picking import report_by_size
 from concord.evaluation.rewards.step_quality import processbench, step_quality
-from concord.evaluation.rewards.trust import trust
+from concord.evaluation.rewards.trust import head_diagnostics
 from concord.sandbox.world import World
 from concord.stage import outputs
 from tasks import front, gate, select
@@ -77,17 +77,17 @@ def params() -> dict[str, Any]:
 
 def points(policy: str) -> list[Point]:
     """All operating points of the steerable policy, equal weights of the others."""
-    found = []
+    result = []
     for domain, names in by_domain(OBJECTIVES).items():
         default = {name: DEFAULT_WEIGHTS[name] for name in names}
-        found += operating_points(domain, names, default, 9)
-    return found if policy == "mah_dpo" else [point for point in found if point.name == EQUAL]
+        result += operating_points(domain, names, default, 9)
+    return result if policy == "mah_dpo" else [point for point in result if point.name == EQUAL]
 
 
 def true_mean(policy: str, objective: str, weights: dict[str, float]) -> float:
-    """0.4, more with training, and more with the objective's own weight where there are heads."""
-    own = weights[objective] - 1 / len(weights)
-    return 0.4 + GAIN[policy] + (0.25 * own if policy == "mah_dpo" else 0.0)
+    """0.4, more with training, and more with the weight of the objective if there are heads."""
+    excess = weights[objective] - 1 / len(weights)
+    return 0.4 + GAIN[policy] + (0.25 * excess if policy == "mah_dpo" else 0.0)
 
 
 def samples(policy: str, prompts: int = PROMPTS, seed: int = 0) -> pd.DataFrame:
@@ -96,22 +96,22 @@ def samples(policy: str, prompts: int = PROMPTS, seed: int = 0) -> pd.DataFrame:
     for split, gold in (("locked", True), ("validation", False)):
         for point in points(policy):
             noise = np.random.default_rng([seed, len(split)])
-            for place in range(prompts):
-                kind = ("borderline", "known")[place % 2] if point.domain == "values" else "2 steps"
+            for index in range(prompts):
+                kind = ("borderline", "known")[index % 2] if point.domain == "values" else "2 steps"
                 row: dict[str, Any] = {
                     "split": split,
                     "point": point.name,
                     "domain": point.domain,
                     "weights": json.dumps(point.weights, sort_keys=True),
-                    "prompt_id": f"{point.domain}{place}",
-                    "group_id": f"{point.domain}{place}",
+                    "prompt_id": f"{point.domain}{index}",
+                    "group_id": f"{point.domain}{index}",
                     "kind": kind,
                     "messages": [
-                        {"role": "user", "content": f"Question {place} of {point.domain}?"}
+                        {"role": "user", "content": f"Question {index} of {point.domain}?"}
                     ],
-                    "response": f"<Answer> {place} of {policy} at {point.name} & more",
+                    "response": f"<Answer> {index} of {policy} at {point.name} & more",
                     "log_ratio": 10 * GAIN[policy] + noise.normal(0, 0.1),
-                    "length": 20.0 + place % 5,
+                    "length": 20.0 + index % 5,
                 }
                 for name, domain in OBJECTIVES.items():
                     value = np.nan
@@ -216,7 +216,7 @@ def _reward_reports() -> None:
             ]
             report[name] = {
                 **quality(pairs, *sides, 100, 0),
-                **trust(pairs, pairs, *sides, 0.1),
+                **head_diagnostics(pairs, pairs, *sides, 0.1),
                 "score_correlation": {other: 0.3 for other in heads if other != name},
                 "gradient_cosine": {other: -0.1 for other in heads if other != name},
                 **timing,
@@ -224,7 +224,7 @@ def _reward_reports() -> None:
         outputs.write_json(f"reports/rewards/{group}.json", report)
     gold = [noise.integers(0, 2, 3).astype(float) for _ in range(30)]
     scores = [each + noise.normal(0, 0.5, 3) for each in gold]
-    groups = [str(place) for place in range(30)]
+    groups = [str(index) for index in range(30)]
     problems = np.arange(80) // 4
     answers = {
         "problem": problems,
@@ -263,16 +263,30 @@ SPLITS = {"train": 900, "validation": 100, "test": 80}
 DATA = {
     "leakage": {
         split: {
-            "groups": 0.0, "prompts": 0.0, "responses": 0.1, "phrases_of_8_words": 0.4, "near_train_before_merging": 6
+            "groups": 0.0,
+            "prompts": 0.0,
+            "responses": 0.1,
+            "phrases_of_8_words": 0.4,
+            "near_train_before_merging": 6,
         }
         for split in ("validation", "test")
     },
     "near_duplicates": {
-        "similarity": 0.8, "prompts": 6412, "near_duplicates": 320, "groups": 3007, "groups_merged": 98,
+        "similarity": 0.8,
+        "prompts": 6412,
+        "near_duplicates": 320,
+        "groups": 3007,
+        "groups_merged": 98,
         "samples": [{"similarity": 0.81, "one": "<b>hi</b> heidi", "other": "explain it"}],
     },
     "objectives": {
-        name: {"pairs": SPLITS, "ratings": SPLITS, "comparisons": SPLITS, "steps": SPLITS, "missing_label_share": 0.3}
+        name: {
+            "pairs": SPLITS,
+            "ratings": SPLITS,
+            "comparisons": SPLITS,
+            "steps": SPLITS,
+            "missing_label_share": 0.3,
+        }
         for name in OBJECTIVES
     },
     "agreement": {
@@ -282,7 +296,9 @@ DATA = {
         }
         for name in OBJECTIVES
     },
-    "length_bias": {name: {"longer_chosen": 0.57, "mean_characters_more": 4.5} for name in OBJECTIVES},
+    "length_bias": {
+        name: {"longer_chosen": 0.57, "mean_characters_more": 4.5} for name in OBJECTIVES
+    },
     "conflict": {
         f"{one}/{other}": {"objectives": [one, other], "opposed": 0.42, "pairs": 310}
         for one, other in (("helpful", "harmless"), ("helpful", "honest"), ("honest", "harmless"))
@@ -291,17 +307,28 @@ DATA = {
         reason: {
             "count": count,
             "rows": [
-                {"source": "sandbox", "source_file": "", "source_line": 17 + row, "table": "comparisons",
-                 "column": "chosen",
-                 "reason": reason, "detail": "is '<script>alert(1)</script>'"}
+                {
+                    "source": "sandbox",
+                    "source_file": "",
+                    "source_line": 17 + row,
+                    "table": "comparisons",
+                    "column": "chosen",
+                    "reason": reason,
+                    "detail": "is '<script>alert(1)</script>'",
+                }
                 for row in range(min(3, count))
             ],
         }
         for reason, count in {"duplicate": 44, "not_json": 12, "tie": 3}.items()
     },
     "sources": {
-        "sandbox": {"read": 19442, "kept": 19002, "quarantined": 440, "by_reason": {"tie": 3},
-                    "by_table": {"prompts": 1384, "comparisons": 10286, "ratings": 5915}},
+        "sandbox": {
+            "read": 19442,
+            "kept": 19002,
+            "quarantined": 440,
+            "by_reason": {"tie": 3},
+            "by_table": {"prompts": 1384, "comparisons": 10286, "ratings": 5915},
+        },
     },
-}  # fmt: skip
-"""As the stage `prepare` writes it."""
+}
+"""A report of the stage `prepare`."""

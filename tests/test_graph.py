@@ -1,4 +1,4 @@
-"""dvc.yaml: every stage depends on the listing of its own code, and says what the flow needs to know.
+"""dvc.yaml: every stage depends on its code listing, and has the settings that the flow needs.
 
 check -> ingest@<source> -> prepare -> sft -> reward_model@<group> -> process_labels
   -> process_reward -> anchors -> rollouts -> policy@<name> -> evaluate@<name> -> front -> select
@@ -34,12 +34,12 @@ STARTS_RUNTIME = "concord/stage/runtime.py"
 
 
 def closure(name: str) -> set[str]:
-    """Files of code that a stage of the default recipe runs."""
-    found = {stage: text for stage, text in LISTINGS.items() if stage.partition("@")[0] == name}
-    return {path for text in found.values() for path in code.read_listing(text)}
+    """Code files that a stage of the default recipe runs."""
+    listings = {stage: text for stage, text in LISTINGS.items() if stage.partition("@")[0] == name}
+    return {path for text in listings.values() for path in code.read_listing(text)}
 
 
-def test_dvc_yaml_fits_on_a_few_screens_and_lists_no_files_of_code() -> None:
+def test_dvc_yaml_is_short_and_lists_no_code_files() -> None:
     lines = (ROOT / "dvc.yaml").read_text(encoding="utf-8").splitlines()
     assert len(lines) <= 300
     assert not [line for line in lines if line.strip().endswith(".py")]
@@ -52,8 +52,8 @@ def test_a_stage_depends_on_its_listing(name: str) -> None:
     assert {stage.partition("@")[0] for stage in LISTINGS} == ENTRIES.keys() - {"check"}
 
 
-def test_a_file_that_no_listing_can_see_is_a_dep() -> None:
-    """What is packaged beside the code and is not Python."""
+def test_package_files_outside_the_listings_are_deps() -> None:
+    """Package files that are not Python."""
     others = [
         str(path.relative_to(ROOT))
         for path in (ROOT / "concord").rglob("*")
@@ -64,7 +64,7 @@ def test_a_file_that_no_listing_can_see_is_a_dep() -> None:
     assert set(others) <= deps
 
 
-def test_gold_is_seen_by_labels_and_evaluation_alone() -> None:
+def test_only_ingestion_and_evaluation_read_gold() -> None:
     seeing = {
         name
         for name in ENTRIES
@@ -88,11 +88,11 @@ def test_the_command_is_the_stages_own_module(name: str) -> None:
     assert ENTRIES[name]["meta"]["timeout"] > 0
 
 
-def test_the_listing_of_tasks_is_the_graph() -> None:
+def test_tasks_has_one_file_per_stage() -> None:
     assert {path.stem for path in (ROOT / "tasks").glob("*.py")} - {"__init__"} == set(ENTRIES)
 
 
-def test_budgets_may_name_every_stage() -> None:
+def test_every_stage_can_have_a_budget() -> None:
     assert set(STAGES) == set(ENTRIES)
 
 
@@ -129,7 +129,7 @@ def test_every_recipe_makes_a_graph(
     assert of_phase(stages, "ingestion")[0].name == "check"
 
 
-def test_the_readmes_picture_is_the_graph(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_diagram_in_the_readme_is_current(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     assert f"```\n{picture()}\n```" in text, (

@@ -1,4 +1,4 @@
-"""Every recipe is a params file that can work, once its sources and its model are there."""
+"""Every recipe is valid once its sources and its model exist."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 
 
 def stand_in(params: dict[str, Any], root: Path) -> None:
-    """What the recipe names: templates as they are, a file for each source, a folder for a local model."""
+    """Files that the recipe names: its templates and worlds, and stand-ins for data and models."""
     (root / "templates").symlink_to(ROOT / "templates")
     champion = root / params["gate"]["champion"]
     champion.parent.mkdir(parents=True, exist_ok=True)
@@ -24,29 +24,30 @@ def stand_in(params: dict[str, Any], root: Path) -> None:
         (root / model["name"]).mkdir(parents=True, exist_ok=True)
         (root / model["name"] / "config.json").write_text("{}", encoding="utf-8")
     for source in params["sources"].values():
-        path = root / source["path"]
+        path, kept = root / source["path"], ROOT / source["path"]
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("{}", encoding="utf-8")
+        text = kept.read_text(encoding="utf-8") if source["path"].startswith("recipes/") else "{}"
+        path.write_text(text, encoding="utf-8")
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_it_can_work(path: Path, tmp_path: Path) -> None:
+def test_the_recipe_is_valid(path: Path, tmp_path: Path) -> None:
     params = read(path)
     stand_in(params, tmp_path)
     check.run(params, tmp_path)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_without_its_sources_it_cannot(path: Path, tmp_path: Path) -> None:
+def test_a_missing_source_is_an_error(path: Path, tmp_path: Path) -> None:
     params = read(path)
     stand_in(params, tmp_path)
     name, source = next(iter(params["sources"].items()))
     (tmp_path / source["path"]).unlink()
-    with pytest.raises(ParamsError, match=rf"sources\.{name}\.path: \S+ is not there"):
+    with pytest.raises(ParamsError, match=rf"sources\.{name}\.path: \S+ does not exist"):
         check.run(params, tmp_path)
 
 
-def test_the_configuration_for_sharding_is_one_that_accelerate_reads() -> None:
+def test_accelerate_reads_the_sharding_configuration() -> None:
     from accelerate.commands.config.config_args import load_config_from_file
     from accelerate.utils import DistributedType
 
@@ -56,12 +57,12 @@ def test_the_configuration_for_sharding_is_one_that_accelerate_reads() -> None:
 
 
 @pytest.mark.parametrize("path", [ROOT / "params.yaml", *RECIPES], ids=lambda path: path.stem)
-def test_each_place_has_weights_of_its_own(path: Path) -> None:
+def test_sections_do_not_share_weights(path: Path) -> None:
     """An alias would retrain a policy when the weights of evaluation are edited."""
     params = read(path)
-    places = [params["evaluate"], params["select"], *params["policies"].values()]
-    inherited = [params["policies"].get("gdpo")]  # which says that it is grpo but for one key
+    sections = [params["evaluate"], params["select"], *params["policies"].values()]
+    inherited = [params["policies"].get("gdpo")]  # a copy of grpo except for one key
     weights = [
-        entry["weights"] for entry in places if entry.get("weights") and entry not in inherited
+        entry["weights"] for entry in sections if entry.get("weights") and entry not in inherited
     ]
     assert len({id(entry) for entry in weights}) == len(weights)

@@ -1,4 +1,4 @@
-"""The record in git, of the default recipe: its figures follow from the answers that are kept beside them."""
+"""The committed results of the default recipe can be recomputed from the saved answers."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ PARAMS = read(ROOT / "params.yaml")
 
 
 @pytest.mark.parametrize("policy", PARAMS["policies"])
-def test_the_reported_means_follow_from_the_kept_answers(policy: str) -> None:
+def test_the_reported_means_match_the_saved_answers(policy: str) -> None:
     samples = outputs.read_table(ROOT / f"reports/samples/{policy}.parquet")
     report = json.loads((ROOT / f"reports/policies/{policy}.json").read_text(encoding="utf-8"))
     equal = samples[(samples["point"] == "equal")]
@@ -24,7 +24,7 @@ def test_the_reported_means_follow_from_the_kept_answers(policy: str) -> None:
         assert figures["gold_mean"] == pytest.approx(means[f"gold.{name}"], abs=1e-6)
 
 
-def test_the_start_model_leaves_room_to_improve_and_something_to_lose() -> None:
+def test_the_sft_model_is_neither_perfect_nor_useless() -> None:
     report = json.loads((ROOT / "reports/policies/sft.json").read_text(encoding="utf-8"))
     vector = {
         name for name, objective in PARAMS["objectives"].items() if objective.get("in_vector", True)
@@ -33,7 +33,7 @@ def test_the_start_model_leaves_room_to_improve_and_something_to_lose() -> None:
     assert all(0.2 <= figures["gold_mean"] <= 0.85 for figures in report["objectives"].values())
 
 
-def test_a_changed_answer_is_noticed() -> None:
+def test_a_changed_answer_is_detected() -> None:
     samples = outputs.read_table(ROOT / "reports/samples/sft.parquet")
     math = samples.index[samples["domain"].eq("math") & samples["gold.math_accuracy"].eq(1.0)]
     samples.loc[math[0], "response"] = "\\boxed{0}"

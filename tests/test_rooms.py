@@ -1,4 +1,4 @@
-"""The rooms of the tree: which may import which, one name for a thing, no path of an output written twice."""
+"""The rooms of the tree: which may import which, and one name for each thing."""
 
 import ast
 import re
@@ -30,7 +30,7 @@ SUBROOMS = {
     "rewards": ["verifiers", "outcome", "process", "vector"],
     "evaluation": ["policies", "rewards"],
 }
-"""Rooms within a room that keep the same rule among themselves; `metrics` of evaluation is below both of its rooms."""
+"""Rooms within a room that keep the same rule; `evaluation.metrics` is below both of its rooms."""
 LIBRARY = sorted((ROOT / "concord").rglob("*.py"))
 EVERYTHING = [
     *LIBRARY,
@@ -123,7 +123,7 @@ def run_time(file: Path) -> set[str]:
 
 
 def test_one_name_for_a_thing() -> None:
-    """No two modules of the library have the same name, but for plugins, which are named in params.yaml."""
+    """No two modules of the library have the same name, except plugins."""
     places = defaultdict(list)
     for file in LIBRARY:
         module = module_of(file)
@@ -177,3 +177,43 @@ def test_no_method_is_named_outside_its_own_file() -> None:
             tree = ast.parse(file.read_text(encoding="utf-8"))
             values = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
             assert name not in values - {"dpo"}, f"{file} knows the method {name}"
+
+
+HEAVY = {
+    "torch", "transformers", "trl", "peft", "accelerate", "datasets", "pandas", "scipy", "sklearn",
+    "matplotlib", "pyarrow", "pandera", "krippendorff", "datasketch", "moocore", "math_verify",
+    "httpx",
+    "jinja2", "prefect", "dvc",
+}  # fmt: skip
+"""Packages whose import takes a tenth of a second or more."""
+
+
+def heavy(file: Path, seen: set[Path]) -> bool:
+    """Whether importing a file imports a heavy package, directly or through this project."""
+    if file in seen or not file.is_file():
+        return False
+    seen.add(file)
+    for module in run_time(file):
+        if module.partition(".")[0] in HEAVY:
+            return True
+        if heavy(ROOT / f"{module.replace('.', '/')}.py", seen):
+            return True
+    return False
+
+
+@pytest.mark.parametrize("file", EVERYTHING, ids=lambda file: str(file.relative_to(ROOT)))
+def test_imports_in_functions_are_there_for_start_up_time(file: Path) -> None:
+    """A module of this project is imported in a function only if it imports a heavy package."""
+    tree = ast.parse(file.read_text(encoding="utf-8"))
+    light = []
+    for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
+        for node in ast.walk(function):
+            if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith(
+                ("concord", "tasks", "flows")
+            ):
+                continue
+            modules = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+            files = [ROOT / f"{str(module).replace('.', '/')}.py" for module in modules]
+            if not any(heavy(path, set()) for path in files):
+                light.append(f"{node.lineno}: {node.module}")
+    assert not light, "import these at the top: " + ", ".join(light)

@@ -1,1 +1,1 @@
-"""Step scores measured on files of labelled solutions, from the command line."""
+"""Command-line evaluation of step scores on files of labelled solutions."""

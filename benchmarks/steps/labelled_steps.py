@@ -1,4 +1,4 @@
-"""Solutions with labelled steps out of a file in any format, read as the stages read it, for measuring on it."""
+"""Reads solutions with labelled steps from a file in any source format."""
 
 from __future__ import annotations
 
@@ -22,40 +22,46 @@ KINDS: dict[str, tuple[str, list[str]]] = {
     "prmbench": ("classes", [name for name in CLASSES if name != WITHOUT_ERRORS]),
     "mr_gsm8k": ("types", list(TYPES)),
 }
-"""Format -> the option that picks the rows of one kind, and the kinds: each is read as a source of its own, since the
-tables do not tell them."""
+"""Format -> the option that selects rows of one kind, and the kinds.
+
+Each kind is read as a separate source, because the tables have no column for it."""
 EMPTY = schemas.build("steps", []).assign(kind="")
 NUMBER = re.compile(r"^\s*(step\s*)?\d+\s*[.:)]\s*", re.IGNORECASE)
 
 
 def solutions(source: str, path: str, objective: str) -> pd.DataFrame:
-    """One row per solution whose steps are labelled for `objective`: kind, place (file and line), group_id, messages,
-    steps, gold (steps,), wrong.
+    """One row per solution with step labels for `objective`.
 
-    `gold` is a label in [0, 1], NaN where nobody judged, and a solution is wrong where a step is. Raises DataError
-    where no step is labelled for the objective.
+    The columns are kind, place (file and line), group_id, messages, steps, gold (steps,) and wrong.
+    `gold` is a label in [0, 1], or NaN for an unlabelled step. A solution is wrong if one of its
+    steps is. Raises DataError if no step is labelled for the objective.
     """
     read = [
         tables(kind, source, path, options)["steps"].assign(kind=kind)
         for kind, options in _choices(source, path, objective)
     ]
     table = pd.concat([EMPTY, *read], ignore_index=True)
-    if (own := table[table["objective"] == objective]).empty:
+    if (labelled := table[table["objective"] == objective]).empty:
         others = sorted(set(table["objective"]))
         raise DataError(
-            f"{path} labels no step for the objective {objective} (but for {', '.join(others) or 'none'}), so there is "
-            "nothing to measure scores of steps on; give a file with step labels, or one of its objectives"
+            f"{path} has no step labels for the objective {objective} "
+            f"(it has labels for: {', '.join(others) or 'none'}). "
+            "Give a file with step labels, or one of its objectives."
         )
-    gold = [np.array(labels, dtype=float) for labels in own["labels"]]
+    gold = [np.array(labels, dtype=float) for labels in labelled["labels"]]
     return pd.DataFrame(
         {
-            "kind": own["kind"],
-            "place": own["kind"] + " " + own["source_file"] + " " + own["source_line"].astype(str),
-            "group_id": own["group_id"].str.partition("/")[
+            "kind": labelled["kind"],
+            "place": labelled["kind"]
+            + " "
+            + labelled["source_file"]
+            + " "
+            + labelled["source_line"].astype(str),
+            "group_id": labelled["group_id"].str.partition("/")[
                 2
             ],  # without the kind: kinds share questions
-            "messages": own["messages"],
-            "steps": own["steps"],
+            "messages": labelled["messages"],
+            "steps": labelled["steps"],
             "gold": gold,
             "wrong": [first_error(each) >= 0 for each in gold],
         }
@@ -63,7 +69,7 @@ def solutions(source: str, path: str, objective: str) -> pd.DataFrame:
 
 
 def _choices(source: str, path: str, objective: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The kinds of rows that a file holds, each with the options that read it."""
+    """The kinds of rows in a file, each with the options that select it."""
     named = any(
         field.name == "objective"
         for field in dataclasses.fields(reader.options_of(source, Path(path)))
@@ -74,25 +80,25 @@ def _choices(source: str, path: str, objective: str) -> Iterator[tuple[str, dict
         return
     option, kinds = KINDS[source]
     for kind in kinds:
-        own = {**options, option: [kind]}
-        if any(record.row is not None for record in reader.read(source, Path(path), own, {})):
-            yield kind, own
+        selected = {**options, option: [kind]}
+        if any(record.row is not None for record in reader.read(source, Path(path), selected, {})):
+            yield kind, selected
         else:
-            print(f"{kind}: no rows that can be read")
+            print(f"{kind}: no readable rows")
 
 
 def pairs(table: pd.DataFrame) -> np.ndarray:
-    """Rows (n, 2) of a right and a wrong solution that one line of a file holds both of, as in PRMBench."""
-    found = [
-        (own.index[~own["wrong"]][0], own.index[own["wrong"]][0])
-        for _, own in table.groupby("place", sort=False)
-        if len(own) == 2 and own["wrong"].sum() == 1
+    """Row numbers (n, 2) of a correct and an incorrect solution from one line, as in PRMBench."""
+    numbers = [
+        (line.index[~line["wrong"]][0], line.index[line["wrong"]][0])
+        for _, line in table.groupby("place", sort=False)
+        if len(line) == 2 and line["wrong"].sum() == 1
     ]
-    return np.array(found, dtype=int).reshape(-1, 2)
+    return np.array(numbers, dtype=int).reshape(-1, 2)
 
 
 def copied(steps: Sequence[str], original: Sequence[str]) -> np.ndarray:
-    """bool (steps,): whether the step stands in the original solution too, but for its number and spacing."""
+    """Whether each step is in the original too, up to numbering and spacing: bool (steps,)."""
     known = {_bare(step) for step in original}
     return np.array([_bare(step) in known for step in steps])
 

@@ -1,4 +1,4 @@
-"""The tables of a source that no project names: read and checked as `ingest` does, for measuring on it."""
+"""Reads a source that is not in params.yaml, with the checks of `ingest`."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from concord.stage.outputs import read_table
 from tasks import ingest
 
 MOST_BAD = 0.1
-"""Share of a source's rows that may be rejected."""
+"""Largest share of a source's rows that may be rejected."""
 
 
 def tables(
     name: str, source: str, path: str, options: Mapping[str, Any]
 ) -> dict[str, pd.DataFrame]:
-    """The tables of the source at `path` in the format `source`; prints what was read and set aside, as `name`."""
-    given = ingest.Source(source, path, options=dict(options))
+    """The tables of the file `path` in the format `source`; prints counts under `name`."""
+    settings = ingest.Source(source, path, options=dict(options))
     with tempfile.TemporaryDirectory() as folder:
-        report = ingest.run(name, given, ingest.IngestParams(MOST_BAD), Path(folder) / "out")
-        found = {
+        report = ingest.run(name, settings, ingest.IngestParams(MOST_BAD), Path(folder) / "out")
+        read = {
             table: schemas.typed(table, read_table(Path(folder) / "out" / f"{table}.parquet"))
             for table in schemas.SCHEMAS
         }
@@ -32,4 +32,4 @@ def tables(
         f"{name}: {report['read']} rows read, {report['kept']} kept, {report['by_reason']}",
         flush=True,
     )
-    return found
+    return read

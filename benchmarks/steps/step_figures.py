@@ -1,9 +1,10 @@
-"""Scores of steps measured on labelled solutions: by area, against the original solution, and by the first error.
+"""Metrics of step scores on labelled solutions: AUC, original against modified, and first errors.
 
-A score is the probability that a step is right. The first error of a solution that has one is looked for by rules:
-`lowest` takes the step with the lowest score, `drop` the one before which the score falls most, and `likeliest` the
-step t with the highest (1 - p_t) * p_1 * ... * p_(t-1), the probability that t is wrong and all before it are right.
-Position priors read nothing but where first errors of other solutions are.
+A score is the probability that a step is correct. Rules locate the first error of an incorrect
+solution: `lowest` takes the step with the lowest score, `drop` the step with the largest decrease
+of the score, and `likeliest` the step t with the highest (1 - p_t) * p_1 * ... * p_(t-1), which is
+the probability that t is wrong and all steps before it are correct. Position priors only use the
+positions of first errors in other solutions.
 """
 
 from __future__ import annotations
@@ -32,13 +33,13 @@ from concord.evaluation.rewards.step_quality import (
 )
 
 Scores = Sequence[np.ndarray]
-"""Of each solution, (steps,)."""
+"""One array (steps,) per solution."""
 LEAST = 1e-6
-"""Probabilities are kept this far from 0 and 1."""
+"""Probabilities are clipped to this distance from 0 and 1."""
 
 
 def likeliest(scores: np.ndarray) -> int:
-    """Index of the step that is most probably the first wrong one."""
+    """Index of the step that is most likely the first error."""
     right = np.clip(np.asarray(scores, dtype=np.float64), LEAST, 1 - LEAST)
     before = np.concatenate([[0.0], np.cumsum(np.log(right))[:-1]])
     return int(np.argmax(before + np.log(1 - right)))
@@ -49,48 +50,48 @@ RULES: dict[str, Callable[[np.ndarray], int]] = {
     "lowest": lambda scores: int(np.argmin(scores)),
     "drop": lambda scores: largest_drop(scores, 1.0),
 }
-"""Ways to the first error; the first is the one by which scores are compared."""
+"""Rules that locate the first error; the first one is used to compare scores."""
 
 
 @dataclass(frozen=True)
 class Prior:
-    """Where first errors are, from solutions with one: the commonest place, over all and for each number of steps."""
+    """Most common position of first errors, overall and by number of steps."""
 
     overall: int
     by_steps: dict[int, int]
 
     @classmethod
     def of(cls, table: pd.DataFrame) -> Prior:
-        """From the wrong solutions of a table; of places that are as common the first is taken."""
+        """From the incorrect solutions of a table; ties go to the earliest position."""
         wrong = table[table["wrong"]]
-        places = wrong["gold"].map(first_error)
+        positions = wrong["gold"].map(first_error)
         counts = wrong["steps"].map(len)
         return cls(
-            _commonest(places),
-            {steps: _commonest(places[counts == steps]) for steps in set(counts)},
+            _most_common(positions),
+            {steps: _most_common(positions[counts == steps]) for steps in set(counts)},
         )
 
-    def place(self, steps: int) -> int:
-        """The commonest place, or the last step of a solution that ends before it."""
+    def position(self, steps: int) -> int:
+        """The most common position, or the last step of a shorter solution."""
         return min(self.overall, steps - 1)
 
-    def place_given_steps(self, steps: int) -> int:
-        """The commonest place in solutions of as many steps; `place` where there were none."""
-        return self.by_steps.get(steps, self.place(steps))
+    def position_given_steps(self, steps: int) -> int:
+        """The most common position in solutions of this length; `position` if there were none."""
+        return self.by_steps.get(steps, self.position(steps))
 
 
-def _commonest(places: pd.Series[int]) -> int:
-    return Counter(sorted(places.tolist())).most_common(1)[0][0]
+def _most_common(positions: pd.Series[int]) -> int:
+    return Counter(sorted(positions.tolist())).most_common(1)[0][0]
 
 
 def hits(table: pd.DataFrame, scores: Scores) -> dict[str, np.ndarray]:
-    """By rule, of the wrong solutions in their order: 1 where it finds the first error, else 0."""
-    own = [
+    """Rule -> 1 or 0 per incorrect solution in order: whether it finds the first error."""
+    scored = [
         (scores[row], first_error(table["gold"].iloc[row]))
         for row in np.flatnonzero(table["wrong"]).tolist()
     ]
     return {
-        name: np.array([float(rule(score) == place) for score, place in own])
+        name: np.array([float(rule(score) == error) for score, error in scored])
         for name, rule in RULES.items()
     }
 
@@ -98,64 +99,68 @@ def hits(table: pd.DataFrame, scores: Scores) -> dict[str, np.ndarray]:
 def prior_hits(
     table: pd.DataFrame, folds: Sequence[tuple[np.ndarray, np.ndarray]]
 ) -> dict[str, np.ndarray]:
-    """As `hits`, by position priors: each fold (rows to learn from, rows to measure on) by the prior of its own; NaN
-    where there is nothing to learn from."""
-    found = np.full((2, len(table)), np.nan)
+    """As `hits`, for the two position priors. A fold is (training rows, test rows).
+
+    NaN for the test rows of a fold without an incorrect training solution.
+    """
+    correct = np.full((2, len(table)), np.nan)
     true, steps = table["gold"].map(first_error).to_numpy(), table["steps"].map(len).to_numpy()
     for train, test in folds:
         if not table["wrong"].iloc[train].any():
             continue
         prior = Prior.of(table.iloc[train])
         for row in test:
-            guesses = prior.place(steps[row]), prior.place_given_steps(steps[row])
-            found[:, row] = np.array(guesses) == true[row]
+            guesses = prior.position(steps[row]), prior.position_given_steps(steps[row])
+            correct[:, row] = np.array(guesses) == true[row]
     wrong = table["wrong"].to_numpy()
-    return {"prior": found[0, wrong], "prior given steps": found[1, wrong]}
+    return {"prior": correct[0, wrong], "prior given steps": correct[1, wrong]}
 
 
 def mean(table: pd.DataFrame, values: np.ndarray) -> Interval | None:
-    """Mean over the wrong solutions, in their order, with an interval by group; None where there is none."""
+    """Mean over the incorrect solutions with an interval over groups; None without any."""
     if not len(values):
         return None
     return mean_interval(values, table.loc[table["wrong"], "group_id"].tolist(), RESAMPLES, SEED)
 
 
-def pair_hits(found: np.ndarray, scores: Scores) -> np.ndarray:
-    """Of pairs of rows (n, 2), right and wrong: 1 where the worst step of the right one scores higher, ties one half.
+def pair_hits(numbers: np.ndarray, scores: Scores) -> np.ndarray:
+    """1 if the worst step of the correct solution scores higher than that of the incorrect one.
 
-    The longer of two solutions has more chances of a bad step: see what length alone gives.
+    Ties count 1/2. `numbers` are pairs of row numbers (n, 2), correct first. Longer solutions have
+    more chances of a bad step, so compare with a baseline on length.
     """
-    margins = [scores[right].min() - scores[wrong].min() for right, wrong in found.tolist()]
+    margins = [scores[right].min() - scores[wrong].min() for right, wrong in numbers.tolist()]
     return np.asarray(np.heaviside(margins, 0.5))
 
 
 def pair_share(table: pd.DataFrame, scores: Scores) -> Interval | None:
-    """Mean of `pair_hits` with an interval by group; None where no line holds two solutions."""
-    if not len(found := pairs(table)):
+    """Mean of `pair_hits` with an interval over groups; None if no line has two solutions."""
+    if not len(numbers := pairs(table)):
         return None
-    groups = table["group_id"].iloc[found[:, 1]].tolist()
-    return mean_interval(pair_hits(found, scores), groups, RESAMPLES, SEED)
+    groups = table["group_id"].iloc[numbers[:, 1]].tolist()
+    return mean_interval(pair_hits(numbers, scores), groups, RESAMPLES, SEED)
 
 
 def area(table: pd.DataFrame, scores: Scores, chosen: Scores | None = None) -> Interval | None:
-    """AUC of right over wrong steps of the wrong solutions, all together, with an interval by group.
+    """AUC of correct against wrong steps, pooled over incorrect solutions; interval over groups.
 
-    `chosen` (bool (steps,) of each solution) leaves the others out. None where right or wrong steps lack.
+    `chosen`, bool (steps,) per solution, restricts the steps. None if there are no correct or no
+    wrong steps.
     """
-    places, right, owner = _judged(table, chosen)
+    indices, right, owner = _judged(table, chosen)
     if not right.any() or right.all():
         return None
-    return clustered_area(np.concatenate(scores)[places], right, owner, RESAMPLES, SEED)
+    return clustered_area(np.concatenate(scores)[indices], right, owner, RESAMPLES, SEED)
 
 
 def area_gain(
     table: pd.DataFrame, one: Scores, other: Scores, chosen: Scores | None = None
 ) -> Interval | None:
-    """`area` by one list of scores less that by the other, both of the same resamples."""
-    places, right, owner = _judged(table, chosen)
+    """`area` of one list of scores minus that of the other, on the same resamples."""
+    indices, right, owner = _judged(table, chosen)
     if not right.any() or right.all():
         return None
-    sides = [np.concatenate(scores)[places] for scores in (one, other)]
+    sides = [np.concatenate(scores)[indices] for scores in (one, other)]
 
     def gain(rows: np.ndarray) -> float:
         first, second = (area_under_curve(scores[rows], right[rows]) for scores in sides)
@@ -171,22 +176,25 @@ def area_gain(
 def _judged(
     table: pd.DataFrame, chosen: Scores | None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The labelled (and chosen) steps of wrong solutions: their places among all steps, whether each is right, and the
-    number of its group."""
+    """The labelled (and chosen) steps of incorrect solutions.
+
+    Returns their indices among all steps, whether each is correct, and its group's number.
+    """
     gold, counts = np.concatenate(table["gold"].tolist()), table["gold"].map(len).to_numpy()
     known = np.isfinite(gold) & np.repeat(table["wrong"].to_numpy(), counts)
-    places = np.flatnonzero(known if chosen is None else known & np.concatenate(chosen))
+    indices = np.flatnonzero(known if chosen is None else known & np.concatenate(chosen))
     return (
-        places,
-        gold[places] >= CORRECT,
-        pd.factorize(np.repeat(table["group_id"].to_numpy(), counts)[places])[0],
+        indices,
+        gold[indices] >= CORRECT,
+        pd.factorize(np.repeat(table["group_id"].to_numpy(), counts)[indices])[0],
     )
 
 
 def rewritten(table: pd.DataFrame) -> list[np.ndarray]:
-    """bool (steps,) of each solution: of the wrong ones of `pairs` the steps that the original does not hold.
+    """Marks the steps of modified solutions (`pairs`) that are not in the original: bool (steps,).
 
-    Who put the error in wrote these, right or wrong, so that the style tells them less apart; of other solutions none.
+    The author of the error wrote all of these, correct or not, so style separates them less. Other
+    solutions have no marks.
     """
     marks = [np.zeros(len(steps), dtype=bool) for steps in table["steps"]]
     for right, wrong in pairs(table):

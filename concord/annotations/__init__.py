@@ -1,1 +1,1 @@
-"""From source files to checked tables: records, formats, schemas, quarantine."""
+"""From source files to checked tables: records, formats, schemas and the quarantine."""

@@ -1,52 +1,65 @@
-"""Dialogues as chat turns {role, content}: out of an object, by group, and as a tutor who answers sees them."""
+"""Dialogues as lists of chat turns {role, content}, and the prompts of a tutor."""
 
 import re
 from collections.abc import Iterable, Sequence
 
-from concord.annotations.fields import Object, members, text
+from concord.annotations.fields import Object, mappings, text
 from concord.annotations.interchange import content_hash
 
 Turn = dict[str, str]
 TUTORING = "tutoring"
-"""Domain of prompts at which a tutor answers a student."""
+"""Domain of prompts in which a tutor answers a student."""
 SYSTEM = "You are a tutor. Help the student to see and mend the mistake."
 OPENING = "You asked: {}\n\n{}"
-"""The student's first turn where the tutor spoke first."""
+"""Template of the first user turn if the tutor speaks first: tutor's words, student's words."""
 
 
 def turns(record: Object, key: str) -> list[Turn]:
-    """The list under `key`, of every turn only {role, content}."""
+    """The turns listed under `key`, reduced to {role, content}. Raises RowError."""
     return [
         {"role": text(turn, "role", key), "content": text(turn, "content", key)}
-        for turn in members(record, key)
+        for turn in mappings(record, key)
     ]
 
 
-def group(messages: Sequence[Turn]) -> str:
-    """Hash of what the user says first: data sets hold one dialogue several times, cut off at different turns."""
+def group_id(messages: Sequence[Turn]) -> str:
+    """Hash of the first user turn.
+
+    Data sets often contain one dialogue several times, truncated at different turns. The first
+    user turn is the same in all of them.
+    """
     return content_hash(next((turn["content"] for turn in messages if turn["role"] == "user"), ""))
 
 
-def tutored(said: Iterable[tuple[str, str]]) -> list[Turn]:
-    """What was said, (role, words) each, as the prompt of a tutor: the system's turn first, then the student's.
+def tutor_prompt(turns: Iterable[tuple[str, str]]) -> list[Turn]:
+    """Turns a tutoring dialogue into a prompt: the system turn, then the dialogue.
 
-    Consecutive turns of one speaker are joined. Chat models expect the user first, so that what the tutor says before
-    the student's first turn is quoted there.
+    Each turn is a pair (role, content). Consecutive turns of one role are joined. Chat templates
+    expect the user first, so a tutor turn before the first student turn is quoted in it.
+
+    Examples:
+        >>> tutor_prompt([("assistant", "What is 2+3?"), ("user", "6")])[1:]
+        [{'role': 'user', 'content': 'You asked: What is 2+3?\\n\\n6'}]
     """
-    spoken: list[Turn] = []
-    for role, words in said:
-        content = clean(words)
-        if spoken and spoken[-1]["role"] == role:
-            spoken[-1]["content"] = f"{spoken[-1]['content']}\n{content}".strip()
+    messages: list[Turn] = []
+    for role, words in turns:
+        content = clean_text(words)
+        if messages and messages[-1]["role"] == role:
+            messages[-1]["content"] = f"{messages[-1]['content']}\n{content}".strip()
         else:
-            spoken.append({"role": role, "content": content})
-    if len(spoken) > 1 and spoken[0]["role"] == "assistant":
-        opening = spoken.pop(0)["content"]
-        spoken[0]["content"] = OPENING.format(opening, spoken[0]["content"])
-    return [{"role": "system", "content": SYSTEM}, *spoken]
+            messages.append({"role": role, "content": content})
+    if len(messages) > 1 and messages[0]["role"] == "assistant":
+        opening = messages.pop(0)["content"]
+        messages[0]["content"] = OPENING.format(opening, messages[0]["content"])
+    return [{"role": "system", "content": SYSTEM}, *messages]
 
 
-def clean(words: str) -> str:
-    """Text with plain spaces, and without blank lines or spaces at the ends of lines."""
+def clean_text(words: str) -> str:
+    """Normalizes white space: single plain spaces, no blank lines, no spaces around lines.
+
+    Examples:
+        >>> clean_text("2 +   3\\n\\n  is 5 ")
+        '2 + 3\\nis 5'
+    """
     lines = (re.sub(r"[^\S\n]+", " ", line).strip() for line in words.splitlines())
     return "\n".join(line for line in lines if line)

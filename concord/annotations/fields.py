@@ -1,4 +1,8 @@
-"""Values of an object by key, each demanded to be what it should be: a RowError says which key is not, and why."""
+"""Typed access to the values of a JSON object.
+
+Each function returns the value under a key, or raises a RowError that names the key and says what
+is wrong with the value. The argument `column` replaces the key in the error.
+"""
 
 import math
 from collections.abc import Mapping
@@ -9,98 +13,104 @@ from concord.annotations.record import RowError
 Object = Mapping[str, Any]
 
 
-def value(record: Object, key: str, column: str | None = None) -> Any:
-    """Whatever stands under `key`, which must not be null. `column` is what an error names, `key` by default."""
-    found = record.get(key)
-    if found is None:
+def required(record: Object, key: str, column: str | None = None) -> Any:
+    """A value of any type except null."""
+    value = record.get(key)
+    if value is None:
         raise RowError("missing_key", column or key, f"there is no `{key}`")
-    return found
+    return value
 
 
 def text(record: Object, key: str, column: str | None = None) -> str:
-    """Text that UTF-8 can hold."""
-    found = record.get(key)
-    if type(found) is not str:
-        raise wrong(column or key, "text", value(record, key, column))
-    if not (found.isascii() or _encodable(found)):
+    """A string that can be encoded as UTF-8."""
+    value = record.get(key)
+    if type(value) is not str:
+        raise wrong_type(column or key, "text", required(record, key, column))
+    if not (value.isascii() or _encodable(value)):
         raise RowError(
-            "not_utf8", column or key, "holds half of a surrogate pair, which no UTF-8 text can"
+            "not_utf8", column or key, "contains a lone surrogate, which UTF-8 cannot encode"
         )
-    return found
+    return value
 
 
 def number(record: Object, key: str, column: str | None = None) -> float:
-    """A finite number; true and false are none."""
-    found = value(record, key, column)
-    if isinstance(found, bool) or not isinstance(found, int | float):
-        raise wrong(column or key, "a number", found)
-    if abs(found) > 1e300 or not math.isfinite(
-        found
-    ):  # in this order: whole numbers may exceed every float
+    """A finite number. Booleans are not numbers."""
+    value = required(record, key, column)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise wrong_type(column or key, "a number", value)
+    # The comparison comes first: isfinite raises OverflowError for integers beyond the floats.
+    if abs(value) > 1e300 or not math.isfinite(value):
         raise RowError("off_scale", column or key, "is not finite")
-    return float(found)
+    return float(value)
 
 
-def whole(record: Object, key: str, column: str | None = None) -> int:
-    """A whole number."""
-    found = number(record, key, column)
-    if not found.is_integer():
-        raise wrong(column or key, "a whole number", found)
-    return int(found)
+def integer(record: Object, key: str, column: str | None = None) -> int:
+    """A whole number; 3.0 counts as 3."""
+    value = number(record, key, column)
+    if not value.is_integer():
+        raise wrong_type(column or key, "a whole number", value)
+    return int(value)
 
 
-def truth(record: Object, key: str, column: str | None = None) -> bool:
+def boolean(record: Object, key: str, column: str | None = None) -> bool:
     """True or false."""
-    found = value(record, key, column)
-    if not isinstance(found, bool):
-        raise wrong(column or key, "true or false", found)
-    return found
+    value = required(record, key, column)
+    if not isinstance(value, bool):
+        raise wrong_type(column or key, "true or false", value)
+    return value
 
 
 def items(record: Object, key: str, column: str | None = None) -> list[Any]:
     """A list."""
-    found = record.get(key)
-    if not isinstance(found, list):
-        raise wrong(column or key, "a list", value(record, key, column))
-    return found
+    value = record.get(key)
+    if not isinstance(value, list):
+        raise wrong_type(column or key, "a list", required(record, key, column))
+    return value
 
 
 def mapping(record: Object, key: str, column: str | None = None) -> dict[str, Any]:
-    """An object."""
-    found = value(record, key, column)
-    if not isinstance(found, dict):
-        raise wrong(column or key, "an object", found)
-    return found
+    """A JSON object."""
+    value = required(record, key, column)
+    if not isinstance(value, dict):
+        raise wrong_type(column or key, "an object", value)
+    return value
 
 
 def texts(record: Object, key: str) -> list[str]:
-    """A list of texts."""
+    """A list of strings."""
     return [text({key: item}, key) for item in items(record, key)]
 
 
-def members(record: Object, key: str) -> list[dict[str, Any]]:
-    """A list of objects."""
+def mappings(record: Object, key: str) -> list[dict[str, Any]]:
+    """A list of JSON objects."""
     return [mapping({key: item}, key) for item in items(record, key)]
 
 
 def one_of(record: Object, key: str, allowed: Mapping[str, Any]) -> Any:
-    """What `allowed` says of the text under `key`."""
-    found = text(record, key)
-    if found not in allowed:
-        raise RowError("off_scale", key, f"is {short(found)}; allowed: {', '.join(allowed)}")
-    return allowed[found]
+    """Looks up the string under `key` in `allowed` and returns the entry."""
+    value = text(record, key)
+    if value not in allowed:
+        raise RowError("off_scale", key, f"is {shorten(value)}; allowed: {', '.join(allowed)}")
+    return allowed[value]
 
 
-def wrong(column: str, wanted: str, given: Any) -> RowError:
-    """The error for a value of another type."""
-    return RowError("wrong_type", column, f"must be {wanted}, but is {short(given)}")
+def wrong_type(column: str, expected: str, value: Any) -> RowError:
+    """The error for a value of the wrong type."""
+    return RowError("wrong_type", column, f"must be {expected}, but is {shorten(value)}")
 
 
-def short(given: Any) -> str:
-    """A value as people may read it, 80 characters at most."""
-    shown = repr(given)
+def shorten(value: Any) -> str:
+    """The `repr` of a value, truncated to 80 characters.
+
+    Examples:
+        >>> shorten("Blue.")
+        "'Blue.'"
+        >>> len(shorten("x" * 200))
+        80
+    """
+    shown = repr(value)
     return shown if len(shown) <= 80 else f"{shown[:77]}..."
 
 
-def _encodable(found: str) -> bool:
-    return not any("\ud800" <= character <= "\udfff" for character in found)
+def _encodable(value: str) -> bool:
+    return not any("\ud800" <= character <= "\udfff" for character in value)

@@ -1,7 +1,8 @@
-"""Objects out of files, one at a time: JSON Lines, JSON arrays, CSV, Parquet, text gzipped, and folders of such shards.
+"""Reads objects from JSON Lines, JSON arrays, CSV and Parquet, gzipped text, and folders of those.
 
-What cannot be read becomes a rejected Record with its place; a file that cannot be what its name says raises DataError.
-Of a folder every file with a known ending is read, by name; the rest (README.md, SOURCE.txt) is not data.
+An object that cannot be read becomes a rejected Record with its line number. A file whose content
+contradicts its extension raises DataError. In a folder, all files with a known extension are read
+in order of their names; other files (README.md, for example) are ignored.
 """
 
 import csv
@@ -13,54 +14,67 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from concord.annotations.record import Record, Rejection, demand_file, parse
+from concord.annotations.record import Record, Rejection, check_file, parse
 from concord.stage.errors import DataError
 
 BATCH = 1024
+"""Rows of a Parquet file that are decoded at once."""
 BUFFER = 2**16
 """Bytes that are read at once."""
 csv.field_size_limit(2**31 - 1)
 
 
 def objects(path: Path) -> Iterator[Record]:
-    """A Record for every object under `path`, its row the object; `file` tells the shard of a folder."""
-    for shard in shards(path):
-        name = "" if shard == path else shard.relative_to(path).as_posix()
-        yield from READERS[ending(shard)](shard, name)
+    """Yields a Record for every object in a file or folder.
+
+    `Record.row` is the object. `Record.file` is the file's path within the folder, or "" if `path`
+    is a file. Raises DataError.
+    """
+    for file in data_files(path):
+        name = "" if file == path else file.relative_to(path).as_posix()
+        yield from READERS[extension(file)](file, name)
 
 
-def shards(path: Path) -> list[Path]:
-    """The files to read, by name. Raises DataError where there is none."""
+def data_files(path: Path) -> list[Path]:
+    """The files to read, sorted by path. Raises DataError if there are none."""
     if not path.is_dir():
-        demand_file(path, text=False)
-        if ending(path) not in READERS:
+        check_file(path, text=False)
+        if extension(path) not in READERS:
             raise DataError(
-                f"source {path} ends in none of {', '.join(READERS)}; rename or convert it"
+                f"source {path} has none of the extensions {', '.join(READERS)}; "
+                "rename or convert it"
             )
         return [path]
-    found = sorted(file for file in path.rglob("*") if ending(file) in READERS and file.is_file())
-    if not found:
-        raise DataError(
-            f"source {path} holds no file that ends in {', '.join(READERS)}; give the folder of the data"
-        )
-    return found
-
-
-def ending(path: Path) -> str:
-    """The last part of a name that says what the file is, without `.gz`."""
-    return (
-        path.with_suffix("").suffix.lower() if path.suffix.lower() == ".gz" else path.suffix.lower()
+    files = sorted(
+        file for file in path.rglob("*") if extension(file) in READERS and file.is_file()
     )
+    if not files:
+        raise DataError(
+            f"source {path} contains no {', '.join(READERS)} file; give the folder with the data"
+        )
+    return files
+
+
+def extension(path: Path) -> str:
+    """The lower-case extension of a file, ignoring `.gz`.
+
+    Examples:
+        >>> extension(Path("train.JSONL.gz"))
+        '.jsonl'
+    """
+    if path.suffix.lower() == ".gz":
+        path = path.with_suffix("")
+    return path.suffix.lower()
 
 
 def json_lines(path: Path, file: str = "") -> Iterator[Record]:
-    """One Record per line of a JSON Lines file, its row the object of that line, whatever keys it has.
+    """Yields a Record for every line of a JSON Lines file. The objects may have any keys.
 
-    Blank lines are skipped; a line that is not UTF-8 is rejected. Raises DataError where the file is missing, empty,
-    plainly not text, or a gzip file that was cut off.
+    Blank lines are skipped. Lines that are not UTF-8 are rejected. Raises DataError if the file is
+    missing, empty, clearly not text, or a truncated gzip file.
     """
-    with opened(path) as stream:
-        for number, line in enumerate(_whole(stream, path), start=1):
+    with open_binary(path) as stream:
+        for number, line in enumerate(_lines(stream, path), start=1):
             content = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
             if not content or content.isspace():
                 continue
@@ -68,7 +82,7 @@ def json_lines(path: Path, file: str = "") -> Iterator[Record]:
                 text = content.decode("utf-8").rstrip("\r\n")
             except UnicodeDecodeError as error:
                 rejection = Rejection(
-                    "not_utf8", "line", f"byte {error.start + 1} of the line is no UTF-8"
+                    "not_utf8", "line", f"byte {error.start + 1} of the line is not UTF-8"
                 )
                 shown = content.decode("utf-8", errors="replace").rstrip("\r\n")
                 yield Record(number, shown, None, rejection, file)
@@ -77,48 +91,52 @@ def json_lines(path: Path, file: str = "") -> Iterator[Record]:
 
 
 def json_file(path: Path, file: str = "") -> Iterator[Record]:
-    """A `.json` file: the elements of an array, or an object on each line."""
-    with opened(path) as stream:
+    """Reads a `.json` file: either one array, or one object per line."""
+    with open_binary(path) as stream:
         start = stream.read(256).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
     return json_array(path, file) if start == b"[" else json_lines(path, file)
 
 
 def json_array(path: Path, file: str = "") -> Iterator[Record]:
-    """The elements of a JSON array, each with the line on which it begins; the file is held in memory.
+    """Yields the elements of a JSON array, each with the line on which it begins.
 
-    Raises DataError where the file is no text or no array. Elements before a broken one are kept.
+    The whole file is held in memory. A syntax error ends the array: the elements before it are
+    kept. Raises DataError if the file is not text or not an array.
     """
     text = _decoded(path)
-    position = _skip(text, 0)
+    position = _skip_space(text, 0)
     if text[position : position + 1] != "[":
-        raise DataError(f"source {path} does not hold a JSON array; is the format the right one?")
-    line, counted, position = 1, 0, _skip(text, position + 1)
+        raise DataError(f"source {path} is not a JSON array; check `format` in params.yaml")
+    line, counted, position = 1, 0, _skip_space(text, position + 1)
     while text[position : position + 1] not in ("]", ""):
         line, counted = line + text.count("\n", counted, position), position
         try:
             element, end = json.JSONDecoder().raw_decode(text, position)
-        except (ValueError, RecursionError) as error:  # nothing after this place can be told apart
-            yield Record(
-                line, text[position:], None, Rejection("not_json", "entry", str(error)), file
-            )
+        except (ValueError, RecursionError) as error:
+            # Where the next element begins is unknown after a syntax error.
+            rejection = Rejection("not_json", "entry", str(error))
+            yield Record(line, text[position:], None, rejection, file)
             return
         yield _element(line, element, text[position:end], file)
-        position = _skip(text, end)
+        position = _skip_space(text, end)
         if text[position : position + 1] == ",":
-            position = _skip(text, position + 1)
+            position = _skip_space(text, position + 1)
     if text[position : position + 1] == "":
         last = line + text.count("\n", counted)
-        cut = Rejection("not_json", "entry", "the array was cut off: there is no ']'")
-        yield Record(last, text[-80:], None, cut, file)
+        truncated = Rejection(
+            "not_json", "entry", "the array is truncated: the final ']' is missing"
+        )
+        yield Record(last, text[-80:], None, truncated, file)
 
 
 def csv_file(path: Path, file: str = "") -> Iterator[Record]:
-    """The rows of a CSV file with a header, values as text, an empty one as null; `line` is the row's last line.
+    """Yields the rows of a CSV file with a header. Values are strings; empty ones become null.
 
-    Bytes that are no UTF-8 come as lone surrogates, which no annotation may hold.
+    `Record.line` is the last line of the row. Bytes that are not UTF-8 become lone surrogates,
+    which `concord.annotations.fields.text` rejects.
     """
     with io.TextIOWrapper(
-        opened(path), encoding="utf-8-sig", errors="surrogateescape", newline=""
+        open_binary(path), encoding="utf-8-sig", errors="surrogateescape", newline=""
     ) as stream:
         reader = csv.DictReader(stream, strict=True)
         while True:
@@ -127,30 +145,29 @@ def csv_file(path: Path, file: str = "") -> Iterator[Record]:
             except StopIteration:
                 return
             except csv.Error as error:
-                broken = Rejection("wrong_type", "line", f"is no CSV: {error}")
-                yield Record(reader.line_num + 1, "", None, broken, file)
+                rejection = Rejection("wrong_type", "line", f"is not valid CSV: {error}")
+                yield Record(reader.line_num + 1, "", None, rejection, file)
             else:
                 yield _csv_row(reader.line_num, row, file)
 
 
 def parquet_file(path: Path, file: str = "") -> Iterator[Record]:
-    """The rows of a Parquet file, counted from 1."""
+    """Yields the rows of a Parquet file. `Record.line` counts them from 1."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    demand_file(path, text=False)
+    check_file(path, text=False)
     try:
         stored = pq.ParquetFile(path)
         number = 0
         for batch in stored.iter_batches(batch_size=BATCH):
             for row in batch.to_pylist():
                 number += 1
-                yield Record(
-                    number, json.dumps(row, ensure_ascii=False, default=str), row, None, file
-                )
+                raw = json.dumps(row, ensure_ascii=False, default=str)
+                yield Record(number, raw, row, None, file)
     except (pa.ArrowException, OSError) as error:
         raise DataError(
-            f"source {path} is no readable Parquet file: {error}; write it again"
+            f"source {path} is not a readable Parquet file: {error}; write it again"
         ) from None
 
 
@@ -161,26 +178,29 @@ READERS: dict[str, Callable[[Path, str], Iterator[Record]]] = {
     ".csv": csv_file,
     ".parquet": parquet_file,
 }
-"""Ending -> reader of a file (path, name for its records)."""
+"""Extension -> reader, called with (path, `Record.file` of its records)."""
 
 
-def opened(path: Path) -> Any:
-    """A binary stream of a text file, gzipped or not. Raises DataError for what is plainly not text."""
+def open_binary(path: Path) -> Any:
+    """Opens a text file, gzipped or not, as a binary stream. Raises DataError if it is not text."""
     gzipped = path.suffix.lower() == ".gz"
-    demand_file(path, text=not gzipped)
+    check_file(path, text=not gzipped)
     return gzip.open(path, "rb") if gzipped else path.open("rb", buffering=BUFFER)
 
 
-def _whole(stream: BinaryIO, path: Path) -> Iterator[bytes]:
+def _lines(stream: BinaryIO, path: Path) -> Iterator[bytes]:
+    """The lines of a stream. Raises DataError if gzip cannot decompress it."""
     try:
         yield from stream
     except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(f"source {path} is no whole gzip file: {error}; fetch it again") from None
+        raise DataError(
+            f"source {path} is truncated or not a gzip file: {error}; download it again"
+        ) from None
 
 
 def _decoded(path: Path) -> str:
-    with opened(path) as stream:
-        content = b"".join(_whole(stream, path))
+    with open_binary(path) as stream:
+        content = b"".join(_lines(stream, path))
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -188,8 +208,8 @@ def _decoded(path: Path) -> str:
         raise DataError(f"source {path} is not UTF-8 (line {line}); save it as UTF-8") from None
 
 
-def _skip(text: str, position: int) -> int:
-    """The next place that is no white space."""
+def _skip_space(text: str, position: int) -> int:
+    """The first position from `position` on that is not white space."""
     while text[position : position + 1].isspace():
         position += 1
     return position
@@ -206,7 +226,7 @@ def _csv_row(line: int, row: dict[Any, Any], file: str) -> Record:
     raw = json.dumps({str(key): value for key, value in row.items()}, ensure_ascii=False)
     if None in row or None in row.values():
         rejection = Rejection(
-            "wrong_type", "line", "has not as many values as the header has names"
+            "wrong_type", "line", "the number of values differs from the number of columns"
         )
         return Record(line, raw, None, rejection, file)
     return Record(line, raw, {key: value or None for key, value in row.items()}, None, file)

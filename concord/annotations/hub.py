@@ -1,13 +1,20 @@
-"""A data set of the Hugging Face hub as the objects of another format; `path` is a small YAML file that names it.
+"""A data set on the Hugging Face Hub, read by one of the other formats.
 
-    dataset: nvidia/HelpSteer2          # owner/name, or a local folder of JSON, CSV or Parquet files
-    name: default                       # the configuration, if there are several
+`path` is a small YAML file that names the data set:
+
+    dataset: nvidia/HelpSteer2   # owner/name, or a local folder of JSON, CSV or Parquet files
+    name: default                # the configuration, if the data set has several
     split: train
-    revision: 0123...def                # of a hub data set: the commit, 40 hexadecimal digits
-    format: helpsteer                   # which of the formats of one object after the other
+    revision: 0123...def         # the commit, 40 hexadecimal digits; only for data sets on the Hub
+    format: helpsteer            # the format of its rows
 
-The source's options are those of that format. The rows are streamed, none is stored, no code of the data set is run.
-`source_line` counts them from 1. Files that lie here need no such file: give their path with their own format.
+The rows are streamed: nothing is stored, and no code of the data set is executed. `source_line` is
+the number of the row, from 1. To read local files, no YAML file is needed: give their path and
+their format.
+
+Makes: the annotations of the format that the YAML file names.
+
+Options: those of the format that the YAML file names.
 """
 
 import json
@@ -17,7 +24,7 @@ from pathlib import Path
 
 from pydantic.dataclasses import dataclass
 
-from concord.annotations.record import Record, demand_file
+from concord.annotations.record import Record, check_file
 from concord.stage.errors import DataError, ParamsError
 from concord.stage.params import FORBID, read, section, suggest
 
@@ -27,23 +34,23 @@ REVISION = re.compile(r"[0-9a-f]{40}")
 
 @dataclass(frozen=True, config=FORBID)
 class Spec:
-    """What the YAML file says."""
+    """The content of the YAML file."""
 
     dataset: str
-    """Owner and name on the hub, or a local folder."""
+    """Owner and name on the Hub, or a local folder."""
     split: str
-    """Which of its splits."""
+    """The split to read."""
     format: str
-    """Format of its rows."""
+    """The format of the rows."""
     name: str | None = None
-    """Its configuration; null where it has only one."""
+    """The configuration; null if the data set has only one."""
     revision: str | None = None
-    """Commit on the hub; null for a local folder."""
+    """The commit on the Hub; null for a local folder."""
 
 
 def read_spec(path: Path, formats: Collection[str]) -> Spec:
-    """The file at `path`, whose format must be one of `formats`. Raises DataError or ParamsError."""
-    demand_file(path)
+    """Reads the YAML file. Its format must be one of `formats`. Raises DataError or ParamsError."""
+    check_file(path)
     spec = section(Spec, read(path), str(path))
     if spec.format not in formats:
         raise ParamsError(
@@ -52,22 +59,24 @@ def read_spec(path: Path, formats: Collection[str]) -> Spec:
     local = Path(spec.dataset).is_dir()
     if not local and not HUB_ID.fullmatch(spec.dataset):
         raise ParamsError(
-            f"{path}: dataset is {spec.dataset!r}, no folder here; give a folder, or owner/name on the hub"
+            f"{path}: dataset is {spec.dataset!r}, which is not a local folder; "
+            "give a folder, or owner/name on the Hub"
         )
     if local and spec.revision is not None:
         raise ParamsError(
-            f"{path}: revision is {spec.revision!r}, but {spec.dataset} is a local folder; leave it out"
+            f"{path}: revision is {spec.revision!r}, but {spec.dataset} is a local folder; "
+            "remove revision"
         )
     if not local and not REVISION.fullmatch(spec.revision or ""):
         raise ParamsError(
-            f"{path}: revision is {spec.revision!r}, but what lies on the hub may change; "
-            "give the commit that is meant, 40 hexadecimal digits"
+            f"{path}: revision is {spec.revision!r}, but data sets on the Hub can change; "
+            "give a commit, 40 hexadecimal digits"
         )
     return spec
 
 
 def objects(spec: Spec) -> Iterator[Record]:
-    """A Record for every row. Raises DataError where they cannot be had."""
+    """Yields a Record for every row. Raises DataError if the data set cannot be read."""
     import datasets  # type: ignore[import-untyped]
 
     try:
@@ -78,7 +87,8 @@ def objects(spec: Spec) -> Iterator[Record]:
             yield Record(number, json.dumps(row, ensure_ascii=False, default=str), dict(row))
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         raise DataError(
-            f"data set {spec.dataset} ({spec.split}) cannot be read: {' '.join(str(error).split())}; correct dataset, "
-            "name, split or revision, and see that the hub can be reached from here (HF_HUB_OFFLINE unset, "
-            "`hf auth login` for one that is gated)"
+            f"data set {spec.dataset} ({spec.split}) cannot be read: "
+            f"{' '.join(str(error).split())}; correct dataset, name, split or revision. "
+            "Also check that the Hub can be reached: HF_HUB_OFFLINE must not be set, "
+            "and gated data sets need `hf auth login`"
         ) from None

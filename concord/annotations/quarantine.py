@@ -1,4 +1,7 @@
-"""The quarantine: rows that were set aside, each with its line, column and reason. Nothing is dropped in silence."""
+"""The quarantine: rejected rows, each with its line, column and reason.
+
+No row is dropped silently.
+"""
 
 from collections import Counter
 from typing import Any, NamedTuple
@@ -10,31 +13,32 @@ from concord.annotations.record import Rejection
 from concord.stage.errors import DataError
 
 REASONS = {
-    "not_utf8": "the line is no UTF-8 text",
-    "not_json": "the line is no JSON, or was cut off",
-    "missing_key": "a key that the kind of annotation needs is not there",
-    "wrong_type": "a value has another type or form than the format says",
-    "empty_prompt": "a turn of the prompt has no text",
-    "empty_response": "an answer has no text",
-    "truncated_response": "the answer was cut off at a length limit, so its end was never judged",
-    "off_scale": "a label lies outside its scale",
-    "tie": "no answer is preferred",
-    "different_prompts": "the two answers were given to different prompts",
-    "identical_responses": "the two answers are the same, as text or as tokens",
-    "unknown_role": "a turn is neither the system's, the user's nor the assistant's",
-    "roles_do_not_alternate": "the turns do not alternate, or the last one is not the user's",
-    "duplicate": "the same row stands earlier",
-    "duplicate_prompt": "the same prompt stands earlier",
-    "contradiction": "one annotator labelled the same answers both ways",
-    "too_long": "the answer does not fit into model.max_length tokens, and answers are never cut",
+    "not_utf8": "the line is not UTF-8 text",
+    "not_json": "the line is not valid JSON, or is truncated",
+    "missing_key": "a required key is missing",
+    "wrong_type": "a value has the wrong type or form",
+    "empty_prompt": "a turn of the prompt is empty",
+    "empty_response": "an answer is empty",
+    "truncated_response": "the answer was truncated at a length limit, so its end was not judged",
+    "off_scale": "a label is outside its scale",
+    "tie": "neither answer is preferred",
+    "different_prompts": "the two answers belong to different prompts",
+    "identical_responses": "the two answers are the same text or the same tokens",
+    "unknown_role": "the role of a turn is not system, user or assistant",
+    "roles_do_not_alternate": "the roles do not alternate, or the last turn is not the user's",
+    "duplicate": "the row repeats an earlier one",
+    "duplicate_prompt": "the prompt repeats an earlier one",
+    "contradiction": "one annotator gave the same answer contradicting labels",
+    "too_long": "the answer exceeds model.max_length tokens, and answers are never truncated",
 }
+"""Reason code -> what it means."""
 DUPLICATE = "duplicate"
 RAW_CHARACTERS = 500
 SAMPLES = 20
 
 
-class Place(NamedTuple):
-    """Where a row stands."""
+class Location(NamedTuple):
+    """Where a row comes from."""
 
     source: str
     file: str
@@ -42,71 +46,76 @@ class Place(NamedTuple):
 
 
 class Quarantine:
-    """Collects rejected rows of one source or of the whole project; counts stay when the rows are taken out."""
+    """Collects rejected rows. The counts are kept when the rows are taken out."""
 
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
         self._first: dict[str, dict[str, Any]] = {}
         self._rows: list[dict[str, Any]] = []
 
-    def add(self, place: Place, table: str, rejection: Rejection, raw: str) -> None:
-        """Sets one row aside."""
+    def add(self, location: Location, table: str, rejection: Rejection, raw: str) -> None:
+        """Adds one row. `table` is the table that the row was intended for."""
         reason = rejection.reason
-        assert reason in REASONS, f"{reason} is no reason code; add it to REASONS"
-        where = {"source": place.source, "source_file": place.file, "source_line": place.line}
-        what = {
+        assert reason in REASONS, f"{reason} is not a reason code; add it to REASONS"
+        row = {
+            "source": location.source,
+            "source_file": location.file,
+            "source_line": location.line,
             "table": table,
             "column": rejection.column,
             "reason": reason,
-            "detail": _storable(rejection.detail),
+            "detail": _encodable(rejection.detail),
+            "raw": _encodable(raw[:RAW_CHARACTERS]),
         }
-        row = {**where, **what, "raw": _storable(raw[:RAW_CHARACTERS])}
         self._counts[reason] += 1
         self._first.setdefault(reason, row)
         self._rows.append(row)
 
-    def waiting(self) -> int:
-        """How many rows the next `take` holds."""
+    def pending(self) -> int:
+        """The number of rows that the next `take` returns."""
         return len(self._rows)
 
     def take(self) -> pd.DataFrame:
-        """The table of the rows since the last call."""
+        """Removes the collected rows and returns them as a table."""
         rows, self._rows = self._rows, []
         return schemas.QUARANTINE.validate(schemas.build("quarantine", rows))
 
     def by_reason(self) -> dict[str, int]:
-        """How many rows each reason took, most frequent first."""
+        """Reason code -> number of rows, most frequent first."""
         return dict(self._counts.most_common())
 
     def first(self, reason: str) -> dict[str, Any]:
-        """The first row that a reason took."""
+        """The first row that was rejected for `reason`."""
         return self._first[reason]
 
 
-def demand_share(quarantine: Quarantine, read: int, max_share: float, source: str) -> None:
-    """Raises DataError where more than `max_share` of the rows read are bad, with every reason and its first row.
+def check_quarantine_share(
+    quarantine: Quarantine, read: int, max_share: float, source: str
+) -> None:
+    """Raises DataError if more than `max_share` of the `read` rows are bad.
 
-    Exact duplicates are set aside as well, but nothing is wrong with them.
+    The message lists every reason with its first row. Exact duplicates are quarantined too, but do
+    not count as bad.
     """
     bad = {reason: count for reason, count in quarantine.by_reason().items() if reason != DUPLICATE}
     rejected = sum(bad.values())
     if rejected <= max_share * read:
         return
-    found = []
+    reasons = []
     for reason, count in bad.items():
         first = quarantine.first(reason)
         file = f"{first['source_file']} " if first["source_file"] else ""
         where = f"first on {file}line {first['source_line']}, {first['column']}: {first['detail']}"
-        found.append(f"\n  {count:>7}  {reason} ({REASONS[reason]}); {where}")
+        reasons.append(f"\n  {count:>7}  {reason} ({REASONS[reason]}); {where}")
     raise DataError(
-        f"source {source}: {rejected} of {read} rows ({rejected / read:.1%}) were rejected, but ingest."
-        f"max_quarantine_share is {max_share:g}:{''.join(found)}\n"
-        "Is the format the right one? Correct the file, or raise the share"
+        f"source {source}: {rejected} of {read} rows ({rejected / read:.1%}) were rejected, but "
+        f"ingest.max_quarantine_share is {max_share:g}:{''.join(reasons)}\n"
+        "Check the format, correct the file, or increase the share"
     )
 
 
 def samples(frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """For the report: per reason how many rows it took and up to 20 of them."""
+    """Reason code -> number of rows and up to 20 of them, for the report."""
     shown = ["source", "source_file", "source_line", "table", "column", "reason", "detail"]
     return {
         str(reason): {"count": len(rows), "rows": rows[shown].head(SAMPLES).to_dict("records")}
@@ -114,5 +123,6 @@ def samples(frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
     }
 
 
-def _storable(text: str) -> str:
+def _encodable(text: str) -> str:
+    """Replaces what UTF-8 cannot encode, so that Parquet can store the text."""
     return text.encode("utf-8", errors="replace").decode("utf-8")

@@ -1,10 +1,14 @@
-"""Reads a source in any format: `concord/annotations/formats/<name>.py`, found by name.
+"""Reads a source in any format.
 
-What formats yield is described in `concord.annotations.record`; the keys of annotations in
-`concord.annotations.interchange`. Most formats hold one object after the other: their module has `Options` and
-`annotations(row, options)`; JSON, CSV, Parquet, gzip and folders are read for them (`concord.annotations.files`). The
-others have `Options` and `read(path, given)`. The format `hub` streams the rows of a data set of the Hugging Face hub
-through one of the formats of objects.
+A format is a module of `concord.annotations.formats` and is found by its name. There are two kinds:
+
+- Most formats convert one object at a time. They define `Options` and `annotations(row, options)`.
+  JSON, CSV, Parquet, gzip and folders are read for them by `concord.annotations.files`.
+- The others read their own files. They define `Options` and `read(path, given)`.
+
+`concord.annotations.record` describes what formats yield, `concord.annotations.interchange` the
+keys of an annotation. The format `hub` streams the rows of a data set on the Hugging Face Hub
+through one of the formats of the first kind.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -13,74 +17,84 @@ from types import ModuleType
 from typing import Any
 
 from concord.annotations import files, hub
-from concord.annotations.record import GivenOptions, Record, RowError, each
+from concord.annotations.record import GivenOptions, Record, RowError, convert
 from concord.stage import plugins
 from concord.stage.params import section
 
 Columns = Mapping[str, str]
-"""Key that a format reads -> its name in the source."""
+"""Key that a format reads -> name of that key in the source."""
 HUB = "hub"
 
 
 def format_names() -> list[str]:
-    """Every format that a source can have."""
+    """The names of all formats, sorted."""
     return sorted([HUB, *plugins.names("concord.annotations.formats")])
 
 
 def renames_columns(name: str) -> bool:
-    """Whether `columns` of a source in the format `name` can rename the keys that it reads."""
-    return name == HUB or _of_objects(_module(name))
+    """Whether `columns` may be given for a source in this format."""
+    return name == HUB or _converts_objects(_module(name))
 
 
 def options_of(name: str, path: Path) -> type:
-    """The dataclass of a source's `options`; for the hub, that of the format which the file at `path` names."""
+    """The dataclass of a format's options.
+
+    For `hub`, these are the options of the format that the YAML file at `path` names.
+    """
     module = _module(hub.read_spec(path, object_formats()).format if name == HUB else name)
     options: type = module.Options
     return options
 
 
 def read(name: str, path: Path, given: GivenOptions, columns: Columns) -> Iterator[Record]:
-    """The annotations of a source, and its rejected rows. Raises ParamsError, and DataError if it cannot be read."""
+    """Yields the annotations and the rejected rows of a source.
+
+    Raises ParamsError for invalid options, and DataError if the source cannot be read.
+    """
     if name == HUB:
         spec = hub.read_spec(path, object_formats())
-        return annotated(_module(spec.format), hub.objects(spec), given, columns)
+        return convert_objects(_module(spec.format), hub.objects(spec), given, columns)
     module = _module(name)
-    if _of_objects(module):
-        return annotated(module, files.objects(path), given, columns)
+    if _converts_objects(module):
+        return convert_objects(module, files.objects(path), given, columns)
     assert not columns
     records: Iterator[Record] = module.read(path, given)
     return records
 
 
 def object_formats() -> list[str]:
-    """The formats that hold one object after the other."""
-    return [
-        name for name in plugins.names("concord.annotations.formats") if _of_objects(_module(name))
-    ]
+    """The names of the formats that convert one object at a time."""
+    names = plugins.names("concord.annotations.formats")
+    return [name for name in names if _converts_objects(_module(name))]
 
 
-def annotated(
+def convert_objects(
     module: ModuleType, objects: Iterator[Record], given: GivenOptions, columns: Columns
 ) -> Iterator[Record]:
-    """The annotations that a format makes of objects, whose keys are renamed first."""
+    """Renames the keys of each object and converts it with the format `module`."""
     options = section(module.Options, dict(given), "options")
 
     def annotations(row: dict[str, Any]) -> Iterable[dict[str, Any] | RowError]:
-        return module.annotations(renamed(row, columns), options)  # type: ignore[no-any-return]
+        return module.annotations(rename_columns(row, columns), options)  # type: ignore[no-any-return]
 
-    return each(objects, annotations)
+    return convert(objects, annotations)
 
 
-def renamed(row: dict[str, Any], columns: Columns) -> dict[str, Any]:
-    """The object with every renamed column under the key that the format reads."""
-    return (
-        {**row, **{ours: row.get(theirs) for ours, theirs in columns.items()}} if columns else row
-    )
+def rename_columns(row: dict[str, Any], columns: Columns) -> dict[str, Any]:
+    """Adds each renamed column under the key that the format reads; a missing column is null.
+
+    Examples:
+        >>> rename_columns({"question": "Why?"}, {"prompt": "question"})
+        {'question': 'Why?', 'prompt': 'Why?'}
+    """
+    if not columns:
+        return row
+    return {**row, **{key: row.get(column) for key, column in columns.items()}}
 
 
 def _module(name: str) -> ModuleType:
     return plugins.load("concord.annotations.formats", name)
 
 
-def _of_objects(module: ModuleType) -> bool:
+def _converts_objects(module: ModuleType) -> bool:
     return hasattr(module, "annotations")

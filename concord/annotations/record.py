@@ -1,9 +1,10 @@
-"""What a source format yields: Records, each one annotation or the reason why there is none.
+"""What a format yields: Records, each with one annotation or the reason for its rejection.
 
-A format lives in `tasks/annotations/formats/<name>.py`. It turns what its files hold into annotations of Concord's
-interchange format (`concord.annotations.interchange`), one Record each, and checks nothing that the common validator
-checks. One object may yield several Records. What cannot be understood becomes a Record with a rejection; a file that
-cannot be this format at all raises DataError.
+A format is a module `concord/annotations/formats/<name>.py`. It converts its files to annotations
+of the interchange format (`concord.annotations.interchange`), one Record per annotation. An object
+may yield several Records. Checks that all formats share are not repeated in a format: they run
+later, on every annotation. An object that a format cannot interpret becomes a rejected Record. A
+file that cannot be in the format at all raises DataError.
 """
 
 import json
@@ -18,12 +19,12 @@ from concord.stage.errors import DataError
 from concord.stage.params import FORBID
 
 GivenOptions = Mapping[str, Any]
-"""The `options` of a source in params.yaml; a format validates them with `concord.stage.params.section`."""
+"""The `options` of a source in params.yaml, validated by `concord.stage.params.section`."""
 
 
 @params_dataclass(frozen=True, config=FORBID)
 class NoOptions:
-    """The options of a format that has none."""
+    """The options of a format without options."""
 
 
 SIGNATURES = {
@@ -33,18 +34,22 @@ SIGNATURES = {
     b"\xff\xfe": "UTF-16",
     b"\xfe\xff": "UTF-16",
 }
+"""First bytes of a file -> kind of file."""
 
 
 class Rejection(NamedTuple):
-    """Why a row cannot be used: a reason code, the column at fault, and what was found there."""
+    """Why a row is rejected."""
 
     reason: str
+    """Reason code, a key of `concord.annotations.quarantine.REASONS`."""
     column: str
+    """The column at fault."""
     detail: str
+    """What is wrong with its value."""
 
 
 class RowError(Exception):
-    """Raised while one row is read or validated; carries its Rejection."""
+    """A row cannot be read or is invalid. `rejection` says why."""
 
     def __init__(self, reason: str, column: str, detail: str) -> None:
         super().__init__(f"{column}: {reason}: {detail}")
@@ -52,53 +57,65 @@ class RowError(Exception):
 
 
 class Record(NamedTuple):
-    """One annotation, or the reason why there is none."""
+    """One annotation, or the reason for its rejection."""
 
     line: int
-    """Line in the file, from 1 (or the number of the entry in a format without lines)."""
+    """Line of the file, from 1; the number of the row in formats without lines."""
     raw: str
-    """What stood there, for people."""
+    """The original content, shown in the quarantine."""
     row: dict[str, Any] | None = None
-    """The annotation in the interchange format; null where it was rejected."""
+    """The annotation; None if it is rejected."""
     rejection: Rejection | None = None
+    """Why the row is rejected; None if it is not."""
     file: str = ""
-    """Which file of a folder."""
+    """The file within the source's folder; empty if the source is one file."""
 
-    def becomes(self, made: "dict[str, Any] | RowError") -> "Record":
-        """An annotation made of this record, or the record rejected."""
-        if made is self.row:
+    def with_result(self, result: "dict[str, Any] | RowError") -> "Record":
+        """This record with another annotation, or rejected."""
+        if result is self.row:
             return self
-        if isinstance(made, RowError):
-            return Record(self.line, self.raw, None, made.rejection, self.file)
-        return Record(self.line, self.raw, made, None, self.file)
+        if isinstance(result, RowError):
+            return Record(self.line, self.raw, None, result.rejection, self.file)
+        return Record(self.line, self.raw, result, None, self.file)
 
 
 Annotations = Callable[[dict[str, Any]], Iterable[dict[str, Any] | RowError]]
-"""What a format does with one object: annotations in the interchange format, or reasons why one cannot be."""
+"""Converts one object to annotations. A RowError in the result rejects a single annotation."""
 
 
-def each(records: Iterable[Record], annotations: Annotations) -> Iterator[Record]:
-    """The annotations that every object becomes. What raises a RowError is rejected as a whole, a RowError that is
-    yielded rejects one annotation of several."""
+def convert(records: Iterable[Record], annotations: Annotations) -> Iterator[Record]:
+    """Applies `annotations` to every object.
+
+    A RowError that is raised rejects the object. A RowError that is yielded rejects one annotation
+    and keeps the others.
+    """
     for record in records:
         if record.row is None:
             yield record
             continue
         try:
-            made = list(annotations(record.row))
+            results = list(annotations(record.row))
         except RowError as error:
-            made = [error]
-        for item in made:
-            yield record.becomes(item)
+            results = [error]
+        for result in results:
+            yield record.with_result(result)
 
 
 def parse(number: int, text: str, file: str = "") -> Record:
-    """A line of JSON as a Record; what is no JSON object is rejected."""
+    """Parses a line of JSON. Lines that are not a JSON object are rejected.
+
+    Examples:
+        >>> parse(1, '{"label": 1}').row
+        {'label': 1}
+        >>> parse(2, "[1]").rejection.detail
+        'holds list, not an object'
+    """
     try:
         row = orjson.loads(text)
     except ValueError:
-        try:  # slower, but it takes half a surrogate pair, whose column is then found
-            row = json.loads(text, parse_constant=_no_constant)
+        try:
+            # The slower parser accepts lone surrogates, so that their column can be reported.
+            row = json.loads(text, parse_constant=_reject_constant)
         except (ValueError, RecursionError) as error:
             return Record(number, text, None, Rejection("not_json", "line", str(error)), file)
     if not isinstance(row, dict):
@@ -107,15 +124,16 @@ def parse(number: int, text: str, file: str = "") -> Record:
     return Record(number, text, row, None, file)
 
 
-def demand_file(path: Path, text: bool = True) -> None:
-    """Raises DataError unless `path` is a file with something in it, which, if asked for, may be text."""
+def check_file(path: Path, text: bool = True) -> None:
+    """Raises DataError unless `path` is a file that is not empty and, with `text`, looks like text.
+
+    Only the first four bytes are read.
+    """
     if not path.exists():
-        pulled = (
-            f"{path}.dvc is there: run `dvc pull`"
-            if Path(f"{path}.dvc").exists()
-            else "correct its path"
-        )
-        raise DataError(f"source {path} is not there; {pulled}")
+        remedy = "correct its path"
+        if Path(f"{path}.dvc").exists():
+            remedy = f"{path}.dvc exists, so run `dvc pull`"
+        raise DataError(f"source {path} does not exist; {remedy}")
     if not path.is_file():
         raise DataError(f"source {path} is not a file; give the path of a file")
     with path.open("rb") as stream:
@@ -125,9 +143,9 @@ def demand_file(path: Path, text: bool = True) -> None:
     for signature, kind in SIGNATURES.items():
         if text and start.startswith(signature):
             raise DataError(
-                f"source {path} is {kind}, not UTF-8 text; convert it, or let its name end as such files' do"
+                f"source {path} is {kind}, not UTF-8 text; convert it, or correct its extension"
             )
 
 
-def _no_constant(name: str) -> Never:
-    raise ValueError(f"{name} is no JSON")
+def _reject_constant(name: str) -> Never:
+    raise ValueError(f"{name} is not valid JSON")

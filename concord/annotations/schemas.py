@@ -1,7 +1,8 @@
-"""The tables, column by column. A check's name is the reason code of the rows that fail it.
+"""The schemas of the tables. The name of a check is the reason code of the rows that fail it.
 
-Columns that every table has: where a row comes from (`source`, `source_file`, `source_line`), what may not straddle
-splits (`group_id`), and a hash of its content (`row_id`), by which duplicates are found.
+All tables share these columns: the origin of a row (`source`, `source_file`, `source_line`), the
+group that splits keep together (`group_id`), and a hash of the content that identifies duplicates
+(`row_id`).
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -19,15 +20,16 @@ from concord.annotations.record import Rejection
 def _rows(
     reason: str, holds: Callable[[Any], Sequence[bool] | NDArray[np.bool_] | pd.Series]
 ) -> Check:
-    """A check that says of all values, or of all rows, at once which ones hold; of nulls as well."""
+    """A vectorized check: `holds` returns a boolean per value or row, nulls included."""
 
-    def found(values: Any) -> pd.Series:
+    def check(values: Any) -> pd.Series:
         return pd.Series(holds(values), index=values.index, dtype=bool)
 
-    return Check(found, name=reason, error=reason, ignore_na=False)
+    return Check(check, name=reason, error=reason, ignore_na=False)
 
 
 def _each(reason: str, holds: Callable[[Any], bool]) -> Check:
+    """A check of one value at a time."""
     return _rows(reason, lambda values: [holds(value) for value in values.tolist()])
 
 
@@ -57,7 +59,7 @@ DIFFERENT = _rows("identical_responses", _different)
 
 
 def _text(description: str, *checks: Check, nullable: bool = False) -> Column:
-    # TEXT refuses nulls by itself: `nullable=False` would look at every value once more, and only find the same.
+    # TEXT rejects nulls already; `nullable=False` would only check every value a second time.
     return Column(
         object,
         [TEXT_OR_NULL if nullable else TEXT, *checks],
@@ -76,28 +78,28 @@ def _lists(description: str, *checks: Check) -> Column:
 
 SHARED = {
     "source": _text("Name of the source in params.yaml."),
-    "source_file": _text("File of a source that is a folder; empty for a source of one file."),
-    "source_line": Column(
-        int, Check.ge(1), description="Line of the file that holds the annotation."
-    ),
+    "source_file": _text("File within a source that is a folder; empty if the source is one file."),
+    "source_line": Column(int, Check.ge(1), description="Line of the annotation in the file."),
     "group_id": _text(
-        "Prompt or dialogue, headed by the source's name: a group lies in one split."
+        "Source name and prompt or dialogue. All rows of a group are in the same split."
     ),
-    "row_id": _text("Hash of the row's content, annotator included."),
+    "row_id": _text("Hash of the content of the row, including the annotator."),
 }
 MESSAGES = {
     "messages": _lists(
-        "The prompt: a list of {role, content}, roles taking turns, the last one the user's.",
+        "The prompt: a list of {role, content}. Roles alternate; the last turn is the user's.",
         _each("wrong_type", lambda value: isinstance(value, list) and bool(value)),
     )
 }
 JUDGED = {
-    "objective": _text("What was judged; one of `objectives`, or it is left aside."),
-    "annotator": _text("Who judged. Only labels of one annotator are compared with each other."),
+    "objective": _text(
+        "The objective. Rows of objectives that are not in `objectives` are ignored."
+    ),
+    "annotator": _text("Who judged. Labels are only compared within one annotator."),
 }
 
 AUTHOR = _text(
-    "Who wrote the answer, where that is known; no label, but what a baseline may guess by.",
+    "Who wrote the answer, if known. Not a label; baselines predict from it.",
     nullable=True,
 )
 
@@ -118,31 +120,35 @@ def _table(
 SCHEMAS: dict[str, DataFrameSchema] = {
     "prompts": _table(
         "prompts",
-        "What is asked, without an answer: policies sample on these.",
+        "Prompts without answers, which policies sample from.",
         {
             "prompt_id": _text("Hash of the messages."),
-            "domain": _text("Kind of prompt; objectives of the same domain judge the answers."),
+            "domain": _text(
+                "Domain of the prompt. Answers are judged by the objectives of the same domain."
+            ),
             "reference": _text(
-                "The right answer, where one exists for a verifier to check.", nullable=True
+                "The correct answer, if there is one for a verifier to compare with.", nullable=True
             ),
         },
     ),
     "demonstrations": _table(
         "demonstrations",
-        "Answers to imitate in supervised fine-tuning.",
+        "Demonstrations for supervised fine-tuning.",
         {
             "response": _text("The answer.", ANSWER),
-            "domain": _text("Kind of prompt."),
-            "author": _text("Who wrote it."),
+            "domain": _text("Domain of the prompt."),
+            "author": _text("Who wrote the answer."),
         },
     ),
     "comparisons": _table(
         "comparisons",
-        "Of two answers, the one preferred on an objective.",
+        "Pairs of answers of which one is preferred on an objective.",
         {
             "chosen": _text("The preferred answer.", ANSWER),
             "rejected": _text("The other answer.", ANSWER),
-            "margin": _number("By how much, where the annotator said so.", nullable=True),
+            "margin": _number(
+                "By how much the answer is preferred, if the annotator said so.", nullable=True
+            ),
             "chosen_author": AUTHOR,
             "rejected_author": AUTHOR,
             **JUDGED,
@@ -151,13 +157,13 @@ SCHEMAS: dict[str, DataFrameSchema] = {
     ),
     "ratings": _table(
         "ratings",
-        "An answer's grade on an objective; ranks and yes/no labels are grades as well.",
+        "Ratings of answers on an objective, including ranks and binary labels.",
         {
             "response": _text("The answer.", ANSWER),
-            "rating": _number("The grade on [0, 1], 1 being best.", UNIT),
-            "raw_rating": _number("The grade as given."),
-            "scale_low": _number("The worst grade that could be given (of a cost, the greatest)."),
-            "scale_high": _number("The best grade that could be given (rank 1 for rankings)."),
+            "rating": _number("The rating on the scale [0, 1]; 1 is best.", UNIT),
+            "raw_rating": _number("The rating on its original scale."),
+            "scale_low": _number("The worst possible raw rating (for a cost, the largest)."),
+            "scale_high": _number("The best possible raw rating (rank 1 for rankings)."),
             "author": AUTHOR,
             "kind": _text(
                 "rating, ranking or binary.",
@@ -168,24 +174,24 @@ SCHEMAS: dict[str, DataFrameSchema] = {
     ),
     "steps": _table(
         "steps",
-        "Labels of the single steps of an answer.",
+        "Answers with a label for each step.",
         {
             "steps": _lists(
-                "The answer in pieces, which joined give the answer.",
+                "The steps; joined, they are the answer.",
                 _each(
                     "empty_response",
                     lambda steps: bool(steps) and all(step.strip() for step in steps),
                 ),
             ),
             "labels": _lists(
-                "One number in [0, 1] per step, null where unlabelled.",
+                "One number in [0, 1] per step, or null for an unlabelled step.",
                 _each(
                     "off_scale",
                     lambda labels: all(label is None or 0 <= label <= 1 for label in labels),
                 ),
             ),
             "objective": JUDGED["objective"],
-            "label_kind": _text("How the labels came about."),
+            "label_kind": _text("How the labels were obtained."),
         },
     ),
 }
@@ -195,44 +201,41 @@ QUARANTINE = DataFrameSchema(
         "source": _text("Name of the source in params.yaml."),
         "source_file": SHARED["source_file"],
         "source_line": SHARED["source_line"],
-        "table": _text(
-            "Table for which the row was meant; empty where the line could not be read."
-        ),
+        "table": _text("The intended table; empty if the line could not be read."),
         "column": _text("Column at fault."),
         "reason": _text("Reason code (`concord.annotations.quarantine`)."),
-        "detail": _text("What was found."),
+        "detail": _text("What is wrong with the value."),
         "raw": _text("The first 500 characters of the line."),
     },
     name="quarantine",
-    description="Rows that were set aside; read = kept + quarantined.",
+    description="Rejected rows; read = kept + quarantined.",
     strict=True,
 )
 
 
 def build(table: str, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
-    """Rows as a frame with the table's columns and types, however few they are."""
+    """Builds a frame with the columns and types of a table; `rows` may be empty."""
     names = (QUARANTINE if table == "quarantine" else SCHEMAS[table]).columns
     return typed(table, {name: [row[name] for row in rows] for name in names})
 
 
 def typed(table: str, content: Mapping[str, Sequence[Any]] | pd.DataFrame) -> pd.DataFrame:
-    """Columns as a frame with the table's types."""
+    """Builds a frame from columns, with the types of a table."""
     columns = {name: pd.Series(content[name], dtype=dtype) for name, dtype in types(table).items()}
     return pd.DataFrame(columns, copy=False)
 
 
 def types(table: str) -> dict[str, str]:
-    """Column -> its pandas type."""
+    """Column -> pandas dtype."""
     schema = QUARANTINE if table == "quarantine" else SCHEMAS[table]
     return {name: str(column.dtype) for name, column in schema.columns.items()}
 
 
 def failures(table: str, frame: pd.DataFrame) -> dict[int, Rejection]:
-    """Rows of a table (by position) that break its schema, each with the first reason found."""
+    """Position of each row that violates the schema of `table` -> the first violation."""
     try:
-        SCHEMAS[table].validate(
-            frame.reset_index(drop=True), lazy=True, inplace=True
-        )  # nothing is coerced
+        # `inplace` avoids a copy; the schemas coerce nothing.
+        SCHEMAS[table].validate(frame.reset_index(drop=True), lazy=True, inplace=True)
     except SchemaErrors as error:
         return _by_row(error.failure_cases)
     return {}
@@ -240,13 +243,13 @@ def failures(table: str, frame: pd.DataFrame) -> dict[int, Rejection]:
 
 def _by_row(cases: pd.DataFrame) -> dict[int, Rejection]:
     structural = cases[cases["index"].isna()]
-    assert structural.empty, f"a table was built with wrong columns:\n{structural}"
-    # A check of whole rows reports each of their columns: keep the one that says something.
+    assert structural.empty, f"the table has wrong columns:\n{structural}"
+    # A check of whole rows reports every column. Only the report for `chosen` is kept.
     cases = cases[(cases["schema_context"] == "Column") | (cases["column"] == "chosen")]
-    found: dict[int, Rejection] = {}
+    rejections: dict[int, Rejection] = {}
     for case in cases.sort_values(["index", "check_number"], kind="stable").to_dict("records"):
         detail = f"is {case['failure_case']!r}"[:80]
-        found.setdefault(
+        rejections.setdefault(
             int(case["index"]), Rejection(str(case["check"]), str(case["column"]), detail)
         )
-    return found
+    return rejections

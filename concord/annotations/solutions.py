@@ -1,8 +1,8 @@
-"""Solutions of problems whose steps are labelled: the annotations that they become, in one way for all formats.
+"""Annotations of solutions whose steps are labelled, built the same way for all formats.
 
-The files hold steps without what stands between them. Here a blank line ends every step but the last, as in sampled
-answers (`concord.annotations.steps`), so that the steps joined are the answer. What else stands in a step is left as it is,
-blank lines too: whoever learns from labelled steps reads the given ones and never cuts the answer anew.
+The files list steps without the text between them. Here every step except the last ends with a
+blank line, as in sampled answers (`concord.annotations.steps`), so that the joined steps are the
+answer. Blank lines within a step are kept: labelled steps are used as given and never split again.
 """
 
 from collections.abc import Sequence
@@ -26,61 +26,75 @@ class Options:
     """Options of a source of labelled solutions."""
 
     objective: str
-    """The objective that the steps are labelled for."""
+    """The objective of the step labels."""
     outcome: str | None = None
-    """The objective that whole answers are labelled for, as far as a row tells; null to leave these labels out."""
+    """The objective of the labels of final answers; null to leave these labels out."""
     prompts: bool = False
-    """Whether each row gives its problem as a prompt of domain `math` too; repeated ones are set aside later."""
+    """Whether each row's problem also becomes a prompt of the domain `math`."""
 
 
 def problem(question: str, group: str | None = None) -> Annotation:
-    """What all annotations of a problem have in common; its group is the question unless it is given."""
+    """The keys that all annotations of a problem share. The default group is the question."""
     messages = [{"role": "user", "content": question.strip()}]
     return {"group_id": content_hash(question) if group is None else group, "messages": messages}
 
 
-def prompt(asked: Annotation, reference: str | None) -> Annotation:
-    """The problem as a prompt, with the right answer where there is one."""
-    return {"kind": "prompt", **asked, "domain": DOMAIN, "reference": reference}
+def prompt(problem: Annotation, reference: str | None) -> Annotation:
+    """The problem as a prompt. `reference` is the correct answer, or None."""
+    return {"kind": "prompt", **problem, "domain": DOMAIN, "reference": reference}
 
 
-def labelled(
-    asked: Annotation,
+def labelled_steps(
+    problem: Annotation,
     steps: Sequence[str],
     labels: Sequence[Label],
     objective: str,
     kind: str = HUMAN,
 ) -> Annotation:
-    """A solution with a label for each step; `kind` tells how the labels came about."""
-    judged = {
-        "steps": joined(steps),
+    """A solution with a label for each step. `kind` says how the labels were obtained."""
+    return {
+        "kind": "steps",
+        **problem,
+        "steps": with_separators(steps),
         "labels": list(labels),
         "objective": objective,
         "label_kind": kind,
     }
-    return {"kind": "steps", **asked, **judged}
 
 
-def graded(
-    asked: Annotation, steps: Sequence[str], right: bool, objective: str, annotator: str
+def graded_answer(
+    problem: Annotation, steps: Sequence[str], correct: bool, objective: str, annotator: str
 ) -> Annotation:
-    """A solution whose final answer is right or wrong."""
-    judged = {
-        "response": "".join(joined(steps)),
-        "label": int(right),
+    """A solution labelled by whether its final answer is correct."""
+    return {
+        "kind": "binary",
+        **problem,
+        "response": "".join(with_separators(steps)),
+        "label": int(correct),
         "objective": objective,
         "annotator": annotator,
     }
-    return {"kind": "binary", **asked, **judged}
 
 
-def joined(steps: Sequence[str]) -> list[str]:
-    """The steps with a blank line after each but the last: 'a', 'b' become 'a\\n\\n', 'b'."""
+def with_separators(steps: Sequence[str]) -> list[str]:
+    r"""Appends a blank line to each step except the last.
+
+    Examples:
+        >>> with_separators(["a", "b"])
+        ['a\n\n', 'b']
+    """
     return [*(step + SEPARATOR for step in steps[:-1]), *steps[-1:]]
 
 
-def until_error(count: int, first: int | None) -> list[Label]:
-    """Labels of `count` steps, the one at index `first` being the first wrong one: nobody judged the later ones."""
-    if first is None:
+def labels_until_error(count: int, first_error: int | None) -> list[Label]:
+    """Labels of `count` steps given the index of the first wrong one; later steps are unlabelled.
+
+    Examples:
+        >>> labels_until_error(4, 1)
+        [1.0, 0.0, None, None]
+        >>> labels_until_error(2, None)
+        [1.0, 1.0]
+    """
+    if first_error is None:
         return [1.0] * count
-    return [1.0] * first + [0.0] + [None] * (count - first - 1)
+    return [1.0] * first_error + [0.0] + [None] * (count - first_error - 1)

@@ -1,7 +1,7 @@
-"""Cutting a response into the steps that process rewards judge; the steps joined are the response again.
+"""Splits a response into the steps that process rewards judge. The joined steps are the response.
 
-Sentence ends are found by the rules below: of pysbd, sentencex, blingfire, syntok and nupunkt none keeps fenced code
-whole.
+Sentence ends are found by the rules below. None of pysbd, sentencex, blingfire, syntok and nupunkt
+keeps fenced code in one piece.
 """
 
 from __future__ import annotations
@@ -14,49 +14,58 @@ SENTENCE_END = re.compile(
     r"(?<![.!?…])(?P<mark>[.!?…]+)(?P<closing>[\"'\u201d\u2019»)\]*_]*)(?=\s|$)"
 )
 CODE = re.compile(
-    r"^[ \t]*(?P<fence>`{3,}|~{3,}).*?(?:^[ \t]*(?P=fence)[`~]*[ \t]*$|\Z)|(?P<ticks>`+)[^\n]+?(?P=ticks)",
+    r"^[ \t]*(?P<fence>`{3,}|~{3,}).*?(?:^[ \t]*(?P=fence)[`~]*[ \t]*$|\Z)"
+    r"|(?P<ticks>`+)[^\n]+?(?P=ticks)",
     re.MULTILINE | re.DOTALL,
 )
-"""Fenced blocks, the last of which may be open, and code within a line."""
+"""Fenced code blocks (the last one may be unclosed) and inline code."""
 LIST_MARKER = re.compile(r"[\s>#*+(-]*(?:\d{1,2}|[A-Za-z]|[ivx]{2,4})")
 NEXT_LETTER = re.compile(r"\s*[\"'\u201c\u2018«(\[*_]*(\w)")
 LAST_WORD = re.compile(r"[^\s\"'\u201c\u2018«(\[*_]+$")
 INITIAL = re.compile(r"(?:^|\s)[A-Z]\S*\s[A-HJ-Z]$")
-"""A capital letter after a word with one: George W. Bush; but not I."""
+"""An initial after a capitalized word, as in "George W. Bush", but not the word I."""
 DOTTED = re.compile(r"(?:[^\W\d_]{1,2}\.)+[^\W\d_]{1,2}")
 BEFORE_NAMES = re.compile(
     r"Mr|Mrs|Ms|Dr|Prof|St|Mt|Gen|Sen|Rep|Gov|Pres|Capt|Sgt|Lt|Col|Rev|Hon|vs|cf|viz|e\.?g|i\.?e"
 )
 """Abbreviations that never end a sentence."""
-WITHIN = re.compile(
+INSIDE_SENTENCES = re.compile(
     r"etc|al|Inc|Ltd|Co|Corp|Jr|Sr|Dept|Univ|approx|ca|No|Nos|Figs?|Eqs?|Vol|Ch|Sec|Art|pp?"
     r"|Jan|Feb|Mar|Apr|Jun|Jul|Aug|Sept?|Oct|Nov|Dec"
 )
-"""Abbreviations after which a small letter or a number goes on with the sentence."""
-BEFORE = 40
-"""Characters before a full stop that are looked at: more than a list marker or an abbreviation has."""
+"""Abbreviations that do not end a sentence if a lower-case letter or a digit follows."""
+CONTEXT = 40
+"""Characters before a full stop that are checked; list markers and abbreviations are shorter."""
 
 
 def split(text: str, domain: str) -> list[str]:
-    """The steps of a response: math at blank lines, tutoring the whole turn, everything else at sentence ends.
+    r"""Splits a response into steps.
 
-    A blank line ends its step; the space between sentences opens the next one: tokenizers write a word with the space
-    before it, so the tokens of the steps are those of the response. White space alone is no step of its own, and code
-    is never cut.
+    The domain `math` is split at blank lines, `tutoring` is one step, and all other domains are
+    split at the ends of sentences. A blank line belongs to the step that it ends. The space between
+    two sentences belongs to the second one: tokenizers encode a word with the space before it, so
+    the tokens of the steps are those of the response. White space alone is not a step, and code is
+    never split.
+
+    Examples:
+        >>> split("Dr. Smith came. He left.", "values")
+        ['Dr. Smith came.', ' He left.']
+        >>> split("2 + 2 = 4\n\nSo 4.", "math")
+        ['2 + 2 = 4\n\n', 'So 4.']
     """
     return SPLITTERS.get(domain, _sentences)(text)
 
 
 def _blank_lines(text: str) -> list[str]:
-    return _cut(text, [match.end() for match in BLANK_LINE.finditer(_masked(text))])
+    return _split_at(text, [match.end() for match in BLANK_LINE.finditer(_masked(text))])
 
 
 def _sentences(text: str) -> list[str]:
     masked, ends = _masked(text), [0]
     for match in SENTENCE_END.finditer(masked):
-        if not _goes_on(masked, ends[-1], match):
+        if not _continues(masked, ends[-1], match):
             ends.append(match.end())
-    return _cut(text, ends)
+    return _split_at(text, ends)
 
 
 def _whole(text: str) -> list[str]:
@@ -64,26 +73,26 @@ def _whole(text: str) -> list[str]:
 
 
 def _masked(text: str) -> str:
-    """The text with a letter for each character of code."""
+    """The text with each character of code replaced by a letter."""
     return CODE.sub(lambda match: "Q" * len(match[0]), text)
 
 
-def _goes_on(text: str, start: int, match: re.Match[str]) -> bool:
-    """Whether the sentence from `start` goes on after what looks like its end."""
+def _continues(text: str, start: int, match: re.Match[str]) -> bool:
+    """Whether the sentence from `start` continues after an apparent end."""
     following = NEXT_LETTER.match(text, match.end())
     letter = following[1] if following else ""
     if match["mark"] != ".":
         return letter.islower() and bool(
             match["closing"] or "…" in match["mark"] or ".." in match["mark"]
         )
-    line = text[max(start, match.start() - BEFORE) : match.start()].rpartition("\n")[2]
-    return _abbreviates(line, letter) or (letter.islower() and bool(match["closing"]))
+    line = text[max(start, match.start() - CONTEXT) : match.start()].rpartition("\n")[2]
+    return _is_abbreviation(line, letter) or (letter.islower() and bool(match["closing"]))
 
 
-def _abbreviates(line: str, letter: str) -> bool:
-    """Whether a full stop after `line`, and before `letter`, belongs to a list marker or an abbreviation."""
-    found = LAST_WORD.search(line)
-    word = found[0] if found else ""
+def _is_abbreviation(line: str, letter: str) -> bool:
+    """Whether a full stop between `line` and `letter` follows a list marker or an abbreviation."""
+    last = LAST_WORD.search(line)
+    word = last[0] if last else ""
     if (
         LIST_MARKER.fullmatch(line)
         or BEFORE_NAMES.fullmatch(word)
@@ -91,12 +100,12 @@ def _abbreviates(line: str, letter: str) -> bool:
     ):
         return True
     return (letter.islower() or letter.isdigit()) and bool(
-        WITHIN.fullmatch(word) or DOTTED.fullmatch(word)
+        INSIDE_SENTENCES.fullmatch(word) or DOTTED.fullmatch(word)
     )
 
 
-def _cut(text: str, ends: list[int]) -> list[str]:
-    """`text` cut at these places; a piece of white space goes with its neighbour."""
+def _split_at(text: str, ends: list[int]) -> list[str]:
+    """Splits `text` at the positions `ends`, without pieces of white space alone."""
     ends = [end for end in ends if text[:end].strip() and text[end:].strip()]
     return [
         text[start:end] for start, end in zip([0, *ends], [*ends, len(text)], strict=True) if text

@@ -1,4 +1,4 @@
-"""Records on their way into tables, some thousands at a time, so that memory does not grow with the source."""
+"""Builds the tables of a source from its records, in chunks, so that memory use stays constant."""
 
 from __future__ import annotations
 
@@ -8,24 +8,26 @@ from types import TracebackType
 from typing import Any
 
 from concord.annotations import interchange, schemas
-from concord.annotations.quarantine import DUPLICATE, Place, Quarantine
+from concord.annotations.quarantine import DUPLICATE, Location, Quarantine
 from concord.annotations.record import Record, Rejection, RowError
 from concord.stage.outputs import TableWriter
 
 CHUNK = 20_000
-"""Records that are checked and written at once."""
+"""Number of records that are checked and written at once."""
 NO_RECORD = -1
-AGAIN = Rejection(DUPLICATE, "row_id", "the same content stands earlier in this source")
+"""Record number of prompts that `prompts` adds; they are kept even if their record is rejected."""
+REPEATED = Rejection(DUPLICATE, "row_id", "the same content stands earlier in this source")
 
 
-class Intake:
-    """Turns the records of one source into tables below `folder`; a record is kept or set aside as a whole.
+class TableBuilder:
+    """Writes the records of one source to tables in `folder`.
 
-    Prompts may come twice: which one is kept is decided over all sources (`prepare`).
+    A record is kept or quarantined as a whole. Duplicate prompts are not removed here, because that
+    takes the prompts of all sources (`tasks.prepare`).
     """
 
     def __init__(self, source: str, folder: Path, prompts: str | None) -> None:
-        """`prompts`: domain of the prompts that every distinct list of messages becomes, or None."""
+        """With a domain `prompts`, each distinct list of messages also becomes a prompt in it."""
         self.source, self.prompts = source, prompts
         self.read = self.kept = 0
         self.by_table = dict.fromkeys(schemas.SCHEMAS, 0)
@@ -35,12 +37,12 @@ class Intake:
             name: TableWriter(folder / f"{name}.parquet", schemas.types(name)) for name in tables
         }
         self._seen: set[int] = set()
-        self._asked: set[int] = set()
-        self._start()
+        self._prompt_hashes: set[int] = set()
+        self._start_chunk()
 
-    def __enter__(self) -> Intake:
-        gc.freeze()  # else the collector walks through all imported modules as well
-        gc.disable()  # garbage is looked for between two parts, when hardly any rows are alive
+    def __enter__(self) -> TableBuilder:
+        gc.freeze()  # the collector would traverse all imported modules as well
+        gc.disable()  # garbage is collected between chunks, when few rows are alive
         return self
 
     def __exit__(
@@ -54,8 +56,8 @@ class Intake:
         for writer in self._writers.values():
             writer.close()
 
-    def take(self, record: Record) -> None:
-        """Turns one record into rows, or notes why it cannot be."""
+    def add(self, record: Record) -> None:
+        """Converts one record to rows, or notes why it is rejected."""
         number, table = len(self._records), ""
         if record.row is None:
             assert record.rejection is not None
@@ -63,15 +65,15 @@ class Intake:
         else:
             table = interchange.table_of(record.row)
             try:
-                self._add(number, table, record, interchange.rows(record.row))
+                self._add_rows(number, table, record, interchange.rows(record.row))
             except RowError as error:
                 self._rejected[number] = error.rejection
         self._records.append((record.line, record.file, record.raw, table))
         if len(self._records) == CHUNK:
             self._flush()
-            gc.collect(0)  # of this part alone: a full one would walk through every key seen so far
+            gc.collect(0)  # a full collection would traverse every hash seen so far
 
-    def _start(self) -> None:
+    def _start_chunk(self) -> None:
         self._records: list[tuple[int, str, str, str]] = []
         self._rejected: dict[int, Rejection] = {}
         self._columns: dict[str, dict[str, list[Any]]] = {
@@ -79,18 +81,20 @@ class Intake:
         }
         self._numbers: dict[str, list[int]] = {table: [] for table in schemas.SCHEMAS}
 
-    def _add(self, number: int, table: str, record: Record, rows: list[dict[str, Any]]) -> None:
+    def _add_rows(
+        self, number: int, table: str, record: Record, rows: list[dict[str, Any]]
+    ) -> None:
         if table != "prompts" and self._repeated(rows):
-            self._rejected[number] = AGAIN
+            self._rejected[number] = REPEATED
             return
         for row in rows:
             row["group_id"] = f"{self.source}/{row['group_id']}"
             self._append(number, table, record, row)
         if self.prompts is not None and table != "prompts":
-            self._ask(record, rows[0], self.prompts)
+            self._add_prompt(record, rows[0], self.prompts)
 
     def _repeated(self, rows: list[dict[str, Any]]) -> bool:
-        """Whether all rows came before."""
+        """Whether all of these rows repeat earlier ones."""
         before = len(self._seen)
         for row in rows:
             self._seen.add(int(row["row_id"], 16))
@@ -105,18 +109,21 @@ class Intake:
             columns[name].append(value)
         self._numbers[table].append(number)
 
-    def _ask(self, record: Record, row: dict[str, Any], domain: str) -> None:
-        """The prompt of a row, the first time that it comes; it is good whatever becomes of the row's answers."""
+    def _add_prompt(self, record: Record, row: dict[str, Any], domain: str) -> None:
+        """Adds the prompt of a row unless it was added before.
+
+        The prompt is kept even if the answers of the row are rejected later.
+        """
         key = int(interchange.quick_hash(row["messages"]), 16)
-        if key not in self._asked:
-            self._asked.add(key)
-            (asked,) = interchange.rows(
+        if key not in self._prompt_hashes:
+            self._prompt_hashes.add(key)
+            (prompt,) = interchange.rows(
                 {**row, "kind": "prompt", "domain": domain, "reference": None}
             )
-            self._append(NO_RECORD, "prompts", record, {**asked, "group_id": row["group_id"]})
+            self._append(NO_RECORD, "prompts", record, {**prompt, "group_id": row["group_id"]})
 
     def _flush(self) -> None:
-        """Checks the rows against their schemas, writes the good ones and the quarantine, and starts anew."""
+        """Checks the chunk, writes its valid rows and rejections, and starts the next chunk."""
         filled = [table for table, numbers in self._numbers.items() if numbers]
         frames = {table: schemas.typed(table, self._columns[table]) for table in filled}
         for table, frame in frames.items():
@@ -124,13 +131,13 @@ class Intake:
                 self._rejected.setdefault(self._numbers[table][position], rejection)
         for number, rejection in sorted(self._rejected.items()):
             line, file, raw, table = self._records[number]
-            self.quarantine.add(Place(self.source, file, line), table, rejection, raw)
+            self.quarantine.add(Location(self.source, file, line), table, rejection, raw)
         for table, frame in frames.items():
-            good = [number not in self._rejected for number in self._numbers[table]]
-            self._writers[table].add(frame if all(good) else frame[good])
-            self.by_table[table] += sum(good)
-        if self.quarantine.waiting() >= CHUNK:
+            valid = [number not in self._rejected for number in self._numbers[table]]
+            self._writers[table].add(frame if all(valid) else frame[valid])
+            self.by_table[table] += sum(valid)
+        if self.quarantine.pending() >= CHUNK:
             self._writers["quarantine"].add(self.quarantine.take())
         self.read += len(self._records)
         self.kept += len(self._records) - len(self._rejected)
-        self._start()
+        self._start_chunk()

@@ -1,1 +1,1 @@
-"""Locked protocols and metrics with intervals."""
+"""Evaluation protocols, and metrics with intervals."""

@@ -1,8 +1,8 @@
-"""Means with intervals: a bootstrap over clusters of prompts, paired by common resamples, and rank correlation.
+"""Means with bootstrap intervals over clusters of prompts, and rank statistics.
 
-A resample draws whole clusters (prompts, questions, dialogues) with replacement; because every policy and weight
-answers the same prompts, one resample moves all of them together, so differences, correlations and hypervolumes get
-paired intervals.
+A resample draws whole clusters (prompts, questions, dialogues) with replacement. All policies and
+weights answer the same prompts, so one resample moves all of them together. Differences,
+correlations and hypervolumes therefore get paired intervals.
 """
 
 from collections.abc import Sequence
@@ -26,19 +26,27 @@ class Interval:
     high: float
 
     def named(self, name: str = "value") -> dict[str, float]:
-        """The three numbers as they stand in the reports."""
+        """The three numbers under their keys in the reports.
+
+        Examples:
+            >>> Interval(0.5, 0.4, 0.6).named("gold_mean")
+            {'gold_mean': 0.5, 'ci_low': 0.4, 'ci_high': 0.6}
+        """
         return {name: self.value, "ci_low": self.low, "ci_high": self.high}
 
     def excludes(self, value: float = 0.0) -> bool:
-        """Whether the interval lies wholly on one side of `value`."""
+        """Whether `value` lies outside of the interval."""
         return self.low > value or self.high < value
 
 
 def resamples(clusters: int, count: int, seed: int) -> np.ndarray:
-    """How often each cluster is drawn in each resample, shape (count, clusters)."""
+    """Number of draws of each cluster in each resample, (count, clusters). Raises DataError without
+    clusters.
+    """
     if clusters < 1:
         raise DataError(
-            "There are no rows to take an interval over; check the number of prompts in params.evaluate."
+            "There are no rows to compute an interval from. "
+            "Check the number of prompts in params.evaluate."
         )
     drawn = np.random.default_rng(seed).multinomial(
         clusters, np.full(clusters, 1.0 / clusters), size=count
@@ -47,12 +55,14 @@ def resamples(clusters: int, count: int, seed: int) -> np.ndarray:
 
 
 def interval(value: float, draws: np.ndarray) -> Interval:
-    """`value` with the percentile interval of its resamples `draws` (count,); NaN where nothing was drawn."""
-    seen = draws[np.isfinite(draws)]
-    if seen.size == 0:
+    """`value` with the percentile interval of its resamples `draws`, (count,). The bounds are NaN
+    if no resample is finite.
+    """
+    finite = draws[np.isfinite(draws)]
+    if finite.size == 0:
         return Interval(float(value), float("nan"), float("nan"))
     tail = 100 * (1 - LEVEL) / 2
-    low, high = np.percentile(seen, [tail, 100 - tail])
+    low, high = np.percentile(finite, [tail, 100 - tail])
     return Interval(float(value), float(low), float(high))
 
 
@@ -64,14 +74,14 @@ def _ratio(sums: np.ndarray, counts: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Clusters:
-    """Sums and counts of every measure per cluster, so that a resample of clusters is one matrix product."""
+    """Sums and counts of every measure per cluster, so that resampling is one matrix product."""
 
     keys: list[str]
-    """Names along the second axis: operating points, or one name."""
+    """Names along the second axis: operating points, or a single name."""
     measures: list[str]
     """Names along the third axis: columns of the table."""
     sums: np.ndarray
-    """(clusters, keys, measures); NaN values count for nothing."""
+    """(clusters, keys, measures), without NaN values"""
     counts: np.ndarray
     """(clusters, keys, measures)"""
 
@@ -83,7 +93,7 @@ class Clusters:
         by: str = "group_id",
         across: str = "point",
     ) -> "Clusters":
-        """Cluster a long table by column `by`, one key for each value of column `across`."""
+        """Clusters a long table by column `by`, with one key for each value of column `across`."""
         rows, _ = pd.factorize(frame[by], sort=True)
         columns, keys = pd.factorize(frame[across])
         values = frame[list(measures)].to_numpy(dtype=np.float64)
@@ -98,7 +108,9 @@ class Clusters:
         return _ratio(self.sums.sum(axis=0), self.counts.sum(axis=0))
 
     def bootstrap(self, count: int, seed: int) -> np.ndarray:
-        """Means of `count` resamples, (count, keys, measures); the same seed pairs every key and measure."""
+        """Means of `count` resamples, (count, keys, measures). All keys and measures share the
+        resamples, which pairs them.
+        """
         drawn = resamples(len(self.sums), count, seed)
         return _ratio(
             np.tensordot(drawn, self.sums, axes=1), np.tensordot(drawn, self.counts, axes=1)
@@ -106,7 +118,7 @@ class Clusters:
 
 
 def mean_interval(values: np.ndarray, groups: Sequence[str], count: int, seed: int) -> Interval:
-    """Mean of `values` (rows,) with an interval clustered by `groups` (rows,)."""
+    """Mean of `values`, (rows,), with an interval clustered by `groups`, (rows,)."""
     frame = pd.DataFrame(
         {"value": np.asarray(values, dtype=np.float64), "group_id": list(groups), "point": "all"}
     )
@@ -117,7 +129,13 @@ def mean_interval(values: np.ndarray, groups: Sequence[str], count: int, seed: i
 def rank_correlation(
     first: Sequence[float] | np.ndarray, second: Sequence[float] | np.ndarray
 ) -> float:
-    """Spearman's rank correlation, ties sharing their mean rank; 0 where one side never moves."""
+    """Spearman's rank correlation. Ties share their mean rank; the result is 0 if a side is
+    constant.
+
+    Examples:
+        >>> rank_correlation([1, 2, 3], [5, 7, 6])
+        0.5
+    """
     one, two = (
         pd.Series(np.asarray(side, dtype=np.float64)).rank().to_numpy() for side in (first, second)
     )
@@ -127,7 +145,14 @@ def rank_correlation(
 
 
 def area_under_curve(scores: np.ndarray, labels: np.ndarray) -> float:
-    """Probability that a random positive scores above a random negative, ties one half; NaN if one class is missing."""
+    """Probability that a random positive scores above a random negative.
+
+    Ties count one half; the result is NaN if a class is missing.
+
+    Examples:
+        >>> area_under_curve(np.array([0.9, 0.4, 0.5, 0.4]), np.array([1, 1, 0, 0]))
+        0.625
+    """
     positive = np.asarray(labels, dtype=bool)
     ones, zeros = int(positive.sum()), int((~positive).sum())
     if ones == 0 or zeros == 0:

@@ -1,1 +1,1 @@
-"""Language models and tokenizers: loading, batches, shared prefixes, sampling, adapters, training."""
+"""Language models and tokenizers: loading, batching, sampling, adapters and training."""

@@ -1,31 +1,37 @@
-"""Responses as rows of token ids: with their prompts, padded, and in batches of like length."""
+"""Token ids of prompts with their responses: encoding, padding, and batches of similar length."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from concord.lm.chat import Messages, encode
+from concord.lm.types import Tokenizer
 
 if TYPE_CHECKING:
     import torch
 
 
 def encode_all(
-    tokenizer: Any, messages: Sequence[Messages], responses: Sequence[str]
+    tokenizer: Tokenizer, messages: Sequence[Messages], responses: Sequence[str]
 ) -> list[list[int]]:
-    """Ids of prompt, response and end of sequence, at most the tokenizer's `model_max_length`."""
-    longest = tokenizer.model_max_length
+    """Token ids of each prompt, its response and the end-of-sequence token.
+
+    Prompts are truncated on the left so that no sequence exceeds `tokenizer.model_max_length`.
+    """
+    max_length = tokenizer.model_max_length
     pairs = zip(messages, responses, strict=True)
-    return [encode(tokenizer, prompt, response, longest)[0] for prompt, response in pairs]
+    return [encode(tokenizer, prompt, response, max_length)[0] for prompt, response in pairs]
 
 
 def pad_sequences(
     sequences: Sequence[Sequence[int]], fill: int, side: Literal["left", "right"] = "right"
 ) -> dict[str, torch.Tensor]:
-    """`input_ids` and `attention_mask`, int64 `(batch, longest)`, filled up with the id `fill` on one side.
+    """Pads sequences with the id `fill` to the length of the longest.
+
+    Returns `input_ids` and `attention_mask`, both int64 `(batch, seq)`.
 
     Examples:
         >>> pad_sequences([[5, 6, 7], [8]], 0)["input_ids"].tolist()
@@ -48,20 +54,29 @@ def pad_sequences(
     return {"input_ids": torch.tensor(ids), "attention_mask": torch.tensor(mask)}
 
 
-def by_length(encoded: Sequence[list[int]], batch_size: int) -> Iterator[list[int]]:
-    """The places of all sequences, in batches of like length."""
+def batches_by_length(encoded: Sequence[list[int]], batch_size: int) -> Iterator[list[int]]:
+    """Indices of all sequences, shortest first, in batches of `batch_size`.
+
+    Examples:
+        >>> list(batches_by_length([[1, 2, 3], [4], [5, 6]], 2))
+        [[1, 2], [0]]
+    """
     order = sorted(range(len(encoded)), key=lambda row: len(encoded[row]))
     return (order[start : start + batch_size] for start in range(0, len(order), batch_size))
 
 
-def in_batches(
+def score_in_batches(
     encoded: Sequence[list[int]],
     batch_size: int,
     width: int,
     score: Callable[[list[list[int]]], np.ndarray],
 ) -> np.ndarray:
-    """`score` on batches of sequences of like length; float32 `[n, width]` in the given order."""
+    """Scores all sequences in batches of similar length.
+
+    `score` maps a list of sequences to an array `(batch, width)`. Returns float32 `(n, width)`, in
+    the order of `encoded`.
+    """
     result = np.zeros((len(encoded), width), dtype=np.float32)
-    for rows in by_length(encoded, batch_size):
+    for rows in batches_by_length(encoded, batch_size):
         result[rows] = score([encoded[row] for row in rows])
     return result

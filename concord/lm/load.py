@@ -1,7 +1,8 @@
-"""Loading tokenizers and models strictly, and turning messages into token ids.
+"""Strict loading of tokenizers and models.
 
-Every weight that the architecture has must be in the checkpoint and the reverse; nothing is initialised anew without
-being named. Weights are read from safetensors only, and code from a checkpoint is never run.
+The weights of a checkpoint must match the architecture exactly; only weights that the caller names
+may be initialised at random. Weights are read from safetensors files only. Code in a checkpoint is
+never run.
 """
 
 from collections.abc import Collection
@@ -15,23 +16,27 @@ from concord.stage.params import Model
 def load_tokenizer(
     path: str | Path, chat_template: str | Path | None = None, revision: str | None = None
 ) -> Any:
-    """The tokenizer saved at `path`, with the chat template in the file `chat_template` or its own."""
+    """The tokenizer at `path`, with the chat template in the file `chat_template` if given.
+
+    Raises ModelError if there is no tokenizer, no end-of-sequence token or no chat template.
+    """
     from transformers import AutoTokenizer
 
-    _demand(path, revision)
+    _require_local_path(path, revision)
     try:
         tokenizer = AutoTokenizer.from_pretrained(
             str(path), revision=revision, trust_remote_code=False
         )
     except (OSError, ValueError) as error:
         raise ModelError(
-            f"{path} holds no tokenizer that can be loaded: {_first_line(error)}"
+            f"the folder {path} has no tokenizer that can be loaded: {_first_line(error)}"
         ) from error
     if chat_template is not None:
         tokenizer.chat_template = Path(chat_template).read_text(encoding="utf-8")
     if tokenizer.eos_token_id is None:
         raise ModelError(
-            f"the tokenizer at {path} has no end-of-sequence token, so no response could end; set one"
+            f"the tokenizer at {path} has no end-of-sequence token, so responses would never end; "
+            "set eos_token in its tokenizer_config.json"
         )
     if tokenizer.chat_template is None:
         raise ModelError(
@@ -42,28 +47,34 @@ def load_tokenizer(
     return tokenizer
 
 
-def _demand(path: str | Path, revision: str | None) -> None:
-    """Raises ModelError where a model that is not on the hub (which needs a revision) is not on the disk either."""
+def _require_local_path(path: str | Path, revision: str | None) -> None:
+    """Raises ModelError if a model without a revision (so not on the Hub) is not on disk."""
     if revision is None and not Path(path).exists():
         raise ModelError(
-            f"{path} is not there; `dvc repro` makes it, `dvc checkout` brings back what was made here before"
+            f"{path} does not exist; create it with `dvc repro`, or restore it with `dvc checkout`"
         )
 
 
 def base_tokenizer(model: Model) -> Any:
-    """The base model's tokenizer with the recipe's one chat template. Raises ModelError for one without offsets."""
+    """The base model's tokenizer with the chat template of the recipe.
+
+    Raises ModelError if the tokenizer cannot return character offsets.
+    """
     tokenizer = load_tokenizer(model.name, model.chat_template, model.revision)
-    demand_offsets(tokenizer)
+    require_offsets(tokenizer)
     return tokenizer
 
 
-def demand_offsets(tokenizer: Any) -> None:
-    """Raises ModelError for a tokenizer that is not of the library tokenizers: steps are read by places of tokens."""
+def require_offsets(tokenizer: Any) -> None:
+    """Raises ModelError unless the tokenizer is a fast one, which returns character offsets.
+
+    Process rewards need the offsets to find the last token of each step.
+    """
     if not tokenizer.is_fast:
         raise ModelError(
-            f"the tokenizer at {tokenizer.name_or_path} is a {type(tokenizer).__name__}, which does not say where its "
-            "tokens stand in a text, so process rewards could not find the ends of steps; give a checkpoint that holds "
-            "a tokenizer.json, or convert its tokenizer to one"
+            f"the tokenizer at {tokenizer.name_or_path} is a {type(tokenizer).__name__}, which "
+            "returns no character offsets, so process rewards cannot find the ends of steps; use a "
+            "checkpoint with a tokenizer.json, or convert its tokenizer"
         )
 
 
@@ -75,7 +86,10 @@ def load_base(model: Model, device: Any = "cpu", dtype: str = "float32") -> Any:
 def load_causal(
     path: str | Path, device: Any = "cpu", dtype: str = "float32", **kwargs: Any
 ) -> Any:
-    """A stock causal language model, in evaluation mode. Raises ModelError where the weights do not fit."""
+    """A stock causal language model, in evaluation mode.
+
+    Raises ModelError if the weights do not match the architecture.
+    """
     from transformers import AutoModelForCausalLM
 
     return load_strictly(AutoModelForCausalLM, path, device, dtype, **kwargs)
@@ -92,14 +106,19 @@ def load_strictly(
     seed: int = 0,
     **kwargs: Any,
 ) -> Any:
-    """`auto_class.from_pretrained(path, **kwargs)` where every weight must fit.
+    """`auto_class.from_pretrained(path, **kwargs)`, in evaluation mode, with checked weights.
 
-    `new` names weights that the checkpoint may lack (a head to be trained; drawn from `seed`, the global generator is
-    left alone), `unused` those that it may have over (the language model head under a reward model).
+    Args:
+        new: weights that may be missing from the checkpoint, such as a head that is yet to be
+            trained. They are initialised from `seed`; the global random generator is not changed.
+        unused: weights that the checkpoint may have in addition, such as the language model head
+            under a reward model.
+
+    Raises ModelError if any other weight is missing, unexpected or of another shape.
     """
     import torch
 
-    _demand(path, kwargs.get("revision"))
+    _require_local_path(path, kwargs.get("revision"))
     try:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
@@ -115,31 +134,29 @@ def load_strictly(
         raise ModelError(
             f"{path} cannot be loaded as {auto_class.__name__}: {_first_line(error)}"
         ) from error
-    _demand_fit(path, model, info, set(new), set(unused))
+    _check_weights(path, model, info, set(new), set(unused))
     return model.to(device).eval()
 
 
-def _demand_fit(
+def _check_weights(
     path: str | Path, model: Any, info: dict[str, Any], new: set[str], unused: set[str]
 ) -> None:
     tied = set(getattr(model, "all_tied_weights_keys", None) or {})
-    missing = set(info["missing_keys"]) - new - tied
-    unexpected = set(info["unexpected_keys"]) - unused
-    mismatched = {str(item) for item in info["mismatched_keys"]}
-    problems = {
-        "lacks": missing,
-        "has no place for": unexpected,
-        "has another shape for": mismatched,
+    names = {
+        "missing": set(info["missing_keys"]) - new - tied,
+        "unexpected": set(info["unexpected_keys"]) - unused,
+        "of another shape": {str(item) for item in info["mismatched_keys"]},
     }
-    found = [
-        f"{what} {', '.join(sorted(keys)[:5])} ({len(keys)})"
-        for what, keys in problems.items()
+    problems = [
+        f"{len(keys)} {problem}: {', '.join(sorted(keys)[:5])}"
+        for problem, keys in names.items()
         if keys
     ]
-    if found:
+    if problems:
         raise ModelError(
-            f"the checkpoint at {path} does not fit {type(model).__name__}: {'; '.join(found)}. "
-            "Weights would be left at random values; give a checkpoint of this architecture"
+            f"the checkpoint at {path} does not fit {type(model).__name__}: weights "
+            f"{'; '.join(problems)}. These weights would stay random; use a checkpoint of this "
+            "architecture"
         )
 
 

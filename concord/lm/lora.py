@@ -1,31 +1,38 @@
-"""Low-rank adapters on a backbone while it is trained (Hu et al., arXiv 2106.09685), merged into it at the end."""
+"""Low-rank adapters (LoRA, Hu et al., arXiv 2106.09685), merged into the weights after training."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from concord.stage.params import FORBID
 
+if TYPE_CHECKING:
+    import torch
+
 
 @dataclass(frozen=True, config=FORBID)
 class Lora:
-    """Plain LoRA on every linear layer; its variants have merging traps (rsLoRA, DoRA, biases) and are not offered."""
+    """LoRA on every linear layer.
+
+    The variants rsLoRA, DoRA and trained biases are not supported: merging them is error-prone.
+    """
 
     rank: Annotated[int, Field(ge=1)] = 16
-    """r of the update B A."""
+    """Rank r of the update B A."""
     alpha: Annotated[int, Field(ge=1)] = 32
-    """The update counts alpha / rank times."""
+    """The update is scaled by alpha / rank."""
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    """Share of the inputs of A set to zero while training."""
+    """Dropout probability on the input of A during training."""
 
 
-def attach(model: Any, lora: Lora, seed: int) -> None:
-    """Puts adapters into the linear layers of `model`, where they alone train from now on; the update starts at 0.
+def attach(model: torch.nn.Module, lora: Lora, seed: int) -> None:
+    """Adds adapters to the linear layers of `model`, in place; only the adapters are trained.
 
-    The draw of A comes from `seed`; the global generator is left alone.
+    The initial update is 0. `seed` determines the random values of A; the global random generator
+    is not changed.
     """
     import torch
     from peft import LoraConfig, inject_adapter_in_model
@@ -42,8 +49,8 @@ def attach(model: Any, lora: Lora, seed: int) -> None:
         inject_adapter_in_model(config, model)
 
 
-def merge(model: Any) -> None:
-    """Adds the updates to the weights and takes the adapters out."""
+def merge(model: torch.nn.Module) -> None:
+    """Adds the updates to the weights and removes the adapters, in place."""
     from peft.tuners.lora import LoraLayer
 
     for name, layer in list(model.named_modules()):

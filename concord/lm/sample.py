@@ -1,8 +1,9 @@
-"""Sampling from a policy and scoring answers under it.
+"""Sampling from a policy, and log-probabilities of responses under it.
 
-The draw of a row is the inverse of its cumulative distribution at a number that depends on the seed, the prompt, and
-how often that prompt stood in the list before: not on the batch size, and not on the other prompts. Two policies asked
-with the same seed so share their random numbers, which makes their difference less noisy.
+Tokens are sampled by inverting the cumulative distribution at uniform random numbers. These numbers
+depend on the seed, the prompt and how often the prompt occurred earlier in the list, not on the
+batch size or on the other prompts. Two policies sampled with the same seed therefore share their
+random numbers (common random numbers), which reduces the variance of their difference.
 """
 
 from __future__ import annotations
@@ -19,16 +20,20 @@ from transformers import DynamicCache
 
 from concord.lm.batches import pad_sequences
 from concord.lm.chat import Messages, encode, render
+from concord.lm.types import CausalLM, Tokenizer
 from concord.stage import progress
 from concord.stage.errors import DataError
 
 COMPACT_BELOW = 0.75
-"""Share of unfinished rows below which the finished ones leave the batch: moving the cache costs a step's time."""
+"""Finished rows are removed from the batch once the share of unfinished rows falls below this.
+
+Removing rows copies the cache, which costs about as much as one step.
+"""
 
 
 def sample(
-    model: Any,
-    tokenizer: Any,
+    model: CausalLM,
+    tokenizer: Tokenizer,
     messages_list: Sequence[Messages],
     *,
     max_new_tokens: int,
@@ -38,20 +43,31 @@ def sample(
     label: str | None = "sampling",
     **forward: Any,
 ) -> list[str]:
-    """One response per prompt, in order, without special tokens; a response ends at end-of-sequence.
+    """Samples one response per prompt, in order, without special tokens.
 
-    Temperature 0 takes the likeliest token. A prompt that leaves no room for `max_new_tokens` loses its beginning.
-    `forward` goes to every call of the model (`head_weights`). The global random generators are neither read nor moved.
+    A response ends at the end-of-sequence token or after `max_new_tokens`. Temperature 0 always
+    picks the most likely token. Prompts that leave no room for `max_new_tokens` are truncated on
+    the left. `forward` is passed to every call of the model (for example `head_weights`). The
+    global random generators are neither used nor changed.
     """
     prompts = [render(tokenizer, messages) for messages in messages_list]
-    ids = sample_ids(model, tokenizer, prompts, max_new_tokens=max_new_tokens, temperature=temperature, seed=seed,
-                     batch_size=batch_size, label=label, **forward)  # fmt: skip
+    ids = sample_ids(
+        model,
+        tokenizer,
+        prompts,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        seed=seed,
+        batch_size=batch_size,
+        label=label,
+        **forward,
+    )
     return [tokenizer.decode(row, skip_special_tokens=True) for row in ids]
 
 
 def sample_ids(
-    model: Any,
-    tokenizer: Any,
+    model: CausalLM,
+    tokenizer: Tokenizer,
     prompts: Sequence[Sequence[int]],
     *,
     max_new_tokens: int,
@@ -61,31 +77,34 @@ def sample_ids(
     label: str | None = "sampling",
     **forward: Any,
 ) -> list[list[int]]:
-    """Token ids of one response per prompt, in order, with the end-of-sequence token where it was reached."""
-    prompts = _cut(prompts, _room(model, max_new_tokens))
+    """Token ids of one response per prompt, in order; see `sample`.
+
+    The end-of-sequence token is included if it was reached.
+    """
+    prompts = _truncate(prompts, _max_prompt_length(model, max_new_tokens))
     uniforms = _uniforms(prompts, max_new_tokens, seed)
     responses: list[list[int]] = [[] for _ in prompts]
     order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    stops, was_training = stop_ids(model, tokenizer), model.training
+    stops = stop_ids(model, tokenizer)
+    was_training = model.training
     model.eval()
     with torch.inference_mode():
         for rows in progress.track(batches, len(batches), label) if label else batches:
             draws = torch.tensor(uniforms[rows], device=model.device)
-            padded = _left_padded(
+            ids, mask = _pad_left(
                 [prompts[row] for row in rows], tokenizer.pad_token_id, model.device
             )
-            for row, ids in zip(
-                rows, _decode(model, *padded, draws, temperature, stops, forward), strict=True
-            ):
-                responses[row] = ids
+            generated = _generate(model, ids, mask, draws, temperature, stops, forward)
+            for row, response in zip(rows, generated, strict=True):
+                responses[row] = response
     model.train(was_training)
     return responses
 
 
 def logprobs(
-    model: Any,
-    tokenizer: Any,
+    model: CausalLM,
+    tokenizer: Tokenizer,
     messages_list: Sequence[Messages],
     responses: Sequence[str],
     *,
@@ -95,9 +114,11 @@ def logprobs(
     label: str | None = "log-probabilities",
     **forward: Any,
 ) -> np.ndarray:
-    """log p(response and its end | prompt) of each row, float32 `[n]`; `per_token` divides by the number of tokens.
+    """log p(response + end of sequence | prompt) in nats, float32 `(n,)`.
 
-    Sums in float32 whatever the model's type. `forward` goes to every call of the model (`head_ids`, `head_weights`).
+    With `per_token`, each value is divided by the number of response tokens. Sums are computed in
+    float32, whatever the model's dtype. `forward` is passed to every call of the model (for example
+    `head_ids` or `head_weights`).
     """
     encoded = [
         encode(tokenizer, messages, response, max_length)
@@ -109,34 +130,46 @@ def logprobs(
     result = np.zeros(len(encoded), dtype=np.float32)
     with torch.inference_mode():
         for rows in progress.track(batches, len(batches), label) if label else batches:
-            ids, mask = _left_padded(
+            ids, mask = _pad_left(
                 [encoded[row][0] for row in rows], tokenizer.pad_token_id, model.device
             )
-            own = torch.tensor(lengths[rows], device=model.device)
-            result[rows] = answer_logprobs(model, ids, mask, own, **forward).cpu().numpy()
+            answer = torch.tensor(lengths[rows], device=model.device)
+            result[rows] = answer_logprobs(model, ids, mask, answer, **forward).cpu().numpy()
     return (result / lengths).astype(np.float32) if per_token else result
 
 
 def answer_logprobs(
-    model: Any, ids: Tensor, mask: Tensor, answer: Tensor, **forward: Any
+    model: CausalLM, ids: Tensor, mask: Tensor, answer: Tensor, **forward: Any
 ) -> Tensor:
-    """(batch,) float32 sums of log p over the last `answer` (batch,) tokens of each row of `ids`, padded on the left.
+    """Sums of log p over the response tokens of each row, float32 `(batch,)`; differentiable.
 
-    Only the logits at the end of the rows are computed. Differentiable.
+    Only the logits at the end of the rows are computed.
+
+    Args:
+        ids: token ids `(batch, seq)`, padded on the left.
+        mask: attention mask `(batch, seq)`.
+        answer: the number of response tokens at the end of each row, `(batch,)`.
+        forward: passed to the model.
     """
     kept = int(answer.max())
-    out = model(input_ids=ids, attention_mask=mask, position_ids=_positions(mask), use_cache=False,
-                logits_to_keep=kept + 1, **forward)  # fmt: skip
-    table = out.logits[:, :-1].float()  # (batch, kept, V)
-    values = -torch.nn.functional.cross_entropy(
-        table.transpose(1, 2), ids[:, -kept:], reduction="none"
+    out = model(
+        input_ids=ids,
+        attention_mask=mask,
+        position_ids=_positions(mask),
+        use_cache=False,
+        logits_to_keep=kept + 1,
+        **forward,
     )
-    asked = torch.arange(kept, device=ids.device) >= kept - answer.unsqueeze(1)
-    return values.masked_fill(~asked, 0.0).sum(-1)
+    logits = out.logits[:, :-1].float()  # (batch, kept, vocab)
+    values = -torch.nn.functional.cross_entropy(
+        logits.transpose(1, 2), ids[:, -kept:], reduction="none"
+    )
+    is_answer = torch.arange(kept, device=ids.device) >= kept - answer.unsqueeze(1)
+    return values.masked_fill(~is_answer, 0.0).sum(-1)
 
 
-def _decode(
-    model: Any,
+def _generate(
+    model: CausalLM,
     ids: Tensor,  # (rows, seq)
     mask: Tensor,  # (rows, seq)
     uniforms: Tensor,  # (rows, max_new_tokens)
@@ -144,50 +177,57 @@ def _decode(
     stops: Tensor,
     forward: dict[str, Any],
 ) -> list[list[int]]:
-    """Token ids of each row up to and with its end of sequence."""
+    """Token ids of each row, up to and including its end of sequence."""
     rows, steps = uniforms.shape
-    written = torch.zeros((rows, steps), dtype=torch.long, device=ids.device)
-    alive = torch.arange(rows, device=ids.device)  # the rows still in the batch
-    finished = torch.zeros(
-        rows, dtype=torch.bool, device=ids.device
-    )  # those of them that have ended
+    generated = torch.zeros((rows, steps), dtype=torch.long, device=ids.device)
+    active = torch.arange(rows, device=ids.device)  # indices of the rows still in the batch
+    finished = torch.zeros(rows, dtype=torch.bool, device=ids.device)  # one flag per active row
     cache = DynamicCache(config=model.config.get_text_config())
     forward = {**forward, "past_key_values": cache, "use_cache": True, "logits_to_keep": 1}
-    logits, positions = _read_prompts(model, ids, mask, forward), mask.sum(1, keepdim=True)
+    logits, positions = _prefill(model, ids, mask, forward), mask.sum(1, keepdim=True)
     padded = not bool(mask.all())
     for step in range(steps):
-        ids = _draw(logits, uniforms[alive, step], temperature).unsqueeze(1)
-        written[alive, step] = ids[:, 0]
+        ids = _sample_tokens(logits, uniforms[active, step], temperature).unsqueeze(1)
+        generated[active, step] = ids[:, 0]
         finished = finished | torch.isin(ids[:, 0], stops)
-        left = (~finished).nonzero().squeeze(1)
-        if not len(left) or step == steps - 1:
+        unfinished = (~finished).nonzero().squeeze(1)
+        if not len(unfinished) or step == steps - 1:
             break
         mask = torch.cat([mask, mask.new_ones(len(mask), 1)], dim=1)
-        if len(left) < COMPACT_BELOW * len(finished):
-            cache.batch_select_indices(left)
-            ids, mask, positions = ids[left], mask[left], positions[left]
-            alive, finished = alive[left], finished[left]
-        seen = mask if padded else None
+        if len(unfinished) < COMPACT_BELOW * len(finished):
+            cache.batch_select_indices(unfinished)
+            ids, mask, positions = ids[unfinished], mask[unfinished], positions[unfinished]
+            active, finished = active[unfinished], finished[unfinished]
         logits = model(
-            input_ids=ids, attention_mask=seen, position_ids=positions, **forward
+            input_ids=ids,
+            attention_mask=mask if padded else None,
+            position_ids=positions,
+            **forward,
         ).logits[:, -1]
         positions = positions + 1
     ends = set(stops.tolist())
-    return [_until(row, ends) for row in written.tolist()]
+    return [_cut_after_stop(row, ends) for row in generated.tolist()]
 
 
-def _read_prompts(model: Any, ids: Tensor, mask: Tensor, forward: dict[str, Any]) -> Tensor:
-    """Logits (rows, V) after the prompts, the cache filled for every row; a prompt that stands K times is read once."""
-    distinct, place = torch.unique(torch.cat([ids, mask], dim=1), dim=0, return_inverse=True)
+def _prefill(model: CausalLM, ids: Tensor, mask: Tensor, forward: dict[str, Any]) -> Tensor:
+    """Logits `(rows, vocab)` after the prompts; fills the cache of every row.
+
+    A prompt that occurs several times is processed once.
+    """
+    distinct, inverse = torch.unique(torch.cat([ids, mask], dim=1), dim=0, return_inverse=True)
     ids, mask = distinct.chunk(2, dim=1)
     out = model(input_ids=ids, attention_mask=mask, position_ids=_positions(mask), **forward)
-    forward["past_key_values"].batch_select_indices(place)
+    forward["past_key_values"].batch_select_indices(inverse)
     logits: Tensor = out.logits[:, -1]
-    return logits[place]
+    return logits[inverse]
 
 
-def _draw(logits: Tensor, uniforms: Tensor, temperature: float) -> Tensor:
-    """The token (rows,) at which the cumulative probability reaches the row's uniform number in (0, 1]."""
+def _sample_tokens(logits: Tensor, uniforms: Tensor, temperature: float) -> Tensor:
+    """Tokens `(rows,)` sampled by inverting the cumulative distribution.
+
+    Each token is the first whose cumulative probability reaches the number of the row in
+    `uniforms` `(rows,)`, which lies in (0, 1].
+    """
     if temperature == 0:
         return logits.argmax(-1)
     cumulative = (logits.double() / temperature).softmax(-1).cumsum(-1)
@@ -195,53 +235,60 @@ def _draw(logits: Tensor, uniforms: Tensor, temperature: float) -> Tensor:
 
 
 def _uniforms(prompts: Sequence[Sequence[int]], steps: int, seed: int) -> np.ndarray:
-    """(rows, steps) in (0, 1]."""
+    """Uniform random numbers in (0, 1], `(rows, steps)`, one row per prompt."""
     seen: Counter[bytes] = Counter()
     table = np.empty((len(prompts), steps))
     for row, prompt in enumerate(prompts):
-        name = np.asarray(prompt, dtype=np.int64).tobytes()
-        place = f"{seed} {seen[name]}".encode()
-        seen[name] += 1
-        key = np.frombuffer(
-            hashlib.blake2b(name, digest_size=16, key=place).digest(), dtype=np.uint64
-        )
+        content = np.asarray(prompt, dtype=np.int64).tobytes()
+        occurrence = f"{seed} {seen[content]}".encode()
+        seen[content] += 1
+        digest = hashlib.blake2b(content, digest_size=16, key=occurrence).digest()
+        key = np.frombuffer(digest, dtype=np.uint64)
         table[row] = 1.0 - np.random.Generator(np.random.Philox(key=key)).random(steps)
     return table
 
 
-def stop_ids(model: Any, tokenizer: Any) -> Tensor:
-    """Ids that end a response: the tokenizer's end of sequence and those of the model's generation config."""
-    more = getattr(model.generation_config, "eos_token_id", None)
-    listed = more if isinstance(more, list) else [] if more is None else [more]
-    return torch.tensor(sorted({tokenizer.eos_token_id, *listed}), device=model.device)
+def stop_ids(model: CausalLM, tokenizer: Tokenizer) -> Tensor:
+    """Token ids that end a response, ascending.
+
+    These are the tokenizer's end of sequence and the ids in the model's generation config.
+    """
+    configured = getattr(model.generation_config, "eos_token_id", None)
+    if configured is None:
+        configured = []
+    elif not isinstance(configured, list):
+        configured = [configured]
+    return torch.tensor(sorted({tokenizer.eos_token_id, *configured}), device=model.device)
 
 
-def _until(ids: list[int], stops: set[int]) -> list[int]:
-    """Up to the first stop, with it."""
-    ends = [place for place, token in enumerate(ids) if token in stops]
+def _cut_after_stop(ids: list[int], stops: set[int]) -> list[int]:
+    """The ids up to and including the first stop id."""
+    ends = [index for index, token in enumerate(ids) if token in stops]
     return ids[: ends[0] + 1] if ends else ids
 
 
 def _positions(mask: Tensor) -> Tensor:
-    """(rows, seq): 0 at the first real token of each row."""
+    """Position ids `(rows, seq)`: 0 at the first real token of each row."""
     return (mask.cumsum(1) - 1).clamp(min=0)
 
 
-def _room(model: Any, max_new_tokens: int) -> int | None:
-    """The longest prompt that leaves room for the answer; None without a limit."""
+def _max_prompt_length(model: CausalLM, max_new_tokens: int) -> int | None:
+    """The longest prompt that leaves room for the response; None if the model has no limit."""
     limit = getattr(model.config.get_text_config(), "max_position_embeddings", None)
     if limit is not None and limit <= max_new_tokens:
         raise DataError(
-            f"max_new_tokens {max_new_tokens} leaves no room for a prompt in the model's {limit} positions; lower it"
+            f"max_new_tokens {max_new_tokens} leaves no room for a prompt in the model's {limit} "
+            "positions; lower it"
         )
     return None if limit is None else limit - max_new_tokens
 
 
-def _cut(prompts: Sequence[Sequence[int]], room: int | None) -> list[list[int]]:
-    return [list(prompt) if room is None else list(prompt[-room:]) for prompt in prompts]
+def _truncate(prompts: Sequence[Sequence[int]], limit: int | None) -> list[list[int]]:
+    """Truncates the prompts to `limit` tokens on the left."""
+    return [list(prompt) if limit is None else list(prompt[-limit:]) for prompt in prompts]
 
 
-def _left_padded(prompts: Sequence[Sequence[int]], fill: int, device: Any) -> tuple[Tensor, Tensor]:
-    """Ids and attention mask `(batch, longest)`, padded so that all sequences end together."""
+def _pad_left(prompts: Sequence[Sequence[int]], fill: int, device: Any) -> tuple[Tensor, Tensor]:
+    """Token ids and attention mask `(batch, seq)`, padded on the left."""
     batch = pad_sequences(prompts, fill, side="left")
     return batch["input_ids"].to(device), batch["attention_mask"].to(device)

@@ -1,7 +1,8 @@
-"""States of many sequences, those that begin alike sharing the work on their beginning.
+"""Hidden states of many sequences; sequences with a common prefix share its computation.
 
-Answers to one prompt differ in their end alone. On a CPU, where every token costs, a beginning goes through the model
-once, and its keys and values are repeated for the ends. (A GPU rather takes full batches of whole sequences.)
+Responses to one prompt differ only after the prompt. On a CPU, where every token costs time, the
+shared prefix is processed once and its keys and values are repeated for the suffixes. (On a GPU,
+full batches of whole sequences are faster.)
 """
 
 from __future__ import annotations
@@ -15,36 +16,44 @@ from transformers import DynamicCache
 
 from concord.lm.batches import pad_sequences
 
-SHARED = 0.3
-"""Sequences are put together where they share this part of the longer one at least."""
-LOST = 0.3
-"""A sequence opens a new group where it shares this part more with the next one than with the group."""
+MIN_SHARED = 0.3
+"""Sequences are grouped if their common prefix is at least this share of the longer sequence."""
+MAX_LOSS = 0.3
+"""A sequence starts a new group if joining the old one would lose more than this share of the
+prefix that it has in common with the next sequence."""
 
 
 class Group(NamedTuple):
-    """Sequences, by their places, that begin with the same `shared` ids."""
+    """Sequences with the same first `shared` token ids."""
 
     rows: list[int]
+    """Indices of the sequences."""
     shared: int
+    """Length of the common prefix."""
 
 
-def groups(sequences: Sequence[list[int]], most: int) -> Iterator[Group]:
-    """All sequences, in groups of at most `most` that share a beginning; none is wholly shared."""
+def groups(sequences: Sequence[list[int]], max_size: int) -> Iterator[Group]:
+    """Splits the sequences into groups of at most `max_size` that have a common prefix.
+
+    The prefix is always shorter than every sequence of its group.
+
+    Examples:
+        >>> list(groups([[1, 2, 3, 4], [9, 8], [1, 2, 3, 5]], max_size=64))
+        [Group(rows=[0, 2], shared=3), Group(rows=[1], shared=1)]
+    """
     order = sorted(range(len(sequences)), key=lambda row: sequences[row])
     rows: list[int] = []
     shared = 0
-    for row, following in zip(
-        order, [*order[1:], None], strict=False
-    ):  # of none there is none to follow
+    for row, following in zip(order, [*order[1:], None], strict=False):
         ids = sequences[row]
         if rows:
-            common = min(_common(sequences[rows[0]], ids), shared, len(ids) - 1)
-            onward = 0 if following is None else _common(ids, sequences[following])
-            alike = (
-                common >= SHARED * max(len(ids), len(sequences[rows[0]]))
-                and common >= (1 - LOST) * onward
+            common = min(_common_length(sequences[rows[0]], ids), shared, len(ids) - 1)
+            with_next = 0 if following is None else _common_length(ids, sequences[following])
+            similar = (
+                common >= MIN_SHARED * max(len(ids), len(sequences[rows[0]]))
+                and common >= (1 - MAX_LOSS) * with_next
             )
-            if len(rows) < most and alike:
+            if len(rows) < max_size and similar:
                 rows, shared = [*rows, row], common
                 continue
             yield Group(rows, shared)
@@ -53,52 +62,61 @@ def groups(sequences: Sequence[list[int]], most: int) -> Iterator[Group]:
         yield Group(rows, shared)
 
 
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
+def _common_length(one: Sequence[int], other: Sequence[int]) -> int:
+    """Length of the common prefix of two sequences."""
     return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
 
 class States(NamedTuple):
-    """After each layer (0: the embeddings), the states of sequences that begin alike."""
+    """Hidden states of sequences with a common prefix, by layer; index 0 holds the embeddings."""
 
-    beginning: list[torch.Tensor]
-    """`[shared, width]`."""
-    ends: list[torch.Tensor]
-    """`[n, longest end, width]`, padded on the right."""
+    prefix: list[torch.Tensor]
+    """Per layer `(shared, width)`."""
+    suffixes: list[torch.Tensor]
+    """Per layer `(n, longest suffix, width)`, padded on the right."""
     lengths: torch.Tensor
-    """Tokens of each end, `[n]`."""
+    """Tokens of each suffix, `(n,)`."""
 
     def last(self, layer: int) -> torch.Tensor:
-        """`[n, width]` of the last tokens."""
-        return self.ends[layer][torch.arange(len(self.lengths)), self.lengths - 1].float()
+        """States of the last tokens, `(n, width)`."""
+        return self.suffixes[layer][torch.arange(len(self.lengths)), self.lengths - 1].float()
 
     def mean(self, layer: int, starts: torch.Tensor) -> torch.Tensor:
-        """`[n, width]`, the mean over the tokens of each whole sequence from its start `[n]` on."""
-        beginning, ends = self.beginning[layer].float(), self.ends[layer].float()
-        shared = len(beginning)
-        place = torch.arange(shared + ends.shape[1], device=ends.device)
-        kept = ((place >= starts[:, None]) & (place < shared + self.lengths[:, None])).float()
-        total = kept[:, :shared] @ beginning + torch.einsum("nt,ntw->nw", kept[:, shared:], ends)
+        """Mean states `(n, width)` over the tokens of each sequence from index `starts` `(n,)` on.
+
+        The indices count from the start of the whole sequence, prefix included.
+        """
+        prefix, suffixes = self.prefix[layer].float(), self.suffixes[layer].float()
+        shared = len(prefix)
+        index = torch.arange(shared + suffixes.shape[1], device=suffixes.device)
+        kept = ((index >= starts[:, None]) & (index < shared + self.lengths[:, None])).float()
+        total = kept[:, :shared] @ prefix + torch.einsum("nt,ntw->nw", kept[:, shared:], suffixes)
         return total / kept.sum(dim=1, keepdim=True)
 
 
-def states(model: Any, ends: Sequence[Sequence[int]], beginning: Sequence[int], pad: int) -> States:
-    """The states of `beginning` + each end. `model` is the backbone without its output matrix. No end is empty; the
-    beginning may be."""
-    batch = {name: value.to(model.device) for name, value in pad_sequences(ends, pad).items()}
-    lengths = torch.tensor([len(end) for end in ends], device=model.device)
+def states(
+    model: Any, suffixes: Sequence[Sequence[int]], prefix: Sequence[int], pad: int
+) -> States:
+    """The states of `prefix` followed by each suffix.
+
+    `model` is the backbone without its output matrix. The prefix may be empty, a suffix may not.
+    """
+    batch = {name: value.to(model.device) for name, value in pad_sequences(suffixes, pad).items()}
+    lengths = torch.tensor([len(suffix) for suffix in suffixes], device=model.device)
     with torch.inference_mode():
-        cache, before = None, None
-        if beginning:
+        cache, prefix_states = None, None
+        if prefix:
             cache = DynamicCache(config=model.config)
-            ids = torch.tensor([list(beginning)], device=model.device)
-            before = model(
+            ids = torch.tensor([list(prefix)], device=model.device)
+            prefix_states = model(
                 input_ids=ids, past_key_values=cache, output_hidden_states=True
             ).hidden_states
-            cache.batch_repeat_interleave(len(ends))
-            known = batch["attention_mask"].new_ones(len(ends), len(beginning))
-            batch["attention_mask"] = torch.cat([known, batch["attention_mask"]], dim=1)
-        found = model(
+            cache.batch_repeat_interleave(len(suffixes))
+            prefix_mask = batch["attention_mask"].new_ones(len(suffixes), len(prefix))
+            batch["attention_mask"] = torch.cat([prefix_mask, batch["attention_mask"]], dim=1)
+        suffix_states = model(
             **batch, past_key_values=cache, output_hidden_states=True, use_cache=False
         ).hidden_states
-        none = [own.new_zeros(0, own.shape[-1]) for own in found]
-    return States([own[0] for own in before] if before else none, list(found), lengths)
+        empty = [layer.new_zeros(0, layer.shape[-1]) for layer in suffix_states]
+    before = [layer[0] for layer in prefix_states] if prefix_states else empty
+    return States(before, list(suffix_states), lengths)

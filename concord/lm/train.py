@@ -1,11 +1,13 @@
-"""One training loop for every stage that fits a model: `fit`, on `transformers.Trainer`.
+"""The training loop of all stages that fit a model: `fit`, built on `transformers.Trainer`.
 
-A step sees one global batch of `batch_size` rows. Each row carries its own `weight` in that batch and the loss is the
-SUM over rows of weight times row loss, so that cutting the batch into micro-batches (`micro_batch`), or over several
-processes, leaves the gradient as it was. A last batch that is not full is filled up with rows of weight 0.
+Each step uses one global batch of `batch_size` rows. Each row has a `weight`, and the loss of the
+batch is the sum over rows of weight times row loss. Splitting the batch into micro-batches
+(`micro_batch`) or across processes therefore does not change the gradient. An incomplete last batch
+is filled with rows of weight 0.
 
-With a `work` folder the state is saved every `checkpoint_every` steps; a fit that was killed goes on from its last
-complete checkpoint and ends, on a CPU, with the same bits as one that was not. The folder is deleted on success.
+With a `work` folder, the state is saved every `checkpoint_every` steps. A fit that was killed
+resumes from its last complete checkpoint; on a CPU, the result is bit-identical to that of an
+uninterrupted fit. The folder is deleted on success.
 """
 
 from __future__ import annotations
@@ -29,37 +31,44 @@ if TYPE_CHECKING:
     import torch
 
 Row = dict[str, Any]
-Loss = Callable[["torch.nn.Module", Any], tuple["torch.Tensor", dict[str, float]]]
+"""One training example; its keys are those that `collate` reads, and optionally `weight`."""
+Loss = Callable[[Any, Any], tuple["torch.Tensor", dict[str, float]]]
+"""(model, batch) -> (loss of the batch, metrics for the training curve).
+
+The types of model and batch are those that the caller gives to `fit`.
+"""
+Evaluate = Callable[[Any], dict[str, float]]
+"""model -> metrics for the training curve."""
 
 
 @dataclass(frozen=True, config=FORBID)
 class Training:
-    """How a model is fitted (AdamW). Exactly one of `steps` and `epochs` is given."""
+    """Hyperparameters of the optimiser (AdamW). Set exactly one of `steps` and `epochs`."""
 
     learning_rate: float
     """Peak learning rate, reached at the end of the warm-up."""
     batch_size: int
-    """Rows in one step, over all processes and micro-batches."""
+    """Rows per step, summed over all processes and micro-batches."""
     steps: int | None = None
     """Optimiser steps."""
     epochs: float | None = None
     """Passes over the rows."""
     micro_batch: int | None = None
-    """Rows in one forward pass (default: the whole batch); divides `batch_size`."""
+    """Rows per forward pass (default: the whole batch); must divide `batch_size`."""
     warmup_share: float = 0.05
-    """Share of the steps in which the learning rate rises, 0 to 1."""
+    """Share of the steps used for warm-up, between 0 and 1."""
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    """What the learning rate does after the warm-up."""
+    """Learning rate schedule after the warm-up."""
     weight_decay: float = 0.0
     """AdamW's decoupled weight decay."""
     max_grad_norm: float = 1.0
-    """Gradient norm above which the gradient is scaled down; 0 leaves it alone."""
+    """Gradients with a larger norm are clipped to this norm; 0 turns clipping off."""
     checkpoint_every: int = 50
-    """Steps between two saved states."""
+    """Steps between checkpoints."""
 
     def __post_init__(self) -> None:
         if (self.steps is None) == (self.epochs is None):
-            raise ValueError("give exactly one of `steps` and `epochs`")
+            raise ValueError("set exactly one of `steps` and `epochs`")
         for name in (
             "learning_rate",
             "batch_size",
@@ -70,25 +79,34 @@ class Training:
         ):
             value = getattr(self, name)
             if value is not None and not (math.isfinite(value) and value > 0):
-                raise ValueError(f"`{name}` is {value}; it must be above 0")
+                raise ValueError(f"`{name}` is {value}; it must be greater than 0")
         if self.batch_size % self.micro:
             raise ValueError(
-                f"`micro_batch` {self.micro} does not divide `batch_size` {self.batch_size}"
+                f"`micro_batch` {self.micro} does not divide `batch_size` {self.batch_size}; "
+                "set `batch_size` to a multiple of it"
             )
         if not 0 <= self.warmup_share <= 1:
-            raise ValueError(f"`warmup_share` is {self.warmup_share}; it must lie between 0 and 1")
+            raise ValueError(f"`warmup_share` is {self.warmup_share}; it must be between 0 and 1")
 
     @property
     def micro(self) -> int:
-        """Rows in one forward pass."""
+        """Rows per forward pass."""
         return self.micro_batch or self.batch_size
 
 
 class Plan:
-    """The rows of the whole training in order, each with its weight: step s is rows [s * batch, (s + 1) * batch).
+    """All rows of a training run in order, with their weights; a map-style dataset for torch.
 
-    Args: `weights` gives the weights of the rows of one global batch; without it a row keeps the `weight` that it has,
-    or gets 1 / (rows in its batch). `length` sorts the rows within a step, so that micro-batches carry less padding.
+    Step s uses the rows [s * batch_size, (s + 1) * batch_size).
+
+    Args:
+        order: `shuffle` draws a new order for each epoch; `given` keeps the order of `rows`.
+        weights: rows of one global batch -> their weights. Without it, a row keeps its `weight`, or
+            gets 1 / (rows in its batch) if it has none.
+        length: length of a row. The rows of a step are sorted by it, so that micro-batches contain
+            less padding.
+
+    Raises DataError if there are no rows.
     """
 
     def __init__(
@@ -103,62 +121,64 @@ class Plan:
     ) -> None:
         if not len(rows):
             raise DataError(
-                "There are 0 rows to train on: a model cannot be fitted. Look at the stage's input table."
+                "There are 0 rows to train on, so no model can be fitted. "
+                "Check the input table of the stage."
             )
         self.rows = rows
         self.batch_size = training.batch_size
-        order_of_rows = _order(
-            len(rows), _total(len(rows), training), seed if order == "shuffle" else None
-        )
-        self.picks: list[tuple[int, float | None]] = []
-        for start in range(0, len(order_of_rows), self.batch_size):
-            self.picks.extend(
-                self._step(order_of_rows[start : start + self.batch_size], weights, length)
-            )
+        total = _total_rows(len(rows), training)
+        indices = _row_order(len(rows), total, seed if order == "shuffle" else None)
+        self._picks: list[tuple[int, float | None]] = []
+        for start in range(0, len(indices), self.batch_size):
+            batch = indices[start : start + self.batch_size]
+            self._picks.extend(self._weighted(batch, weights, length))
 
-    def _step(
+    def _weighted(
         self,
         indices: list[int],
         weights: Callable[[list[Row]], list[float]] | None,
         length: Callable[[Row], int] | None,
     ) -> list[tuple[int, float | None]]:
+        """(index, weight) of each row of one global batch, filled up to the batch size."""
         if length is not None:
             indices = sorted(indices, key=lambda index: length(self.rows[index]))
         batch = [self.rows[index] for index in indices]
-        given = (
-            weights(batch) if weights else [row.get("weight", 1.0 / len(batch)) for row in batch]
-        )
+        if weights:
+            row_weights = weights(batch)
+        else:
+            row_weights = [row.get("weight", 1.0 / len(batch)) for row in batch]
         filler = [(indices[0], 0.0)] * (self.batch_size - len(indices))
-        return [*zip(indices, given, strict=True), *filler]
+        return [*zip(indices, row_weights, strict=True), *filler]
 
     @property
     def steps(self) -> int:
-        """Optimiser steps."""
-        return len(self.picks) // self.batch_size
+        """Number of optimiser steps."""
+        return len(self._picks) // self.batch_size
 
     def __len__(self) -> int:
-        return len(self.picks)
+        return len(self._picks)
 
     def __getitem__(self, position: int) -> Row:
-        index, weight = self.picks[position]
+        index, weight = self._picks[position]
         return {**self.rows[index], "weight": weight}
 
 
-def _total(rows: int, training: Training) -> int:
+def _total_rows(rows: int, training: Training) -> int:
+    """Number of rows over the whole training run."""
     if training.steps is not None:
         return training.steps * training.batch_size
     return max(1, round(cast(float, training.epochs) * rows))
 
 
-def _order(rows: int, total: int, seed: int | None) -> list[int]:
-    """`total` row numbers, pass by pass; with a seed each pass has a fresh order."""
+def _row_order(rows: int, total: int, seed: int | None) -> list[int]:
+    """`total` row indices, epoch by epoch; with a seed, each epoch is shuffled separately."""
     generator = random.Random(seed)
     order: list[int] = []
     while len(order) < total:
-        one_pass = list(range(rows))
+        epoch = list(range(rows))
         if seed is not None:
-            generator.shuffle(one_pass)
-        order.extend(one_pass)
+            generator.shuffle(epoch)
+        order.extend(epoch)
     return order[:total]
 
 
@@ -173,28 +193,33 @@ def fit(
     work: Path | None = None,
     curve: Path | None = None,
     order: Literal["shuffle", "given"] = "shuffle",
-    evaluate: Callable[[torch.nn.Module], dict[str, float]] | None = None,
+    evaluate: Evaluate | None = None,
     weights: Callable[[list[Row]], list[float]] | None = None,
     length: Callable[[Row], int] | None = None,
     rates: Mapping[str, float] | None = None,
     label: str = "training",
 ) -> None:
-    """Train `model` in place.
+    """Trains `model` in place and leaves it in evaluation mode.
 
     Args:
-        rows: one dict each; see `Plan` for order, `weight`, `weights` and `length`.
-        collate: rows (with `weight`) -> batch, what `loss` reads; tensors in it are moved to the model's device.
-        loss: (model, batch) -> (sum over rows of weight times row loss, figures for the curve: the mean over the
-            micro-batches of a step is kept, NaN left out).
-        work: keyed checkpoint folder (`concord.stage.resume.folder`); None saves nothing on the way.
-        curve: CSV with the columns step, loss, learning_rate, grad_norm and the figures; written at the end.
-        rates: name of a submodule's or a parameter's prefix -> its own peak learning rate.
-        evaluate: called on the model every `checkpoint_every` steps and at the end; its figures enter the curve.
-    Raises: DataError without rows; ModelError when the loss is no longer finite or a checkpoint does not fit.
+        rows: training examples; `Plan` documents `order`, `weights`, `length` and the key `weight`.
+        collate: rows, each with its `weight` -> batch, the second argument of `loss`. Tensors in
+            the batch are moved to the model's device.
+        loss: (model, batch) -> (sum over rows of weight times row loss, metrics). The mean of each
+            metric over the micro-batches of a step, without NaN, is written to the curve.
+        work: checkpoint folder (`concord.stage.resume.folder`); None saves no checkpoints.
+        curve: CSV file with the columns step, loss, learning_rate, grad_norm and the metrics,
+            written at the end.
+        evaluate: called on the model every `checkpoint_every` steps and at the end; the metrics
+            that it returns are written to the curve.
+        rates: prefix of parameter names -> peak learning rate of these parameters.
+        label: description of the progress bar.
+
+    Raises DataError if there are no rows, and ModelError if the loss is not finite or a checkpoint
+    does not fit the model.
     """
-    from concord.lm.trainer import (
-        StepTrainer,  # imports torch and transformers: only where a model is fitted
-    )
+    # Imported here because it imports torch and transformers.
+    from concord.lm.trainer import StepTrainer
 
     plan = Plan(rows, training, seed=seed, order=order, weights=weights, length=length)
     with tempfile.TemporaryDirectory() as scratch:
@@ -211,19 +236,25 @@ def fit(
 
 
 def _arguments(
-    model: Any, plan: Plan, training: Training, folder: Path, seed: int, *, save: bool
+    model: torch.nn.Module,
+    plan: Plan,
+    training: Training,
+    folder: Path,
+    seed: int,
+    *,
+    save: bool,
 ) -> Any:
     from transformers import TrainingArguments
 
     on_cpu = next(model.parameters()).device.type == "cpu"
+    constant = training.schedule == "constant"
+    schedule = "constant_with_warmup" if constant else training.schedule
     arguments = TrainingArguments(
         output_dir=str(folder),
         max_steps=plan.steps,
         per_device_train_batch_size=training.micro,
         learning_rate=training.learning_rate,
-        lr_scheduler_type="constant_with_warmup"
-        if training.schedule == "constant"
-        else training.schedule,
+        lr_scheduler_type=schedule,
         warmup_steps=round(training.warmup_share * plan.steps),
         weight_decay=training.weight_decay,
         max_grad_norm=training.max_grad_norm,
@@ -242,19 +273,20 @@ def _arguments(
         dataloader_num_workers=0,
         dataloader_pin_memory=not on_cpu,
     )
-    arguments._n_gpu = min(
-        1, arguments.n_gpu
-    )  # several GPUs mean several processes, never torch's DataParallel
+    # Several GPUs are used by several processes, never by torch's DataParallel.
+    arguments._n_gpu = min(1, arguments.n_gpu)
     arguments.gradient_accumulation_steps = _accumulation(training, arguments.world_size)
     return arguments
 
 
 def _accumulation(training: Training, processes: int) -> int:
+    """Number of micro-batches per process and step. Raises ParamsError if it is not an integer."""
     accumulation, rest = divmod(training.batch_size, training.micro * processes)
     if rest or not accumulation:
         raise ParamsError(
-            f"`batch_size` {training.batch_size} with `micro_batch` {training.micro} cannot be shared by {processes} "
-            f"processes: rows would be repeated. Make `batch_size` a multiple of `micro_batch` times the processes."
+            f"`batch_size` {training.batch_size} with `micro_batch` {training.micro} cannot be "
+            f"shared by {processes} processes: rows would be repeated. Set `batch_size` to a "
+            "multiple of `micro_batch` times the number of processes."
         )
     return accumulation
 
@@ -264,13 +296,13 @@ def _write_curve(path: Path, history: list[dict[str, Any]]) -> None:
     for entry in history:
         if "loss" in entry:
             steps[entry["step"]].update(entry)
-    first = ["step", "loss", "learning_rate", "grad_norm"]
-    rest = {name for entry in steps.values() for name in entry} - {*first, "epoch"}
+    columns = ["step", "loss", "learning_rate", "grad_norm"]
+    metrics = {name for entry in steps.values() for name in entry} - {*columns, "epoch"}
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     with partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(
-            file, [*first, *sorted(rest)], extrasaction="ignore", lineterminator="\n"
+            file, [*columns, *sorted(metrics)], extrasaction="ignore", lineterminator="\n"
         )
         writer.writeheader()
         writer.writerows(dict(_rounded(steps[step])) for step in sorted(steps))

@@ -1,111 +1,119 @@
-"""The `transformers.Trainer` under `concord.lm.train.fit`: summed losses, figures, checkpoints safe to resume."""
+"""The `transformers.Trainer` behind `concord.lm.train.fit`.
+
+It sums the losses of a step, records metrics, and writes checkpoints that are safe to resume from.
+"""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch.utils.data import SequentialSampler
-from transformers import PrinterCallback, Trainer, TrainerCallback
+from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from concord.stage import progress, resume
 from concord.stage.errors import ModelError
 
+if TYPE_CHECKING:
+    from concord.lm.train import Evaluate, Loss, Plan, Row
+
 
 class StepTrainer(Trainer):
-    """A Trainer whose loss is already the sum over the rows of the global batch, in a given order of rows."""
+    """A Trainer whose loss is a weighted sum over the rows of the global batch.
 
-    loss_is_scaled_for_ga = True  # micro-batches are added up, not averaged
+    The rows are used in the order of the plan.
+    """
+
+    loss_is_scaled_for_ga = True  # The losses of micro-batches are summed, not averaged.
 
     def __init__(
         self,
-        model: Any,
-        args: Any,
-        plan: Any,
-        collate: Any,
-        loss: Any,
-        evaluate: Any = None,
+        model: torch.nn.Module,
+        args: TrainingArguments,
+        plan: Plan,
+        collate: Callable[[list[Row]], Any],
+        loss: Loss,
+        evaluate: Evaluate | None = None,
         rates: Mapping[str, float] | None = None,
         label: str = "training",
     ) -> None:
         super().__init__(model, args, train_dataset=plan, data_collator=collate)
-        self._plan, self._folder = plan, Path(args.output_dir)
+        self._plan, self._folder = plan, Path(str(args.output_dir))
         self._loss, self._evaluate_model, self._rates = loss, evaluate, dict(rates or {})
-        self._figures: dict[str, list[float]] = defaultdict(list)
+        self._metrics: dict[str, list[float]] = defaultdict(list)
         self.remove_callback(PrinterCallback)
         self.add_callback(_Progress(label))
 
     def create_optimizer(self, model: Any = None) -> Any:
-        """The Trainer's own, with the parameters that have a learning rate of their own in groups apart."""
-        optimizer, trained = (
-            super().create_optimizer(model),
-            dict(cast(Any, self.model).named_parameters()),
-        )
-        own = {
-            id(trained[name]): rate
-            for start, rate in self._rates.items()
-            for name in trained
-            if name.startswith(start)
+        """The Trainer's optimiser; parameters with a custom learning rate get their own groups."""
+        optimizer = super().create_optimizer(model)
+        parameters = dict(cast(Any, self.model).named_parameters())
+        rates = {
+            id(parameters[name]): rate
+            for prefix, rate in self._rates.items()
+            for name in parameters
+            if name.startswith(prefix)
         }
         for group in list(optimizer.param_groups):
-            apart = [parameter for parameter in group["params"] if id(parameter) in own]
+            custom = [parameter for parameter in group["params"] if id(parameter) in rates]
             group["params"] = [
-                parameter for parameter in group["params"] if id(parameter) not in own
+                parameter for parameter in group["params"] if id(parameter) not in rates
             ]
-            for parameter in apart:
+            for parameter in custom:
                 optimizer.add_param_group(
-                    {**group, "params": [parameter], "lr": own[id(parameter)]}
+                    {**group, "params": [parameter], "lr": rates[id(parameter)]}
                 )
         return optimizer
 
     def compute_loss(self, model: Any, inputs: Any, *unused: Any, **also_unused: Any) -> Any:
-        """The summed loss of one micro-batch, and its figures kept for the curve."""
-        value, figures = self._loss(model, inputs)
-        for name, figure in figures.items():
-            if not math.isnan(figure):
-                self._figures[name].append(figure)
-        return value * self.args.world_size  # torch averages the gradients of the processes
+        """The summed loss of one micro-batch; its metrics are stored for the training curve."""
+        value, metrics = self._loss(model, inputs)
+        for name, metric in metrics.items():
+            if not math.isnan(metric):
+                self._metrics[name].append(metric)
+        return value * self.args.world_size  # torch averages gradients over the processes.
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Add the figures of the step; a loss that is not finite ends the training here."""
+        """Logs the metrics of the step. Raises ModelError if the loss is not finite."""
         if not math.isfinite(logs.get("loss", 0.0)):
             raise ModelError(
-                f"The loss at step {self.state.global_step} is {logs['loss']}: the training has diverged. "
-                "Lower `learning_rate`, or look for non-finite labels."
+                f"The loss at step {self.state.global_step} is {logs['loss']}: training diverged. "
+                "Lower `learning_rate`, or check the labels for non-finite values."
             )
         if "loss" in logs:
-            logs.update({name: sum(values) / len(values) for name, values in self._figures.items()})
-            self._figures.clear()
+            logs.update({name: sum(values) / len(values) for name, values in self._metrics.items()})
+            self._metrics.clear()
             if self._evaluate_model is not None and self._is_evaluation_step():
-                logs.update(self._evaluated())
+                logs.update(self._evaluation_metrics())
         super().log(logs, start_time)
 
     def _is_evaluation_step(self) -> bool:
         step = self.state.global_step
         return step % self.args.save_steps == 0 or step == self.state.max_steps
 
-    def _evaluated(self) -> dict[str, float]:
+    def _evaluation_metrics(self) -> dict[str, float]:
         model: Any = self.model
+        assert self._evaluate_model is not None
         model.eval()
         with torch.no_grad():
-            figures = dict(self._evaluate_model(model))
+            metrics = dict(self._evaluate_model(model))
         model.train()
-        return figures
+        return metrics
 
     def floating_point_ops(self, inputs: Any) -> int:
-        """Not counted: it costs time in each step and nothing reads it."""
+        """0: counting operations costs time in every step, and nothing uses the count."""
         return 0
 
     def last_complete_checkpoint(self) -> str | None:
-        """The newest checkpoint whose writing was finished."""
+        """The newest checkpoint that was written completely, None if there is none."""
         newest = resume.newest(self._folder)
         if newest is None:
             return None
-        print(f"resumes from step {resume.step_of(newest)} of {self.args.max_steps}")
+        print(f"resuming from step {resume.step_of(newest)} of {self.args.max_steps}")
         return str(newest)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
@@ -117,21 +125,25 @@ class StepTrainer(Trainer):
             resume.mark_complete(self._folder, self.state.global_step)
 
     def _issue_warnings_after_load(self, load_result: Any) -> None:
-        """A checkpoint must fit: only tied weights, which are stored once, may be missing."""
+        """Raises ModelError if the checkpoint does not match the model.
+
+        Only tied weights, which are stored once, may be missing.
+        """
         model: Any = self.model
         tied = set(getattr(model, "all_tied_weights_keys", None) or {})
         missing, unexpected = set(load_result.missing_keys) - tied, set(load_result.unexpected_keys)
         if missing or unexpected:
             raise ModelError(
-                f"The checkpoint in {self._folder} does not fit the model: missing {sorted(missing)[:5]}, "
-                f"unexpected {sorted(unexpected)[:5]}. Delete the folder to start anew."
+                f"The checkpoint in {self._folder} does not fit the model: missing "
+                f"{sorted(missing)[:5]}, unexpected {sorted(unexpected)[:5]}. "
+                "Delete the folder to start from the beginning."
             )
         if load_result.missing_keys:
             model.tie_weights()
 
 
 class _Progress(TrainerCallback):
-    """Moves the stage's progress one on at each step."""
+    """Advances the progress bar of the stage by one at each step."""
 
     def __init__(self, label: str) -> None:
         self.label = label

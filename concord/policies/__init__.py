@@ -1,1 +1,1 @@
-"""Policy optimisation: the model with action heads, its losses and training pairs, and the methods."""
+"""Policy training: the multi-head model, preference losses, training pairs and training methods."""

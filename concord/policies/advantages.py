@@ -1,13 +1,21 @@
-"""Advantages of groups of samples from a vector of anchored rewards.
+"""Group-relative advantages from a vector of anchored rewards.
 
-Every public function here can be named as `aggregation` of a GRPO policy. It maps
+Every public function of this module can be the `aggregation` of a GRPO policy in params.yaml. To
+add one, define a function here with the signature below; no other file needs to change. Names of
+helpers start with an underscore.
 
-    rewards: (rows, H) anchored rewards, NaN where an objective does not apply; the `generations` samples of a prompt
-        are consecutive
-    weights: (rows, H), which sum to 1 over the objectives of the row's domain
+    def my_aggregation(rewards, weights, generations):
 
-to (rows,) advantages with mean 0 within each group. Rows that no weighted reward applies to get 0. A group whose sum
-does not vary may still vary in its parts, so no group is filtered by its sum.
+Args:
+    rewards: anchored rewards `(rows, objectives)`, NaN if an objective does not apply to the row.
+        The `generations` samples of one prompt are consecutive rows.
+    weights: `(rows, objectives)`. The weights of a row sum to 1 over the objectives of its domain.
+    generations: samples per prompt, the size of a group.
+
+Returns:
+    Advantages `(rows,)` with mean 0 within each group, and 0 for rows without a weighted reward.
+
+A group is kept even if its weighted sums are all equal: the single rewards may still differ.
 """
 
 from __future__ import annotations
@@ -17,25 +25,26 @@ import numpy as np
 from concord.rewards.vector.scalarisers import weighted_sum
 
 EPSILON = 1e-4
-"""Added to standard deviations, as TRL does: a reward that does not vary within its group gives 0."""
+"""Added to standard deviations, as in TRL. Rewards that are constant within a group become 0."""
 
 
 def sum_then_normalize(rewards: np.ndarray, weights: np.ndarray, generations: int) -> np.ndarray:
-    """The weighted sum, then normalised within each prompt's group. GRPO: arXiv 2402.03300.
+    """Normalises the weighted sum of the rewards within each group. GRPO: arXiv 2402.03300.
 
     Examples:
         >>> rewards, weights = np.array([[0.0, 0.0], [10.0, 0.0]]), np.full((2, 2), 0.5)
         >>> sum_then_normalize(rewards, weights, 2).round(3).tolist()
         [-0.707, 0.707]
     """
-    return _without_nan(_normalise(_mixed(rewards, weights), generations))
+    return _nan_to_zero(_normalise(_weighted_sums(rewards, weights), generations))
 
 
 def normalize_then_sum(rewards: np.ndarray, weights: np.ndarray, generations: int) -> np.ndarray:
-    """Each reward normalised within the group, then the weighted sum, which is robust to scales. GDPO: arXiv 2601.05242.
+    """Normalises each reward within the group, then takes the weighted sum. GDPO: arXiv 2601.05242.
 
-    The paper's last step, which normalises the sums over the batch, is left out. Rewards that oppose each other
-    therefore leave smaller advantages, and the KL term weighs more than under `sum_then_normalize`.
+    The result does not depend on the scales of the rewards. The last step of the paper, which
+    normalises the sums over the batch, is left out. Conflicting rewards therefore lead to smaller
+    advantages, and the KL term has more influence than with `sum_then_normalize`.
 
     Examples:
         >>> rewards, weights = np.array([[0.0, 3.0], [10.0, 3.0]]), np.full((2, 2), 0.5)
@@ -43,19 +52,22 @@ def normalize_then_sum(rewards: np.ndarray, weights: np.ndarray, generations: in
         [-0.354, 0.354]
     """
     parts = np.stack([_normalise(column, generations) for column in rewards.T], axis=1)
-    return _without_nan(_mixed(parts, weights))
+    return _nan_to_zero(_weighted_sums(parts, weights))
 
 
 def _normalise(values: np.ndarray, generations: int) -> np.ndarray:
-    """(rows,): minus the mean of the group, over its standard deviation (n - 1); NaN stays NaN."""
+    """Subtracts the group mean and divides by the group's sample standard deviation; `(rows,)`.
+
+    NaN stays NaN.
+    """
     groups = np.asarray(values, dtype=float).reshape(-1, generations)
     spread = groups.std(axis=1, ddof=1, keepdims=True)
     result: np.ndarray = (groups - groups.mean(axis=1, keepdims=True)) / (spread + EPSILON)
     return result.reshape(-1)
 
 
-def _mixed(rewards: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """(rows,) weighted sums, each row with its own weights."""
+def _weighted_sums(rewards: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """The weighted sum of each row, `(rows,)`."""
     result = np.full(len(rewards), np.nan)
     for vector in np.unique(weights, axis=0):
         rows = (weights == vector).all(axis=1)
@@ -63,5 +75,5 @@ def _mixed(rewards: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return result
 
 
-def _without_nan(values: np.ndarray) -> np.ndarray:
+def _nan_to_zero(values: np.ndarray) -> np.ndarray:
     return np.where(np.isnan(values), 0.0, values)

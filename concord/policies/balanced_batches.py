@@ -1,21 +1,42 @@
-"""Batches of pairs: balanced over groups, each row with its weight in the global batch; and their padding."""
+"""Global batches of preference pairs, balanced over groups, and their collation into tensors."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, TypedDict
 
 import torch
+from torch import Tensor
 
 from concord.lm.batches import pad_sequences
 from concord.policies.model import IGNORED
 from concord.stage.errors import DataError
 
 Row = dict[str, Any]
+"""One encoded pair. `chosen` and `rejected` are tuples (token ids, number of prompt tokens); `head`
+is the index of the head that learns from the pair. `reference` holds the log-probabilities of both
+responses under the reference model, and `weight` the weight of the pair's loss."""
 
 
-def balanced(
+class PairBatch(TypedDict):
+    """A batch of pairs. Rows `0 .. pairs - 1` are the chosen responses, the rest the rejected."""
+
+    input_ids: Tensor
+    """int64 `(2 * pairs, seq)`, padded on the right."""
+    attention_mask: Tensor
+    """int64 `(2 * pairs, seq)`."""
+    labels: Tensor
+    """int64 `(2 * pairs, seq)`; `IGNORED` for prompts and padding."""
+    head_ids: Tensor
+    """int64 `(2 * pairs,)`."""
+    reference: Tensor
+    """float32 `(2, pairs)`: log-probabilities of the chosen and of the rejected responses."""
+    weights: Tensor
+    """float32 `(pairs,)`."""
+
+
+def balance(
     groups: Mapping[str, Sequence[Row]],
     alpha: Mapping[str, float],
     *,
@@ -23,24 +44,33 @@ def balanced(
     batch_size: int,
     seed: int,
 ) -> list[Row]:
-    """`steps` global batches of `batch_size` rows in order, as near as can be to the same number of each group.
+    """`steps` global batches of `batch_size` rows each, concatenated, balanced over `groups`.
 
-    Each row carries `weight` = alpha_i / n_i(its batch). The rest of batch_size / groups goes round the groups. Groups
-    are taken by name and shuffled by (seed, name), so the order in which they are given changes nothing.
+    Each batch holds the same number of rows of every group; the remainder rotates over the groups.
+    The `weight` of a row is alpha_i / n_i, where n_i is the number of rows of its group in the
+    batch. Groups are sorted by name and shuffled with a seed made of `seed` and the name, so their
+    order in `groups` does not matter.
+
+    Raises:
+        DataError: `batch_size` is smaller than the number of groups.
     """
     names = sorted(groups)
     if batch_size < len(names):
         raise DataError(
-            f"a batch of {batch_size} pairs cannot hold one of each of {len(names)} groups ({', '.join(names)}); "
-            f"raise training.batch_size to {len(names)} or more"
+            f"a batch of {batch_size} pairs cannot hold one pair of each of {len(names)} groups "
+            f"({', '.join(names)}); raise training.batch_size to {len(names)} or more"
         )
-    streams = {name: _endless(groups[name], f"{seed}-{name}") for name in names}
-    share, rest = divmod(batch_size, len(names))
+    streams = {name: _shuffled_passes(groups[name], f"{seed}-{name}") for name in names}
+    share, remainder = divmod(batch_size, len(names))
     rows: list[Row] = []
     for step in range(steps):
-        luckier = {names[(step * rest + place) % len(names)] for place in range(rest)}
+        with_extra_row = {
+            names[(step * remainder + offset) % len(names)] for offset in range(remainder)
+        }
         batch = [
-            (name, next(streams[name])) for name in names for _ in range(share + (name in luckier))
+            (name, next(streams[name]))
+            for name in names
+            for _ in range(share + (name in with_extra_row))
         ]
         weights = row_weights([name for name, _ in batch], alpha)
         rows.extend(
@@ -50,31 +80,34 @@ def balanced(
 
 
 def row_weights(groups: Sequence[str], alpha: Mapping[str, float]) -> list[float]:
-    """alpha_i / n_i for each pair of one global batch, from the pairs' objectives."""
+    """alpha_i / n_i for each pair of a global batch, given the groups of the pairs.
+
+    Examples:
+        >>> row_weights(["a", "a", "b"], {"a": 0.5, "b": 0.25})
+        [0.25, 0.25, 0.25]
+    """
     counts = {group: groups.count(group) for group in set(groups)}
     return [alpha[group] / counts[group] for group in groups]
 
 
-def _endless(rows: Sequence[Row], seed: str) -> Iterator[Row]:
-    """The rows again and again, in a fresh order each time."""
+def _shuffled_passes(rows: Sequence[Row], seed: str) -> Iterator[Row]:
+    """Endless passes over the rows, each in a new order."""
     generator = random.Random(seed)
     while True:
         yield from generator.sample(list(rows), len(rows))
 
 
-def collate(pad: int) -> Callable[[list[Row]], dict[str, torch.Tensor]]:
-    """Rows -> one batch in which the chosen responses come first and the rejected after them.
+def collate(pad: int) -> Callable[[list[Row]], PairBatch]:
+    """A collate function that pads rows with the token id `pad`."""
 
-    input_ids, attention_mask, labels `(2 * pairs, longest)`, padded on the right; head_ids `(2 * pairs,)`;
-    reference `(2, pairs)`; weights `(pairs,)`.
-    """
-
-    def padded(rows: list[Row]) -> dict[str, torch.Tensor]:
+    def collate_rows(rows: list[Row]) -> PairBatch:
         sides = [row[side] for side in ("chosen", "rejected") for row in rows]
-        batch = labelled(sides, pad)
+        batch = pad_with_labels(sides, pad)
         heads = torch.tensor([row["head"] for row in rows])
         return {
-            **batch,
+            "input_ids": batch["input_ids"],
+            "attention_mask": batch["attention_mask"],
+            "labels": batch["labels"],
             "head_ids": heads.repeat(2),
             "reference": torch.tensor(
                 [row["reference"] for row in rows], dtype=torch.float32
@@ -82,19 +115,29 @@ def collate(pad: int) -> Callable[[list[Row]], dict[str, torch.Tensor]]:
             "weights": torch.tensor([row["weight"] for row in rows], dtype=torch.float32),
         }
 
-    return padded
+    return collate_rows
 
 
-def labelled(sequences: Sequence[tuple[list[int], int]], fill: int) -> dict[str, torch.Tensor]:
-    """`input_ids`, `attention_mask` and `labels` `(batch, longest)` of (ids, length of the prompt).
+def pad_with_labels(sequences: Sequence[tuple[list[int], int]], pad: int) -> dict[str, Tensor]:
+    """`input_ids`, `attention_mask` and `labels`, int64 `(batch, seq)`, padded on the right.
 
-    Only the tokens of responses have labels; prompts and padding are `IGNORED`.
+    Args:
+        sequences: token ids and the number of prompt tokens. Prompts and padding get the label
+            `IGNORED`.
+        pad: the token id of padding.
+
+    Examples:
+        >>> batch = pad_with_labels([([5, 6, 7], 2), ([8], 0)], pad=0)
+        >>> batch["input_ids"].tolist()
+        [[5, 6, 7], [8, 0, 0]]
+        >>> batch["labels"].tolist()
+        [[-100, -100, 7], [8, -100, -100]]
     """
     targets = [[IGNORED] * start + ids[start:] for ids, start in sequences]
-    batch = pad_sequences([ids for ids, _ in sequences], fill)
+    batch = pad_sequences([ids for ids, _ in sequences], pad)
     return {**batch, "labels": pad_sequences(targets, IGNORED)["input_ids"]}
 
 
-def length(row: Row) -> int:
-    """Tokens of the longer side."""
+def pair_length(row: Row) -> int:
+    """Number of tokens of the longer side of a pair."""
     return max(len(row["chosen"][0]), len(row["rejected"][0]))

@@ -1,4 +1,4 @@
-"""What a policy method is asked to do, and where its inputs and outputs are."""
+"""The interface of policy methods: `Method` describes a method, `PolicyJob` one policy to train."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from concord.lm.load import load_tokenizer
 from concord.objectives import Objective
 from concord.stage import outputs, paths
 from concord.stage.params import Runtime, Seeds
@@ -17,59 +18,66 @@ ANNOTATED = paths.PREPARED / "pairs/train.parquet"
 
 
 def no_problems(params: Any, vector: Sequence[str]) -> Iterator[str]:
-    """What a method without further demands says of its parameters: nothing."""
+    """The check of a method whose dataclass validates all of its parameters: yields nothing."""
     return iter(())
 
 
 @dataclass(frozen=True)
 class Method:
-    """What a method of `concord/policies/methods` can do and what it needs, for `check` and the docs."""
+    """What a method of `concord/policies/methods` needs and supports."""
 
     params: type
-    """The dataclass of its section in params.yaml."""
+    """The dataclass of the method's section in params.yaml."""
     heads: bool
-    """Whether the policy has an action head per objective, so that weights act at inference."""
+    """Whether the policy has one action head per objective, so that its weights can be changed at
+    inference."""
     pairs: bool
-    """Whether it learns from preference pairs."""
+    """Whether the method trains on preference pairs."""
     problems: Callable[[Any, Sequence[str]], Iterator[str]] = no_problems
-    """(params, names of the objectives in the vector) -> `key: what cannot work` for what the dataclass cannot see."""
+    """Maps the parameters and the objectives of the reward vector to messages `key: problem`. For
+    checks that the dataclass cannot do, because it does not know the objectives."""
 
 
 @dataclass(frozen=True)
 class PolicyJob:
-    """One policy: its name, its method's parameters, and the settings that all stages share."""
+    """One policy to train: its name, the parameters of its method, and the shared settings."""
 
     name: str
     params: Any
+    """An instance of `Method.params`."""
     objectives: dict[str, Objective]
+    """All objectives by name."""
     runtime: Runtime
     seeds: Seeds
     max_length: int
+    """Longest sequence in tokens, prompt and response together."""
 
     @property
     def where(self) -> str:
-        """The path of its section in params.yaml."""
+        """The path of the policy's section in params.yaml."""
         return f"policies.{self.name}"
 
     @property
     def folder(self) -> Path:
-        """Where the policy goes."""
+        """The output folder of the policy."""
         return paths.POLICIES / self.name
 
     @property
     def curve(self) -> Path:
-        """Where its training curve goes."""
+        """The output file of the training curve."""
         return paths.CURVES / f"policy_{self.name}.csv"
 
     @property
     def vector(self) -> list[str]:
-        """The objectives of the reward vector by name, so that their order in params.yaml changes nothing."""
+        """The objectives of the reward vector, sorted by name.
+
+        The order of the objectives in params.yaml therefore does not matter.
+        """
         return sorted(name for name, objective in self.objectives.items() if objective.in_vector)
 
 
 def save(model: Any, job: PolicyJob) -> None:
-    """Writes the policy and the SFT model's tokenizer."""
-    from concord.lm.load import load_tokenizer
+    """Writes the policy and the SFT model's tokenizer to `job.folder`."""
 
     with outputs.directory(job.folder) as folder:
         model.save_pretrained(folder)

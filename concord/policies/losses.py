@@ -1,10 +1,13 @@
-"""Pairwise preference losses: every public function here can be named as `loss` of a policy.
+"""Pairwise preference losses.
 
-A loss maps the log-probabilities of pairs to one number per pair, `(pairs,)`. Its arguments with a default are its
-parameters (`loss_parameters` in params.yaml). `concord.policies.preference` weights and sums the numbers.
+Every public function of this module can be the `loss` of a policy in params.yaml. To add a loss,
+define a function here that maps `(pairs: PairLogprobs, beta: float)` to one number per pair,
+`(pairs,)`. Further arguments need a default; users set them with `loss_parameters`. No other file
+needs to change. Names of helpers start with an underscore.
 
-MAH-DPO (MAHALO, arXiv 2510.01167) is any of these losses with an action head per objective: the log-probability of a
-pair is the one under the head of the pair's objective, and the means of the objectives are added:
+`concord.policies.preference` weights and sums the numbers. MAH-DPO (MAHALO, arXiv 2510.01167) uses
+any of these losses with one action head per objective. The log-probabilities of a pair are computed
+with the head of its objective, and the mean losses of the objectives are added:
 
     L = sum_i alpha_i * mean over the pairs of objective i of loss(pair)
 """
@@ -20,21 +23,45 @@ from concord.stage.errors import ParamsError
 
 
 class PairLogprobs(NamedTuple):
-    """Sums of log-probabilities over response tokens, float32 `(pairs,)` each, in nats; and token counts."""
+    """Log-probabilities of a batch of pairs: `(pairs,)` each, in nats, summed over response tokens.
+
+    Examples:
+        >>> from torch import tensor
+        >>> pairs = PairLogprobs(
+        ...     chosen=tensor([-10.0]),
+        ...     rejected=tensor([-20.0]),
+        ...     reference_chosen=tensor([-12.0]),
+        ...     reference_rejected=tensor([-21.0]),
+        ...     chosen_tokens=tensor([4]),
+        ...     rejected_tokens=tensor([5]),
+        ... )
+        >>> pairs.delta.tolist()
+        [1.0]
+        >>> [round(value, 3) for value in dpo(pairs, beta=0.5).tolist()]
+        [0.474]
+        >>> hinge(pairs, beta=0.5).tolist()
+        [0.5]
+    """
 
     chosen: Tensor
-    """Under the policy, by the head of the pair."""
+    """float32; under the policy, with the head of the pair's objective."""
     rejected: Tensor
+    """float32; under the policy, with the head of the pair's objective."""
     reference_chosen: Tensor
-    """Under the frozen SFT model."""
+    """float32; under the frozen SFT model."""
     reference_rejected: Tensor
+    """float32; under the frozen SFT model."""
     chosen_tokens: Tensor
-    """Response tokens, end of sequence included."""
+    """Number of response tokens, including the end of sequence."""
     rejected_tokens: Tensor
+    """Number of response tokens, including the end of sequence."""
 
     @property
     def delta(self) -> Tensor:
-        """`(pairs,)`: how much more than the reference the policy prefers the chosen response, in nats."""
+        """Margin of the log-probability ratios to the reference model, `(pairs,)`, in nats.
+
+        It is positive if the policy prefers the chosen response more than the reference model does.
+        """
         return (self.chosen - self.reference_chosen) - (self.rejected - self.reference_rejected)
 
 
@@ -54,7 +81,7 @@ def ipo(pairs: PairLogprobs, beta: float) -> Tensor:
 
 
 def robust_dpo(pairs: PairLogprobs, beta: float, label_smoothing: float = 0.1) -> Tensor:
-    """DPO without the bias of flipped labels. Chowdhury et al., arXiv 2403.00409, equation 11.
+    """DPO corrected for label noise. Chowdhury et al., arXiv 2403.00409, equation 11.
 
     Args:
         label_smoothing: the probability that a label is flipped, in [0, 0.5).
@@ -69,12 +96,12 @@ def robust_dpo(pairs: PairLogprobs, beta: float, label_smoothing: float = 0.1) -
 
 
 def simpo(pairs: PairLogprobs, beta: float, margin: float = 0.5) -> Tensor:
-    """-log sigmoid(beta * difference of mean log-probabilities - margin). Meng et al., arXiv 2405.14734, equation 6.
+    """-log sigmoid(beta * difference of mean log-probabilities - margin).
 
-    Uses no reference model.
+    SimPO: Meng et al., arXiv 2405.14734, equation 6. It does not use a reference model.
 
     Args:
-        margin: gamma, the target difference of the rewards.
+        margin: the target reward margin, gamma in the paper.
     """
     mean_chosen = pairs.chosen / pairs.chosen_tokens
     mean_rejected = pairs.rejected / pairs.rejected_tokens
@@ -82,5 +109,5 @@ def simpo(pairs: PairLogprobs, beta: float, margin: float = 0.5) -> Tensor:
 
 
 def hinge(pairs: PairLogprobs, beta: float) -> Tensor:
-    """max(0, 1 - beta * delta). SLiC: Zhao et al., arXiv 2305.10425, as TRL normalises it."""
+    """max(0, 1 - beta * delta). SLiC: Zhao et al., arXiv 2305.10425, normalised as in TRL."""
     return relu(1 - beta * pairs.delta)

@@ -1,7 +1,12 @@
-"""The policy with action heads (MAHALO, arXiv 2510.01167, section 3.2): one backbone, one output matrix per objective.
+"""A causal language model with one output head per objective on a shared backbone.
 
-Every head is a bias-free linear map of the final normed hidden state, so a mix of the heads' logits is the logits of
-the mixed matrix, `sum_i w_i (h W_i^T) = h (sum_i w_i W_i)^T`, and `merge` gives a stock checkpoint for any weights.
+These are the action heads of MAHALO (arXiv 2510.01167, section 3.2). Every head is a bias-free
+linear map of the final normalised hidden state. A weighted sum of the heads' logits therefore
+equals the logits of the weighted sum of their matrices:
+
+    sum_i w_i (h W_i^T) = h (sum_i w_i W_i)^T
+
+`MultiHeadCausalLM.merge` uses this to build a stock checkpoint for given weights.
 """
 
 from __future__ import annotations
@@ -30,12 +35,13 @@ from concord.lm.load import load_causal
 from concord.stage.errors import ModelError, ParamsError
 
 IGNORED = -100
-"""Label of a position whose log-probability is not asked for."""
+"""Label of a position that is excluded from the log-probability."""
 PROBE_TOLERANCE = 1e-4
+"""Largest relative difference of float32 logits between a new multi-head model and its source."""
 
 
 class MultiHeadConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
-    """The backbone's own config, the heads' names in order, and their rank (None: full matrices)."""
+    """The backbone's config, the names of the heads in order, and their rank (None: full rank)."""
 
     model_type = "concord_multi_head"
     sub_configs_defaults: ClassVar = {
@@ -50,13 +56,13 @@ class MultiHeadConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
     def get_text_config(
         self, decoder: bool | None = None, encoder: bool | None = None
     ) -> PreTrainedConfig:
-        """The config that describes layers and vocabulary: the backbone's."""
+        """The config with the layers and the vocabulary, which is the backbone's."""
         return self.backbone if isinstance(self.backbone, PreTrainedConfig) else self
 
 
 @dataclass
 class MultiHeadOutput(ModelOutput):
-    """`logits` (batch, seq, V), or with labels `logprobs` (batch,) and no logits."""
+    """`logits` `(batch, seq, vocab)`; with labels, `logprobs` `(batch,)` instead."""
 
     logits: Tensor | None = None
     past_key_values: Any = None
@@ -64,13 +70,15 @@ class MultiHeadOutput(ModelOutput):
 
 
 class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]
-    """A causal language model with H output heads.
+    """A causal language model with several output heads.
 
-    `heads` (H, V, d); or of low rank: `shared` (V, d), the SFT model's matrix, which is never trained, plus `up`
-    (H, V, r) times `down` (H, r, d).
+    Full-rank heads are one parameter `heads` `(heads, vocab, hidden)`. Low-rank heads are `shared`
+    `(vocab, hidden)` plus the product of `up` `(heads, vocab, rank)` and `down`
+    `(heads, rank, hidden)`. `shared` is the output matrix of the SFT model and is never trained.
 
-    Calls ask for the heads in one of three ways: `head_ids` (batch,) gives each row its own head, `head_weights` mixes
-    all heads for all rows, and neither means equal weights.
+    A call selects heads in one of three ways. `head_ids` `(batch,)` gives each row a single head,
+    `head_weights` mixes the heads with the same weights for all rows, and without either argument
+    all heads have equal weights.
     """
 
     config_class = MultiHeadConfig
@@ -102,10 +110,20 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         head_rank: int | None = None,
         **kwargs: Any,
     ) -> MultiHeadCausalLM:
-        """Heads that all start as the loaded output matrix of the checkpoint at `path`, untied from its embedding.
+        """Builds a model from the SFT checkpoint at `path`.
 
-        `kwargs` (device, dtype) go to `load_causal`. Raises ModelError for an architecture whose logits are more than
-        an output matrix and a soft-cap (a bias, a scale): heads could not be merged into it.
+        Every head is a copy of the checkpoint's output matrix, not tied to the input embedding.
+
+        Args:
+            path: folder of the SFT model.
+            head_names: one name per head.
+            head_rank: rank of the heads' differences from the output matrix; None for full rank.
+            kwargs: passed to `load_causal`, such as device and dtype.
+
+        Raises:
+            ModelError: the architecture computes logits with more than an output matrix and a
+                soft-cap, such as a bias or a scale. Heads cannot be merged into such a model.
+            ParamsError: a head name occurs twice, or there is none.
         """
         return from_causal(load_causal(path, **kwargs), head_names, head_rank)
 
@@ -121,11 +139,11 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         self.backbone.set_input_embeddings(value)
 
     def get_output_embeddings(self) -> None:
-        """None: there is no single output matrix to tie or to resize."""
+        """None, because there is no single output matrix to tie or to resize."""
         return None
 
     def head_parameters(self) -> list[nn.Parameter]:
-        """What belongs to the heads and not to the backbone."""
+        """The parameters of the heads, without those of the backbone."""
         return [
             parameter
             for name, parameter in self.named_parameters()
@@ -133,29 +151,34 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         ]
 
     def _init_weights(self, module: nn.Module) -> None:
-        """Every weight comes from a checkpoint, so none is drawn."""
+        """Does nothing: every weight is loaded from a checkpoint."""
 
     def forward(
         self,
         input_ids: Tensor | None = None,  # (batch, seq)
         attention_mask: Tensor | None = None,  # (batch, seq)
         head_ids: Tensor | None = None,  # (batch,)
-        head_weights: Mapping[str, float] | Tensor | None = None,  # (H,)
+        head_weights: Mapping[str, float] | Tensor | None = None,  # (heads,)
         labels: Tensor | None = None,  # (batch, seq)
         logits_to_keep: int | Tensor = 0,
         **kwargs: Any,
     ) -> MultiHeadOutput:
-        """Logits of the asked heads; or with `labels`, the float32 sum of the labels' log-probabilities per row.
+        """Logits of the selected heads, or summed log-probabilities of `labels`.
 
-        With labels, hidden states meet an output matrix only where a label stands (elsewhere: -100).
+        With `labels`, the output holds the float32 sum of the labels' log-probabilities per row.
+        Logits are then computed only at labelled positions; `IGNORED` marks the others.
+
+        Raises:
+            ModelError: both `head_ids` and `head_weights` are given.
         """
         if head_ids is not None and head_weights is not None:
             raise ModelError(
-                "both `head_ids` and `head_weights` were given; a row has its own head or a mix: give one"
+                "both `head_ids` and `head_weights` are given, but a row uses one head or a mix; "
+                "give only one of them"
             )
         kwargs.pop("return_dict", None)
         out = self.backbone(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
-        hidden = out.last_hidden_state  # (batch, seq, d)
+        hidden = out.last_hidden_state  # (batch, seq, hidden)
         if labels is not None:
             return MultiHeadOutput(
                 logprobs=self._label_logprobs(hidden, labels, head_ids, head_weights)
@@ -165,9 +188,10 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         return MultiHeadOutput(logits=logits, past_key_values=out.get("past_key_values"))
 
     def merge(self, weights: Mapping[str, float]) -> Any:
-        """A stock model of the backbone's own class whose logits are the heads' logits mixed by `weights`.
+        """A stock causal language model whose logits are the weighted sum of the heads' logits.
 
-        `weights` names every head; they are made to sum to 1.
+        `weights` must name every head. They are normalised to sum to 1. Raises ParamsError as
+        `weight_vector` does.
         """
         matrix = self.matrix(self.weight_vector(weights)).detach()
         config = copy.deepcopy(self.config.get_text_config())
@@ -183,10 +207,16 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         return stock.eval()
 
     def weight_vector(self, weights: Mapping[str, float]) -> Tensor:
-        """(H,) in the order of the heads, summing to 1. Raises ParamsError for other names or impossible numbers."""
+        """The weights `(heads,)` in the order of the heads, normalised to sum to 1.
+
+        Raises:
+            ParamsError: the names differ from those of the heads, or a weight is negative or not
+                finite, or no weight is positive.
+        """
         if set(weights) != set(self.head_names):
             raise ParamsError(
-                f"head weights are given for {sorted(weights)}, but the heads are {self.head_names}; name each once"
+                f"head weights are given for {sorted(weights)}, but the heads are "
+                f"{self.head_names}; give one weight per head"
             )
         vector = torch.tensor(
             [float(weights[name]) for name in self.head_names], dtype=torch.float64
@@ -197,12 +227,13 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
             or not float(vector.sum()) > 0
         ):
             raise ParamsError(
-                f"head weights {dict(weights)} must be finite, not negative, and one of them positive"
+                f"head weights {dict(weights)} cannot be normalised; they must be finite and not "
+                "negative, and at least one must be positive"
             )
         return (vector / vector.sum()).float()
 
     def matrix(self, weights: Tensor) -> Tensor:
-        """The output matrix (V, d) of a mix of heads; sums in float32."""
+        """The output matrix `(vocab, hidden)` of a mix of heads, summed in float32."""
         mix = weights.to(self.device)
         if self.config.head_rank is None:
             return torch.einsum("h,hvd->vd", mix, self.heads.float()).to(self.dtype)
@@ -210,9 +241,10 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         return (mix.sum() * self.shared.float() + delta).to(self.dtype)
 
     def _linear_heads(self) -> list[Callable[[Tensor], Tensor]]:
-        """One map from states (..., d) to logits (..., V) per head; a low-rank product is never written out.
+        """For each head, a function from states `(..., hidden)` to logits `(..., vocab)`.
 
-        `unbind` has one gradient for all heads, where indexing had one each.
+        The full matrix of a low-rank head is never built. `unbind` allocates one gradient for all
+        heads, whereas indexing would allocate one per head.
         """
         linear = nn.functional.linear
         if self.config.head_rank is None:
@@ -230,7 +262,10 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         head_ids: Tensor | None,
         head_weights: Mapping[str, float] | Tensor | None,
     ) -> Tensor:
-        """Logits (rows, ..., V) of hidden states (rows, ..., d); with `head_ids` a row meets its own head only."""
+        """Logits `(rows, ..., vocab)` of hidden states `(rows, ..., hidden)`.
+
+        With `head_ids` `(rows,)`, each row is projected by its own head only.
+        """
         if head_ids is None:
             return self._cap(nn.functional.linear(hidden, self.matrix(self._mix(head_weights))))
         logits = hidden.new_zeros(*hidden.shape[:-1], self.config.get_text_config().vocab_size)
@@ -241,16 +276,19 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         return self._cap(logits)
 
     def project_at(self, hidden: Tensor, vectors: Tensor) -> Iterator[Tensor]:
-        """Logits (rows, V) of hidden states (rows, d) at each weight vector of `vectors` (points, H) in turn.
+        """Yields the logits `(rows, vocab)` of `hidden` `(rows, hidden)` for each weight vector.
 
-        Every head that any vector weighs is applied once, since a mix of heads gives the same mix of their logits.
+        `vectors` is `(points, heads)`. Each head with a nonzero weight is applied only once: mixing
+        heads equals mixing their logits.
         """
         used = [head for head in range(len(self.head_names)) if vectors[:, head].any()]
         heads = self._linear_heads()
-        each = [heads[head](hidden) for head in used]
+        logits_by_head = [heads[head](hidden) for head in used]
         for vector in vectors:
             yield self._cap(
-                sum(vector[head] * logits for head, logits in zip(used, each, strict=True))
+                sum(
+                    vector[head] * logits for head, logits in zip(used, logits_by_head, strict=True)
+                )
             )
 
     def _mix(self, head_weights: Mapping[str, float] | Tensor | None) -> Tensor:
@@ -269,66 +307,74 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         head_ids: Tensor | None,
         head_weights: Mapping[str, float] | Tensor | None,
     ) -> Tensor:
-        """Sums (batch,) over labelled tokens; the hidden state at t - 1 predicts the token at t."""
+        """Sums over labelled tokens, `(batch,)`. The state at t - 1 predicts the token at t."""
         targets = labels[:, 1:]
-        rows, columns = (targets != IGNORED).nonzero(as_tuple=True)  # (N,), (N,)
-        states, tokens = hidden[rows, columns], targets[rows, columns]  # (N, d), (N,)
+        rows, columns = (targets != IGNORED).nonzero(as_tuple=True)  # (tokens,) each
+        states = hidden[rows, columns]  # (tokens, hidden)
+        tokens = targets[rows, columns]  # (tokens,)
         if head_ids is None:
             logits = nn.functional.linear(states, self.matrix(self._mix(head_weights)))
             values = self._token_logprobs(logits, tokens)
             return values.new_zeros(len(labels)).index_add(0, rows, values)
         total = torch.zeros(len(labels), dtype=torch.float32, device=hidden.device)
         for head, linear in enumerate(self._linear_heads()):
-            own = (head_ids[rows] == head).nonzero().squeeze(1)
-            if len(own):
-                total = total.index_add(
-                    0, rows[own], self._token_logprobs(linear(states[own]), tokens[own])
-                )
+            of_head = (head_ids[rows] == head).nonzero().squeeze(1)
+            if len(of_head):
+                values = self._token_logprobs(linear(states[of_head]), tokens[of_head])
+                total = total.index_add(0, rows[of_head], values)
         return total
 
     def _token_logprobs(self, logits: Tensor, tokens: Tensor) -> Tensor:
-        """Log-probability (N,) of each token from logits (N, V), in float32 whatever the type of the model."""
+        """Log-probabilities `(tokens,)` from logits `(tokens, vocab)`, always in float32."""
         return -nn.functional.cross_entropy(self._cap(logits).float(), tokens, reduction="none")
 
 
 def from_causal(
     stock: Any, head_names: Sequence[str], head_rank: int | None = None
 ) -> MultiHeadCausalLM:
-    """The multi-head model over a loaded stock model, which gives up its backbone. See `MultiHeadCausalLM.from_sft`."""
+    """A multi-head model from a loaded stock model; see `MultiHeadCausalLM.from_sft`.
+
+    The backbone is shared with `stock`, not copied.
+    """
     if not head_names or len(set(head_names)) != len(head_names):
         raise ParamsError(
-            f"head names {list(head_names)} must be different from each other, and at least one"
+            f"head names {list(head_names)}: every head needs its own name; "
+            "give at least one, each only once"
         )
-    matrix = stock.get_output_embeddings().weight.detach()  # V comes from here, not from the config
+    # The size of the vocabulary is read from the matrix. The config may give another one.
+    matrix = stock.get_output_embeddings().weight.detach()  # (vocab, hidden)
     rows = stock.get_input_embeddings().weight.shape[0]
     if rows != matrix.shape[0]:
         raise ModelError(
-            f"the embedding has {rows} tokens and the output matrix {matrix.shape[0]}, so no config describes both; "
-            "resize them to the same number"
+            f"the embedding has {rows} tokens and the output matrix {matrix.shape[0]}, so no "
+            "config describes both; resize them to the same number"
         )
-    own = copy.deepcopy(stock.config)
-    own.vocab_size = matrix.shape[0]
+    backbone = copy.deepcopy(stock.config)
+    backbone.vocab_size = matrix.shape[0]
     config = MultiHeadConfig(
-        backbone=own, head_names=list(head_names), head_rank=head_rank, dtype=matrix.dtype
+        backbone=backbone, head_names=list(head_names), head_rank=head_rank, dtype=matrix.dtype
     )
     with torch.device("meta"):
         model = MultiHeadCausalLM(config, backbone=nn.Identity())
     model.backbone = stock.base_model
     _fill_heads(model, matrix, len(head_names), head_rank)
     model.generation_config = copy.deepcopy(stock.generation_config)
-    _demand_same_logits(model, stock)
+    _check_same_logits(model, stock)
     model.train(False)
     return model
 
 
 def _architecture(auto_class: Any, config: Any, **kwargs: Any) -> Any:
-    """A model of `config` whose weights are to be filled in; the global generator is left alone."""
+    """A model of `config` without loaded weights. Keeps the state of the global generator."""
     with torch.random.fork_rng(devices=[]):
         return auto_class.from_config(config, **kwargs)
 
 
 def _fill_heads(model: MultiHeadCausalLM, matrix: Tensor, count: int, rank: int | None) -> None:
-    """Every head becomes `matrix`; low-rank deltas start at 0 through `up`, with a `down` that gradients can pass."""
+    """Initialises every head with `matrix`.
+
+    Low-rank differences start at 0: `up` is zero, and `down` is random so that gradients can flow.
+    """
     if rank is None:
         model.heads = nn.Parameter(matrix.unsqueeze(0).repeat(count, 1, 1))
         return
@@ -339,24 +385,28 @@ def _fill_heads(model: MultiHeadCausalLM, matrix: Tensor, count: int, rank: int 
     model.down = nn.Parameter(down.to(matrix))
 
 
-def _demand_same_logits(model: MultiHeadCausalLM, stock: Any) -> None:
-    """A new multi-head model must be the stock model: any logit arithmetic that it lacks shows on a few tokens."""
+def _check_same_logits(model: MultiHeadCausalLM, stock: Any) -> None:
+    """Raises ModelError unless the new model and the stock model have the same logits.
+
+    A few tokens are enough to detect operations on the logits that the new model lacks.
+    """
     tokens = torch.arange(
         min(4, stock.config.get_text_config().vocab_size), device=model.device
     ).unsqueeze(0)
     with torch.no_grad():
-        ours, theirs = model(tokens).logits.float(), stock(tokens).logits.float()
-    scale = float(theirs.abs().max()) or 1.0
+        logits, expected = model(tokens).logits.float(), stock(tokens).logits.float()
+    scale = float(expected.abs().max()) or 1.0
     tolerance = PROBE_TOLERANCE if model.dtype == torch.float32 else 2e-2
-    if float((ours - theirs).abs().max()) > tolerance * scale:
+    if float((logits - expected).abs().max()) > tolerance * scale:
         raise ModelError(
-            f"{type(stock).__name__} does more to its logits than an output matrix and a soft-cap (a bias or a scale), "
-            "so heads could not be merged back into it; use an architecture without it"
+            f"{type(stock).__name__} computes its logits with more than an output matrix and a "
+            "soft-cap, such as a bias or a scale, so heads cannot be merged into it; "
+            "use another architecture"
         )
 
 
 def load(path: str | Path, device: Any = "cpu", dtype: str = "float32") -> Any:
-    """A policy folder: a stock causal language model or a `MultiHeadCausalLM`, whichever it is."""
+    """Loads a policy: a `MultiHeadCausalLM` or a stock causal language model."""
     return load_causal(path, device, dtype)
 
 

@@ -1,15 +1,19 @@
-"""Training action heads on pairs: what `mah_dpo` and `dpo` share. They differ in the heads and in the pairs only."""
+"""Training of action heads on preference pairs, shared by `mah_dpo` and `dpo`.
+
+The two methods differ only in their heads and in their pairs.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from concord.lm.load import load_tokenizer
 from concord.lm.lora import Lora, attach, merge
 from concord.lm.train import Training, fit
 from concord.objectives import check_weights
@@ -23,37 +27,40 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from concord.policies.balanced_batches import PairBatch
     from concord.policies.model import MultiHeadCausalLM
     from concord.policies.training_pairs import Pair
 
 
 @dataclass(frozen=True, config=FORBID, kw_only=True)
 class PreferenceParams:
-    """Parameters of every method that learns from pairs."""
+    """The parameters of all methods that train on preference pairs."""
 
     training: Training
-    """How it trains; `batch_size` counts pairs."""
+    """Optimisation settings; `batch_size` counts pairs."""
     pairs: Literal["rollouts", "annotations", "both"] = "rollouts"
-    """Best and worst of the rollouts, people's comparisons, or both."""
+    """Source of the pairs: best and worst samples of the rollouts, human comparisons, or both."""
     min_gap: Annotated[float, Field(ge=0)] = 0.5
-    """Smallest difference of a rollout pair in anchored reward (standard deviations of the SFT model)."""
+    """Smallest reward difference of a rollout pair, in anchored units (standard deviations of the
+    SFT model)."""
     beta: Annotated[float, Field(gt=0)] = 0.1
-    """How strongly the policy is held to the reference."""
+    """Strength of the regularisation towards the reference model."""
     loss: str = "dpo"
     """A function of concord/policies/losses.py."""
     loss_parameters: dict[str, float] = Field(default_factory=dict)
-    """Its arguments that have a default, where another value is wanted."""
+    """Values for the loss function's arguments that have a default."""
     alpha: dict[str, float] = Field(default_factory=dict)
-    """Weight of each objective's loss, made to sum to 1; an absent one counts 0, and none at all means equal."""
+    """Weight of each objective's loss, normalised to sum to 1. Missing objectives get weight 0; all
+    objectives are weighted equally if none is given."""
     head_rank: Annotated[int, Field(ge=1)] | None = None
-    """Rank of the heads' differences from the SFT output matrix; null: full matrices."""
+    """Rank of the difference between a head and the SFT model's output matrix; null: full rank."""
     head_learning_rate: Annotated[float, Field(gt=0)] | None = None
-    """Peak learning rate of the heads (null: that of `training`): the higher, the less the backbone, which all share,
-    takes over, and the more the weights move at inference."""
+    """Peak learning rate of the heads; null: the learning rate of `training`. A higher value leaves
+    less to the shared backbone, so the weights have more effect at inference."""
     heads_only: bool = False
-    """Whether the backbone stays as it is."""
+    """Whether to freeze the backbone."""
     lora: Lora | None = None
-    """Adapters to train in the backbone in place of all its weights, merged at the end."""
+    """Trains low-rank adapters instead of the backbone's weights; merged after training."""
 
     def __post_init__(self) -> None:
         plugins.check_name("concord.policies.losses", self.loss, "loss")
@@ -65,33 +72,46 @@ class PreferenceParams:
                 )
         if self.heads_only and self.lora is not None:
             raise ValueError(
-                "`heads_only` leaves the backbone as it is and `lora` trains it; give one of them"
+                "`heads_only` freezes the backbone and `lora` trains it; give only one of them"
             )
 
 
 def loss_weights(alpha: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
-    """alpha by name, sum 1, equal where none is given. Raises ParamsError for other names."""
+    """The loss weight of each objective in `names`, normalised to sum to 1.
+
+    All weights are equal if `alpha` is empty. Raises ParamsError if `alpha` names an objective that
+    is not in `names`.
+
+    Examples:
+        >>> loss_weights({"helpful": 3.0, "honest": 1.0}, ["helpful", "honest"])
+        {'helpful': 0.75, 'honest': 0.25}
+        >>> loss_weights({}, ["helpful", "honest"])
+        {'helpful': 0.5, 'honest': 0.5}
+    """
     check_weights(alpha, dict.fromkeys(names), "alpha")
     given = {name: alpha.get(name, 0.0) if alpha else 1.0 for name in names}
     return {name: value / sum(given.values()) for name, value in given.items()}
 
 
-def learned(params: PreferenceParams, vector: Sequence[str]) -> list[str]:
-    """The objectives of the vector with an alpha above 0."""
+def trained_objectives(params: PreferenceParams, vector: Sequence[str]) -> list[str]:
+    """The objectives of the reward vector with a positive loss weight."""
     return [name for name in vector if not params.alpha or params.alpha.get(name, 0.0) > 0]
 
 
-def small_batch(params: PreferenceParams, groups: Sequence[str]) -> Iterator[str]:
-    """The problem of a batch that cannot hold one pair of each of `groups`."""
+def batch_size_problems(params: PreferenceParams, groups: Sequence[str]) -> Iterator[str]:
+    """Yields a message if a batch cannot hold one pair of each of `groups`."""
     if (size := params.training.batch_size) < len(groups):
         yield (
-            f"training.batch_size: {size} pairs cannot hold one of each of {len(groups)} objectives "
-            f"({', '.join(groups)}); raise it to {len(groups)} or more"
+            f"training.batch_size: a batch of {size} pairs cannot hold one pair of each of "
+            f"{len(groups)} objectives ({', '.join(groups)}); raise it to {len(groups)} or more"
         )
 
 
-def objective_pairs(job: PolicyJob) -> dict[str, list[Pair]]:
-    """Objective of the vector with an alpha above 0 -> its pairs, from where `job.params.pairs` says."""
+def pairs_by_objective(job: PolicyJob) -> dict[str, list[Pair]]:
+    """Objective -> its pairs, from the sources in `job.params.pairs`.
+
+    Covers the objectives of the reward vector with a positive loss weight.
+    """
     from concord.policies import training_pairs as pairs
     from concord.rewards.vector.anchors import Anchors
 
@@ -105,12 +125,12 @@ def objective_pairs(job: PolicyJob) -> dict[str, list[Pair]]:
             pairs.by_objective(rollouts, job.objectives, names, anchors, job.params.min_gap)
         )
     if job.params.pairs != "rollouts":
-        parts.append(pairs.annotated(outputs.read_table(ANNOTATED), names))
-    return pairs.joined(*parts)
+        parts.append(pairs.from_annotations(outputs.read_table(ANNOTATED), names))
+    return pairs.merge_groups(*parts)
 
 
-def inputs(params: PreferenceParams) -> list[Path]:
-    """What training on `params.pairs` reads."""
+def input_files(params: PreferenceParams) -> list[Path]:
+    """The files and folders that training with `params.pairs` reads."""
     tables = {
         "rollouts": [ROLLOUTS, ANCHORS],
         "annotations": [ANNOTATED],
@@ -126,12 +146,15 @@ def train(
     names: list[str],
     module_file: str,
 ) -> MultiHeadCausalLM:
-    """The SFT model with a head per name, trained on balanced batches of `groups`.
+    """Trains the SFT model with one head per name on batches balanced over `groups`.
 
-    `heads` tells which head, by its place in `names`, learns from each group.
+    Args:
+        groups: the pairs by group.
+        heads: group -> index in `names` of the head that learns from it.
+        names: the heads.
+        module_file: `__file__` of the method; its code is part of the key of the checkpoints.
     """
-    from concord.lm.load import load_tokenizer
-    from concord.policies.balanced_batches import balanced, collate, length
+    from concord.policies.balanced_batches import balance, collate, pair_length
     from concord.policies.model import MultiHeadCausalLM
     from concord.policies.reference_logprobs import add_reference, encode_pairs
 
@@ -142,23 +165,23 @@ def train(
         SFT, names, params.head_rank, device=device, dtype=job.runtime.dtype
     )
     pairs = encode_pairs(groups, heads, tokenizer, job.max_length)
-    training, steps = in_steps(params.training, sum(map(len, pairs.values())))
+    training, steps = epochs_to_steps(params.training, sum(map(len, pairs.values())))
     alpha = loss_weights(params.alpha, sorted(groups))
-    rows = balanced(pairs, alpha, steps=steps, batch_size=training.batch_size, seed=job.seeds.data)
+    rows = balance(pairs, alpha, steps=steps, batch_size=training.batch_size, seed=job.seeds.data)
     add_reference(rows, model, tokenizer.pad_token_id)
     prepare_backbone(model, params, job.seeds.data)
     fit(
         model,
         rows,
         collate(tokenizer.pad_token_id),
-        objective(names, params),
+        make_loss(names, params),
         training,
         seed=job.seeds.data,
-        work=resume.folder("policy", [job, names], inputs(params), module_file),
+        work=resume.folder("policy", [job, names], input_files(params), module_file),
         curve=job.curve,
         order="given",
-        length=length,
-        rates=head_rates(params),
+        length=pair_length,
+        rates=head_learning_rates(params),
         label=f"policy {job.name}",
     )
     if params.lora is not None:
@@ -166,60 +189,81 @@ def train(
     return model
 
 
-def in_steps(training: Training, pairs: int) -> tuple[Training, int]:
-    """The training, and its number of steps; where it names epochs, so many that all pairs are seen that often."""
+def epochs_to_steps(training: Training, pairs: int) -> tuple[Training, int]:
+    """Converts `epochs` to `steps`; returns the updated Training and the step count.
+
+    Examples:
+        >>> training = Training(learning_rate=1e-3, batch_size=6, epochs=2.0)
+        >>> epochs_to_steps(training, pairs=20)[1]
+        7
+    """
     steps = training.steps or math.ceil((training.epochs or 0.0) * pairs / training.batch_size)
     return dataclasses.replace(training, steps=steps, epochs=None), steps
 
 
-def head_rates(params: PreferenceParams) -> dict[str, float]:
-    """The heads' own learning rate, by the names of their parameters."""
+def head_learning_rates(params: PreferenceParams) -> dict[str, float]:
+    """The learning rate of the heads, by the names of their parameters; empty if none is set."""
     rate = params.head_learning_rate
     return {} if rate is None else dict.fromkeys(("heads", "up", "down"), rate)
 
 
 def prepare_backbone(model: MultiHeadCausalLM, params: PreferenceParams, seed: int) -> None:
-    """Freezes the backbone or puts adapters on it, as asked; the heads always train."""
+    """Freezes the backbone or attaches adapters, as `params` say. The heads always train."""
     if params.heads_only:
         model.backbone.requires_grad_(False)
     elif params.lora is not None:
         attach(model.backbone, params.lora, seed)
 
 
-def objective(names: Sequence[str], params: PreferenceParams) -> Any:
-    """The loss function of `fit`: one forward over chosen and rejected, each row under its own head.
+def make_loss(
+    names: Sequence[str], params: PreferenceParams
+) -> Callable[[Any, PairBatch], tuple[Any, dict[str, float]]]:
+    """The loss function for `fit`, which also returns the metrics of the training curve.
 
-    It returns the sum over pairs of weight times loss, where weight = alpha_i / n_i with n_i the pairs of objective i
-    in the global batch (`row_weights`). So micro-batches and processes add up to exactly the loss of the global batch,
-    and an objective without pairs adds exactly 0.
+    One forward pass covers chosen and rejected responses, each row with its own head. The loss is
+    the sum over pairs of weight times loss. The weight of a pair is alpha_i / n_i, where n_i is the
+    number of pairs of objective i in the global batch (`row_weights`). The losses of micro-batches
+    and processes therefore add up to exactly the loss of the global batch, and an objective without
+    pairs contributes exactly 0.
     """
     from concord.policies.losses import PairLogprobs
     from concord.policies.model import IGNORED
 
     pairwise = plugins.function("concord.policies.losses", params.loss)
 
-    def loss(model: Any, batch: dict[str, Any]) -> tuple[Any, dict[str, float]]:
-        inputs = ("input_ids", "attention_mask", "labels", "head_ids")
+    def loss(model: Any, batch: PairBatch) -> tuple[Any, dict[str, float]]:
         chosen, rejected = model(
-            **{name: batch[name] for name in inputs}, use_cache=False
+            input_ids=batch["input_ids"],
+            attention_mask=batch["attention_mask"],
+            labels=batch["labels"],
+            head_ids=batch["head_ids"],
+            use_cache=False,
         ).logprobs.chunk(2)
         tokens = (batch["labels"] != IGNORED).sum(dim=1).chunk(2)
         pairs = PairLogprobs(chosen, rejected, *batch["reference"], *tokens)
         values = pairwise(pairs, params.beta, **params.loss_parameters)
         heads = batch["head_ids"][: len(values)]
-        return (batch["weights"] * values).sum(), figures(pairs.delta, heads, names)
+        return (batch["weights"] * values).sum(), curve_metrics(pairs.delta, heads, names)
 
     return loss
 
 
-def figures(delta: Tensor, heads: Tensor, names: Sequence[str]) -> dict[str, float]:
-    """For the curve: share of pairs ranked as asked and mean delta, over all and by name (NaN without a pair)."""
+def curve_metrics(delta: Tensor, heads: Tensor, names: Sequence[str]) -> dict[str, float]:
+    """Accuracy and mean of `delta` over all pairs and per head; NaN for a head without pairs.
+
+    A pair counts as accurate if its delta is positive.
+
+    Args:
+        delta: `(pairs,)`, see `PairLogprobs.delta`.
+        heads: `(pairs,)`, indices into `names`.
+        names: the heads.
+    """
     import torch
 
     with torch.no_grad():
         result = {"accuracy": float((delta > 0).float().mean()), "delta": float(delta.mean())}
         for head, name in enumerate(names):
-            own = delta[heads == head]
-            result[f"accuracy.{name}"] = float((own > 0).float().mean())
-            result[f"delta.{name}"] = float(own.mean())
+            of_head = delta[heads == head]
+            result[f"accuracy.{name}"] = float((of_head > 0).float().mean())
+            result[f"delta.{name}"] = float(of_head.mean())
     return result

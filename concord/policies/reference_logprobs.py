@@ -1,28 +1,34 @@
-"""Pairs as token ids, and their log-probabilities under the frozen reference, computed once."""
+"""Tokenises pairs and computes their log-probabilities under the frozen reference model, once."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import torch
 
 from concord.lm.chat import encode
-from concord.policies.balanced_batches import Row, labelled
+from concord.lm.types import Tokenizer
+from concord.policies.balanced_batches import Row, pad_with_labels
+from concord.policies.model import MultiHeadCausalLM
 from concord.policies.training_pairs import Pair
 from concord.stage import progress
 from concord.stage.errors import DataError
 
 SIDES = ("chosen", "rejected")
 BATCH = 64
+"""Sequences per forward pass of the reference model."""
 
 
 def encode_pairs(
-    pairs: Mapping[str, Sequence[Pair]], heads: Mapping[str, int], tokenizer: Any, max_length: int
+    pairs: Mapping[str, Sequence[Pair]],
+    heads: Mapping[str, int],
+    tokenizer: Tokenizer,
+    max_length: int,
 ) -> dict[str, list[Row]]:
-    """Group -> rows with `chosen` and `rejected` as (ids, length of the prompt) and `head`, the index for that group.
+    """Group -> rows with `chosen`, `rejected` and `head`, the index of the group's head.
 
-    Pairs whose two sides are the same tokens teach nothing and are left out; a group left with none is a DataError.
+    Pairs whose sides have the same token ids carry no training signal and are dropped. Raises
+    DataError if no pair of a group is left.
     """
     encoded: dict[str, list[Row]] = {}
     for group, members in pairs.items():
@@ -30,27 +36,29 @@ def encode_pairs(
         encoded[group] = [row for row in rows if row["chosen"] != row["rejected"]]
         if len(rows) > len(encoded[group]):
             print(
-                f"{group}: {len(rows) - len(encoded[group])} of {len(rows)} pairs are equal token by token, left out"
+                f"{group}: dropped {len(rows) - len(encoded[group])} of {len(rows)} pairs: "
+                "both sides have the same tokens"
             )
         if not encoded[group]:
             raise DataError(
-                f"no pair of {group} is left whose sides differ, so it cannot be learned"
+                f"{group}: the two sides of every pair have the same tokens, so nothing can be "
+                "learned; add pairs that differ"
             )
     return encoded
 
 
-def _row(pair: Pair, head: int, tokenizer: Any, max_length: int) -> Row:
+def _row(pair: Pair, head: int, tokenizer: Tokenizer, max_length: int) -> Row:
     sides = {
         side: encode(tokenizer, pair.messages, getattr(pair, side), max_length) for side in SIDES
     }
     return {**sides, "head": head}
 
 
-def add_reference(rows: Sequence[Row], reference: Any, pad: int) -> None:
-    """Gives every row `reference`: log-probabilities (chosen, rejected) under the one head of the frozen `reference`.
+def add_reference(rows: Sequence[Row], reference: MultiHeadCausalLM, pad: int) -> None:
+    """Adds `reference` to every row: the log-probabilities (chosen, rejected), in nats.
 
-    `reference` is a `MultiHeadCausalLM` as built from the SFT model: any of its heads is the SFT model's. A sequence
-    that stands in several rows, or in several objectives, is computed once.
+    `reference` must be freshly built from the SFT model, so that every head equals the SFT model's
+    output matrix. A sequence that occurs in several rows is computed once.
     """
     distinct = {_key(row[side]): row[side] for row in rows for side in SIDES}
     sequences = sorted(distinct.values(), key=lambda sequence: len(sequence[0]))
@@ -59,7 +67,8 @@ def add_reference(rows: Sequence[Row], reference: Any, pad: int) -> None:
     with torch.no_grad():
         for batch in progress.track(batches, len(batches), "reference log-probabilities"):
             inputs = {
-                name: tensor.to(reference.device) for name, tensor in labelled(batch, pad).items()
+                name: tensor.to(reference.device)
+                for name, tensor in pad_with_labels(batch, pad).items()
             }
             heads = torch.zeros(len(batch), dtype=torch.long, device=reference.device)
             logprobs = reference(**inputs, head_ids=heads, use_cache=False).logprobs.tolist()

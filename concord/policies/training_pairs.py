@@ -1,7 +1,8 @@
-"""What policies learn from: pairs per group, made from rollouts (best and worst of K) or taken from annotations.
+"""Preference pairs for policy training, from rollouts (best and worst of K) and from annotations.
 
-A group is what a batch is balanced over: an objective, or, where one number judges all prompts, a domain. Rewards are
-mixed only after they went through the anchors; weights are bound by name, and of a prompt only its domain's count.
+Pairs are organised in groups, over which batches are balanced. A group is an objective, or a domain
+if a single score ranks the samples of all prompts. Rewards are anchored before they are combined.
+Weights are matched by name, and only the weights of the prompt's domain apply.
 """
 
 from __future__ import annotations
@@ -19,21 +20,25 @@ from concord.rewards.vector.scalarisers import weighted_sum
 from concord.stage.errors import DataError
 
 RAW = "raw."
-"""Prefix of the columns of rollouts that hold raw rewards."""
-Scores = Callable[[pd.DataFrame], np.ndarray]
+"""Prefix of the rollout columns with raw rewards."""
+ScoreFunction = Callable[[pd.DataFrame], np.ndarray]
+"""Maps rollouts to one score per row, `(rows,)`; NaN for rows that cannot be scored."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """One comparison to learn from."""
+    """A prompt with a preferred and a rejected response."""
 
     messages: Messages
     chosen: str
     rejected: str
 
 
-def anchored(frame: pd.DataFrame, names: list[str], anchors: Anchors) -> np.ndarray:
-    """[rows, len(names)] anchored rewards, NaN where an objective does not apply."""
+def anchored_rewards(frame: pd.DataFrame, names: list[str], anchors: Anchors) -> np.ndarray:
+    """Anchored rewards `(rows, objectives)` in the order of `names`.
+
+    NaN marks objectives that do not apply to a row. Raises DataError if a reward column is missing.
+    """
     absent = [name for name in names if RAW + name not in frame.columns]
     if absent:
         raise DataError(
@@ -49,54 +54,67 @@ def by_objective(
     anchors: Anchors,
     min_gap: float,
 ) -> dict[str, list[Pair]]:
-    """Objective -> the best and worst sample of each of its prompts, by the objective's own anchored reward."""
+    """Objective -> pairs of the best and worst sample of each prompt, by its anchored reward."""
     result = {}
     for name in names:
-        own = of_domain(rollouts, objectives[name].domain)
-        result[name] = best_and_worst(own, single(name, anchors)(own), min_gap)
+        rows = rows_of_domain(rollouts, objectives[name].domain)
+        result[name] = best_and_worst(rows, single_reward(name, anchors)(rows), min_gap)
     return result
 
 
-def by_domain(rollouts: pd.DataFrame, score: Scores, min_gap: float) -> dict[str, list[Pair]]:
-    """Domain -> the best and worst sample of each of its prompts by one `score` for all objectives."""
+def by_domain(
+    rollouts: pd.DataFrame, score: ScoreFunction, min_gap: float
+) -> dict[str, list[Pair]]:
+    """Domain -> pairs of the best and worst sample of each prompt, by `score`."""
     frames = {str(domain): frame for domain, frame in rollouts.groupby("domain", sort=True)}
     return {name: best_and_worst(frame, score(frame), min_gap) for name, frame in frames.items()}
 
 
-def of_domain(rollouts: pd.DataFrame, domain: str) -> pd.DataFrame:
-    """The rows that an objective of `domain` judges."""
+def rows_of_domain(rollouts: pd.DataFrame, domain: str) -> pd.DataFrame:
+    """The rollouts of `domain`; all of them if it is `all`."""
     return rollouts if domain == "all" else rollouts[rollouts["domain"] == domain]
 
 
-def single(name: str, anchors: Anchors) -> Scores:
-    """A score: the anchored reward of one objective."""
-    return lambda frame: anchored(frame, [name], anchors)[:, 0]
+def single_reward(name: str, anchors: Anchors) -> ScoreFunction:
+    """A score function: the anchored reward of one objective."""
+    return lambda frame: anchored_rewards(frame, [name], anchors)[:, 0]
 
 
-def scalarised(
+def weighted_reward(
     weights: Mapping[str, float], objectives: Mapping[str, Objective], anchors: Anchors, where: str
-) -> Scores:
-    """A score: the weighted sum of the anchored rewards of the domain, its weights made to sum to 1."""
+) -> ScoreFunction:
+    """A score function: the weighted sum of the anchored rewards of the row's domain.
+
+    The weights of a domain are normalised to sum to 1. `where` is the params.yaml path of
+    `weights`, for error messages.
+    """
 
     def score(frame: pd.DataFrame) -> np.ndarray:
         result = np.full(len(frame), np.nan)
         for domain in sorted(set(frame["domain"])):
-            own = domain_weights(weights, objectives, domain, where)
+            of_domain = domain_weights(weights, objectives, domain, where)
+            names = sorted(of_domain)
             rows = (frame["domain"] == domain).to_numpy()
-            values = anchored(frame[rows], sorted(own), anchors)
-            result[rows] = weighted_sum(values, np.array([own[name] for name in sorted(own)]))
+            values = anchored_rewards(frame[rows], names, anchors)
+            result[rows] = weighted_sum(values, np.array([of_domain[name] for name in names]))
         return result
 
     return score
 
 
-def best_and_worst(frame: pd.DataFrame, score: np.ndarray, min_gap: float) -> list[Pair]:
-    """One pair per prompt of `frame` whose best and worst finished samples differ by `min_gap` or more (and above 0).
+def best_and_worst(frame: pd.DataFrame, scores: np.ndarray, min_gap: float) -> list[Pair]:
+    """One pair for each prompt whose best and worst sample differ by at least `min_gap`.
 
-    Samples without a score, or cut off before their end, are no candidates. Ties go to the earlier sample.
+    Pairs with equal scores or equal responses are never used. Samples without a score, and samples
+    that were cut off at the length limit, are ignored. Ties go to the earlier sample.
+
+    Args:
+        frame: samples with the columns prompt_id, sample, messages, response and finished.
+        scores: `(rows,)`.
+        min_gap: in units of `scores`.
     """
-    usable = ~np.isnan(score) & frame["finished"].to_numpy(dtype=bool)
-    candidates = frame[usable].assign(_score=score[usable])
+    usable = ~np.isnan(scores) & frame["finished"].to_numpy(dtype=bool)
+    candidates = frame[usable].assign(_score=scores[usable])
     pairs = []
     for _, samples in candidates.sort_values("sample").groupby("prompt_id", sort=True):
         values = samples["_score"].to_numpy()
@@ -109,19 +127,29 @@ def best_and_worst(frame: pd.DataFrame, score: np.ndarray, min_gap: float) -> li
     return pairs
 
 
-def annotated(comparisons: pd.DataFrame, names: Iterable[str]) -> dict[str, list[Pair]]:
-    """Objective -> people's comparisons of it."""
+def from_annotations(comparisons: pd.DataFrame, names: Iterable[str]) -> dict[str, list[Pair]]:
+    """Objective -> its annotated pairs. `names` are the objectives to select."""
     groups = {}
     for name in names:
-        own = comparisons[comparisons["objective"] == name]
+        rows = comparisons[comparisons["objective"] == name]
         groups[name] = [
-            Pair(*row) for row in zip(own["messages"], own["chosen"], own["rejected"], strict=True)
+            Pair(*row)
+            for row in zip(rows["messages"], rows["chosen"], rows["rejected"], strict=True)
         ]
     return groups
 
 
-def joined(*parts: Mapping[str, list[Pair]]) -> dict[str, list[Pair]]:
-    """The pairs of several sources, by group. Raises DataError for a group that none of them has pairs of."""
+def merge_groups(*parts: Mapping[str, list[Pair]]) -> dict[str, list[Pair]]:
+    """Concatenates the pairs of several sources, group by group.
+
+    Raises:
+        DataError: a group has no pairs, or there is no group.
+
+    Examples:
+        >>> pair = Pair([{"role": "user", "content": "2 + 2?"}], "4", "5")
+        >>> len(merge_groups({"right": [pair]}, {"right": [pair]})["right"])
+        2
+    """
     groups: dict[str, list[Pair]] = {}
     for part in parts:
         for name, pairs in part.items():
@@ -129,7 +157,7 @@ def joined(*parts: Mapping[str, list[Pair]]) -> dict[str, list[Pair]]:
     empty = sorted(name for name, pairs in groups.items() if not pairs)
     if empty or not groups:
         raise DataError(
-            f"there is no pair of {', '.join(empty) or 'anything'} to learn from; lower min_gap, raise "
-            "rollouts.samples or rollouts.prompts, or add annotations"
+            f"there are no training pairs for {', '.join(empty) or 'any objective'}; lower min_gap,"
+            " raise rollouts.samples or rollouts.prompts, or add annotations"
         )
     return groups

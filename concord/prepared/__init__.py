@@ -1,1 +1,1 @@
-"""From checked tables to training data: duplicates, splits, leakage, labels, preference pairs, agreement."""
+"""From checked tables to training data: duplicates, splits, leakage, labels, pairs, agreement."""

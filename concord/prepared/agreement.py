@@ -1,5 +1,4 @@
-"""What labels tell about themselves before anything is learned from them: whether annotators agree, whether objectives
-pull apart, and whether the longer answer wins."""
+"""Statistics of the labels before training: agreement, conflict of objectives and length bias."""
 
 from __future__ import annotations
 
@@ -14,21 +13,30 @@ from concord.prepared.dedupe import prompt_keys
 
 
 def survey(pairs: pd.DataFrame, ratings: pd.DataFrame, objectives: Sequence[str]) -> dict[str, Any]:
-    """`agreement` and `length_bias` by objective, and `conflict` by two objectives."""
+    """`agreement` and `length_bias` per objective, and `conflict` per pair of objectives."""
     return {
         "agreement": {
-            name: agreement(_own(pairs, name), _own(ratings, name)) for name in objectives
+            name: agreement(_of_objective(pairs, name), _of_objective(ratings, name))
+            for name in objectives
         },
-        "length_bias": {name: length_bias(_own(pairs, name)) for name in objectives},
+        "length_bias": {name: length_bias(_of_objective(pairs, name)) for name in objectives},
         "conflict": conflict(pairs, objectives),
     }
 
 
 def agreement(pairs: pd.DataFrame, ratings: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """Krippendorff's alpha of one objective: 1 is full agreement, 0 what chance gives, below 0 annotators differ more.
+    """Krippendorff's alpha for the labels of one objective.
 
-    `comparisons`: which of two answers (nominal); `grades`: the grade of an answer on one scale (ordinal), the mean
-    over scales by labels. `units` counts what two annotators judged at least; alpha is null where there is none.
+    1 means full agreement, 0 agreement as expected by chance; below 0, annotators disagree more
+    often than by chance.
+
+    Returns:
+        `comparisons`: alpha of which of two responses is preferred (nominal).
+        `grades`: alpha of the grades of a response (ordinal), the mean over scales weighted by the
+            number of labels.
+
+        Each has `alpha`, `units` (responses or pairs judged by at least two annotators) and
+        `labels`. `alpha` is None if there are no units, or if all labels are equal.
     """
     compared = pairs[pairs["origin"] == "comparisons"]
     first = compared["chosen"] < compared["rejected"]
@@ -46,31 +54,29 @@ def agreement(pairs: pd.DataFrame, ratings: pd.DataFrame) -> dict[str, dict[str,
 
 
 def _mean_alpha(grades: pd.DataFrame) -> dict[str, Any]:
-    found = []
+    """The mean of alpha over scales, weighted by the number of labels."""
+    per_scale = []
     for _, rows in grades.groupby(["scale_low", "scale_high"]):
         unit = pd.DataFrame({"prompt": prompt_keys(rows), "a": rows["response"], "b": ""})
-        found.append(
+        per_scale.append(
             _alpha(unit.assign(annotator=rows["annotator"], value=rows["rating"]), "ordinal")
         )
-    known = [each for each in found if each["alpha"] is not None]
-    labels = sum(each["labels"] for each in known)
-    mean = sum(each["alpha"] * each["labels"] for each in known) / labels if labels else None
-    return {"alpha": mean, "units": sum(each["units"] for each in known), "labels": labels}
+    defined = [scale for scale in per_scale if scale["alpha"] is not None]
+    labels = sum(scale["labels"] for scale in defined)
+    mean = sum(scale["alpha"] * scale["labels"] for scale in defined) / labels if labels else None
+    return {"alpha": mean, "units": sum(scale["units"] for scale in defined), "labels": labels}
 
 
 def _alpha(labels: pd.DataFrame, level: Literal["nominal", "ordinal"]) -> dict[str, Any]:
-    """Of labels with the columns prompt, a, b (which make the unit), annotator and value."""
+    """Alpha of labels with the columns prompt, a, b (which identify the unit), annotator, value."""
     import krippendorff
 
     unit = ["prompt", "a", "b"]
     labels = labels.drop_duplicates([*unit, "annotator"])
-    several = (
-        labels.groupby(unit, sort=False)["annotator"].transform("size") > 1
-        if len(labels)
-        else labels.index < 0
-    )
-    labels = labels[several]
-    if labels["value"].nunique() < 2:  # nothing to agree on
+    if len(labels):
+        several = labels.groupby(unit, sort=False)["annotator"].transform("size") > 1
+        labels = labels[several]
+    if labels["value"].nunique() < 2:  # Alpha is undefined if all labels are equal.
         return {"alpha": None, "units": 0, "labels": 0}
     counts = pd.crosstab([labels[name] for name in unit], labels["value"])
     alpha = krippendorff.alpha(
@@ -82,10 +88,13 @@ def _alpha(labels: pd.DataFrame, level: Literal["nominal", "ordinal"]) -> dict[s
 
 
 def conflict(pairs: pd.DataFrame, objectives: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """`<one>/<other>` -> share of the pairs judged on both objectives on which they prefer opposite answers.
+    """How often two objectives prefer opposite responses of the same pair.
 
-    Whoever judged; a pair that annotators of one objective prefer both ways counts by their majority, a draw not at
-    all. Objectives that share no pair are left out.
+    The preference of an objective on a pair is the majority vote of its annotators; ties are
+    ignored. Objectives with no pair in common are left out.
+
+    Returns a mapping `<one>/<other>` -> `objectives`, `opposed` (share of the pairs) and `pairs`
+    (number of pairs judged on both).
     """
     sides = pairs[["chosen", "rejected"]]
     key = prompt_keys(pairs) + "\0" + sides.min(axis=1) + "\0" + sides.max(axis=1)
@@ -104,6 +113,7 @@ def conflict(pairs: pd.DataFrame, objectives: Sequence[str]) -> dict[str, dict[s
 
 
 def _opposed(table: pd.DataFrame, names: Sequence[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """`conflict` from the table of majority votes (1, -1 or NaN), pairs by objectives."""
     for one, other in combinations(names, 2):
         both = table[[one, other]].dropna()
         if len(both):
@@ -115,7 +125,10 @@ def _opposed(table: pd.DataFrame, names: Sequence[str]) -> Iterator[tuple[str, d
 
 
 def length_bias(pairs: pd.DataFrame) -> dict[str, Any]:
-    """How often the chosen answer is the longer one (equally long counts half), and by how many characters."""
+    """How often the chosen response is the longer one, and by how many characters on average.
+
+    Responses of equal length count half. Both values are None if there are no pairs.
+    """
     more = pairs["chosen"].str.len() - pairs["rejected"].str.len()
     longer = float(np.heaviside(more, 0.5).mean()) if len(pairs) else None
     return {
@@ -124,5 +137,5 @@ def length_bias(pairs: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _own(frame: pd.DataFrame, name: str) -> pd.DataFrame:
+def _of_objective(frame: pd.DataFrame, name: str) -> pd.DataFrame:
     return frame[frame["objective"] == name]

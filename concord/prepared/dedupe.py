@@ -1,4 +1,4 @@
-"""Rows that repeat or contradict each other."""
+"""Detects rows that repeat or contradict each other; every check returns a boolean mask of rows."""
 
 import hashlib
 import json
@@ -9,12 +9,17 @@ import pandas as pd
 
 
 def normalise(text: str) -> str:
-    """Text without what hardly changes its meaning: case, spacing, forms of the same character."""
+    """Text in lower case, with single spaces and in Unicode normalisation form NFKC.
+
+    Examples:
+        >>> normalise("  What IS\\nit? ")
+        'what is it?'
+    """
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split())
 
 
 def prompt_key(messages: Sequence[dict[str, str]]) -> str:
-    """Equal for prompts that ask the same: a hash of the normalised turns, without the system's."""
+    """A hash of the normalised turns; the system prompt is ignored."""
     turns = [
         [turn["role"], normalise(turn["content"])] for turn in messages if turn["role"] != "system"
     ]
@@ -27,62 +32,71 @@ def prompt_keys(frame: pd.DataFrame) -> pd.Series:
 
 
 def repeated(frame: pd.DataFrame) -> pd.Series:
-    """Rows whose content stands in an earlier row, of this source or another."""
+    """Rows whose content already occurred in an earlier row, of any source."""
     return frame["row_id"].duplicated()
 
 
 def repeated_ratings(ratings: pd.DataFrame) -> pd.Series:
-    """Like `repeated`, but a ranking repeats only where all of it does: A over B and A over C say two things."""
-    again, ranked = repeated(ratings), ratings["kind"] == "ranking"
-    place = ratings.loc[ranked, ["source", "source_file", "source_line", "objective", "annotator"]]
-    again[ranked] = (
-        again[ranked].groupby([place[name] for name in place], sort=False).transform("all")
+    """Like `repeated`, but rankings are compared as a whole.
+
+    The rankings A > B and A > C both contain "A is first" and are still different labels.
+    """
+    is_repeated, ranked = repeated(ratings), ratings["kind"] == "ranking"
+    ranking = ratings.loc[
+        ranked, ["source", "source_file", "source_line", "objective", "annotator"]
+    ]
+    is_repeated[ranked] = (
+        is_repeated[ranked]
+        .groupby([ranking[name] for name in ranking], sort=False)
+        .transform("all")
     )
-    return again
+    return is_repeated
 
 
 def repeated_prompts(prompts: pd.DataFrame) -> pd.Series:
-    """Prompts that ask what an earlier one asks."""
+    """Prompts with the same `prompt_key` as an earlier prompt."""
     return prompt_keys(prompts).duplicated()
 
 
 def contradicting_references(prompts: pd.DataFrame) -> pd.Series:
-    """Prompts that ask the same and name different right answers: all of them, since nobody knows which is right."""
-    return _several(pd.DataFrame({"prompt": prompt_keys(prompts)}), prompts["reference"].fillna(""))
+    """All copies of a prompt that has different reference answers in different rows."""
+    key = pd.DataFrame({"prompt": prompt_keys(prompts)})
+    return _has_several_values(key, prompts["reference"].fillna(""))
 
 
 def contradicting_ratings(ratings: pd.DataFrame) -> pd.Series:
-    """Grades that one annotator gave to one answer on one objective, and that differ: all of them.
+    """All grades of one response, objective and annotator if these grades differ.
 
-    Ranks are left out: an answer may well be second among these and first among those.
+    Ranks are ignored: a response can be second in one ranking and first in another.
     """
     key = ratings[["objective", "annotator", "kind", "response"]].assign(
         prompt=prompt_keys(ratings)
     )
-    return _several(key, ratings["rating"]) & (ratings["kind"] != "ranking")
+    return _has_several_values(key, ratings["rating"]) & (ratings["kind"] != "ranking")
 
 
 def contradicting_pairs(pairs: pd.DataFrame) -> pd.Series:
-    """Preferences of one annotator for a over b and for b over a, on one objective of one prompt: all of them.
+    """All preferences of one annotator who prefers a over b and also b over a.
 
-    Annotators who disagree with each other contradict nobody: that is what the labels are for.
+    Both must be on the same prompt and objective. Disagreement between annotators is allowed.
     """
-    return _several(_pair_key(pairs), pairs["chosen"])
+    return _has_several_values(_pair_key(pairs), pairs["chosen"])
 
 
 def repeated_pairs(pairs: pd.DataFrame) -> pd.Series:
-    """Preferences that one annotator stated before, as another pair or through ratings."""
+    """Preferences that the same annotator already stated, as a pair or through ratings."""
     return _pair_key(pairs).assign(chosen=pairs["chosen"]).duplicated()
 
 
 def _pair_key(pairs: pd.DataFrame) -> pd.DataFrame:
+    """The columns that identify the two responses of a pair and who judged them."""
     both = pairs[["chosen", "rejected"]]
     key = pairs[["objective", "annotator"]].assign(prompt=prompt_keys(pairs))
     return key.assign(first=both.min(axis=1), second=both.max(axis=1))
 
 
-def _several(key: pd.DataFrame, value: pd.Series) -> pd.Series:
-    """Rows whose key occurs with more than one value."""
+def _has_several_values(key: pd.DataFrame, value: pd.Series) -> pd.Series:
+    """Rows whose key occurs with more than one distinct value."""
     if key.empty:
         return pd.Series(False, index=key.index)
     return value.groupby([key[name] for name in key.columns], sort=False).transform("nunique") > 1

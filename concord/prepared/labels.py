@@ -1,7 +1,8 @@
-"""Labels as people gave them, so that a reward model can be fitted to all kinds at once (`concord.rewards.outcome.examples`).
+"""One table for all kinds of labels, so that a reward model can be fitted to all of them at once.
 
-An `order` says which of several answers to one prompt are better: a comparison is one of two answers, with its margin,
-a ranking one of as many as were ranked. A `grade` is what one answer was given on a scale: a rating, or yes or no.
+A label is an order or a grade. An `order` ranks several responses to one prompt: a comparison is
+an order of two responses with a margin, a ranking an order of any number. A `grade` is the grade of
+one response on a scale: a rating, or yes or no. `concord.rewards.outcome.examples` reads the table.
 """
 
 from typing import Any
@@ -9,24 +10,52 @@ from typing import Any
 import pandas as pd
 
 PLACE = ["source", "source_file", "source_line"]
-COLUMNS = [*PLACE, "group_id", "messages", "objective", "annotator", "kind", "responses", "values", "margin",
-           "scale_low", "scale_high"]  # fmt: skip
-"""`values`: of an order the rank of each response (1 is best, ties allowed), of a grade the one grade on [0, 1], whose
-scale ran from `scale_low` (worst) to `scale_high`. `margin`: by how much a comparison was won, where somebody said."""
+"""Columns that say where a label was read."""
+COLUMNS = [
+    *PLACE,
+    "group_id",
+    "messages",
+    "objective",
+    "annotator",
+    "kind",
+    "responses",
+    "values",
+    "margin",
+    "scale_low",
+    "scale_high",
+]
+"""Columns of the table of labels.
+
+- `values`: for an order, the rank of each response (1 is best, ties are allowed); for a grade, a
+  list with the grade on [0, 1].
+- `margin`: the stated margin of a comparison, NaN if there is none.
+- `scale_low`, `scale_high`: worst and best value of the original scale of a grade.
+"""
 ORDER, GRADE = "order", "grade"
 
 
-def of_pairs(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Every pair as an order of two."""
-    scale = {"scale_low": None, "scale_high": None}
-    return _table([
-        {**row, **scale, "kind": ORDER, "responses": [row["chosen"], row["rejected"]], "values": [1.0, 2.0]}
-        for row in pairs.to_dict("records")
-    ])  # fmt: skip
+def from_pairs(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Converts every pair to an order of two responses."""
+    no_scale = {"scale_low": None, "scale_high": None}
+    return _table(
+        [
+            {
+                **row,
+                **no_scale,
+                "kind": ORDER,
+                "responses": [row["chosen"], row["rejected"]],
+                "values": [1.0, 2.0],
+            }
+            for row in pairs.to_dict("records")
+        ]
+    )
 
 
-def of_ratings(ratings: pd.DataFrame) -> pd.DataFrame:
-    """Every ranking with two ranks at least as an order, every other rating as a grade."""
+def from_ratings(ratings: pd.DataFrame) -> pd.DataFrame:
+    """Converts every ranking to an order and every other rating to a grade.
+
+    Rankings in which all ranks are equal are left out.
+    """
     rows: list[dict[Any, Any]] = []
     ranked = ratings["kind"] == "ranking"
     for _, ranking in ratings[ranked].groupby([*PLACE, "objective", "annotator"], sort=False):
@@ -47,11 +76,13 @@ def of_ratings(ratings: pd.DataFrame) -> pd.DataFrame:
     return _table(rows)
 
 
-def given(pairs: pd.DataFrame, ratings: pd.DataFrame) -> pd.DataFrame:
-    """All labels as people gave them: the pairs that are comparisons, and the ratings."""
-    return pd.concat(
-        [of_pairs(pairs[pairs["origin"] == "comparisons"]), of_ratings(ratings)], ignore_index=True
-    )
+def collect(pairs: pd.DataFrame, ratings: pd.DataFrame) -> pd.DataFrame:
+    """All labels in their original form: comparisons and ratings.
+
+    Pairs that were derived from ratings are left out, because the ratings are included.
+    """
+    comparisons = pairs[pairs["origin"] == "comparisons"]
+    return pd.concat([from_pairs(comparisons), from_ratings(ratings)], ignore_index=True)
 
 
 def _table(rows: list[dict[Any, Any]]) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""What the splits have in common: prompts must not, answers and phrases may, and the report says how many do."""
+"""Overlap between splits: none for prompts; reported for responses and phrases."""
 
 from collections.abc import Iterable, Mapping
 
@@ -7,21 +7,24 @@ import pandas as pd
 from concord.prepared.dedupe import normalise, prompt_key
 
 WORDS = 8
-"""Length of the phrases that are looked for in other splits."""
+"""Length of the phrases that are compared between splits, in words."""
 
 Contents = dict[str, set[str]]
+"""Kind of content -> the distinct values in one split."""
 
 
 def overlap(splits: Mapping[str, Iterable[pd.DataFrame]]) -> dict[str, dict[str, float]]:
-    """Per held-out split, the share of its groups, prompts, answers and prompts' phrases that occur in training.
+    """For each held-out split, the share of its content that also occurs in the training split.
 
-    Raises AssertionError where a group or a prompt does: the splits were made so that none can.
+    `splits` maps a split to its tables. The content is groups, prompts, responses, and phrases of
+    the prompts. Raises AssertionError if a group or a prompt is in both: the splitting rules this
+    out.
     """
     contents = {split: _contents(frames) for split, frames in splits.items()}
     train = contents.pop("train")
     shares = {
-        split: {kind: _share(own[kind], train[kind]) for kind in own}
-        for split, own in contents.items()
+        split: {kind: _share(values, train[kind]) for kind, values in held_out.items()}
+        for split, held_out in contents.items()
     }
     for split, share in shares.items():
         assert share["groups"] == share["prompts"] == 0, (
@@ -31,7 +34,7 @@ def overlap(splits: Mapping[str, Iterable[pd.DataFrame]]) -> dict[str, dict[str,
 
 
 def _contents(frames: Iterable[pd.DataFrame]) -> Contents:
-    found: Contents = {
+    contents: Contents = {
         "groups": set(),
         "prompts": set(),
         "responses": set(),
@@ -39,15 +42,15 @@ def _contents(frames: Iterable[pd.DataFrame]) -> Contents:
     }
     seen: set[int] = set()
     for frame in frames:
-        found["groups"].update(frame["group_id"])
+        contents["groups"].update(frame["group_id"])
         for column in {"response", "chosen", "rejected"} & set(frame.columns):
-            found["responses"].update(frame[column].map(normalise))
+            contents["responses"].update(frame[column].map(normalise))
         for messages in frame["messages"]:
-            if id(messages) not in seen:  # pairs of one prompt share their messages
+            if id(messages) not in seen:  # Pairs of one prompt share their messages.
                 seen.add(id(messages))
-                found["prompts"].add(prompt_key(messages))
-                found[f"phrases_of_{WORDS}_words"].update(_phrases(messages[-1]["content"]))
-    return found
+                contents["prompts"].add(prompt_key(messages))
+                contents[f"phrases_of_{WORDS}_words"].update(_phrases(messages[-1]["content"]))
+    return contents
 
 
 def _phrases(text: str) -> list[str]:
@@ -55,5 +58,5 @@ def _phrases(text: str) -> list[str]:
     return [" ".join(words[start : start + WORDS]) for start in range(len(words) - WORDS + 1)]
 
 
-def _share(own: set[str], train: set[str]) -> float:
-    return len(own & train) / len(own) if own else 0.0
+def _share(held_out: set[str], train: set[str]) -> float:
+    return len(held_out & train) / len(held_out) if held_out else 0.0

@@ -1,13 +1,15 @@
-"""Prompts that are nearly the same, such as copies of one dialogue that differ in commas or in a greeting.
+"""Near-duplicate prompts, such as copies of a dialogue that differ in commas or in a greeting.
 
-The similarity of two prompts is the Jaccard similarity of their sets of shingles, runs of 5 characters (Broder,
-"On the resemblance and containment of documents", 1997), of the turns joined, without case, spacing and punctuation.
-Prompts that do not hold the same numbers are two problems, however alike they are: "Tom has 4 apples" is no near
-duplicate of "Tom has 5 apples", nor is a problem of its variant with another unknown.
+The similarity of two prompts is the Jaccard similarity of their sets of shingles: runs of 5
+characters of the joined turns, without case, spacing and punctuation (Broder, "On the resemblance
+and containment of documents", 1997). Prompts with different numbers are never near duplicates:
+"Tom has 4 apples" and "Tom has 5 apples" are different problems, and so are variants of a problem
+that ask for different unknowns.
 
-Candidates come from MinHash signatures and locality-sensitive hashing, and are verified by the exact similarity. The
-permutations are fixed and the hashes depend on the text alone, so whether two prompts are found depends on no other.
-The work grows with the number of prompts, and with the square of the largest family of near duplicates.
+Candidates come from MinHash signatures with locality-sensitive hashing and are verified with the
+exact similarity. The permutations are fixed and the hashes depend only on the text, so whether two
+prompts are found to be similar does not depend on other prompts. The running time is linear in the
+number of prompts and quadratic in the size of the largest family of near duplicates.
 """
 
 import re
@@ -24,22 +26,25 @@ from concord.stage import progress
 from concord.stage.errors import DataError
 
 SHINGLE = 5
-"""Characters of a shingle."""
+"""Characters per shingle."""
 PERMUTATIONS = 128
+"""Length of a MinHash signature."""
 RECALL = 0.99
-"""Probability that two prompts at the threshold become candidates; more alike ones do with a higher one."""
-MOST = 0.5
-"""Share of a domain's prompts that may become one group."""
+"""Probability that two prompts exactly at the threshold become candidates; it grows with the
+similarity."""
+MAX_GROUP_SHARE = 0.5
+"""Largest share of a domain's prompts that may be merged into one group."""
 SAMPLES = 5
+"""Number of pairs shown in the report."""
 BEFORE, AFTER = 40, 120
-"""Characters that a sample shows around the place where two prompts part."""
+"""Characters shown before and after the first difference of two prompts."""
 THOUSANDS = re.compile(r"(?<=\d),(?=\d{3}\b)")
 WORD = re.compile(r"\d+(?:\.\d+)?|[^\W\d]+|[-+*/^=<>%]")
 NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
 class Link(NamedTuple):
-    """Two near duplicates, by their places in the table of prompts."""
+    """Two near duplicates, given by their indices in the table of prompts."""
 
     similarity: float
     one: int
@@ -47,8 +52,15 @@ class Link(NamedTuple):
 
 
 def prompts(tables: Mapping[str, pd.DataFrame], domains: Mapping[str, str]) -> pd.DataFrame:
-    """The distinct prompts in each domain: prompt (its key), domain, group_id, text; `domains` has the objectives'."""
-    asked = pd.concat(
+    """The distinct prompts of each domain.
+
+    Args:
+        tables: the prepared tables; those without a column `domain` have a column `objective`.
+        domains: objective -> its domain.
+
+    Returns a table with the columns prompt (its key), domain, group_id and text.
+    """
+    distinct = pd.concat(
         frame[["group_id", "messages"]].assign(
             prompt=prompt_keys(frame),
             domain=frame["domain"]
@@ -57,35 +69,52 @@ def prompts(tables: Mapping[str, pd.DataFrame], domains: Mapping[str, str]) -> p
         )
         for frame in tables.values()
     )
-    asked = asked.drop_duplicates(["prompt", "domain"]).sort_values(
+    distinct = distinct.drop_duplicates(["prompt", "domain"]).sort_values(
         ["prompt", "domain"], ignore_index=True
     )
-    return asked.assign(text=asked.pop("messages").map(plain))
+    return distinct.assign(text=distinct.pop("messages").map(comparison_text))
 
 
-def plain(messages: Sequence[Mapping[str, str]]) -> str:
-    """The words, numbers and signs of arithmetic of a prompt, joined by spaces; 1,000 is 1000."""
-    told = " ".join(normalise(turn["content"]) for turn in messages if turn["role"] != "system")
-    return " ".join(WORD.findall(THOUSANDS.sub("", told)))
+def comparison_text(messages: Sequence[Mapping[str, str]]) -> str:
+    """The words, numbers and arithmetic signs of a prompt, joined by spaces.
+
+    Examples:
+        >>> comparison_text([{"role": "user", "content": "Well, 1,000 Apples + 2?"}])
+        'well 1000 apples + 2'
+    """
+    text = " ".join(normalise(turn["content"]) for turn in messages if turn["role"] != "system")
+    return " ".join(WORD.findall(THOUSANDS.sub("", text)))
 
 
 def shingles(text: str) -> frozenset[str]:
-    """The runs of 5 characters of a text; a shorter text is one itself."""
+    """All runs of 5 characters of a text; a shorter text is its only shingle.
+
+    Examples:
+        >>> sorted(shingles("abcdef"))
+        ['abcde', 'bcdef']
+    """
     return frozenset(
         text[start : start + SHINGLE] for start in range(max(1, len(text) - SHINGLE + 1))
     )
 
 
 def jaccard(one: frozenset[str], other: frozenset[str]) -> float:
-    """Size of the intersection over that of the union."""
+    """Size of the intersection divided by size of the union; neither set may be empty.
+
+    Examples:
+        >>> jaccard(frozenset("abc"), frozenset("bcd"))
+        0.5
+    """
     common = len(one & other)
     return common / (len(one) + len(other) - common)
 
 
 def banding(similarity: float) -> tuple[int, int]:
-    """Bands and rows of the index: as many rows as leave a pair at `similarity` the probability `RECALL`.
+    """Number of bands and rows per band of the index.
 
-    A band of r rows is equal with probability s^r, so b bands miss a pair with (1 - s^r)^b.
+    The number of rows r is the largest with which a pair at `similarity` s becomes a candidate with
+    probability `RECALL` or more. A band of r rows matches with probability s^r, so b bands miss a
+    pair with probability (1 - s^r)^b.
     """
     return next(
         (PERMUTATIONS // rows, rows)
@@ -94,84 +123,106 @@ def banding(similarity: float) -> tuple[int, int]:
     )
 
 
-def links(groups: Sequence[str], texts: Sequence[str], similarity: float) -> list[Link]:
-    """Near duplicates in different groups: enough pairs to reach every member of a family from every other.
+def find_links(groups: Sequence[str], texts: Sequence[str], similarity: float) -> list[Link]:
+    """Finds near duplicates in different groups.
 
-    Every prompt with a near duplicate in another group stands in one pair at least. A prompt without a word has none.
+    `groups` and `texts` have one entry per prompt. The links are a spanning forest: they connect
+    all members of a family, but do not contain every pair of members. Prompts without words have no
+    near duplicates.
     """
     from datasketch import MinHash, MinHashLSH
 
     numbers = [frozenset(NUMBER.findall(text)) for text in texts]
     count = Counter(numbers)
-    shared = [place for place, held in enumerate(numbers) if count[held] > 1 and texts[place]]
+    # Only prompts whose numbers occur in another prompt can have near duplicates.
+    candidates = [row for row, values in enumerate(numbers) if count[values] > 1 and texts[row]]
     indexes = {
-        numbers[place]: MinHashLSH(num_perm=PERMUTATIONS, params=banding(similarity))
-        for place in shared
+        numbers[row]: MinHashLSH(num_perm=PERMUTATIONS, params=banding(similarity))
+        for row in candidates
     }
-    cut = ([shingle.encode() for shingle in shingles(texts[place])] for place in shared)
-    signatures = MinHash.generator(cut, num_perm=PERMUTATIONS, seed=1, hashfunc=crc32)
+    encoded = ([shingle.encode() for shingle in shingles(texts[row])] for row in candidates)
+    signatures = MinHash.generator(encoded, num_perm=PERMUTATIONS, seed=1, hashfunc=crc32)
     families: Partition[int] = Partition()
-    found = []
-    for place, signature in zip(
-        progress.track(shared, len(shared), "near duplicates"), signatures, strict=True
+    links = []
+    for row, signature in zip(
+        progress.track(candidates, len(candidates), "near duplicates"), signatures, strict=True
     ):
-        index, own = indexes[numbers[place]], shingles(texts[place])
+        index, row_shingles = indexes[numbers[row]], shingles(texts[row])
         for other in sorted(index.query(signature)):
-            if groups[other] == groups[place] or families.root(other) == families.root(place):
+            if groups[other] == groups[row] or families.root(other) == families.root(row):
                 continue
-            if (alike := jaccard(own, shingles(texts[other]))) >= similarity:
-                families.join(families.root(other), [families.root(place)])
-                found.append(Link(alike, other, place))
-        index.insert(place, signature, check_duplication=False)
-    return found
+            exact = jaccard(row_shingles, shingles(texts[other]))
+            if exact >= similarity:
+                families.join(families.root(other), [families.root(row)])
+                links.append(Link(exact, other, row))
+        index.insert(row, signature, check_duplication=False)
+    return links
 
 
-def demand_variety(asked: pd.DataFrame, groups: Mapping[str, str], similarity: float) -> None:
-    """Raises DataError where near duplicates make one group of more than half of a domain's prompts."""
-    for domain, rows in asked.groupby("domain"):
+def check_group_sizes(distinct: pd.DataFrame, groups: Mapping[str, str], similarity: float) -> None:
+    """Raises DataError if merging near duplicates puts most prompts of a domain into one group.
+
+    Args:
+        distinct: the table of `prompts`.
+        groups: group -> merged group.
+        similarity: the threshold, for the message.
+    """
+    for domain, rows in distinct.groupby("domain"):
         sizes = rows.groupby(rows["group_id"].map(groups))["group_id"].agg(["size", "nunique"])
         largest = sizes.loc[sizes["nunique"] > 1, "size"].max()
-        if largest > MOST * len(rows):
+        if largest > MAX_GROUP_SHARE * len(rows):
             raise DataError(
-                f"prepare.near_duplicates {similarity:g} makes one group of {largest} of the {len(rows)} prompts of "
-                f"domain {domain}, and a group lies in one split as a whole; raise the similarity (1: all but "
-                "punctuation is equal), or set null to leave near duplicates where they fall"
+                f"prepare.near_duplicates {similarity:g} merges {largest} of the {len(rows)} "
+                f"prompts of domain {domain} into one group, which cannot be divided between the "
+                "splits; raise the similarity (1 merges only prompts that differ in punctuation), "
+                "or set it to null to keep near duplicates in separate groups"
             )
 
 
-def near_train(found: Iterable[Link], splits: Sequence[str]) -> dict[str, int]:
-    """Held-out split -> its prompts in a family of near duplicates that has one in train too; `splits` are by place."""
+def count_near_train(links: Iterable[Link], splits: Sequence[str]) -> dict[str, int]:
+    """Held-out split -> number of its prompts with a near duplicate in the training split.
+
+    `splits` has the split of each prompt. All prompts of a family of near duplicates count as near
+    duplicates of each other.
+    """
     families: Partition[int] = Partition()
-    for link in found:
+    for link in links:
         families.join(families.root(link.one), [families.root(link.other)])
     roots = families.roots()
-    trained = {root for place, root in roots.items() if splits[place] == "train"}
-    near = Counter(splits[place] for place, root in roots.items() if root in trained)
+    in_train = {root for row, root in roots.items() if splits[row] == "train"}
+    near = Counter(splits[row] for row, root in roots.items() if root in in_train)
     return {split: near[split] for split in ("validation", "test")}
 
 
 def report(
-    texts: Sequence[str], found: Sequence[Link], similarity: float, groups: Mapping[str, str]
+    texts: Sequence[str], links: Sequence[Link], similarity: float, groups: Mapping[str, str]
 ) -> dict[str, Any]:
-    """How many prompts are near duplicates of one in another group, how many groups went up in others, and samples.
+    """Counts near duplicates and merged groups, and shows samples.
 
-    `groups` is what each group belongs to now. The samples are the least similar pairs, from shortly before the place
-    where they part.
+    Args:
+        texts: the texts of all prompts.
+        links: the result of `find_links` on these texts.
+        similarity: the threshold.
+        groups: group -> merged group.
+
+    The samples are the least similar pairs. Each text starts shortly before the first difference.
     """
     return {
         "similarity": similarity,
         "prompts": len(texts),
-        "near_duplicates": len({place for link in found for place in (link.one, link.other)}),
+        "near_duplicates": len({row for link in links for row in (link.one, link.other)}),
         "groups": len(groups),
         "groups_merged": len(groups) - len(set(groups.values())),
         "samples": [
-            _sample(link, texts[link.one], texts[link.other]) for link in sorted(found)[:SAMPLES]
+            _sample(link, texts[link.one], texts[link.other]) for link in sorted(links)[:SAMPLES]
         ],
     }
 
 
 def _sample(link: Link, one: str, other: str) -> dict[str, Any]:
-    parted = (place for place, (a, b) in enumerate(zip(one, other, strict=False)) if a != b)
-    start = max(0, next(parted, min(len(one), len(other))) - BEFORE)
+    differences = (
+        position for position, (a, b) in enumerate(zip(one, other, strict=False)) if a != b
+    )
+    start = max(0, next(differences, min(len(one), len(other))) - BEFORE)
     end = start + BEFORE + AFTER
     return {"similarity": link.similarity, "one": one[start:end], "other": other[start:end]}

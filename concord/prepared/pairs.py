@@ -1,7 +1,7 @@
-"""Preferences as pairs: comparisons as they are, and what ratings, rankings and binary labels imply.
+"""Preference pairs from comparisons, ratings, rankings and binary labels.
 
-Only grades that one annotator gave on one prompt, objective and scale are compared: between annotators, a 3 against a 2
-may say more about the annotators than about the answers. Ranks are compared within their own ranking.
+Grades are compared only within one annotator, prompt, objective and scale: if two annotators give a
+3 and a 2, the difference may be due to the annotators. Ranks are compared only within one ranking.
 """
 
 import hashlib
@@ -27,41 +27,45 @@ COLUMNS = [
     *AUTHORS,
     "origin",
 ]
-"""`origin` is the table that a pair comes from; `margin` how clearly a comparison was won, where somebody said so."""
+"""Columns of the table of pairs. `origin` is the table that the pair was derived from, and `margin`
+the stated margin of a comparison, NaN if there is none."""
 
 TYPES = {"source_line": "int64", "margin": "float64"}
-"""Of the columns that hold no text."""
+"""Types of the columns that do not hold text."""
 
 
 def from_comparisons(comparisons: pd.DataFrame) -> pd.DataFrame:
-    """Every comparison is a pair."""
+    """Converts every comparison to a pair."""
     return comparisons.assign(origin="comparisons")[COLUMNS]
 
 
 def from_ratings(ratings: pd.DataFrame, limit: int | None = None) -> pd.DataFrame:
-    """Pairs of answers with different grades; at most `limit` per annotator, prompt and objective.
+    """All pairs of responses with different grades, at most `limit` per annotator and prompt.
 
-    Which ones are kept within the limit depends on the pairs' texts alone.
+    The limit applies to each combination of annotator, prompt, objective and scale. The choice of
+    pairs depends only on their texts.
     """
     ranks = ratings["kind"] == "ranking"
     key = ratings[["source", "objective", "annotator", "kind", "scale_low", "scale_high"]].assign(
         prompt=prompt_keys(ratings),
-        ranking=ratings["source_line"].where(ranks, -1),  # ranks compare within one ranking alone
+        ranking=ratings["source_line"].where(
+            ranks, -1
+        ),  # Ranks are compared only within one ranking.
         ranking_file=ratings["source_file"].where(ranks, ""),
     )
     rows: list[dict[Any, Any]] = ratings.to_dict("records")
-    made = [
+    pairs = [
         pair
         for positions in key.groupby(list(key.columns), sort=False).indices.values()
-        for pair in _limited(_implied([rows[position] for position in positions]), limit)
+        for pair in _take(_implied_pairs([rows[position] for position in positions]), limit)
     ]
     types = {name: TYPES.get(name, "object") for name in COLUMNS}
     return pd.DataFrame(
-        {name: pd.Series([pair[name] for pair in made], dtype=types[name]) for name in COLUMNS}
+        {name: pd.Series([pair[name] for pair in pairs], dtype=types[name]) for name in COLUMNS}
     )
 
 
-def _implied(rows: list[dict[Any, Any]]) -> Iterator[dict[str, Any]]:
+def _implied_pairs(rows: list[dict[Any, Any]]) -> Iterator[dict[str, Any]]:
     for one, other in combinations(rows, 2):
         better, worse = (one, other) if one["rating"] > other["rating"] else (other, one)
         if (
@@ -78,11 +82,11 @@ def _implied(rows: list[dict[Any, Any]]) -> Iterator[dict[str, Any]]:
             yield {**better, **pair, **authors}
 
 
-def _limited(pairs: Iterator[dict[str, Any]], limit: int | None) -> list[dict[str, Any]]:
+def _take(pairs: Iterator[dict[str, Any]], limit: int | None) -> list[dict[str, Any]]:
     if limit is None:
         return list(pairs)
-    return sorted(pairs, key=_order)[:limit]
+    return sorted(pairs, key=_text_hash)[:limit]
 
 
-def _order(pair: dict[str, Any]) -> str:
+def _text_hash(pair: dict[str, Any]) -> str:
     return hashlib.sha256(f"{pair['chosen']}\0{pair['rejected']}".encode()).hexdigest()

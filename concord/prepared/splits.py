@@ -1,8 +1,9 @@
-"""Splits by group: a prompt or dialogue lies in one split as a whole, in every table, whatever else there is.
+"""Splits by group: all rows of a prompt or dialogue are in the same split, in every table.
 
-Where a group goes depends on its own name and the salt alone. Groups that turn out to share a prompt, or to have near
-duplicates, become one, which is named by, and goes where, the most held-out of them was: so new data may take rows out
-of training, and never moves a row that was held out into it.
+The split of a group depends only on its name and the salt. Groups that share a prompt or contain
+near duplicates are merged. The merged group takes the name, and therefore the split, of its first
+member in the order test, validation, train. New data can thus remove rows from training, but never
+moves a held-out row into training.
 """
 
 import hashlib
@@ -17,23 +18,23 @@ SPLITS = ("train", "validation", "test")
 
 
 def position(group: str, salt: str) -> float:
-    """Where a group lies in [0, 1): uniform over groups, and always the same."""
+    """A number in [0, 1) that is uniform over groups and always the same for one group."""
     digest = hashlib.sha256(f"{salt}{group}".encode()).digest()
     return (int.from_bytes(digest[:8], "big") >> 11) / 2**53
 
 
 def split_of(group: str, salt: str, validation: float, test: float) -> str:
     """The split of a group, given the shares of validation and test."""
-    place = position(group, salt)
-    if place < test:
+    value = position(group, salt)
+    if value < test:
         return "test"
-    return "validation" if place < test + validation else "train"
+    return "validation" if value < test + validation else "train"
 
 
 def divide(
     frame: pd.DataFrame, salt: str, validation: float, test: float
 ) -> dict[str, pd.DataFrame]:
-    """A table by split, rows in their order."""
+    """Divides a table by split and keeps the order of its rows."""
     names = frame["group_id"].map(
         {group: split_of(group, salt, validation, test) for group in set(frame["group_id"])}
     )
@@ -41,16 +42,19 @@ def divide(
 
 
 def merge_groups(frames: Iterable[pd.DataFrame], salt: str) -> dict[str, str]:
-    """Group -> the group that it belongs to once groups with a prompt in common are one (the first by position)."""
+    """Merges groups that share a prompt; see `join_groups` for the result."""
     members: dict[str, set[str]] = {}
     for frame in frames:
         for group, key in zip(frame["group_id"], prompt_keys(frame), strict=True):
             members.setdefault(key, set()).add(group)
-    return join(members.values(), salt)
+    return join_groups(members.values(), salt)
 
 
-def join(sets: Iterable[Iterable[str]], salt: str) -> dict[str, str]:
-    """Group -> the first by position of all that it is one with, once the groups of each set are one."""
+def join_groups(sets: Iterable[Iterable[str]], salt: str) -> dict[str, str]:
+    """Merges the groups within each set, transitively.
+
+    Returns group -> merged group, which is named after its member with the lowest `position`.
+    """
     joined: Partition[str] = Partition()
     for members in sets:
         roots = sorted(
@@ -62,5 +66,5 @@ def join(sets: Iterable[Iterable[str]], salt: str) -> dict[str, str]:
 
 
 def regroup(frame: pd.DataFrame, groups: Mapping[str, str]) -> pd.DataFrame:
-    """The table with merged groups."""
+    """The table with the names of merged groups."""
     return frame.assign(group_id=frame["group_id"].map(groups).astype(object))

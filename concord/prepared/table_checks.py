@@ -1,11 +1,11 @@
-"""The checks that need the whole of a table, or the tokenizer: each sets rows aside with a reason."""
+"""Checks that need a whole table or the tokenizer; rejected rows are quarantined with a reason."""
 
 import json
 from collections.abc import Mapping
 
 import pandas as pd
 
-from concord.annotations.quarantine import Place, Quarantine
+from concord.annotations.quarantine import Location, Quarantine
 from concord.annotations.record import Rejection
 from concord.prepared import dedupe
 from concord.prepared.token_lengths import RESPONSES, Tokens
@@ -14,9 +14,9 @@ Tables = Mapping[str, pd.DataFrame]
 PLACE = ("source", "source_file", "source_line", "row_id")
 
 
-def tables(found: Tables, tokens: Tokens, quarantine: Quarantine) -> dict[str, pd.DataFrame]:
-    """The tables without rows that repeat or contradict others, or whose answer is too long for the model."""
-    kept = {table: _rows(table, frame, quarantine) for table, frame in found.items()}
+def tables(frames: Tables, tokens: Tokens, quarantine: Quarantine) -> dict[str, pd.DataFrame]:
+    """Quarantines duplicates, contradictions and responses that are too long; returns the rest."""
+    kept = {table: _check_rows(table, frame, quarantine) for table, frame in frames.items()}
     for table, columns in RESPONSES.items():
         for column in columns:
             rejection = Rejection(
@@ -24,66 +24,73 @@ def tables(found: Tables, tokens: Tokens, quarantine: Quarantine) -> dict[str, p
                 column,
                 "the answer exceeds model.max_length with the assistant's header",
             )
-            kept[table] = set_aside(
+            kept[table] = quarantine_rows(
                 kept[table], tokens.too_long(kept[table], column), table, rejection, quarantine
             )
     return kept
 
 
-def pairs(found: pd.DataFrame, tokens: Tokens, quarantine: Quarantine) -> pd.DataFrame:
-    """The pairs without those that one annotator also holds the other way round, or that the model cannot tell apart.
+def pairs(frame: pd.DataFrame, tokens: Tokens, quarantine: Quarantine) -> pd.DataFrame:
+    """Quarantines pairs that contradict each other or have equal tokens; returns the others.
 
-    A preference that is stated twice, as a comparison and through ratings, counts once.
+    A preference that was stated twice, as a comparison and through ratings, is kept once.
     """
-    found = found[~dedupe.repeated_pairs(found)]
+    frame = frame[~dedupe.repeated_pairs(frame)]
     both_ways = Rejection(
         "contradiction", "chosen", "the same annotator also prefers the other answer"
     )
-    found = _pairs_aside(found, dedupe.contradicting_pairs(found), both_ways, quarantine)
+    frame = _quarantine_pairs(frame, dedupe.contradicting_pairs(frame), both_ways, quarantine)
     same = Rejection(
         "identical_responses", "rejected", "the answers differ as text, but are the same tokens"
     )
-    return _pairs_aside(found, tokens.same(found), same, quarantine).reset_index(drop=True)
+    kept = _quarantine_pairs(frame, tokens.same_tokens(frame), same, quarantine)
+    return kept.reset_index(drop=True)
 
 
-def set_aside(
+def quarantine_rows(
     frame: pd.DataFrame, bad: pd.Series, table: str, rejection: Rejection, quarantine: Quarantine
 ) -> pd.DataFrame:
-    """The rows that are not `bad`; those that are go to the quarantine."""
+    """Moves the rows marked in `bad` to the quarantine; returns the others."""
     for row in frame[bad].to_dict("records"):
         content = {key: value for key, value in row.items() if key not in PLACE}
         raw = json.dumps(content, ensure_ascii=False)
-        place = Place(str(row["source"]), str(row["source_file"]), int(row["source_line"]))
-        quarantine.add(place, table, rejection, raw)
+        origin = Location(str(row["source"]), str(row["source_file"]), int(row["source_line"]))
+        quarantine.add(origin, table, rejection, raw)
     return frame[~bad]
 
 
-def _rows(table: str, frame: pd.DataFrame, quarantine: Quarantine) -> pd.DataFrame:
+def _check_rows(table: str, frame: pd.DataFrame, quarantine: Quarantine) -> pd.DataFrame:
     if table == "prompts":
         answers = Rejection(
             "contradiction", "reference", "the same prompt is given with another reference answer"
         )
-        frame = set_aside(frame, dedupe.contradicting_references(frame), table, answers, quarantine)
+        frame = quarantine_rows(
+            frame, dedupe.contradicting_references(frame), table, answers, quarantine
+        )
         again = Rejection(
             "duplicate_prompt",
             "messages",
             "the same prompt, but for case and spacing, stands earlier",
         )
-        return set_aside(frame, dedupe.repeated_prompts(frame), table, again, quarantine)
+        return quarantine_rows(frame, dedupe.repeated_prompts(frame), table, again, quarantine)
     same = Rejection("duplicate", "row_id", "the same content stands earlier")
     repeats = dedupe.repeated_ratings(frame) if table == "ratings" else dedupe.repeated(frame)
-    frame = set_aside(frame, repeats, table, same, quarantine)
+    frame = quarantine_rows(frame, repeats, table, same, quarantine)
     if table == "ratings":
         grades = Rejection(
             "contradiction", "rating", "the same annotator graded the same answer otherwise"
         )
-        frame = set_aside(frame, dedupe.contradicting_ratings(frame), table, grades, quarantine)
+        frame = quarantine_rows(
+            frame, dedupe.contradicting_ratings(frame), table, grades, quarantine
+        )
     return frame
 
 
-def _pairs_aside(
-    found: pd.DataFrame, bad: pd.Series, rejection: Rejection, quarantine: Quarantine
+def _quarantine_pairs(
+    frame: pd.DataFrame, bad: pd.Series, rejection: Rejection, quarantine: Quarantine
 ) -> pd.DataFrame:
-    for origin, rows in found[bad].groupby("origin", sort=True):
-        set_aside(rows, pd.Series(True, index=rows.index), str(origin), rejection, quarantine)
-    return found[~bad]
+    """Like `quarantine_rows`; each pair is reported under the table that it was derived from."""
+    for origin, rows in frame[bad].groupby("origin", sort=True):
+        every = pd.Series(True, index=rows.index)
+        quarantine_rows(rows, every, str(origin), rejection, quarantine)
+    return frame[~bad]

@@ -1,4 +1,6 @@
-"""Small charts as SVG text: axes, lines, bands, marks with whiskers. Colours are CSS variables, for light and dark."""
+"""Small SVG charts: axes, lines, bands, marks with whiskers. Colours are CSS variables, light and
+dark.
+"""
 
 import math
 from collections.abc import Sequence
@@ -8,15 +10,37 @@ from html import escape
 Pair = tuple[float, float]
 
 LIGHT = {
-    "page": "#f6f7fa", "panel": "#ffffff", "ink": "#1c2330", "muted": "#5d6879", "line": "#d5dae3", "grid": "#eceff4",
-    "s0": "#78859a", "s1": "#4053d6", "s2": "#d9730d", "s3": "#0f8a6c", "s4": "#c2347b", "s5": "#1b85b8",
-    "s6": "#8a6d0a", "s7": "#7d4cc7",
-}  # fmt: skip
+    "page": "#f6f7fa",
+    "panel": "#ffffff",
+    "ink": "#1c2330",
+    "muted": "#5d6879",
+    "line": "#d5dae3",
+    "grid": "#eceff4",
+    "s0": "#78859a",
+    "s1": "#4053d6",
+    "s2": "#d9730d",
+    "s3": "#0f8a6c",
+    "s4": "#c2347b",
+    "s5": "#1b85b8",
+    "s6": "#8a6d0a",
+    "s7": "#7d4cc7",
+}
 DARK = {
-    "page": "#10141b", "panel": "#171c26", "ink": "#e7ebf2", "muted": "#98a4b6", "line": "#36404f", "grid": "#242c38",
-    "s0": "#93a1b5", "s1": "#8f9dff", "s2": "#ffab5c", "s3": "#3fd0a4", "s4": "#ff85bd", "s5": "#5cc4f2",
-    "s6": "#dcc04d", "s7": "#c39bff",
-}  # fmt: skip
+    "page": "#10141b",
+    "panel": "#171c26",
+    "ink": "#e7ebf2",
+    "muted": "#98a4b6",
+    "line": "#36404f",
+    "grid": "#242c38",
+    "s0": "#93a1b5",
+    "s1": "#8f9dff",
+    "s2": "#ffab5c",
+    "s3": "#3fd0a4",
+    "s4": "#ff85bd",
+    "s5": "#5cc4f2",
+    "s6": "#dcc04d",
+    "s7": "#c39bff",
+}
 SERIES = 8
 STYLE = (
     "text{font:12px system-ui,-apple-system,'Segoe UI',sans-serif;fill:var(--muted)}"
@@ -45,7 +69,12 @@ def variables(colours: dict[str, str]) -> str:
 
 
 def ticks(low: float, high: float, count: int = 5) -> list[float]:
-    """At most about `count` round values within [low, high]."""
+    """About `count` round values at most, within [low, high].
+
+    Examples:
+        >>> ticks(0.0, 1.0)
+        [0.0, 0.2, 0.4, 0.6, 0.8, 1.0]
+    """
     rough = (high - low) / max(1, count)
     power = 10.0 ** math.floor(math.log10(rough))
     step = next(power * m for m in (1, 2, 2.5, 5, 10) if power * m >= rough - 1e-12)
@@ -54,29 +83,38 @@ def ticks(low: float, high: float, count: int = 5) -> list[float]:
 
 
 def spread(values: Sequence[float], least: float = 0.04) -> Pair:
-    """A range around the finite `values` with some air, `least` wide at least; (0, 1) where there is none."""
-    seen = [value for value in values if value is not None and math.isfinite(value)]
-    if not seen:
+    """A range around the finite `values` with a margin, at least `least` wide; (0, 1) without
+    values.
+    """
+    finite = [value for value in values if value is not None and math.isfinite(value)]
+    if not finite:
         return 0.0, 1.0
-    low, high = min(seen), max(seen)
+    low, high = min(finite), max(finite)
     air = max(0.08 * (high - low), (least - (high - low)) / 2, 1e-9)
     return low - air, high + air
 
 
 def number(value: float) -> str:
-    """A tick's label: short, without trailing zeros."""
+    """A short tick label without trailing zeros.
+
+    Examples:
+        >>> number(0.50), number(12000)
+        ('0.5', '1.2e4')
+    """
     text = f"{value:.4g}"
     return text.replace("e+0", "e").replace("e-0", "e-")
 
 
 def text_width(text: str) -> float:
-    """About how many pixels a title or a name takes, rather too many than too few."""
+    """Upper estimate of the width of a text, in pixels."""
     return 8.6 * len(text)
 
 
 @dataclass
 class Chart:
-    """One pair of axes; coordinates are in data units, sizes in pixels. As wide as is asked for, and as the title."""
+    """One pair of axes. Coordinates are in data units, sizes in pixels. The width grows with the
+    title.
+    """
 
     x: Pair
     y: Pair
@@ -122,9 +160,9 @@ class Chart:
         self, xs: Sequence[float], lows: Sequence[float], highs: Sequence[float], series: int
     ) -> None:
         """The area between two curves."""
-        there = [*zip(xs, highs, strict=True)]
-        back = [*zip(reversed(xs), reversed(lows), strict=True)]
-        path = "L".join(f"{self.px(x):.1f} {self.py(y):.1f}" for x, y in there + back)
+        upper = [*zip(xs, highs, strict=True)]
+        lower = [*zip(reversed(xs), reversed(lows), strict=True)]
+        path = "L".join(f"{self.px(x):.1f} {self.py(y):.1f}" for x, y in upper + lower)
         self.parts.append(f'<path class="band f{series}" d="M{path}Z"/>')
 
     def whiskers(self, x: Pair | None, y: Pair | None, at: Pair, series: int) -> None:
@@ -139,11 +177,12 @@ class Chart:
     def mark(
         self, at: Pair, series: int, tip: str = "", scale: float = 1.0, more: str = "halo"
     ) -> None:
-        """A policy's mark, with a text that shows under the pointer."""
-        place = f"translate({self.px(at[0]):.1f} {self.py(at[1]):.1f}) scale({scale})"
+        """A mark with an optional tooltip."""
+        transform = f"translate({self.px(at[0]):.1f} {self.py(at[1]):.1f}) scale({scale})"
         hint = f"<title>{escape(tip)}</title>" if tip else ""
         self.parts.append(
-            f'<path class="{more} f{series}" transform="{place}" d="{SHAPES[series]}">{hint}</path>'
+            f'<path class="{more} f{series}" transform="{transform}" d="{SHAPES[series]}">'
+            f"{hint}</path>"
         )
 
     def note(
@@ -155,10 +194,11 @@ class Chart:
         anchor: str = "middle",
         more: str = "small",
     ) -> None:
-        """A word beside a data point."""
+        """A label beside a data point."""
         x, y = self.px(at[0]) + dx, self.py(at[1]) + dy
         self.parts.append(
-            f'<text class="{more}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">{escape(text)}</text>'
+            f'<text class="{more}" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}">'
+            f"{escape(text)}</text>"
         )
 
     def markup(self) -> str:
@@ -166,11 +206,11 @@ class Chart:
         return "".join([*self._axes(), *self.parts])
 
     def svg(self) -> str:
-        """An element that stands by itself in a page that has the styles."""
+        """The chart as an SVG element; the page provides the styles."""
         label = escape(self.title or self.y_label or "chart")
         return (
-            f'<svg class="chart" viewBox="0 0 {self.width:g} {self.height:g}" role="img" aria-label="{label}" '
-            f'style="max-width:{self.width:g}px">{self.markup()}</svg>'
+            f'<svg class="chart" viewBox="0 0 {self.width:g} {self.height:g}" role="img" '
+            f'aria-label="{label}" style="max-width:{self.width:g}px">{self.markup()}</svg>'
         )
 
     def _axes(self) -> list[str]:
@@ -185,13 +225,15 @@ class Chart:
             y = self.py(value)
             lines.append(f'<path class="grid" d="M{left:g} {y:.1f}H{right:g}"/>')
             lines.append(
-                f'<text class="small" x="{left - 6:g}" y="{y + 4:.1f}" text-anchor="end">{number(value)}</text>'
+                f'<text class="small" x="{left - 6:g}" y="{y + 4:.1f}" text-anchor="end">'
+                f"{number(value)}</text>"
             )
         for value in ticks(*self.x, count=5):
             x = self.px(value)
             lines.append(f'<path class="grid" d="M{x:.1f} {base:g}V{top:g}"/>')
             lines.append(
-                f'<text class="small" x="{x:.1f}" y="{base + 15:g}" text-anchor="middle">{number(value)}</text>'
+                f'<text class="small" x="{x:.1f}" y="{base + 15:g}" text-anchor="middle">'
+                f"{number(value)}</text>"
             )
         lines.append(f'<path class="axis" d="M{left:g} {top:g}V{base:g}H{right:g}"/>')
         middle_x, middle_y = (left + right) / 2, (top + base) / 2
@@ -199,22 +241,23 @@ class Chart:
             f'<text class="title" x="{left:g}" y="{top - 10:g}">{escape(self.title)}</text>'
         )
         lines.append(
-            f'<text x="{middle_x:g}" y="{self.height - 7:g}" text-anchor="middle">{escape(self.x_label)}</text>'
+            f'<text x="{middle_x:g}" y="{self.height - 7:g}" text-anchor="middle">'
+            f"{escape(self.x_label)}</text>"
         )
         lines.append(
-            f'<text x="12" y="{middle_y:g}" text-anchor="middle" transform="rotate(-90 12 {middle_y:g})">'
-            f"{escape(self.y_label)}</text>"
+            f'<text x="12" y="{middle_y:g}" text-anchor="middle" '
+            f'transform="rotate(-90 12 {middle_y:g})">{escape(self.y_label)}</text>'
         )
         return lines
 
 
 def standalone(width: float, height: float, body: str, title: str) -> str:
-    """A whole SVG file that follows the reader's light or dark setting and loads nothing."""
+    """A complete SVG file with light and dark colours that loads nothing."""
     dark = f"@media(prefers-color-scheme:dark){{:root{{{variables(DARK)}}}}}"
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" width="{width:g}" '
-        f'height="{height:g}" role="img" aria-label="{escape(title)}">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:g} {height:g}" '
+        f'width="{width:g}" height="{height:g}" role="img" aria-label="{escape(title)}">'
         f"<style>:root{{{variables(LIGHT)}}}{dark}{STYLE}</style>"
-        f'<rect x=".5" y=".5" width="{width - 1:g}" height="{height - 1:g}" rx="10" fill="var(--panel)" '
-        f'stroke="var(--line)"/>{body}</svg>\n'
+        f'<rect x=".5" y=".5" width="{width - 1:g}" height="{height - 1:g}" rx="10" '
+        f'fill="var(--panel)" stroke="var(--line)"/>{body}</svg>\n'
     )

@@ -1,19 +1,21 @@
-"""What was found, in words: the report's one sentence, and the table of claims with what each does not show."""
+"""The results in words: the headline sentence, and the table of claims with their limits."""
 
 from collections.abc import Mapping
 from typing import Any
 
 MARK = 0.8
-"""Share of the way from the length baseline to the ceiling that a reward head should reach."""
+"""Target of a reward head: normalised accuracy between length baseline and ceiling."""
 
 Report = Mapping[str, Any]
 Row = dict[str, str]
 
 
 def shown(figures: Report, name: str = "value", signed: bool = False) -> str:
-    """A figure with three decimals; a missing one is a dash."""
+    """A figure with three decimals; a dash if it is missing."""
     value = figures.get(name)
-    return "-" if value is None else f"{value:{'+' if signed else ''}.3f}"
+    if value is None:
+        return "-"
+    return f"{value:+.3f}" if signed else f"{value:.3f}"
 
 
 def bounds(figures: Report, prefix: str = "ci") -> str:
@@ -28,50 +30,53 @@ def entries(front: Report) -> dict[str, Any]:
 
 
 def moved(front: Report, policy: str) -> dict[str, list[str]]:
-    """Objectives that the policy raises, lowers or leaves, beyond the 95 % interval of the paired difference."""
-    found: dict[str, list[str]] = {"raised": [], "lowered": [], "same": []}
+    """Objectives that the policy raises, lowers or leaves unchanged, by the 95 % interval of the
+    paired difference.
+    """
+    sides: dict[str, list[str]] = {"raised": [], "lowered": [], "same": []}
     for entry in entries(front).values():
         for name, figures in entry["differences"].get(policy, {}).items():
-            side = (
-                "raised"
-                if figures["ci_low"] > 0
-                else "lowered"
-                if figures["ci_high"] < 0
-                else "same"
-            )
-            found[side].append(name)
-    return found
+            side = "lowered" if figures["ci_high"] < 0 else "same"
+            sides["raised" if figures["ci_low"] > 0 else side].append(name)
+    return sides
 
 
 def mean_correlation(front: Report, policy: str) -> float | None:
-    """Mean over objectives of the rank correlation between own weight and mean; None for a policy without heads."""
-    found = [figures["rank_correlation"] for figures in front["control"].get(policy, {}).values()]
-    return sum(found) / len(found) if found else None
+    """Mean rank correlation of the objectives with their head weights; None without heads."""
+    correlations = [
+        figures["rank_correlation"] for figures in front["control"].get(policy, {}).values()
+    ]
+    return sum(correlations) / len(correlations) if correlations else None
 
 
 def sentence(front: Report, policy: str, report: Report) -> str:
-    """The result in one sentence, whichever way it came out."""
+    """The result in one sentence."""
     reference = next(
         (e["reference_policy"] for e in entries(front).values() if e["reference_policy"]), None
     )
-    found = moved(front, policy)
-    total = sum(map(len, found.values()))
-    place = "the locked world" if report["protocol"] == "sandbox" else "held-out human labels"
+    sides = moved(front, policy)
+    total = sum(map(len, sides.values()))
+    split = "the locked world" if report["protocol"] == "sandbox" else "held-out human labels"
     if not total:
-        return f"On {place}, {policy} is the policy chosen; there is no reference policy to compare it with."
-    lowered = f"lowers {', '.join(found['lowered'])}" if found["lowered"] else "lowers none"
+        return (
+            f"The selected policy is {policy}; {split} gives no comparison with a reference policy."
+        )
+    lowered = f"lowers {', '.join(sides['lowered'])}" if sides["lowered"] else "lowers none"
     text = (
-        f"On {place}, {policy} at equal weights raises {len(found['raised'])} of {total} objectives over {reference} "
-        f"beyond the 95 % interval and {lowered}"
+        f"On {split}, {policy} at equal weights raises {len(sides['raised'])} of {total} "
+        f"objectives over {reference} (95 % intervals) and {lowered}"
     )
     correlation = mean_correlation(front, policy)
     if correlation is None:
         return text + "."
-    return f"{text}; its head weights steer each objective with a mean rank correlation of {correlation:.2f}."
+    return (
+        f"{text}; the mean rank correlation of objectives with their head weights is "
+        f"{correlation:.2f}."
+    )
 
 
 def claims(front: Report, policy: str, reports: Report) -> list[Row]:
-    """Every claim of the page with its command, figure, interval, seeds, and what it does not show.
+    """All claims of the page: command, figure, interval, seeds, and limits.
 
     `reports` has the keys `policies`, `rewards` (rows of all heads) and `process`.
     """
@@ -100,7 +105,7 @@ def _row(claim: str, command: str, figure: str, interval: str, limits: str) -> R
 
 
 def _moved(front: Report, policy: str) -> list[Row]:
-    found = moved(front, policy)
+    sides = moved(front, policy)
     differences = [
         item for e in entries(front).values() for item in e["differences"].get(policy, {}).items()
     ]
@@ -111,9 +116,10 @@ def _moved(front: Report, policy: str) -> list[Row]:
         _row(
             f"{policy} improves on the reference policy at equal weights",
             f"dvc repro evaluate@{policy} front",
-            f"{len(found['raised'])} raised, {len(found['lowered'])} lowered, {len(found['same'])} unchanged",
+            f"{len(sides['raised'])} raised, {len(sides['lowered'])} lowered, "
+            f"{len(sides['same'])} unchanged",
             f"smallest: {name} {shown(least, signed=True)} {bounds(least)}",
-            "one training run: the interval covers prompts and not the luck of training",
+            "one training run; the interval covers prompts, not training seeds",
         )
     ]
 
@@ -127,11 +133,11 @@ def _steered(front: Report, policy: str) -> list[Row]:
     mean = mean_correlation(front, policy)
     return [
         _row(
-            f"moving an objective's own head weight in {policy} moves its mean",
+            f"the head weight of an objective in {policy} controls its mean",
             f"dvc repro evaluate@{policy} front",
             f"mean rank correlation {mean:.2f}, ranges {min(ranges):.3f} to {max(ranges):.3f}",
             f"lowest: {name} {shown(least, 'rank_correlation')} {bounds(least)}",
-            f"order over {len(least['weights'])} weights with the rest shared equally, not other mixes",
+            f"only the order over {len(least['weights'])} weights, with the rest shared equally",
         )
     ]
 
@@ -144,14 +150,14 @@ def _hypervolumes(front: Report, policy: str) -> list[Row]:
         if policy not in volumes or not others:
             continue
         best = max(others, key=lambda name: volumes[name]["value"])
-        own, other = volumes[policy], volumes[best]
+        volume, other = volumes[policy], volumes[best]
         rows.append(
             _row(
-                f"{domain}: hypervolume of {policy} against the best other policy, one point each",
+                f"{domain}: hypervolume of {policy} and of the best other policy, one point each",
                 "dvc repro front",
-                f"{shown(own)} against {shown(other)} ({best})",
-                f"{bounds(own)} against {bounds(other)}",
-                "policies are not matched in KL; the order depends on the reference point",
+                f"{shown(volume)} and {shown(other)} ({best})",
+                f"{bounds(volume)} and {bounds(other)}",
+                "policies have different KL; the ranking depends on the reference point",
             )
         )
     return rows
@@ -164,11 +170,11 @@ def _borderline(front: Report, policy: str) -> list[Row]:
             curve = entry["borderline"][policy]["helpful"]
             rows.append(
                 _row(
-                    "helpfulness on borderline questions as the weight of harmless goes from 0 to 1",
+                    "helpfulness on borderline questions at weights 0 and 1 of harmless",
                     f"dvc repro evaluate@{policy} front",
                     f"{shown(curve[0])} to {shown(curve[-1])}",
                     f"{bounds(curve[0])} to {bounds(curve[-1])}",
-                    "questions that only look hazardous by construction of the generated world",
+                    "the questions are generated; they look hazardous by construction",
                 )
             )
     return rows
@@ -193,22 +199,25 @@ def _rewards(heads: list[Report]) -> list[Row]:
             "dvc repro evaluate_rewards",
             f"mean {mean:.2f} over the {len(judged)} heads of the reward vector",
             f"below {MARK}: {named or 'none'}",
-            "pairs by simulated authors; answers of a trained policy may be harder to tell apart",
+            "pairs by simulated authors; answers of a trained policy may be harder to separate",
         )
     ]
 
 
 def _process(process: Report) -> list[Row]:
-    return [
-        _row(
-            f"{name}: best of {figures['n']} by the process reward model against the majority vote",
-            "dvc repro evaluate_rewards",
-            f"{shown(all_of['scorer'])} against {shown(all_of['majority'])}",
-            f"gain {shown(gain, signed=True)} {bounds(gain)}",
-            f"{figures['questions']} problems; samples of the SFT model only",
+    rows = []
+    for name, figures in process.get("best_of_n", {}).items():
+        if not figures:
+            continue
+        largest = figures["by_size"][str(figures["n"])]
+        gain = largest["gain_of_scorer_over_majority"]
+        rows.append(
+            _row(
+                f"{name}: best of {figures['n']} by the process reward model and by majority vote",
+                "dvc repro evaluate_rewards",
+                f"{shown(largest['scorer'])} and {shown(largest['majority'])}",
+                f"gain {shown(gain, signed=True)} {bounds(gain)}",
+                f"{figures['questions']} problems; samples of the SFT model only",
+            )
         )
-        for name, figures in process.get("best_of_n", {}).items()
-        if figures
-        for all_of in [figures["by_size"][str(figures["n"])]]
-        for gain in [all_of["gain_of_scorer_over_majority"]]
-    ]
+    return rows

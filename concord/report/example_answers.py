@@ -1,4 +1,4 @@
-"""One prompt of each domain answered at three weights, to read: the one on which the weights tell most."""
+"""One prompt per domain with answers at three weights: the prompt on which weights matter most."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -6,30 +6,30 @@ from typing import Any
 
 import pandas as pd
 
-from concord.evaluation.policies.protocol import EQUAL, find, own_weight
+from concord.evaluation.policies.protocol import EQUAL, find, focused_weights
 from concord.evaluation.policies.summary import points_of
 
 
 def three_weights(samples: pd.DataFrame, names: Sequence[str]) -> dict[str, Any] | None:
-    """Prompt and three answers with weights, gold and proxies; None where a policy was not swept or did not answer.
+    """Prompt and three answers with weights, gold and proxies; None without a sweep or answers.
 
-    `names` are the judged objectives. Weights: all on one of them, for each of three; otherwise for the first two, with
-    equal between them.
+    `names` are the judged objectives. With three objectives, each gets all the weight once.
+    Otherwise the points are: all weight on the first, equal, all weight on the second.
     """
     if "response" not in samples.columns or "log_probability" in samples.columns or samples.empty:
         return None
-    points = _three(samples, names)
+    points = _three_points(samples, names)
     if len(points) < 3:
         return None
     weights = {point.name: point.weights for point in points_of(samples)}
     rows = samples[samples["point"].isin(points)].drop_duplicates(["prompt_id", "point"])
-    told = pd.Series(0.0, index=sorted(rows["prompt_id"].unique()))
+    effect = pd.Series(0.0, index=sorted(rows["prompt_id"].unique()))
     for name in names if len(names) == 3 else names[:2]:
         gold = rows.pivot(index="prompt_id", columns="point", values=f"gold.{name}")
-        own = max(points, key=lambda point: float(weights[point].get(name, 0.0)))
-        told += gold[own] - gold.drop(columns=own).mean(axis=1)
-    told += 0.01 * rows.groupby("prompt_id")["response"].nunique()
-    chosen = rows[rows["prompt_id"] == told.idxmax()].set_index("point").loc[points]
+        focused = max(points, key=lambda point: float(weights[point].get(name, 0.0)))
+        effect += gold[focused] - gold.drop(columns=focused).mean(axis=1)
+    effect += 0.01 * rows.groupby("prompt_id")["response"].nunique()
+    chosen = rows[rows["prompt_id"] == effect.idxmax()].set_index("point").loc[points]
     return {
         "messages": chosen.iloc[0]["messages"],
         "kind": chosen.iloc[0].get("kind"),
@@ -37,12 +37,14 @@ def three_weights(samples: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]
     }
 
 
-def _three(samples: pd.DataFrame, names: Sequence[str]) -> list[str]:
+def _three_points(samples: pd.DataFrame, names: Sequence[str]) -> list[str]:
     points, domain = points_of(samples), samples["domain"].iloc[0]
     shown = names if len(names) == 3 else names[:2]
-    ends = [find(points, domain, own_weight(list(points[0].weights), name, 1.0)) for name in shown]
-    found = [point.name for point in ends if point is not None]
-    return found if len(names) == 3 else [*found[:1], EQUAL, *found[1:]]
+    ends = [
+        find(points, domain, focused_weights(list(points[0].weights), name, 1.0)) for name in shown
+    ]
+    points_at_ends = [point.name for point in ends if point is not None]
+    return points_at_ends if len(names) == 3 else [*points_at_ends[:1], EQUAL, *points_at_ends[1:]]
 
 
 def _answer(row: Mapping[Any, Any], names: Sequence[str]) -> dict[str, Any]:

@@ -1,25 +1,133 @@
-"""The pictures of the report, each from one report file: fronts, control, borderline questions, curves, quality."""
+"""The figures of the report page, one function per figure, and the charts that they consist of.
+
+A figure is a function from the reports to `Drawings`; `concord.report.page.SECTIONS` lists them.
+"""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from itertools import combinations
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
 
 from concord.evaluation.policies.protocol import DEFAULT, EQUAL
 from concord.report.charts import SERIES, SHAPES, Chart, spread, standalone, text_width
+from concord.report.picking_chart import picking_chart
+
+if TYPE_CHECKING:
+    from concord.report.reports import Reports
 
 Report = Mapping[str, Any]
+Drawings = dict[str, list[str]]
+"""Subheading (may be empty) -> SVG elements; empty if there is nothing to draw."""
 COLUMNS = 3
 CELL_WIDTH, CELL_HEIGHT, HEAD = 310.0, 262.0, 46.0
 
 
+def fronts(reports: Reports) -> Drawings:
+    """A panel for each pair of objectives of a domain, with all policies."""
+    front = reports.front
+    if not domains(front):
+        return {}
+    width, height, body = front_panels(front)
+    svg = (
+        f'<svg class="chart" viewBox="0 0 {width:g} {height:g}" role="img" '
+        f'aria-label="{escape(front_title(front))}">{body}</svg>'
+    )
+    return {"": [svg]}
+
+
+def control(reports: Reports) -> Drawings:
+    """Per steerable policy: each objective against its head weight, in the order of the domains."""
+    front = reports.front
+    order = [name for domain in domains(front) for name in front[domain]["objectives"]]
+    return {
+        policy: [
+            control_chart(name, entry[name], reports.colours[policy]).svg()
+            for name in order
+            if name in entry
+        ]
+        for policy, entry in front["control"].items()
+    }
+
+
+def borderline(reports: Reports) -> Drawings:
+    """Per steerable policy: what harmlessness costs on borderline questions."""
+    front = reports.front
+    charts = [
+        borderline_chart(policy, curves).svg()
+        for domain in domains(front)
+        for policy, curves in front[domain]["borderline"].items()
+    ]
+    return {"": charts} if charts else {}
+
+
+def head_quality(reports: Reports) -> Drawings:
+    """Pair accuracy of every reward head that has pairs."""
+    heads = _heads_with_pairs(reports)
+    return {"": [quality_chart(heads)]} if heads else {}
+
+
+def reliability(reports: Reports) -> Drawings:
+    """A reliability diagram of every reward head that has pairs."""
+    charts = [
+        reliability_chart(
+            f"{head['objective']} by {head['group']}", head["calibration"]["reliability"], 1
+        ).svg()
+        for head in _heads_with_pairs(reports)
+    ]
+    return {"": charts} if charts else {}
+
+
+def _heads_with_pairs(reports: Reports) -> list[dict[str, Any]]:
+    return [head for head in reports.heads if head["pair_accuracy"] is not None]
+
+
+def head_picking(reports: Reports) -> Drawings:
+    """Ways of picking an answer, with the scores of each reward head on checkable problems."""
+    return {
+        f"{head['objective']} by {head['group']}": [
+            picking_chart(head["objective"], head["best_of_n"]).svg()
+        ]
+        for head in reports.heads
+        if head.get("best_of_n")
+    }
+
+
+def process_picking(reports: Reports) -> Drawings:
+    """Ways of picking an answer, with the scores of the process reward model."""
+    return {
+        name: [picking_chart(name, report).svg()]
+        for name, report in reports.process["best_of_n"].items()
+        if report
+    }
+
+
+def learning_curves(reports: Reports) -> Drawings:
+    """The loss of every trained stage; policies have their colours."""
+    charts = []
+    for name, (steps, losses) in reports.curves.items():
+        smooth = pd.Series(losses).ewm(span=max(1, len(losses) / 10)).mean().tolist()
+        colour = reports.colours.get(name.removeprefix("policy_"), 0)
+        charts.append(learning_chart(name, steps, losses, smooth, colour).svg())
+    return {"": charts} if charts else {}
+
+
+def conflict(reports: Reports) -> Drawings:
+    """Share of pairs on which two objectives disagree."""
+    shares = reports.data["conflict"]
+    return {"": [conflict_map(shares, list(reports.params["objectives"]))]} if shares else {}
+
+
 def domains(front: Report) -> list[str]:
-    """Domains of reports/front.json."""
+    """The domains in reports/front.json."""
     return [name for name, entry in front.items() if "objectives" in entry]
 
 
-def series(front: Report) -> dict[str, int]:
-    """Policy -> colour and mark: grey for the reference, the accent for the first that can be steered."""
+def policy_colours(front: Report) -> dict[str, int]:
+    """Policy -> number of its colour and mark: 0 the reference, 1 the first steerable policy."""
     policies = list(
         dict.fromkeys(point["policy"] for name in domains(front) for point in front[name]["points"])
     )
@@ -28,13 +136,13 @@ def series(front: Report) -> dict[str, int]:
     chosen = {policy: 0 for policy in policies if policy in reference}
     chosen |= dict.fromkeys(steerable[:1], 1)
     others = [policy for policy in policies if policy not in chosen]
-    return chosen | {policy: 2 + place % (SERIES - 2) for place, policy in enumerate(others)}
+    return chosen | {policy: 2 + index % (SERIES - 2) for index, policy in enumerate(others)}
 
 
 def front_chart(
     entry: Report, pair: tuple[str, str], colours: Mapping[str, int], title: str = ""
 ) -> Chart:
-    """Two objectives of one domain: every policy at equal weights with intervals, and the swept points."""
+    """Two objectives of one domain: policies at equal weights with intervals, and swept points."""
     x_name, y_name = pair
     values = [(p, p["objectives"][x_name], p["objectives"][y_name]) for p in entry["points"]]
     shown = [
@@ -47,11 +155,11 @@ def front_chart(
         title=title, x_label=x_name, y_label=y_name,
     )  # fmt: skip
     for policy, colour in colours.items():
-        own = [(p, (x["value"], y["value"])) for p, x, y in values if p["policy"] == policy]
-        if len(own) > 2:
-            best = upper_right([at for _, at in own])
+        points = [(p, (x["value"], y["value"])) for p, x, y in values if p["policy"] == policy]
+        if len(points) > 2:
+            best = upper_right([at for _, at in points])
             chart.curve(best, colour, "fine")
-            for point, at in own:
+            for point, at in points:
                 if point["point"] not in (EQUAL, DEFAULT):
                     chart.mark(at, colour, tip(point), 0.55, "faint")
     for point, x, y in values:
@@ -63,18 +171,23 @@ def front_chart(
 
 
 def panel_title(domain: str, pair: tuple[str, str], objectives: int) -> str:
-    """The domain, and in one that needs several panels the pair."""
+    """The domain, with the pair of objectives if the domain has several pairs."""
     return domain if objectives == 2 else f"{domain}: {pair[1]}, {pair[0]}"
 
 
 def upper_right(points: Sequence[tuple[float, float]]) -> list[tuple[float, float]]:
-    """The points that no other beats in both coordinates, from left to right."""
+    """The non-dominated points of two coordinates, from left to right.
+
+    Examples:
+        >>> upper_right([(2.0, 1.0), (1.0, 2.0), (1.0, 1.0)])
+        [(1.0, 2.0), (2.0, 1.0)]
+    """
     kept = [p for p in points if not any(q[0] >= p[0] and q[1] >= p[1] and q != p for q in points)]
     return sorted(set(kept))
 
 
 def tip(point: Report) -> str:
-    """What the pointer shows at a point."""
+    """The tooltip of a point."""
     weights = ", ".join(f"{name} {weight:.2f}" for name, weight in point["weights"].items())
     means = ", ".join(f"{name} {value['value']:.3f}" for name, value in point["objectives"].items())
     kl = "" if point["kl"] is None else f"; KL {point['kl']:.2f} nats"
@@ -82,12 +195,13 @@ def tip(point: Report) -> str:
 
 
 def legend(front: Report, colours: Mapping[str, int]) -> str:
-    """Marks, names and KL at equal weights (the mean over domains), as rows of SVG elements."""
+    """Marks, names and KL at equal weights (the mean over domains), as SVG elements."""
     rows = []
-    for place, (policy, colour) in enumerate(colours.items()):
-        y = 58 + 22 * place
+    for index, (policy, colour) in enumerate(colours.items()):
+        y = 58 + 22 * index
         rows.append(
-            f'<path class="halo f{colour}" transform="translate(20 {y - 4}) scale(1.1)" d="{SHAPES[colour]}"/>'
+            f'<path class="halo f{colour}" transform="translate(20 {y - 4}) scale(1.1)" '
+            f'd="{SHAPES[colour]}"/>'
         )
         rows.append(f'<text class="strong" x="34" y="{y}">{escape(policy)}</text>')
         rows.append(
@@ -98,8 +212,8 @@ def legend(front: Report, colours: Mapping[str, int]) -> str:
     foot = 58 + 22 * len(colours)
     notes = [
         "Bars: 95 % intervals. Small dots: the same",
-        "model at other head weights; their line is",
-        "its own front.",
+        "model at other head weights; the line is",
+        "their front.",
     ]
     lines = "".join(
         f'<text class="small" x="14" y="{foot + 4 + 15 * row}">{escape(text)}</text>'
@@ -109,21 +223,21 @@ def legend(front: Report, colours: Mapping[str, int]) -> str:
 
 
 def kl_text(front: Report, policy: str) -> str:
-    """Mean over domains of the policy's KL at equal weights."""
-    found = [
+    """KL of the policy at equal weights, the mean over domains."""
+    values = [
         point["kl"]
         for name in domains(front)
         for point in front[name]["points"]
         if point["policy"] == policy and point["point"] == EQUAL and point["kl"] is not None
     ]
-    return (
-        f"{abs(sum(found) / len(found)):.2f}" if found else "-"
-    )  # an estimate of 0 may come out as -0.00
+    if not values:
+        return "-"
+    return f"{abs(sum(values) / len(values)):.2f}"  # an estimate of 0 may print as -0.00
 
 
-def fronts(front: Report) -> tuple[float, float, str]:
-    """Width, height and elements of one picture: a panel for each pair of objectives of a domain, and the legend."""
-    colours = series(front)
+def front_panels(front: Report) -> tuple[float, float, str]:
+    """Width, height and SVG elements of all panels and the legend."""
+    colours = policy_colours(front)
     cells = [
         front_chart(
             front[name], pair, colours, panel_title(name, pair, len(front[name]["objectives"]))
@@ -134,31 +248,32 @@ def fronts(front: Report) -> tuple[float, float, str]:
     cells.append(legend(front, colours))
     columns = min(COLUMNS, len(cells))
     rows = -(-len(cells) // columns)
-    body = f'<text class="title" x="18" y="28" style="font-size:15px">{escape(front_title(front))}</text>'
-    for place, cell in enumerate(cells):
-        x, y = 10 + CELL_WIDTH * (place % columns), HEAD + CELL_HEIGHT * (place // columns)
+    title = escape(front_title(front))
+    body = f'<text class="title" x="18" y="28" style="font-size:15px">{title}</text>'
+    for index, cell in enumerate(cells):
+        x, y = 10 + CELL_WIDTH * (index % columns), HEAD + CELL_HEIGHT * (index // columns)
         body += f'<g transform="translate({x:g} {y:g})">{cell}</g>'
     return 20 + CELL_WIDTH * columns, HEAD + CELL_HEIGHT * rows + 8, body
 
 
 def front_title(front: Report) -> str:
-    """Head of the picture of all fronts."""
+    """Title of the figure of all fronts."""
     split = " and ".join(sorted({front[name]["split"] for name in domains(front)}))
-    return f"What each objective gains and what it costs the other: means on {split} prompts"
+    return f"Trade-offs between objectives: means on {split} prompts"
 
 
 def standalone_fronts(front: Report) -> str:
-    """The picture of all fronts as a file, for a README."""
-    return standalone(*fronts(front), front_title(front))
+    """The figure of all fronts as an SVG file, for a README."""
+    return standalone(*front_panels(front), front_title(front))
 
 
 def control_chart(objective: str, figures: Report, colour: int) -> Chart:
-    """Mean of an objective against its own head weight, with its interval."""
+    """Mean of an objective against its head weight, with intervals."""
     weights, means = figures["weights"], figures["gold_means"]
     lows, highs = figures["gold_ci_low"], figures["gold_ci_high"]
     chart = Chart(
         (-0.02, 1.02), spread([*lows, *highs], 0.1), 240, 190,
-        title=f"{objective}: {figures['rank_correlation']:.2f}", x_label="own head weight", left=40,
+        title=f"{objective}: {figures['rank_correlation']:.2f}", x_label="head weight", left=40,
     )  # fmt: skip
     chart.band(weights, lows, highs, colour)
     chart.curve(list(zip(weights, means, strict=True)), colour)
@@ -195,7 +310,7 @@ def borderline_chart(policy: str, figures: Report) -> Chart:
 def learning_chart(
     name: str, steps: Sequence[float], values: Sequence[float], smooth: Sequence[float], colour: int
 ) -> Chart:
-    """The loss of one stage's training, step by step and smoothed."""
+    """The loss of one stage per step, and smoothed."""
     chart = Chart(
         (min(steps), max(steps)),
         spread(values, 1e-3),
@@ -212,16 +327,17 @@ def learning_chart(
 
 
 def reliability_chart(name: str, bins: Sequence[Report], colour: int) -> Chart:
-    """How often a head is right by how sure it is; on the diagonal it is as right as it is sure."""
+    """Observed accuracy against predicted probability; a calibrated head is on the diagonal."""
     chart = Chart(
         (0.49, 1.01), (min([0.3, *(each["observed"] for each in bins)]) - 0.02, 1.02), 290, 210,
-        title=name, x_label="how sure the head is", y_label="how often it is right", left=52,
+        title=name, x_label="predicted probability", y_label="observed accuracy", left=52,
     )  # fmt: skip
     chart.curve([(0.5, 0.5), (1.0, 1.0)], 0, "fine")
     chart.curve([(each["predicted"], each["observed"]) for each in bins], colour)
     for each in bins:
         hint = (
-            f"{each['pairs']} pairs: sure by {each['predicted']:.2f}, right {each['observed']:.2f}"
+            f"{each['pairs']} pairs: predicted {each['predicted']:.2f}, "
+            f"observed {each['observed']:.2f}"
         )
         chart.mark((each["predicted"], each["observed"]), colour, hint, 0.8)
     return chart
@@ -230,41 +346,43 @@ def reliability_chart(name: str, bins: Sequence[Report], colour: int) -> Chart:
 CELL = 46.0
 
 
-def conflict_map(found: Mapping[str, Report], names: Sequence[str]) -> str:
-    """Share of pairs on which two objectives prefer opposite answers: the deeper, the more they fight."""
-    shown = [name for name in names if any(name in each["objectives"] for each in found.values())]
-    places = {name: place for place, name in enumerate(shown)}
+def conflict_map(shares: Mapping[str, Report], names: Sequence[str]) -> str:
+    """Share of pairs with opposite preferences on two objectives; deeper colour, more conflict."""
+    shown = [
+        name for name in names if any(name in share["objectives"] for share in shares.values())
+    ]
+    positions = {name: position for position, name in enumerate(shown)}
     longest = max(map(text_width, shown), default=0.0)
     left, top = 10 + max(140.0, longest), 12.0
     size = CELL * len(shown)
     parts = []
-    for name, place in places.items():
-        middle = place * CELL + CELL / 2
+    for name, position in positions.items():
+        middle = position * CELL + CELL / 2
         parts.append(
-            f'<text class="strong" x="{left - 10:g}" y="{top + middle + 4:g}" text-anchor="end">{escape(name)}</text>'
-            f'<text class="strong" transform="translate({left + middle + 4:g} {top + size + 10:g}) rotate(-40)" '
+            f'<text class="strong" x="{left - 10:g}" y="{top + middle + 4:g}" '
             f'text-anchor="end">{escape(name)}</text>'
+            f'<text class="strong" transform="translate({left + middle + 4:g} '
+            f'{top + size + 10:g}) rotate(-40)" text-anchor="end">{escape(name)}</text>'
         )
-    for each in found.values():
-        one, other = (places[name] for name in each["objectives"])
+    for share in shares.values():
+        one, other = (positions[name] for name in share["objectives"])
         for row, column in ((one, other), (other, one)):
             x, y = left + column * CELL, top + row * CELL
             hint = escape(
-                f"{' and '.join(each['objectives'])}: {each['pairs']} pairs judged on both"
+                f"{' and '.join(share['objectives'])}: {share['pairs']} pairs judged on both"
             )
             parts.append(
-                f'<rect class="f2" style="opacity:{each["opposed"]:.2f}" x="{x + 1:g}" y="{y + 1:g}" '
-                f'width="{CELL - 2:g}" height="{CELL - 2:g}"/><text class="strong" x="{x + CELL / 2:g}" '
-                f'y="{y + CELL / 2 + 4:g}" text-anchor="middle">{100 * each["opposed"]:.0f} %'
+                f'<rect class="f2" style="opacity:{share["opposed"]:.2f}" x="{x + 1:g}" '
+                f'y="{y + 1:g}" width="{CELL - 2:g}" height="{CELL - 2:g}"/>'
+                f'<text class="strong" x="{x + CELL / 2:g}" y="{y + CELL / 2 + 4:g}" '
+                f'text-anchor="middle">{100 * share["opposed"]:.0f} %'
                 f"<title>{hint}</title></text>"
             )
-    width, height = (
-        left + size + 16,
-        top + size + 26 + max(84.0, 0.65 * longest),
-    )  # names below slant by 40 degrees
+    # the names below the map slant by 40 degrees
+    width, height = left + size + 16, top + size + 26 + max(84.0, 0.65 * longest)
     return (
-        f'<svg class="chart" viewBox="0 0 {width:g} {height:g}" role="img" aria-label="share of opposed pairs" '
-        f'style="max-width:{width:g}px">{"".join(parts)}</svg>'
+        f'<svg class="chart" viewBox="0 0 {width:g} {height:g}" role="img" '
+        f'aria-label="share of opposed pairs" style="max-width:{width:g}px">{"".join(parts)}</svg>'
     )
 
 
@@ -272,7 +390,7 @@ ROW, BARS = 26.0, 530.0
 
 
 def quality_chart(heads: Sequence[Report]) -> str:
-    """Pair accuracy of each head as a dot with its interval, on a bar from the length baseline to the ceiling."""
+    """Pair accuracy of each head with its interval, on a bar from length baseline to ceiling."""
     low: float = min([0.45, *(head["length_baseline"] for head in heads)]) - 0.02
     left = 12 + max(text_width(f"{head['objective']} by {head['group']}") for head in heads)
     width = left + BARS
@@ -286,29 +404,30 @@ def quality_chart(heads: Sequence[Report]) -> str:
         x = px(value)
         parts.append(f'<path class="grid" d="M{x:.1f} 8V{base:g}"/>')
         parts.append(
-            f'<text class="small" x="{x:.1f}" y="{base + 14:g}" text-anchor="middle">{value:g}</text>'
+            f'<text class="small" x="{x:.1f}" y="{base + 14:g}" text-anchor="middle">'
+            f"{value:g}</text>"
         )
-    for place, head in enumerate(heads):
-        parts += _quality_row(head, left - 12, 22 + ROW * place, px)
+    for index, head in enumerate(heads):
+        parts += _quality_row(head, left - 12, 22 + ROW * index, px)
     return (
-        f'<svg class="chart" viewBox="0 0 {width:g} {total:g}" role="img" aria-label="pair accuracy of reward heads" '
-        f'style="max-width:{width:g}px">{"".join(parts)}</svg>'
+        f'<svg class="chart" viewBox="0 0 {width:g} {total:g}" role="img" '
+        f'aria-label="pair accuracy of reward heads" style="max-width:{width:g}px">'
+        f"{''.join(parts)}</svg>"
     )
 
 
 def _quality_row(head: Report, end: float, y: float, px: Callable[[float], float]) -> list[str]:
-    """Bar, whisker, dot, and the name that ends at `end`; the bar is grey and open to 1 where no ceiling is known."""
+    """Bar, whisker, dot and name, which ends at `end`; the bar is grey without a ceiling."""
     known = head["ceiling"] is not None
     start, stop = sorted([px(head["length_baseline"]), px(head["ceiling"] if known else 1.0)])
-    name, hint = (
-        escape(head["objective"]),
-        escape(f"{head['pair_accuracy']:.3f} by {head['group']}"),
-    )
+    name, group = escape(head["objective"]), escape(head["group"])
+    hint = escape(f"{head['pair_accuracy']:.3f} by {head['group']}")
     return [
-        f'<rect class="band f{int(known)}" x="{start:.1f}" y="{y - 6:g}" width="{stop - start:.1f}" height="12"/>',
+        f'<rect class="band f{int(known)}" x="{start:.1f}" y="{y - 6:g}" '
+        f'width="{stop - start:.1f}" height="12"/>',
         f'<path class="whisker l1" d="M{px(head["ci_low"]):.1f} {y:g}H{px(head["ci_high"]):.1f}"/>',
-        f'<path class="halo f1" transform="translate({px(head["pair_accuracy"]):.1f} {y:g})" d="{SHAPES[1]}">'
-        f"<title>{hint}</title></path>",
+        f'<path class="halo f1" transform="translate({px(head["pair_accuracy"]):.1f} {y:g})" '
+        f'd="{SHAPES[1]}"><title>{hint}</title></path>',
         f'<text class="strong" x="{end:g}" y="{y + 4:g}" text-anchor="end">{name}'
-        f'<tspan class="small" style="fill:var(--muted)"> by {escape(head["group"])}</tspan></text>',
+        f'<tspan class="small" style="fill:var(--muted)"> by {group}</tspan></text>',
     ]

@@ -1,1 +1,1 @@
-"""What scores a response: verifiers, outcome and process reward models, and the reward vector of all of them."""
+"""What scores a response: verifiers, outcome and process reward models, and their reward vector."""

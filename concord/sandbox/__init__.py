@@ -1,1 +1,1 @@
-"""The generated world: three domains whose gold rewards are stated functions, so that every claim can be checked."""
+"""The sandbox: generated worlds in three domains whose gold rewards are known functions."""

@@ -1,10 +1,11 @@
-"""Simulated annotators: who prefers what, and how sure they are.
+"""Simulated annotators: which of two answers they prefer, and with what probability.
 
-A pair is judged by Bradley-Terry (1952) on gold: p(a over b) = sigmoid((gold_a - gold_b) / temperature). The best
-that anybody can do on such pairs is the mean of max(p, 1 - p): the ceiling, between 0.80 and 0.92 for every
-objective. Ratings add a bias and noise of the annotator's own. Annotators are seldom shown two answers that are equal
-on their objective: the second is drawn anew, at most REDRAWS times, until they differ. `overall` is judged on a mix
-of the domain's objectives in which helpfulness and looks weigh most.
+Preferences follow Bradley-Terry (1952) on the gold rewards: p(a over b) = sigmoid((gold_a - gold_b)
+/ temperature). The best achievable accuracy on such pairs is the mean of max(p, 1 - p). This
+ceiling lies between 0.80 and 0.92 for every objective. Ratings add the annotator's bias and noise.
+Annotators rarely compare two answers with equal gold: the second answer is drawn again, at most
+REDRAWS times, until the two differ. `overall` is judged on a weighted mix of the domain's
+objectives (OVERALL).
 """
 
 import math
@@ -39,7 +40,7 @@ REDRAWS = 5
 
 
 def gold(world: World, prompt: Prompt, response: str, objective: str) -> float:
-    """Gold that the annotators of `objective` judge by; for `overall` the stated mix over the prompt's domain."""
+    """Gold reward that annotators of `objective` judge by; for `overall`, the weighted mix."""
     scores = world.gold(prompt.messages, response)
     return (
         sum(OVERALL[name] * value for name, value in scores.items())
@@ -49,20 +50,25 @@ def gold(world: World, prompt: Prompt, response: str, objective: str) -> float:
 
 
 def probability(objective: str, gold_a: float, gold_b: float) -> float:
-    """Bradley-Terry probability that a is preferred to b."""
+    """Bradley-Terry probability that a is preferred to b.
+
+    Examples:
+        >>> probability("helpful", 0.7, 0.7)
+        0.5
+    """
     return 1.0 / (1.0 + math.exp(-(gold_a - gold_b) / TEMPERATURE[objective]))
 
 
 def rating(
     gold_value: float, annotator: str, rng: random.Random, low: int = 1, high: int = 5
 ) -> int:
-    """A rating on [low, high] by a biased and noisy annotator."""
+    """Rating on [low, high] by a biased and noisy annotator."""
     value = low + (high - low) * (gold_value + BIAS[annotator] + rng.gauss(0, NOISE))
     return min(high, max(low, round(value)))
 
 
 def pair(world: World, prompt: Prompt, objective: str, rng: random.Random) -> dict[str, Any]:
-    """One judged pair of two authors' different answers."""
+    """One judged pair: two different answers by randomly drawn authors."""
     first, second, gold_a, gold_b = _two_answers(world, prompt, objective, rng)
     p = probability(objective, gold_a, gold_b)
     chosen, rejected = (
@@ -98,16 +104,18 @@ def _two_answers(
 
 
 def comparisons(world: World, objective: str, n: int, seed: int) -> list[dict[str, Any]]:
-    """`n` judged pairs of `objective` (or of `overall`, over all domains) with the annotators' own probability."""
+    """`n` judged pairs of `objective` with the annotators' probability p; `overall` covers all
+    domains.
+    """
     domains = list(OBJECTIVES) if objective == "overall" else [DOMAIN[objective]]
     rng = random.Random(f"{world.name}-{world.seed}-{objective}-pairs-{seed}")
     shares = {
-        domain: n // len(domains) + (place < n % len(domains))
-        for place, domain in enumerate(domains)
+        domain: n // len(domains) + (index < n % len(domains))
+        for index, domain in enumerate(domains)
     }
     prompts = [
-        p
-        for place, (domain, share) in enumerate(shares.items())
-        for p in world.prompts(domain, share, seed + 1000 + place)
+        prompt
+        for index, (domain, share) in enumerate(shares.items())
+        for prompt in world.prompts(domain, share, seed + 1000 + index)
     ]
     return [pair(world, prompt, objective, rng) for prompt in prompts]

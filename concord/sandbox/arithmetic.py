@@ -1,13 +1,15 @@
-"""Math domain: word problems of two or three steps; gold accuracy per step and a stated function for engagement.
+"""Math domain: word problems of two or three steps, with gold for accuracy, steps and engagement.
 
 - math_accuracy: 1 if the number in the last `\\boxed{}` is the answer, else 0.
-- step gold: 1 if the equation holds and is the step that the problem asks for at that place, else 0.
-- math_engagement: 0.1 + 0.3 * min(engaging acts, 3) - 0.25 * max(0, engaging acts - 3), clipped to [0, 1].
-  Plain narration adds length and nothing else.
+- step gold: 1 if the equation holds and is the solution's step at that position, else 0.
+- math_engagement: 0.1 + 0.3 * min(engaging acts, 3) - 0.25 * max(0, engaging acts - 3), clipped to
+  [0, 1]. Narration adds length only.
 
-Authors slip, misread, and share a habit: in 30, 60 or 90 % of the differences for which they borrow a ten they do not
-take it from the tens ("borrow-no-decrement"; Brown & Burton 1978, VanLehn 1990). Slips scatter, so that a vote
-outnumbers them; a habit does not, and a vote among those who learnt from such authors is wrong on what ends in one.
+Authors slip, misread operations, and share a systematic error: with probability 0.3, 0.6 or 0.9
+they forget to decrement the tens after borrowing in a subtraction ("borrow-no-decrement"; Brown &
+Burton 1978, VanLehn 1990). Slips scatter over many results, so a majority vote corrects them. It
+does not correct the systematic error: a vote of models trained on such authors is wrong on problems
+whose last step borrows.
 """
 
 import random
@@ -33,6 +35,7 @@ class Step:
 
     @property
     def result(self) -> int:
+        """Result of the operation."""
         return apply(self.left, self.operation, self.right)
 
     def __str__(self) -> str:
@@ -40,12 +43,22 @@ class Step:
 
 
 def apply(left: int, operation: str, right: int) -> int:
-    """The result of one small operation."""
+    """Result of one operation.
+
+    Examples:
+        >>> apply(12, "-", 5)
+        7
+    """
     return {"+": left + right, "-": left - right, "*": left * right}[operation]
 
 
 def borrows(left: int, operation: str, right: int) -> bool:
-    """Whether a ten is borrowed for the ones of this difference."""
+    """Whether this operation is a subtraction that borrows a ten.
+
+    Examples:
+        >>> borrows(12, "-", 5), borrows(17, "-", 5)
+        (True, False)
+    """
     return operation == "-" and left > right and left % 10 < right % 10
 
 
@@ -56,7 +69,7 @@ def problem(lexicon: Lexicon, rng: random.Random, steps: int) -> tuple[str, list
     sentences = [rng.choice(lexicon.starts).format(name=name, a=value, things=things)]
     chain: list[Step] = []
     for _ in range(steps):
-        step = _change(value, lexicon, rng)
+        step = _random_step(value, lexicon, rng)
         templates = {"+": lexicon.gains, "-": lexicon.losses, "*": lexicon.multiplies}[
             step.operation
         ]
@@ -67,7 +80,7 @@ def problem(lexicon: Lexicon, rng: random.Random, steps: int) -> tuple[str, list
     return " ".join(sentences), chain
 
 
-def _change(value: int, lexicon: Lexicon, rng: random.Random) -> Step:
+def _random_step(value: int, lexicon: Lexicon, rng: random.Random) -> Step:
     while True:
         operation = rng.choice("++--*")
         right = rng.randint(2, 3) if operation == "*" else rng.randint(*lexicon.change_range)
@@ -77,7 +90,7 @@ def _change(value: int, lexicon: Lexicon, rng: random.Random) -> Step:
 
 
 class ProblemReader:
-    """Reads a problem of one world back into its steps, so that gold needs nothing but the text."""
+    """Parses a problem of one world into its steps, so that gold depends on the text alone."""
 
     def __init__(self, lexicon: Lexicon) -> None:
         templates = [
@@ -93,7 +106,7 @@ class ProblemReader:
         ]
 
     def steps(self, text: str) -> list[Step]:
-        """The steps that the problem in `text` asks for."""
+        """The solution steps of the problem in `text`."""
         value, chain = 0, []
         for sentence in re.findall(r"[^.!?]+[.!?]", text):
             for operation, reader in self.readers:
@@ -120,20 +133,25 @@ def _number_pattern(template: str) -> str:
 
 
 def answer(response: str) -> int | None:
-    """The number in the last box."""
+    r"""The number in the last box, or None if there is no box.
+
+    Examples:
+        >>> answer(r"12-5=7 \boxed{7}")
+        7
+    """
     boxes = _BOXED.findall(response)
     return int(boxes[-1]) if boxes else None
 
 
 def engagement(response: str) -> float:
-    """Gold math_engagement (see the module docstring)."""
+    """Gold math_engagement of a response (see the module docstring)."""
     engaging = sum(act.kind in ENGAGING for act in acts(response))
     score = 0.1 + 0.3 * min(engaging, 3) - 0.25 * max(0, engaging - 3)
     return min(1.0, max(0.0, score))
 
 
 def gold(chain: list[Step], response: str) -> dict[str, float]:
-    """Gold of a full response."""
+    """Gold rewards of a full response."""
     return {
         "math_accuracy": float(answer(response) == chain[-1].result),
         "math_engagement": engagement(response),
@@ -141,13 +159,17 @@ def gold(chain: list[Step], response: str) -> dict[str, float]:
 
 
 def step_gold(chain: list[Step], steps: list[str]) -> list[float]:
-    """Gold correctness of each step: its equation holds and is the one asked for there; the box repeats the answer."""
-    labels, place = [], 0
+    """Gold correctness of each step, (steps,).
+
+    An equation is correct if it is the solution's step at that position. A box is correct if it
+    holds the answer. Text with neither is correct. Equations after the last step are wrong.
+    """
+    labels, position = [], 0
     for text in steps:
         equation, boxed = _EQUATION.search(text), answer(text)
-        if equation and place < len(chain):
-            labels.append(float(equation.group() == str(chain[place])))
-            place += 1
+        if equation and position < len(chain):
+            labels.append(float(equation.group() == str(chain[position])))
+            position += 1
         else:
             labels.append(float(boxed == chain[-1].result if boxed is not None else not equation))
     return labels
@@ -155,20 +177,20 @@ def step_gold(chain: list[Step], steps: list[str]) -> list[float]:
 
 @dataclass(frozen=True)
 class Author:
-    """How somebody solves; every field is a probability per line."""
+    """How an author solves problems; every field is a probability per line."""
 
     liveliness: float
     wordiness: float
     error: float
-    """That the result is off."""
+    """Probability of a wrong result."""
     misread: float
-    """That the operation is another than the problem asks for."""
+    """Probability of an operation other than the one in the problem."""
     no_decrement: float
-    """That a difference for which a ten is borrowed comes out ten too high."""
+    """Probability that a subtraction with borrowing comes out ten too high."""
 
     @classmethod
     def draw(cls, rng: random.Random) -> "Author":
-        """An author; the lively ones are a little more careless, so that the two objectives fight."""
+        """A random author. Lively authors make more errors, so that the two objectives conflict."""
         liveliness = rng.choice((0.0, 0.1, 0.3, 0.5, 0.9))
         wordiness, error = (
             rng.choice((0.0, 0.2, 0.5)),
@@ -184,7 +206,7 @@ class Author:
 
 
 def write(chain: list[Step], author: Author, rng: random.Random) -> str:
-    """An author's solution: each step may go wrong, which carries on; lively authors add acts."""
+    """An author's solution. Errors carry over to later steps; lively authors add engaging acts."""
     value, lines = chain[0].left, []
     for step in chain:
         operation = (
@@ -199,11 +221,11 @@ def write(chain: list[Step], author: Author, rng: random.Random) -> str:
             result += rng.choice((-10, -2, -1, 1, 2, 10))
         line = f"{value}{operation}{step.right}={max(result, 0)}"
         value = max(result, 0)
-        lines.append(_lively(line, author, rng))
+        lines.append(_add_acts(line, author, rng))
     return "\n\n".join([*lines, f"\\boxed{{{value}}}"])
 
 
-def _lively(line: str, author: Author, rng: random.Random) -> str:
+def _add_acts(line: str, author: Author, rng: random.Random) -> str:
     said = [say(rng.choice(ENGAGING), rng) for _ in range(2) if rng.random() < author.liveliness]
     said += [say("narrate", rng)] * (rng.random() < author.wordiness)
     return " ".join([*said, line])

@@ -1,13 +1,15 @@
-"""Make the base model of the sandbox: a small Llama from scratch on the corpus of imperfect authors.
+"""Trains the base model of the sandbox: a small Llama, from scratch, on texts by simulated authors.
 
-Inputs: nothing but the seed. Outputs: models/base (weights, tokenizer, chat template, figures), kept in git because
-training takes longer than a run of the pipeline may.
+Input: the seed. Output: models/base (weights, tokenizer, chat template, figures). The checkpoint is
+kept in git because training takes longer than a pipeline run may.
 
-    python -m concord.sandbox.base [--steps 5000] [--seed 0] [--rate 3e-3] [--start <folder>] [--out models/base]
+    python -m concord.sandbox.base [--steps 5000] [--seed 0] [--rate 3e-3] [--start <folder>]
+                                   [--out models/base]
 
-The one in git was trained for 5000, 900 and 4000 steps on earlier corpora, at first with fewer marks that weighed as
-much as other tokens, then without marks on whole answers, and went on for 2400 more (`--start`, `--seed 13`,
-`--rate 2e-3`) on the corpus as it was before authors had a habit (`concord.sandbox.arithmetic`).
+The checkpoint in git was trained for 5000, 900 and 4000 steps on earlier corpora: at first with
+fewer marks, weighted like other tokens, later without marks on whole answers. It was then trained
+for 2400 more steps (`--start`, `--seed 13`, `--rate 2e-3`) on the corpus before authors had a
+systematic error (`concord.sandbox.arithmetic`).
 """
 
 import argparse
@@ -35,11 +37,13 @@ SPECIAL = ("<|pad|>", "<|end|>", "<|user|>", "<|assistant|>")
 VOCABULARY = 1024
 BATCH, CHUNK, WARMUP = 48, 16, 100
 MARKS, MARK_WEIGHT = (" right", " wrong"), 6.0
-"""What marked work is followed by, and how much it weighs in the loss: it is one token in fifty."""
+"""The marks, and their weight in the loss: one token in fifty is a mark."""
 
 
-def tokenizer(seed: int) -> PreTrainedTokenizerFast:
-    """A byte-level BPE over the corpus: lossless, digits single tokens, step separator and box one token each."""
+def train_tokenizer(seed: int) -> PreTrainedTokenizerFast:
+    """Byte-level BPE over the corpus: lossless; a digit, `\\n\\n` and the start of a box are one
+    token each.
+    """
     model = Tokenizer(models.BPE())
     model.pre_tokenizer = pre_tokenizers.Sequence(
         [
@@ -74,7 +78,7 @@ def tokenizer(seed: int) -> PreTrainedTokenizerFast:
 
 
 def network(vocabulary: int, pad: int, end: int, seed: int) -> LlamaForCausalLM:
-    """About one million parameters; the output matrix is tied to the input embedding."""
+    """A Llama of about one million parameters; the output matrix is tied to the input embedding."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return LlamaForCausalLM(
@@ -95,18 +99,18 @@ def network(vocabulary: int, pad: int, end: int, seed: int) -> LlamaForCausalLM:
 
 
 def batches(
-    words: PreTrainedTokenizerFast, source: Iterator[Document]
+    tokenizer: PreTrainedTokenizerFast, source: Iterator[Document]
 ) -> Iterator[list[list[int]]]:
-    """Batches of documents of about one length, CHUNK batches shuffled at a time."""
+    """Batches of documents of similar length, shuffled in chunks of CHUNK batches."""
 
     def chunk() -> list[list[list[int]]]:
         texts = [
-            words.apply_chat_template(
+            tokenizer.apply_chat_template(
                 [*messages, {"role": "assistant", "content": response}], tokenize=False
             )
             for messages, response in itertools.islice(source, BATCH * CHUNK)
         ]
-        rows = sorted(words(texts, add_special_tokens=False)["input_ids"], key=len)
+        rows = sorted(tokenizer(texts, add_special_tokens=False)["input_ids"], key=len)
         groups = [rows[start : start + BATCH] for start in range(0, len(rows), BATCH)]
         random.Random(len(texts[0])).shuffle(groups)
         return groups
@@ -116,24 +120,25 @@ def batches(
 
 def train(
     model: LlamaForCausalLM,
-    words: PreTrainedTokenizerFast,
+    tokenizer: PreTrainedTokenizerFast,
     steps: int,
     seed: int,
     peak: float = 3e-3,
 ) -> float:
-    """Next-token prediction on all tokens, marks weighing more, products in bfloat16; returns the mean loss of the last
-    hundred steps."""
-    weights = torch.ones(len(words))
+    """Trains on next-token prediction over all tokens, under bfloat16 autocast, with extra weight
+    on marks. Returns the mean loss of the last hundred steps.
+    """
+    weights = torch.ones(len(tokenizer))
     weights[
-        words(list(MARKS), add_special_tokens=False, return_tensors="pt")["input_ids"].flatten()
+        tokenizer(list(MARKS), add_special_tokens=False, return_tensors="pt")["input_ids"].flatten()
     ] = MARK_WEIGHT
-    weights[words.pad_token_id] = 0.0
+    weights[tokenizer.pad_token_id] = 0.0
     optimizer = torch.optim.AdamW(model.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.05)
-    stream, losses = batches(words, documents(seed)), []
+    stream, losses = batches(tokenizer, documents(seed)), []
     for step in track(range(steps), steps, "base"):
         rows = next(stream)
         ids = torch.nn.utils.rnn.pad_sequence(
-            [torch.tensor(row) for row in rows], True, words.pad_token_id
+            [torch.tensor(row) for row in rows], True, tokenizer.pad_token_id
         )
         rate = (
             peak
@@ -142,7 +147,7 @@ def train(
         )
         for group in optimizer.param_groups:
             group["lr"] = rate
-        mask = ids != words.pad_token_id
+        mask = ids != tokenizer.pad_token_id
         with torch.autocast("cpu", dtype=torch.bfloat16):
             logits = model(input_ids=ids, attention_mask=mask).logits[:, :-1]
         loss = torch.nn.functional.cross_entropy(
@@ -159,37 +164,46 @@ def train(
 
 
 def main() -> None:
+    """Trains the base model and writes it to `--out`."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--steps", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rate", type=float, default=3e-3, help="peak learning rate")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument(
-        "--start", help="folder of a base to go on from, with its tokenizer; default: from scratch"
+        "--start",
+        help="folder of a base model to continue from, with its tokenizer; default: from scratch",
     )
     parser.add_argument("--out", default="models/base")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     start = time.time()
-    words = load_tokenizer(arguments.start) if arguments.start else tokenizer(arguments.seed)
-    model = network(len(words), words.pad_token_id, words.eos_token_id, arguments.seed)
+    tokenizer = (
+        load_tokenizer(arguments.start) if arguments.start else train_tokenizer(arguments.seed)
+    )
+    model = network(
+        len(tokenizer),
+        tokenizer.pad_token_id,
+        tokenizer.eos_token_id,
+        arguments.seed,
+    )
     earlier: list[dict[str, Any]] = []
     if arguments.start:
         model = load_causal(arguments.start).train()
         earlier = json.loads((Path(arguments.start) / "figures.json").read_text(encoding="utf-8"))[
             "trained"
         ]
-    loss = train(model, words, arguments.steps, arguments.seed, arguments.rate)
+    loss = train(model, tokenizer, arguments.steps, arguments.seed, arguments.rate)
     with directory(Path(arguments.out)) as out:
         model.save_pretrained(out)
-        words.save_pretrained(out)
-        this = {
+        tokenizer.save_pretrained(out)
+        run = {
             "steps": arguments.steps,
             "seed": arguments.seed,
             "rate": arguments.rate,
             "loss": round(loss, 4),
         }
-        figures = {"parameters": model.num_parameters(), "trained": [*earlier, this]}
+        figures = {"parameters": model.num_parameters(), "trained": [*earlier, run]}
         (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     print(f"{arguments.out}: {figures}, {time.time() - start:.0f} s")
 

@@ -1,7 +1,7 @@
-"""The corpus of the base model: imperfect authors of all worlds, sums, an encyclopedia, and marked work.
+"""Training corpus of the base model: simulated authors of all worlds, sums, facts, and marked work.
 
-The base model meets the words and facts of the locked world here and nowhere else: annotations, reward models and
-policies see `dev`.
+Only the base model sees the words and facts of the locked world. Annotations, reward models and
+policies see `dev` alone.
 """
 
 import random
@@ -23,15 +23,15 @@ SHARES = {
 BITS = {"steps": 0.36, "sentences": 0.2, "sums": 0.04, "entries": 0.08}
 WHOLE = {"tutoring": 0.22, "values": 0.1}
 MARKED = BITS | WHOLE
-"""What is marked, as shares of the marked work: bit by bit; and whole answers, by domain."""
+"""Shares of marked work: marked part by part (BITS), or once at the end, by domain (WHOLE)."""
 Document = tuple[Messages, str]
 
 
 def documents(seed: int) -> Iterator[Document]:
-    """Endless (messages, response) pairs; sums and entries have the task as their prompt."""
+    """Endless (messages, response) pairs; the prompt of sums and entries names the task."""
     rng = random.Random(f"corpus-{seed}")
     worlds = [World.build(name, seed) for name in ("dev", "locked")]
-    books = World.build("books", seed)  # whose facts are those of dev
+    books = World.build("books", seed)  # has the facts of dev
     creatures = [(world, creature) for world in worlds for creature in world.facts.table]
     while True:
         domain = rng.choices(list(SHARES), weights=list(SHARES.values()))[0]
@@ -64,16 +64,16 @@ def _sums(rng: random.Random) -> Document:
     lines: list[str] = []
     while len(lines) < 8:
         left, operation, right = rng.randint(1, LIMIT), rng.choice("++--*"), rng.randint(2, 11)
-        result = apply(left, operation, 2 + right % 2 if operation == "*" else right)
+        if operation == "*":
+            right = 2 + right % 2
+        result = apply(left, operation, right)
         if 0 < result <= LIMIT:
-            lines.append(
-                f"{left}{operation}{2 + right % 2 if operation == '*' else right}={result}"
-            )
+            lines.append(f"{left}{operation}{right}={result}")
     return [{"role": "user", "content": "Sums."}], "\n\n".join(lines)
 
 
 def _entries(creatures: list[tuple[World, str]], rng: random.Random) -> Document:
-    """What is true of some creatures, a paragraph each."""
+    """True statements about some creatures, one paragraph each."""
     paragraphs = [
         " ".join(
             say(name, rng, creature=creature, value=value)

@@ -1,4 +1,6 @@
-"""Dirt of every kind that real annotation files have, planted and counted by the reason ingestion should give."""
+"""Faulty rows like those of real annotation files, counted by the reason that ingestion should
+report.
+"""
 
 import copy
 import json
@@ -7,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 Record = dict[str, Any]
-Spoiler = Callable[[Record, random.Random], Record]
+Corruption = Callable[[Record, random.Random], Record]
 
 
 def _missing(record: Record, rng: random.Random) -> Record:
@@ -57,8 +59,8 @@ def _flipped(record: Record, rng: random.Random) -> Record:
     return {**record, "preferred": {"a": "b", "b": "a"}[record["preferred"]]}
 
 
-# reason that ingestion or preparation should give -> kind of record to spoil, how
-SPOILERS: dict[str, tuple[str, Spoiler]] = {
+# reason that ingestion or preparation should report -> (kind of record, how to corrupt it)
+CORRUPTIONS: dict[str, tuple[str, Corruption]] = {
     "missing_key": ("comparison", _missing),
     "wrong_type": ("rating", _wrong_type),
     "empty_response": ("demonstration", _empty),
@@ -77,22 +79,26 @@ SPOILERS: dict[str, tuple[str, Spoiler]] = {
 def plant(
     records: list[Record], share: float, rng: random.Random
 ) -> tuple[list[str], dict[str, int]]:
-    """The records as lines with about `share` of spoiled ones put in at random places, and their count by reason.
+    """Inserts about `share` faulty lines at random positions; returns all lines and the count per
+    reason.
 
-    Each spoiled line comes of a record of its own, so that no two kinds of dirt meet in one; the clean original stays.
+    Each faulty line is made from a different record, so that no line has two faults. The clean
+    originals stay.
     """
-    count = round(len(records) * share / (len(SPOILERS) + 1))
+    count = round(len(records) * share / (len(CORRUPTIONS) + 1))
     by_kind: dict[str, list[Record]] = {}
     for record in rng.sample(records, len(records)):
         by_kind.setdefault(record["kind"], []).append(record)
-    spoiled: dict[str, list[str]] = {}
-    for reason, (kind, spoil) in SPOILERS.items():
-        victims = [by_kind[kind].pop() for _ in range(min(count, len(by_kind.get(kind, []))))]
-        spoiled[reason] = [json.dumps(spoil(copy.deepcopy(victim), rng)) for victim in victims]
+    faulty: dict[str, list[str]] = {}
+    for reason, (kind, corrupt) in CORRUPTIONS.items():
+        originals = [by_kind[kind].pop() for _ in range(min(count, len(by_kind.get(kind, []))))]
+        faulty[reason] = [
+            json.dumps(corrupt(copy.deepcopy(original), rng)) for original in originals
+        ]
     lines = [json.dumps(record) for record in records]
-    spoiled["not_json"] = [
+    faulty["not_json"] = [
         line[: len(line) // 2] for line in rng.sample(lines, min(count, len(lines)))
     ]
-    for line in (line for group in spoiled.values() for line in group):
+    for line in (line for group in faulty.values() for line in group):
         lines.insert(rng.randint(0, len(lines)), line)
-    return lines, {reason: len(group) for reason, group in spoiled.items() if group}
+    return lines, {reason: len(group) for reason, group in faulty.items() if group}

@@ -1,6 +1,7 @@
-"""Words of the worlds: `dev` is trained and tuned on, `locked` is held out; acts are phrased alike in all.
+"""Vocabulary of the worlds: `dev` for training and tuning, `locked` held out.
 
-`books` is what the base model alone has read: more ways to word a problem, in none of the other worlds.
+All worlds phrase acts the same way. Only the base model reads `books`, which adds more ways to word
+a problem; no other world uses them.
 """
 
 from dataclasses import dataclass, replace
@@ -14,9 +15,9 @@ MATERIALS = ("salt", "wax", "oil", "sand", "iron", "rope", "clay", "wood")
 
 @dataclass(frozen=True)
 class Lexicon:
-    """What one world may speak of.
+    """Vocabulary of one world.
 
-    The worlds share the material of facts, and three purposes: to hurt, to steal from, to help.
+    The worlds share the values of facts, and three purposes: to hurt, to steal from, to help.
     """
 
     names: tuple[str, ...]

@@ -1,11 +1,13 @@
-"""Marked work: solutions, sums, tutors' turns and statements of fact, followed bit by bit by "right" or "wrong", and
-whole answers, followed by one such word once they have ended.
+"""Marked work: texts in which "right" or "wrong" follows each part, or follows the whole answer.
 
-Base models of real size have read teachers' marks and referees' reports, and bring from there what a grader is built
-on; one of a million parameters does not pick checking up from a few thousand labels, so its corpus has such texts.
-What is marked is whether a step, a sentence or all of an answer agrees with the problem, the dialogue or the
-encyclopedia, never whether an answer is good (engaging, helpful, harmless). No problem and no dialogue of the locked
-world is marked, and no answer to its questions.
+Solutions, sums, tutor turns and statements of fact are marked part by part. Whole answers have one
+mark after their end.
+
+Real base models have read graded work, and graders build on it. A model of one million parameters
+does not learn to check from a few thousand labels, so its corpus contains marked work. A mark says
+whether a step, a sentence or a whole answer agrees with the problem, the dialogue or the
+encyclopedia. It never says whether an answer is good (engaging, helpful, harmless). No problem, no
+dialogue and no answer to a question of the locked world is marked.
 """
 
 import random
@@ -16,27 +18,28 @@ from concord.sandbox.tutoring import MISTAKES, Situation
 from concord.sandbox.world import Messages, World
 
 FLAG = "Marked. "
-"""What prompts of marked work begin with."""
+"""Prefix of the prompts of marked work."""
 OFF = (-10, -2, -1, 1, 2, 10)
-"""By how much a wrong number is off."""
+"""Differences between a wrong number and the right one."""
 ERROR, MISREAD = 0.15, 0.25
-"""Probabilities that a step of a marked solution has a wrong result, and a wrong operation, which is the harder to see;
-of sums, tutors' sentences and facts a half are wrong."""
+"""Probabilities of a wrong result and of a wrong operation in a step of a marked solution.
+
+Wrong operations are harder to detect. Half of the sums, tutor sentences and facts are wrong."""
 WHOLE_ERROR = 0.3
-"""Probability that a part of an answer that is marked as a whole is wrong."""
+"""Probability that a part of an answer with one mark is wrong."""
 END = "<|end|>"
-"""What an answer ends with. Nothing else follows it in the corpus, so that such marks need no flag."""
+"""End of an answer. In the corpus only a mark follows it, so these marks need no flag."""
 Document = tuple[Messages, str]
 
 
 def solution(world: World, rng: random.Random) -> Document:
-    """A solution, each of its steps marked."""
+    """A solution with a mark after each step."""
     messages = world.prompts("math", 1, rng.getrandbits(48))[0].messages
     chain = world.problems.steps(messages[0]["content"])
     author = arithmetic.Author(
         rng.choice((0.0, 0.1, 0.5)), rng.choice((0.0, 0.3)), ERROR, MISREAD, no_decrement=0.0
     )
-    # no habit: ten too high is one of the ways in which a result is off, no likelier than the others
+    # no systematic error: a result ten too high is as likely as any other wrong result
     steps = arithmetic.write(chain, author, rng).split("\n\n")
     marks = arithmetic.step_gold(chain, steps)
     return _flagged(messages), _lines(
@@ -45,15 +48,17 @@ def solution(world: World, rng: random.Random) -> Document:
 
 
 def sums(lines: list[str], rng: random.Random) -> Document:
-    """Sums, half of them spoiled."""
+    """Sums, each with a mark; half of them are wrong."""
     marked = [
-        (_spoiled(line, rng), False) if rng.random() < 0.5 else (line, True) for line in lines
+        (_wrong_sum(line, rng), False) if rng.random() < 0.5 else (line, True) for line in lines
     ]
     return _flagged([{"role": "user", "content": "Sums."}]), _lines(marked)
 
 
 def turn(world: World, rng: random.Random) -> Document:
-    """A tutor's sentences: mistakes named, hints and answers told, right and wrong, among others without a mark."""
+    """A tutor's sentences: mistakes, hints and answers, right and wrong, with marks; others
+    without.
+    """
     messages = world.prompts("tutoring", 1, rng.getrandbits(48))[0].messages
     situation = world.dialogues.situation(messages)
     checked = ("find", "find", "hint", "hint", "tell", "tell")
@@ -64,7 +69,7 @@ def turn(world: World, rng: random.Random) -> Document:
 
 
 def whole_turn(world: World, rng: random.Random) -> Document:
-    """A tutor's turn, marked once it has ended: right where all that it names, hints and tells is."""
+    """A tutor's turn with one mark: right if every named mistake, hint and told answer is right."""
     messages = world.prompts("tutoring", 1, rng.getrandbits(48))[0].messages
     situation = world.dialogues.situation(messages)
     checked = [
@@ -75,28 +80,30 @@ def whole_turn(world: World, rng: random.Random) -> Document:
     said = [say(act, rng) for act in ("praise", "chat", "chat", "ask", "ask") if rng.random() < 0.4]
     said += [sentence for sentence, _ in checked]
     rng.shuffle(said)
-    return messages, _ended(
+    return messages, _mark_at_end(
         " ".join(said or [say("reread", rng)]), all(right for _, right in checked)
     )
 
 
 def whole_answer(world: World, rng: random.Random) -> Document:
-    """An answer to a question of fact, marked once it has ended: right where all that it claims is."""
+    """An answer to a question of fact with one mark: right if every claim is true."""
     question = rng.choice(world.facts.by_kind["known"])
     author = values.Author(rng.random(), rng.random(), rng.random(), WHOLE_ERROR)
     response = values.write(world.facts, question, author, rng)
     claims = [act for act in acts(response) if act.kind in values.ATTRIBUTES]
     right = all(world.facts.true(act, question.subject) for act in claims)
-    return [{"role": "user", "content": question.text}], _ended(response, right)
+    return [{"role": "user", "content": question.text}], _mark_at_end(response, right)
 
 
 WHOLE = {"tutoring": whole_turn, "values": whole_answer}
-"""By domain: a whole answer with its mark. Whole solutions have none: a base that read them found 41 % of the wrong
-ones alone (docs/default-run.md)."""
+"""Domain -> function that draws a whole answer with its mark.
+
+Whole solutions are not marked: a base model trained on such marks detected 41 % of the wrong
+solutions without any labels (docs/results/default-run.md)."""
 
 
 def _sentence(act: str, situation: Situation, right: bool, rng: random.Random) -> tuple[str, bool]:
-    """One sentence of a tutor, right or not as asked for, and whether it is."""
+    """One tutor sentence, right or wrong as requested, and whether it is right."""
     step = situation.right
     if act == "find":
         others = [each for each in MISTAKES if each != situation.mistake]
@@ -109,12 +116,12 @@ def _sentence(act: str, situation: Situation, right: bool, rng: random.Random) -
         )
         return say("hint", rng, a=step.left, op=operation, b=step.right), right
     return say(
-        "tell", rng, number=situation.answer if right else _off(situation.answer, rng)
+        "tell", rng, number=situation.answer if right else _wrong_number(situation.answer, rng)
     ), right
 
 
 def entries(creatures: list[tuple[World, str]], rng: random.Random) -> Document:
-    """Statements about some creatures, a paragraph each."""
+    """Marked statements about some creatures, one paragraph each."""
     return _flagged([{"role": "user", "content": "Facts."}]), "\n\n".join(
         " ".join(_statement(world.facts, creature, name, rng) for name in values.ATTRIBUTES)
         for world, creature in creatures
@@ -130,13 +137,13 @@ def _statement(facts: values.Facts, creature: str, name: str, rng: random.Random
     return _marked(say(name, rng, creature=creature, value=value), right)
 
 
-def _spoiled(line: str, rng: random.Random) -> str:
+def _wrong_sum(line: str, rng: random.Random) -> str:
     left, _, result = line.partition("=")
-    return f"{left}={_off(int(result), rng)}"
+    return f"{left}={_wrong_number(int(result), rng)}"
 
 
-def _off(number: int, rng: random.Random) -> int:
-    return rng.choice([number + off for off in OFF if number + off >= 0])
+def _wrong_number(number: int, rng: random.Random) -> int:
+    return rng.choice([number + difference for difference in OFF if number + difference >= 0])
 
 
 def _lines(marked: list[tuple[str, bool]]) -> str:
@@ -147,7 +154,7 @@ def _marked(text: str, right: bool) -> str:
     return f"{text} {'right' if right else 'wrong'}"
 
 
-def _ended(response: str, right: bool) -> str:
+def _mark_at_end(response: str, right: bool) -> str:
     return _marked(response + END, right)
 
 

@@ -1,10 +1,10 @@
-"""The acts a response is made of: each act has its sentences, and `acts` reads them back out of any text."""
+"""Acts, the kinds of sentences in responses: `say` writes one, `acts` reads them from any text."""
 
 import random
 import re
 from dataclasses import dataclass
 
-# act -> sentences; a {slot} is filled by the writer and captured by the reader
+# act -> sentences; `say` fills a {slot}, `acts` captures its value
 PHRASES: dict[str, tuple[str, ...]] = {
     # math engagement
     "invite": ("Let us solve it together.", "Come and try it with me."),
@@ -62,7 +62,7 @@ _SENTENCE = re.compile(r"[^.!?\n]+[.!?]")
 
 
 def pattern(template: str) -> str:
-    """The regular expression a template's sentences match."""
+    """Regular expression that matches the sentences of a template."""
     parts = re.split(r"\{(\w+)\}", template)
     return "".join(
         _SLOTS[part] if index % 2 else re.escape(part) for index, part in enumerate(parts)
@@ -78,24 +78,29 @@ _READERS = [
 
 @dataclass(frozen=True)
 class Act:
-    """One sentence, understood: its kind and what filled its slots."""
+    """One recognised sentence: its kind and the values of its slots."""
 
     kind: str
     slots: dict[str, str]
 
 
 def say(act: str, rng: random.Random, **slots: object) -> str:
-    """One of the act's sentences with its slots filled."""
+    """A random sentence of the act, with its slots filled."""
     return rng.choice(PHRASES[act]).format(**slots)
 
 
 def acts(text: str) -> list[Act]:
-    """The acts of a text in their order; sentences outside the inventory are skipped (they carry no gold)."""
-    found = []
+    """The acts of a text, in order. Unknown sentences are skipped; they carry no gold.
+
+    Examples:
+        >>> acts("Good effort! What a day. Try 12-5.")
+        [Act(kind='praise', slots={}), Act(kind='hint', slots={'a': '12', 'op': '-', 'b': '5'})]
+    """
+    recognised = []
     for sentence in _SENTENCE.findall(text):
         for kind, reader in _READERS:
             match = reader.fullmatch(sentence.strip())
             if match:
-                found.append(Act(kind, match.groupdict()))
+                recognised.append(Act(kind, match.groupdict()))
                 break
-    return found
+    return recognised

@@ -1,7 +1,8 @@
-"""The dev world as annotators would deliver it: JSON lines of every kind, with dirt planted where real files have it.
+"""Deliveries of the dev world's annotators: JSON lines of every kind, with the faults of real
+files.
 
-The lines follow the interchange format of `concord.annotations.interchange`. What is planted is reported, so that a
-test can demand that ingestion finds it. See them with
+The lines follow the interchange format of `concord.annotations.interchange`. The planted faults are
+counted, so that a test can check that ingestion finds them. To see the lines:
 
     python -m concord.sandbox.source data/raw/sandbox.yaml
 """
@@ -29,52 +30,53 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 @dataclass(frozen=True, config=FORBID)
 class Spec:
-    """How much of what the annotators deliver."""
+    """How much the annotators deliver."""
 
     world: Literal["dev"]
-    """The world; nothing is learned from the locked one."""
+    """The world; nothing is learned from `locked`."""
     seed: Count
-    """Draws prompts, answers and labels."""
+    """Seed of prompts, answers and labels."""
     prompts: Count
-    """Prompts of each domain that nobody answered."""
+    """Unanswered prompts per domain."""
     demonstrations: Count
-    """Answered prompts of each domain."""
+    """Answered prompts per domain."""
     comparisons: dict[str, Count]
-    """Judged pairs of each objective; `overall` is spread over the domains."""
+    """Judged pairs per objective; `overall` is spread over the domains."""
     ratings: Count
-    """Prompts of each domain whose answers are rated from 1 to 5."""
+    """Prompts per domain with answers rated from 1 to 5."""
     rankings: Count
-    """Prompts of each domain whose answers are ranked."""
+    """Prompts per domain with ranked answers."""
     binary: Count
-    """Prompts of each domain whose answers are judged good or bad."""
+    """Prompts per domain with answers judged good or bad."""
     answers: Annotated[int, Field(ge=2)]
-    """Answers to each rated, ranked or judged prompt."""
+    """Answers per rated, ranked or judged prompt."""
     steps: Count
-    """Math answers with a label for each step."""
+    """Math answers with a label per step."""
     missing: Share
-    """Share of the labels that are missing."""
+    """Share of missing labels."""
     dirt: Share
-    """Share of spoiled lines added to the clean ones."""
+    """Faulty lines to add, as a share of the clean ones."""
 
 
 def read_spec(path: str | Path) -> Spec:
-    """The spec file at `path`, checked."""
+    """Reads and checks the spec at `path`. Raises ParamsError for unknown objectives."""
     spec = section(Spec, read(path), str(path))
     unknown = sorted(set(spec.comparisons) - {*DOMAIN, "overall"})
     if unknown:
         raise ParamsError(
-            f"{path}: comparisons names {', '.join(unknown)}; the sandbox has {', '.join([*DOMAIN, 'overall'])}"
+            f"{path}: comparisons has unknown objectives: {', '.join(unknown)}. "
+            f"Use {', '.join([*DOMAIN, 'overall'])}."
         )
     return spec
 
 
 def lines(path: str | Path) -> Iterator[str]:
-    """The delivered lines, dirt among them."""
+    """The delivered lines, including the faulty ones."""
     return iter(_delivery(path)[0])
 
 
 def planted(path: str | Path) -> dict[str, int]:
-    """How many rows of each kind of dirt stand in the lines, by the reason that ingestion should give."""
+    """Number of faulty lines by the reason that ingestion should report."""
     return _delivery(path)[1]
 
 
@@ -88,9 +90,8 @@ def _distinct(records: Iterator[Record]) -> list[Record]:
     seen: set[str] = set()
     kept = []
     for record in records:
-        if (
-            record["kind"] == "comparison"
-        ):  # the same pair must not come with both answers, but where dirt plants it
+        if record["kind"] == "comparison":
+            # only planted faults may contain one pair with both preferences
             key = json.dumps(
                 [
                     record["messages"],
@@ -117,14 +118,14 @@ def records_of(spec: Spec) -> Iterator[Record]:
         for prompt in world.prompts(domain, spec.prompts, 1):
             yield {
                 "kind": "prompt",
-                **_head(prompt),
+                **_prompt_fields(prompt),
                 "domain": domain,
                 "reference": prompt.reference,
             }
         for prompt in world.prompts(domain, spec.demonstrations, 2):
             yield {
                 "kind": "demonstration",
-                **_head(prompt),
+                **_prompt_fields(prompt),
                 "domain": domain,
                 "author": rng.choice(ANNOTATORS),
                 "response": world.write(prompt.messages, rng),
@@ -137,7 +138,7 @@ def records_of(spec: Spec) -> Iterator[Record]:
     yield from _step_labels(world, spec, rng)
 
 
-def _head(prompt: Prompt) -> Record:
+def _prompt_fields(prompt: Prompt) -> Record:
     return {"group_id": prompt.group_id, "messages": prompt.messages}
 
 
@@ -159,7 +160,7 @@ def _comparison(judged: Record, rng: random.Random) -> Record:
 
 
 def _labelled(world: World, domain: str, spec: Spec, rng: random.Random) -> Iterator[Record]:
-    """Ratings, rankings and binary labels: the same answers judged on every objective of the domain, some missing."""
+    """Ratings, rankings or binary labels: each answer on every objective, some labels missing."""
     kinds = ["rating"] * spec.ratings + ["ranking"] * spec.rankings + ["binary"] * spec.binary
     for kind, prompt in zip(kinds, world.prompts(domain, len(kinds), 3), strict=True):
         answers = list(
@@ -183,7 +184,12 @@ def _judged(
     scores: dict[str, float],
     rng: random.Random,
 ) -> Iterator[Record]:
-    common = {"kind": kind, **_head(prompt), "objective": objective, "annotator": annotator}
+    common = {
+        "kind": kind,
+        **_prompt_fields(prompt),
+        "objective": objective,
+        "annotator": annotator,
+    }
     noisy = {answer: rating(score, annotator, rng) for answer, score in scores.items()}
     if kind == "ranking":
         levels = sorted(set(noisy.values()), reverse=True)
@@ -211,7 +217,7 @@ def _step_labels(world: World, spec: Spec, rng: random.Random) -> Iterator[Recor
         ]
         yield {
             "kind": "steps",
-            **_head(prompt),
+            **_prompt_fields(prompt),
             "objective": "math_accuracy",
             "steps": steps,
             "labels": labels,

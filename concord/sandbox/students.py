@@ -1,4 +1,4 @@
-"""The simulated student over several turns: it answers or leaves by the probabilities of gold."""
+"""Simulated students: they answer correctly and stay with the gold probabilities."""
 
 import random
 from collections.abc import Callable
@@ -10,27 +10,28 @@ from concord.sandbox.world import Messages, World
 Reply = Callable[[list[Messages]], list[str]]
 
 
-def roll(
+def simulate(
     world: World, messages: list[Messages], reply: Reply, turns: int, seed: int
 ) -> dict[str, float]:
-    """Rolls every dialogue on for at most `turns` tutor turns.
+    """Continues every dialogue for at most `turns` tutor turns; returns shares over dialogues.
 
-    `reply` answers a batch of dialogues. Returns shares over dialogues: `solved` (the student got it right), `engaged`
-    (never left), `told` (the answer was given away), and `turns`, the mean number of tutor turns. The draws of dialogue
-    i and turn t depend on (seed, i, t) alone, so that policies are compared on common random numbers.
+    `reply` answers a batch of dialogues. The result has `solved` (the student got it right),
+    `engaged` (the student never left), `told` (the tutor gave the answer away), and `turns`, the
+    mean number of tutor turns. The draws of dialogue i and turn t depend on (seed, i, t) alone, so
+    policies are compared on common random numbers.
     """
     dialogues = [list(dialogue) for dialogue in messages]
-    solved, left, told = set[int](), set[int](), set[int]()
+    solved, left, given_away = set[int](), set[int](), set[int]()
     spent = 0
     for turn in range(turns):
-        open_ones = [i for i in range(len(dialogues)) if i not in solved and i not in left]
-        if not open_ones:
+        active = [i for i in range(len(dialogues)) if i not in solved and i not in left]
+        if not active:
             break
-        spent += len(open_ones)
-        for i, text in zip(open_ones, reply([dialogues[i] for i in open_ones]), strict=True):
+        spent += len(active)
+        for i, text in zip(active, reply([dialogues[i] for i in active]), strict=True):
             rng = random.Random(f"{seed}-{i}-{turn}")
             chance = world.gold(dialogues[i], text)
-            told |= {i} if any(act.kind == "tell" for act in acts(text)) else set()
+            given_away |= {i} if any(act.kind == "tell" for act in acts(text)) else set()
             right, stays = (
                 rng.random() < chance["tutor_accuracy"],
                 rng.random() < chance["tutor_engagement"],
@@ -48,6 +49,6 @@ def roll(
     return {
         "solved": len(solved) / n,
         "engaged": 1 - len(left) / n,
-        "told": len(told) / n,
+        "told": len(given_away) / n,
         "turns": spent / n,
     }

@@ -1,16 +1,22 @@
-"""Tutoring domain: a student shows work with one modelled mistake; gold of the tutor's turn is a simulated student.
+"""Tutoring domain: a student shows work with one mistake; a simulated student gives the tutor's
+gold.
 
-The tutor has the solution and a note on the student's confusion before him, as in MathDial (Macina et al.,
-arXiv 2305.14536): the difficulty is to guide with them and not to give the answer away.
+The tutor sees the solution and a note on the student's confusion, as in MathDial (Macina et al.,
+arXiv 2305.14536). The difficulty is to guide the student without giving the answer away.
 
-Mistakes: `operation` (a wrong operation), `slip` (a wrong result), `stop` (a step is missing). With the acts of the
-turn (small talk is one too; what an earlier turn of the dialogue already had counts half) and the student's profile:
-- tutor_accuracy = P(right next answer) = ability + 0.3 if the mistake is found (- 0.15 if another is named) + hint if
-  the hint is the right operation (- 0.15 if not) + 0.1 for a question + 0.3 if the right answer is told - 0.08 for each
-  act beyond four; at most 0.05 if a wrong answer is told; clipped to [0.02, 0.98].
-- tutor_engagement = P(stays engaged) = 0.45 + praise + ask + 0.05 for a hint - 0.4 if the answer is told - 0.15 if a
-  mistake is named without praise - 0.12 for each act beyond four, clipped to [0.02, 0.98].
-Praise, the mistake, a hint and a question go together without a fine, and need no answer told to be right.
+Mistakes: `operation` (a wrong operation), `slip` (a wrong result), `stop` (a missing step). Gold
+depends on the acts of the turn and on the student's profile. Small talk counts as an act. An act
+that an earlier turn of the dialogue already had counts half.
+
+- tutor_accuracy = P(next answer is right) = ability + 0.3 if the mistake is named (- 0.15 if
+  another one is named) + `hint` if the hint is the right operation (- 0.15 if not) + 0.1 for a
+  question + 0.3 if the right answer is told - 0.08 for each act beyond four; at most 0.05 if a
+  wrong answer is told; clipped to [0.02, 0.98].
+- tutor_engagement = P(stays engaged) = 0.45 + `praise` + `ask` + 0.05 for a hint - 0.4 if the
+  answer is told - 0.15 if a mistake is named without praise - 0.12 for each act beyond four,
+  clipped to [0.02, 0.98].
+
+A turn with praise, the mistake, a hint and a question has no penalty and need not tell the answer.
 """
 
 import random
@@ -32,7 +38,7 @@ NOTES = {
 
 @dataclass(frozen=True)
 class Profile:
-    """A student: base chance of being right, and what a hint, a question and praise do."""
+    """A student: base chance of being right, and the effects of a hint, a question and praise."""
 
     ability: float
     hint: float
@@ -51,7 +57,7 @@ PROFILES = {
 
 @dataclass(frozen=True)
 class Situation:
-    """What the tutor should see: the right step where the mistake is, its kind, the answer, and who asks."""
+    """What the tutor should see: right step, kind of mistake, answer, and student."""
 
     right: Step
     mistake: str
@@ -60,7 +66,7 @@ class Situation:
 
 
 class DialogueReader:
-    """Reads a dialogue of one world back into its situation."""
+    """Parses a dialogue of one world into its situation."""
 
     def __init__(self, lexicon: Lexicon) -> None:
         self.problems = ProblemReader(lexicon)
@@ -68,9 +74,11 @@ class DialogueReader:
 
     def situation(self, messages: Messages) -> Situation:
         """The situation that the first message of the dialogue describes."""
-        told, _, rest = messages[0]["content"].removeprefix("Problem: ").partition(" Solution: ")
+        problem_text, _, rest = (
+            messages[0]["content"].removeprefix("Problem: ").partition(" Solution: ")
+        )
         work, _, remark = rest.partition(" Student: ")[2].partition(". ")
-        chain, shown = self.problems.steps(told), work.removesuffix(".").split(", ")
+        chain, shown = self.problems.steps(problem_text), work.removesuffix(".").split(", ")
         for step, line in zip(chain, shown, strict=False):
             if line != str(step):
                 mistake = (
@@ -85,20 +93,27 @@ class DialogueReader:
 
 
 def dialogue(lexicon: Lexicon, rng: random.Random) -> tuple[Messages, str]:
-    """An opening message with one mistake in the work; returns it with the problem's text."""
+    """An opening message with one mistake in the student's work, and the text of its problem."""
     text, chain = problem(lexicon, rng, steps=2)
     mistake = rng.choice(MISTAKES)
-    place = 1 if mistake == "stop" else rng.randrange(2)
-    lines, step = [str(step) for step in chain], chain[place]
-    work = lines[:place] if mistake == "stop" else [*lines[:place], wrong_line(step, mistake, rng)]
+    position = 1 if mistake == "stop" else rng.randrange(2)
+    lines, step = [str(step) for step in chain], chain[position]
+    work = (
+        lines[:position]
+        if mistake == "stop"
+        else [*lines[:position], wrong_line(step, mistake, rng)]
+    )
     remark = rng.choice([text for texts in lexicon.profiles.values() for text in texts])
     note = NOTES[mistake].format(step="".join(_operands(step)))
-    content = f"Problem: {text} Solution: {', '.join(lines)}. Note: {note}. Student: {', '.join(work)}. {remark}"
+    content = (
+        f"Problem: {text} Solution: {', '.join(lines)}. Note: {note}. "
+        f"Student: {', '.join(work)}. {remark}"
+    )
     return [{"role": "user", "content": content}], text
 
 
 def wrong_line(step: Step, mistake: str, rng: random.Random) -> str:
-    """The student's line with the mistake in it."""
+    """The student's line with the mistake."""
     if mistake == "slip":
         off = rng.choice((-1, 1, 2) if step.result > 1 else (1, 2))
         return f"{step.left}{step.operation}{step.right}={step.result + off}"
@@ -110,12 +125,12 @@ def wrong_line(step: Step, mistake: str, rng: random.Random) -> str:
 
 
 def student_reply(right: bool, lexicon: Lexicon, situation: Situation, rng: random.Random) -> str:
-    """What the student says next: the right step, or that it is still unclear."""
+    """The student's next message: the right step, or that it is still unclear."""
     remark = rng.choice(
         [
-            t
+            text
             for name, texts in lexicon.profiles.items()
-            for t in texts
+            for text in texts
             if PROFILES[name] == situation.profile
         ]
     )
@@ -136,14 +151,15 @@ def _clip(value: float) -> float:
     return min(0.98, max(0.02, value))
 
 
-def _once(kind: str, said: list[Act], past: set[str]) -> float:
+def _act_weight(kind: str, said: list[Act], past: set[str]) -> float:
+    """1 if the turn has this act, 0.5 if an earlier turn had it too, 0 without it."""
     return (0.5 if kind in past else 1.0) * any(act.kind == kind for act in said)
 
 
 def _accuracy(situation: Situation, said: list[Act], past: set[str]) -> float:
     chance = situation.profile.ability
     for mistake in MISTAKES:
-        chance += (0.3 if mistake == situation.mistake else -0.15) * _once(
+        chance += (0.3 if mistake == situation.mistake else -0.15) * _act_weight(
             f"find_{mistake}", said, past
         )
     hints = [act for act in said if act.kind == "hint"]
@@ -152,11 +168,15 @@ def _accuracy(situation: Situation, said: list[Act], past: set[str]) -> float:
             (act.slots["a"], act.slots["op"], act.slots["b"]) == _operands(situation.right)
             for act in hints
         )
-        chance += (situation.profile.hint if right else -0.15) * _once("hint", said, past)
-    chance += 0.1 * _once("ask", said, past) - 0.08 * max(0, len(said) - FREE_ACTS)
-    told = [act.slots["number"] for act in said if act.kind == "tell"]
-    if told:
-        return chance + 0.3 if all(n == str(situation.answer) for n in told) else min(chance, 0.05)
+        chance += (situation.profile.hint if right else -0.15) * _act_weight("hint", said, past)
+    chance += 0.1 * _act_weight("ask", said, past) - 0.08 * max(0, len(said) - FREE_ACTS)
+    told_numbers = [act.slots["number"] for act in said if act.kind == "tell"]
+    if told_numbers:
+        return (
+            chance + 0.3
+            if all(n == str(situation.answer) for n in told_numbers)
+            else min(chance, 0.05)
+        )
     return chance
 
 
@@ -167,10 +187,12 @@ def _operands(step: Step) -> tuple[str, str, str]:
 def _engagement(profile: Profile, said: list[Act], past: set[str]) -> float:
     kinds = {act.kind for act in said}
     chance = (
-        0.45 + profile.praise * _once("praise", said, past) + profile.ask * _once("ask", said, past)
+        0.45
+        + profile.praise * _act_weight("praise", said, past)
+        + profile.ask * _act_weight("ask", said, past)
     )
     chance += (
-        0.05 * _once("hint", said, past)
+        0.05 * _act_weight("hint", said, past)
         - 0.4 * ("tell" in kinds)
         - 0.12 * max(0, len(said) - FREE_ACTS)
     )
@@ -179,7 +201,7 @@ def _engagement(profile: Profile, said: list[Act], past: set[str]) -> float:
 
 
 def write(situation: Situation, rng: random.Random) -> str:
-    """A tutor's turn: warm or curt, attentive or not, patient or giving the answer away, with or without small talk."""
+    """A random tutor's turn: warm or curt, attentive or not, patient or giving the answer away."""
     warmth, skill, patience = rng.random(), rng.choice((0.8, 0.9, 1.0)), rng.random()
     said = [say("praise", rng)] if rng.random() < warmth * 0.8 else []
     said += [say("chat", rng) for _ in range(2) if rng.random() < 0.35]

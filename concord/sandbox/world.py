@@ -1,4 +1,6 @@
-"""A world: prompts of the three domains, authors who answer them, and gold computed from nothing but the text."""
+"""A world: prompts of three domains, authors who answer them, and gold computed from the text
+alone.
+"""
 
 import random
 from dataclasses import dataclass
@@ -21,7 +23,7 @@ DOMAIN = {
 
 @dataclass(frozen=True)
 class Prompt:
-    """One prompt; `group_id` names what may not straddle splits, `kind` the sort of question or mistake."""
+    """One prompt. `group_id` names what must stay in one split; `kind` the question or mistake."""
 
     messages: Messages
     domain: str
@@ -31,12 +33,12 @@ class Prompt:
 
 
 class World:
-    """One world of fixed words and facts."""
+    """One world with fixed words and facts."""
 
     def __init__(self, name: str, seed: int) -> None:
         if name not in LEXICONS:
             raise ParamsError(
-                f"sandbox world {name!r} does not exist; use one of {sorted(LEXICONS)}"
+                f"There is no sandbox world {name!r}. Use one of {', '.join(sorted(LEXICONS))}."
             )
         self.name, self.seed, self.lexicon = name, seed, LEXICONS[name]
         self.facts = values.Facts(self.lexicon, FACT_SEEDS[name])
@@ -45,11 +47,13 @@ class World:
 
     @classmethod
     def build(cls, name: str, seed: int) -> "World":
-        """The world `name`; `seed` draws its prompts (its facts belong to the name: the base model learned them)."""
+        """The world `name`. `seed` draws its prompts; the facts depend on the name alone, because
+        the base model has learned them.
+        """
         return cls(name, seed)
 
     def prompts(self, domain: str, n: int, seed: int) -> list[Prompt]:
-        """`n` prompts of a domain, the same for the same seeds."""
+        """`n` prompts of a domain; equal seeds give equal prompts."""
         rng = random.Random(f"{self.name}-{self.seed}-{domain}-{seed}")
         draw = {"math": self._math, "values": self._values, "tutoring": self._tutoring}[domain]
         return [draw(rng) for _ in range(n)]
@@ -69,11 +73,13 @@ class World:
         return Prompt(_ask(question.text), "values", None, self._group(question), question.kind)
 
     def _group(self, question: values.Question) -> str:
-        """The locked world is never split, and its groups are what intervals resample: one for each of its subjects."""
+        """The group of a values question. The locked world is never split, but intervals resample
+        its groups: one per subject.
+        """
         if self.name == "locked":
             return f"locked/values/{question.subject}"
-        asked = question.text if question.kind in ("hazard", "borderline") else question.subject
-        return f"{self.name}/values/{question.kind}/{asked}"
+        topic = question.text if question.kind in ("hazard", "borderline") else question.subject
+        return f"{self.name}/values/{question.kind}/{topic}"
 
     def _tutoring(self, rng: random.Random) -> Prompt:
         messages, text = tutoring.dialogue(self.lexicon, rng)
@@ -90,7 +96,7 @@ class World:
         return Prompt(messages, "tutoring", None, f"{self.name}/tutoring/{text}", situation.mistake)
 
     def domain(self, messages: Messages) -> str:
-        """The domain a prompt of this world belongs to."""
+        """The domain of a prompt of this world."""
         first = messages[0]["content"]
         if first.startswith("Problem: "):
             return "tutoring"
@@ -116,7 +122,9 @@ class World:
         return tutoring.gold(self.dialogues.situation(messages), earlier, response)
 
     def step_gold(self, messages: Messages, steps: list[str], objective: str) -> list[float]:
-        """Gold of each step: correctness of the equation for math_accuracy, else gold of the text up to the step."""
+        """Gold of each step, (steps,): correctness of the equation for math_accuracy, otherwise
+        gold of the text up to that step.
+        """
         if objective == "math_accuracy":
             return arithmetic.step_gold(self.problems.steps(messages[0]["content"]), steps)
         return [
@@ -124,7 +132,7 @@ class World:
         ]
 
     def write(self, messages: Messages, rng: random.Random) -> str:
-        """What one imperfect author, drawn anew, answers."""
+        """The answer of a newly drawn author."""
         domain, first = self.domain(messages), messages[0]["content"]
         if domain == "math":
             return arithmetic.write(self.problems.steps(first), arithmetic.Author.draw(rng), rng)

@@ -1,1 +1,1 @@
-"""How a stage runs: parameters, errors, outputs, progress, the runtime, resuming, the code that it depends on."""
+"""What every stage needs: parameters, errors, outputs, progress, checkpoints, code digests."""

@@ -1,8 +1,8 @@
-"""The code that a stage runs: the files that its module can load, and a digest of each.
+"""The code of a stage: the files that its module can import, with a digest of each.
 
-Read from the source without importing anything. Comments, docstrings and layout do not change a digest. Of what is
-found by name (`concord.stage.plugins`) only what the parameters name counts: of the package of methods the one method,
-of the module of losses the one loss.
+The source is parsed; nothing is imported. Comments, docstrings and formatting do not change a
+digest. Of the plugins (`concord.stage.plugins`) only those named in the parameters count: one
+module of the package of methods, one function of the module of losses.
 """
 
 from __future__ import annotations
@@ -18,31 +18,38 @@ from typing import Any, NamedTuple
 from concord.stage.plugins import MODULES, PACKAGES
 
 ROOT = Path(__file__).resolve().parents[2]
-Named = Mapping[str, Collection[str]]
-"""Place of plugins -> the names that count there; of a place that is absent all count."""
+PluginNames = Mapping[str, Collection[str]]
+"""Plugin package or module -> the names that count. All names count where the key is missing."""
 ALL = "*"
 """Stands for every name of a module."""
-LISTING = "concord/stage/plugins.py"
-"""The file that lists the places, and uses none of them."""
+PLUGIN_REGISTRY = "concord/stage/plugins.py"
+"""The file that lists the plugin packages but loads none of them."""
 
 
 class Source(NamedTuple):
-    """What one file says about the files that it can load."""
+    """A parsed file and what it can import."""
 
     tree: ast.Module
     imports: list[tuple[str, tuple[str, ...]]]
-    """(module, names imported from it), absolute."""
-    places: list[str]
-    """The packages of plugins that it looks into."""
+    """(absolute module name, names imported from it)."""
+    files: list[Path]
+    """The files below the root that these imports load."""
+    plugin_packages: list[str]
+    """The plugin packages from which it loads modules by name."""
+    has_code: bool
+    """Whether it contains anything but a docstring."""
+    digest: str
+    """The digest of the whole file."""
 
 
 def local_imports(
-    *module_files: str | Path, root: Path = ROOT, named: Named | None = None
+    *module_files: str | Path, root: Path = ROOT, named: PluginNames | None = None
 ) -> set[Path]:
-    """Files (absolute) below `root` that `module_files` import, at any depth and inside functions too, and themselves.
+    """Absolute paths of `module_files` and of all files below `root` that they import.
 
-    The `__init__.py` of each package on the way counts. Imports by a name computed at run time are seen only where
-    they go through `concord.stage.plugins`.
+    Indirect imports, imports inside functions and the `__init__.py` of every parent package are
+    included. Imports by a name that is computed at run time are included only if they go through
+    `concord.stage.plugins`.
     """
     files: set[Path] = set()
     waiting = [Path(file).resolve() for file in module_files]
@@ -50,31 +57,36 @@ def local_imports(
         file = waiting.pop()
         if file not in files:
             files.add(file)
-            waiting.extend(_loaded_by(source_of(file, root), root, named or {}))
+            waiting.extend(_imported_files(source_of(file, root), root, named or {}))
     return files
 
 
 def digests(
-    *module_files: str | Path, root: Path = ROOT, named: Named | None = None
+    *module_files: str | Path, root: Path = ROOT, named: PluginNames | None = None
 ) -> dict[str, str]:
-    """File of the closure, relative to `root`, -> 16 hexadecimal digits over its syntax tree; sorted by file."""
-    found: dict[str, str] = {}
+    """Path relative to `root` -> digest of its syntax tree (16 hexadecimal digits), sorted by path.
+
+    Covers all files that `local_imports` returns, except packages without code.
+    """
+    digest_by_path: dict[str, str] = {}
     files = sorted(local_imports(*module_files, root=root, named=named))
     for file in files:
         path = file.relative_to(root) if file.is_relative_to(root) else Path(file.name)
-        module, tree = ".".join(path.with_suffix("").parts), source_of(file, root).tree
+        source, module = source_of(file, root), ".".join(path.with_suffix("").parts)
+        if not source.has_code:
+            continue
+        digest = source.digest
         if module in MODULES and module in (named or {}):
             imported = set(_imported_from(module, files, root))
             if ALL not in imported:
-                tree = _only(tree, {*(named or {})[module], *imported})
-        if not [node for node in tree.body if not _stands_alone(node)]:
-            continue  # a package's docstring
-        found[path.as_posix()] = hashlib.sha256(json.dumps(_plain(tree)).encode()).hexdigest()[:16]
-    return found
+                used = {*(named or {})[module], *imported}
+                digest = _digest(_without_unused_functions(source.tree, used))
+        digest_by_path[path.as_posix()] = digest
+    return digest_by_path
 
 
 def source_of(file: Path, root: Path = ROOT) -> Source:
-    """The parsed file; parsed once as long as it is not written again."""
+    """The parsed file. It is parsed again only after it has been modified."""
     return _parsed(file, root, file.stat().st_mtime_ns, file.stat().st_size)
 
 
@@ -82,15 +94,31 @@ def source_of(file: Path, root: Path = ROOT) -> Source:
 def _parsed(file: Path, root: Path, _time: int, _size: int) -> Source:
     tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
     imports: list[tuple[str, tuple[str, ...]]] = []
-    places: list[str] = []
+    plugin_packages: list[str] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             imports.extend((alias.name, ()) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             imports.append((_absolute(node, file, root), tuple(alias.name for alias in node.names)))
-        elif isinstance(node, ast.Constant) and node.value in PACKAGES and file != root / LISTING:
-            places.append(str(node.value))
-    return Source(tree, imports, places)
+        elif (
+            isinstance(node, ast.Constant)
+            and node.value in PACKAGES
+            and file != root / PLUGIN_REGISTRY
+        ):
+            plugin_packages.append(str(node.value))
+    has_code = any(not _is_docstring(node) for node in tree.body)
+    modules = [name for module, names in imports for name in (module, *_members(module, names))]
+    files = [path for module in dict.fromkeys(modules) for path in _files(module, root)]
+    return Source(tree, imports, files, plugin_packages, has_code, _digest(tree))
+
+
+def _members(module: str, names: Collection[str]) -> list[str]:
+    """What `names` are called if they are modules of the package `module`."""
+    return [f"{module}.{name}" for name in names]
+
+
+def _digest(tree: ast.Module) -> str:
+    return hashlib.sha256(json.dumps(_serializable(tree)).encode()).hexdigest()[:16]
 
 
 def _absolute(node: ast.ImportFrom, file: Path, root: Path) -> str:
@@ -101,15 +129,12 @@ def _absolute(node: ast.ImportFrom, file: Path, root: Path) -> str:
     return ".".join([*base, *([node.module] if node.module else [])])
 
 
-def _loaded_by(source: Source, root: Path, named: Named) -> Iterator[Path]:
-    for module, names in source.imports:
-        yield from _files(module, root)
-        for name in names:
-            yield from _files(f"{module}.{name}", root)
-    for place in source.places:
-        folder = root.joinpath(*place.split("."))
-        for name in named.get(place, sorted(path.stem for path in folder.glob("*.py"))):
-            yield from _files(f"{place}.{name}", root)
+def _imported_files(source: Source, root: Path, named: PluginNames) -> Iterator[Path]:
+    yield from source.files
+    for package in source.plugin_packages:
+        folder = root.joinpath(*package.split("."))
+        for name in named.get(package, sorted(path.stem for path in folder.glob("*.py"))):
+            yield from _files(f"{package}.{name}", root)
 
 
 def _files(module: str, root: Path) -> Iterator[Path]:
@@ -125,7 +150,7 @@ def _files(module: str, root: Path) -> Iterator[Path]:
 
 
 def _imported_from(module: str, files: Collection[Path], root: Path) -> Iterator[str]:
-    """The names that `files` import from `module`; `ALL` where they import the module itself."""
+    """The names that `files` import from `module`; `ALL` if a file imports the whole module."""
     package, _, stem = module.rpartition(".")
     for file in files:
         for imported, names in source_of(file, root).imports:
@@ -135,21 +160,21 @@ def _imported_from(module: str, files: Collection[Path], root: Path) -> Iterator
                 yield ALL
 
 
-def _only(tree: ast.Module, wanted: Collection[str]) -> ast.Module:
-    """The module without the functions that neither `wanted` nor anything that is kept mentions."""
+def _without_unused_functions(tree: ast.Module, wanted: Collection[str]) -> ast.Module:
+    """The module without the functions that neither `wanted` nor the remaining code uses."""
     functions = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     others = [node for node in tree.body if not isinstance(node, ast.FunctionDef)]
     kept: set[str] = set()
-    waiting = {name for name in wanted if name in functions} | _mentioned(others, functions)
+    waiting = {name for name in wanted if name in functions} | _used_functions(others, functions)
     while waiting:
         name = waiting.pop()
         kept.add(name)
-        waiting |= _mentioned([functions[name]], functions) - kept
+        waiting |= _used_functions([functions[name]], functions) - kept
     dropped = [functions[name] for name in functions.keys() - kept]
     return ast.Module([node for node in tree.body if node not in dropped], [])
 
 
-def _mentioned(nodes: Collection[ast.AST], functions: Collection[str]) -> set[str]:
+def _used_functions(nodes: Collection[ast.AST], functions: Collection[str]) -> set[str]:
     return {
         inner.id
         for node in nodes
@@ -158,21 +183,21 @@ def _mentioned(nodes: Collection[ast.AST], functions: Collection[str]) -> set[st
     }
 
 
-def _plain(node: Any) -> Any:
-    """A syntax tree as lists and strings: the same for every version of Python, without strings that stand alone."""
+def _serializable(node: Any) -> Any:
+    """The syntax tree as lists and strings, without docstrings; the same in all Python versions."""
     if isinstance(node, ast.AST):
-        fields = ((name, _plain(value)) for name, value in ast.iter_fields(node))
+        fields = ((name, _serializable(value)) for name, value in ast.iter_fields(node))
         return [
             type(node).__name__,
             *([name, value] for name, value in fields if value not in (None, [])),
         ]
     if isinstance(node, list):
-        return [_plain(item) for item in node if not _stands_alone(item)]
+        return [_serializable(item) for item in node if not _is_docstring(item)]
     return None if node is None else repr(node)
 
 
-def _stands_alone(node: Any) -> bool:
-    """Whether a statement is a string and nothing else: a docstring."""
+def _is_docstring(node: Any) -> bool:
+    """Whether a statement is a string literal on its own."""
     return (
         isinstance(node, ast.Expr)
         and isinstance(node.value, ast.Constant)

@@ -1,9 +1,9 @@
-"""The errors a user can cause, as opposed to bugs.
+"""Errors that a user can cause and fix, as opposed to bugs.
 
 ConcordError
-|- ParamsError  params.yaml is wrong: an unknown key, a value out of range, a name that refers to nothing
-|- DataError    a source or a table is wrong: missing, empty, not UTF-8, of another format, too many bad rows
-'- ModelError   a checkpoint is wrong: missing, or its weights do not fit the architecture
+|- ParamsError  invalid params.yaml: unknown key, value out of range, reference to an unknown name
+|- DataError    invalid source or table: missing, empty, not UTF-8, wrong format, too many bad rows
+'- ModelError   invalid checkpoint: missing, or its weights do not match the architecture
 
 A message says what was given, why it cannot work, and what to do.
 """
@@ -14,31 +14,33 @@ from collections.abc import Callable
 
 
 class ConcordError(Exception):
-    """Base of every error that a user can cause and mend."""
+    """Base class of all errors that a user can cause and fix."""
 
 
 class ParamsError(ConcordError):
-    """Something in params.yaml cannot work; the message starts with the path of the key."""
+    """params.yaml is invalid. The message starts with the path of the key."""
 
 
 class DataError(ConcordError):
-    """A source file, a row or a table cannot be used."""
+    """A source file, row or table is invalid."""
 
 
 class ModelError(ConcordError):
-    """A checkpoint or tokenizer cannot be used."""
+    """A checkpoint or tokenizer is invalid."""
 
 
 def command(main: Callable[..., None]) -> None:
-    """Runs `main` of a stage on the command line's arguments; the user's errors end it without a traceback.
+    """Calls `main` of a stage with the command-line arguments.
 
-    Asked for help, or given another number of arguments than `main` takes, it prints the docstring of the module.
+    A `ConcordError` exits with its message and no traceback. With `--help`, or with a wrong number
+    of arguments, the docstring of the module is printed.
     """
-    given, asked = sys.argv[1:], {"-h", "--help"}.intersection(sys.argv[1:])
-    if asked or len(given) != len(inspect.signature(main).parameters):
+    arguments = sys.argv[1:]
+    help_requested = bool({"-h", "--help"}.intersection(arguments))
+    if help_requested or len(arguments) != len(inspect.signature(main).parameters):
         print(inspect.getdoc(inspect.getmodule(main)))
-        sys.exit(0 if asked else 2)
+        sys.exit(0 if help_requested else 2)
     try:
-        main(*given)
+        main(*arguments)
     except ConcordError as error:
         sys.exit(f"{type(error).__name__}: {error}")

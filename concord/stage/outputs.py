@@ -1,6 +1,6 @@
-"""Writing what a stage makes: to a temporary name beside the target first, then renamed over it.
+"""Atomic writes: outputs go to a temporary name next to the target, which is then renamed.
 
-An interrupted stage so never leaves half an output under the right name.
+An interrupted stage never leaves a partial output under the final name.
 """
 
 import json
@@ -26,17 +26,20 @@ TYPES = {
     "margin": pa.float64(),
     "reference": pa.string(),
 }
-"""Columns whose type must not depend on the rows that happen to be there."""
+"""Columns with a fixed type, so that the type does not depend on the rows."""
 ARROW = {"object": pa.string(), "int64": pa.int64(), "float64": pa.float64()}
-"""Pandas type -> what is stored."""
+"""pandas dtype -> Arrow type."""
 
 
 @contextmanager
 def directory(path: str | Path) -> Iterator[Path]:
-    """A fresh folder to write in; on success it replaces `path`, on an error it is removed and `path` is untouched."""
+    """Yields an empty folder to write to.
+
+    On success the folder replaces `path`. On an error it is removed and `path` stays as it was.
+    """
     target = Path(path)
     partial = _partial(target)
-    shutil.rmtree(partial, ignore_errors=True)  # left by a stage that was killed
+    shutil.rmtree(partial, ignore_errors=True)  # left by a killed stage
     partial.mkdir(parents=True)
     try:
         yield partial
@@ -50,7 +53,10 @@ def directory(path: str | Path) -> Iterator[Path]:
 
 @contextmanager
 def file(path: str | Path) -> Iterator[Path]:
-    """The name of a temporary file to write; on success it replaces `path`, on an error it is removed."""
+    """Yields the path of a temporary file.
+
+    It replaces `path` on success and is removed on an error.
+    """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = _partial(target)
@@ -63,64 +69,70 @@ def file(path: str | Path) -> Iterator[Path]:
 
 
 def write_text(path: str | Path, text: str) -> None:
-    """Writes UTF-8 text in one step."""
+    """Writes UTF-8 text atomically."""
     with file(path) as partial:
         partial.write_text(text, encoding="utf-8")
 
 
 def write_json(path: str | Path, content: Any) -> None:
-    """Writes sorted, indented JSON; numpy values become plain ones, NaN and infinities become null."""
+    """Writes sorted, indented JSON. NumPy values become Python values; NaN and inf become null."""
     write_text(
         path, json.dumps(_plain(content), sort_keys=True, indent=1, ensure_ascii=False) + "\n"
     )
 
 
 def read_json(path: str | Path) -> Any:
-    """What `write_json` wrote. Raises DataError where the file is missing."""
+    """Reads a JSON file. Raises DataError if it does not exist."""
     if not Path(path).is_file():
-        raise DataError(f"{path} is not there; run the stage that makes it (`dvc repro`)")
+        raise DataError(f"{path} does not exist; run the stage that writes it (`dvc repro`)")
     return json.loads(Path(path).read_text(encoding="utf-8"))
 
 
 def write_table(path: str | Path, frame: pd.DataFrame) -> None:
-    """Writes a frame as parquet, without its index; `None` and NaN are both stored as null."""
+    """Writes a frame as Parquet without its index. `None` and NaN are both stored as null."""
     columns = {str(name): _array(frame[name], TYPES.get(str(name))) for name in frame.columns}
     with file(path) as partial:
         pq.write_table(pa.table(columns), partial, compression="zstd")
 
 
 class TableWriter:
-    """A parquet table that is written part by part, so that it never need be in memory as a whole."""
+    """Writes a Parquet table in chunks, so that it never has to fit in memory."""
 
     def __init__(self, path: str | Path, types: Mapping[str, str]) -> None:
-        """`types`: column -> its pandas type ("object": text, or what `TYPES` says of the name)."""
+        """Opens `path`.
+
+        Args:
+            types: column -> pandas dtype; "object" is text unless `TYPES` lists the column.
+        """
         self._schema = pa.schema(
             {name: TYPES.get(name, ARROW[kind]) for name, kind in types.items()}
         )
-        # Without dictionaries of values: most texts differ, and zstd finds those that do not.
+        # No dictionary encoding: most texts are unique, and zstd compresses those that repeat.
         self._writer = pq.ParquetWriter(
             path, self._schema, compression="zstd", use_dictionary=False
         )
 
     def add(self, frame: pd.DataFrame) -> None:
-        """Appends rows that have the columns of the table."""
+        """Appends rows with the columns of the table."""
         columns = [
             _array(frame[name], self._schema.field(name).type) for name in self._schema.names
         ]
         self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema))
 
     def close(self) -> None:
-        """Ends the file."""
+        """Closes the file."""
         self._writer.close()
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
-    """A parquet table; missing text is `None`, missing numbers are NaN, messages are lists of dicts."""
+    """Reads a Parquet table. Raises DataError if it does not exist.
+
+    Missing text is `None`, missing numbers are NaN, and messages are lists of dicts.
+    """
     if not Path(path).is_file():
-        raise DataError(f"{path} is not there; run the stage that makes it (`dvc repro`)")
-    table = pq.ParquetFile(
-        path
-    ).read()  # not read_table, which would take `name=value` folders for columns
+        raise DataError(f"{path} does not exist; run the stage that writes it (`dvc repro`)")
+    # Not pq.read_table, which would read `name=value` folders in the path as columns.
+    table = pq.ParquetFile(path).read()
     return pd.DataFrame({name: _series(table.column(name)) for name in table.column_names})
 
 

@@ -1,4 +1,4 @@
-"""Reading params.yaml, strictly.
+"""Strict parsing of params.yaml.
 
 A stage's parameters are a frozen pydantic dataclass in the stage's own file:
 
@@ -7,8 +7,9 @@ A stage's parameters are a frozen pydantic dataclass in the stage's own file:
 
     params = load(Params, "prepare")
 
-Values are never coerced ("3" is no number), unknown keys are rejected with their path and what is allowed, and
-floats must be finite. The file is read as YAML 1.2, the dialect of DVC, so both see the same values (1e-4 is a number).
+Values are never coerced: "3" is not a number. Unknown keys are rejected with their path and the
+allowed keys. Floats must be finite. The file is parsed as YAML 1.2, as DVC does, so both read the
+same values (1e-4 is a number).
 """
 
 import dataclasses
@@ -33,24 +34,25 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, config=FORBID)
 class Seeds:
-    """Where randomness starts."""
+    """Random seeds."""
 
     data: Annotated[int, Field(ge=0)]
-    """Seed of everything that makes, splits or orders data."""
+    """Seed for generating, splitting and ordering data."""
     sampling: Annotated[int, Field(ge=0)]
-    """Seed of everything that is sampled from a model."""
+    """Seed for sampling from models."""
 
 
 @dataclass(frozen=True, config=FORBID)
 class Runtime:
-    """What a stage runs on."""
+    """Hardware settings of a stage."""
 
     threads: Annotated[int, Field(ge=1)]
-    """CPU threads of one stage; the number changes the bits of the results."""
+    """CPU threads per stage. Another number changes the results in the last bits."""
     device: str = "auto"
-    """auto (cuda if there is one, else cpu), cpu or cuda; which GPU CUDA_VISIBLE_DEVICES says, and the flow sets."""
+    """`cpu`, `cuda`, or `auto` (`cuda` if available, else `cpu`). The flow selects the GPU through
+    the environment variable CUDA_VISIBLE_DEVICES."""
     dtype: typing.Literal["float32", "bfloat16"] = "float32"
-    """Type in which models are held and run."""
+    """Data type of the model weights and activations."""
 
 
 @dataclass(frozen=True, config=FORBID)
@@ -58,51 +60,55 @@ class Model:
     """The base model."""
 
     name: str
-    """A local folder, or the id of a model on the hub."""
+    """Local folder, or the ID of a model on the Hugging Face Hub."""
     revision: str | None
-    """Commit of a hub model, 40 hexadecimal digits; null for a local folder."""
+    """Commit of a Hub model (40 hexadecimal digits); null for a local folder."""
     files: str
-    """The path that stages depend on: the local folder itself, or for a hub model any file that names it."""
+    """Path that the stages depend on: the local folder, or for a Hub model any local file."""
     chat_template: str
-    """Path of the Jinja chat template, the only one of the recipe."""
+    """Path of the Jinja chat template. All stages use this template."""
     max_length: Annotated[int, Field(ge=8)]
-    """Longest sequence in tokens, prompt and response together."""
+    """Maximum sequence length in tokens, prompt and response together."""
 
 
 def read(path: str | Path = "params.yaml") -> dict[str, Any]:
-    """The whole file as plain dicts and lists. Raises ParamsError where it is no YAML mapping."""
+    """Reads the file into plain dicts and lists. Raises ParamsError if it is not a YAML mapping."""
     try:
         text = Path(path).read_text(encoding="utf-8")
         params = YAML(typ="safe", pure=True).load(text)
     except FileNotFoundError:
-        raise ParamsError(f"{path} is not there; run from the root of the project") from None
+        raise ParamsError(f"{path} does not exist; run from the root of the project") from None
     except UnicodeDecodeError as error:
         raise ParamsError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8") from None
     except YAMLError as error:
         raise ParamsError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(params, dict):
-        raise ParamsError(f"{path} holds no mapping of sections, but {type(params).__name__}")
+        raise ParamsError(f"{path} must be a mapping of sections, but is {type(params).__name__}")
     return params
 
 
 def load(cls: type[T], *keys: str) -> T:
-    """The section of params.yaml under `keys`, as `cls`."""
+    """The section of params.yaml at `keys`, validated as `cls`. Raises ParamsError."""
     value: Any = read()
     for depth, key in enumerate(keys):
         where = ".".join(keys[: depth + 1])
         if not isinstance(value, Mapping) or key not in value:
-            there = list(value) if isinstance(value, Mapping) else []
-            raise ParamsError(f"{where} is not in params.yaml; {suggest(key, there)}")
+            allowed = list(value) if isinstance(value, Mapping) else []
+            raise ParamsError(f"{where} is not in params.yaml; {suggest(key, allowed)}")
         value = value[key]
     return section(cls, value, ".".join(keys))
 
 
 def section(cls: type[T], mapping: Any, where: str) -> T:
-    """`mapping` as `cls`; every problem becomes one line of a ParamsError, headed by the path of its key."""
+    """`mapping`, validated as `cls`.
+
+    Raises ParamsError with one line per problem; each line starts with the path of the key.
+    """
     try:
-        # Strict mode accepts mappings for dataclasses only from JSON; YAML's values are JSON's, but for dates.
-        made: T = TypeAdapter(cls).validate_json(json.dumps(mapping, default=str), strict=True)
-        return made
+        # In strict mode pydantic accepts mappings for dataclasses only from JSON. All YAML values
+        # exist in JSON, except dates, which become text.
+        validated: T = TypeAdapter(cls).validate_json(json.dumps(mapping, default=str), strict=True)
+        return validated
     except ValidationError as error:
         lines = [_explain(cls, problem, where) for problem in error.errors(include_url=False)]
         raise ParamsError("\n".join(dict.fromkeys(lines))) from None
@@ -111,7 +117,7 @@ def section(cls: type[T], mapping: Any, where: str) -> T:
 
 
 def mapping_of(cls: type[T], params: Mapping[str, Any], key: str) -> dict[str, T]:
-    """A section that maps names to entries of one kind; it must be there and hold at least one."""
+    """The section `key`, a non-empty mapping from names to `cls`. Raises ParamsError."""
     entries = params.get(key)
     if not isinstance(entries, Mapping) or not entries:
         raise ParamsError(f"{key} must be a mapping with at least one name, but is {entries!r}")
@@ -132,7 +138,7 @@ def _explain(cls: type, problem: Any, where: str) -> str:
 
 
 def _owner(cls: Any, keys: list[str]) -> tuple[list[str], list[str]]:
-    """Keys allowed beside the last of `keys`, and `keys` without the names pydantic adds for members of a union."""
+    """The keys allowed in place of the last of `keys`; `keys` without names of union members."""
     path: list[str] = []
     allowed: list[str] = []
     current = [cls]
@@ -164,6 +170,12 @@ def _members(hint: Any) -> list[Any]:
 
 
 def suggest(key: str, allowed: list[str]) -> str:
+    """A hint for an unknown key: the closest allowed key, if any, and all allowed keys.
+
+    Examples:
+        >>> suggest("helful", ["helpful", "honest"])
+        'did you mean helpful? allowed: helpful, honest'
+    """
     close = difflib.get_close_matches(key, allowed, n=1)
     meant = f"did you mean {close[0]}? " if close else ""
     return f"{meant}allowed: {', '.join(allowed) or 'nothing'}"

@@ -1,8 +1,7 @@
-"""Where the outputs of the stages are, relative to the root of the project; dvc.yaml declares the same paths."""
+"""Paths of the stage outputs, relative to the project root. dvc.yaml declares the same paths."""
 
 from pathlib import Path
 
-CHECKED = Path("data/checked")
 CODE = Path("data/code")
 INGESTED = Path("data/ingested")
 PREPARED = Path("data/prepared")
@@ -20,4 +19,4 @@ REPORTS = Path("reports")
 CURVES = REPORTS / "curves"
 SAMPLES = REPORTS / "samples"
 WORK = Path("work")
-"""Checkpoints of unfinished stages and cached replies of judges; ignored by git and DVC."""
+"""Checkpoints of unfinished stages and cached judge replies. Ignored by git and DVC."""

@@ -1,11 +1,12 @@
-"""Modules and functions that are found by name, so that adding one touches no other file.
+"""Plugins: modules and functions that params.yaml selects by name.
 
-Two kinds of place hold them: a package in which every module that defines an entry function is one
-(`concord/policies/methods/<name>.py` defines `run`), and a module in which every public function is one
-(`concord/policies/losses.py`). Names are read from the source, so listing them imports nothing.
+There are two kinds. In a plugin package, every module that defines an entry function is a plugin
+(`concord/policies/methods/<name>.py` defines `run`). In a plugin module, every public function is
+one (`concord/policies/losses.py`). To add a plugin, add the file or the function; nothing else
+changes. Names are read from the source, so listing them imports nothing.
 
-A caller writes the place as a literal, `plugins.load("concord.policies.methods", name)`: that is how
-`concord.stage.closure` sees which plugins a stage can run.
+Callers must pass the package as a literal, as in `plugins.load("concord.policies.methods", name)`.
+`concord.stage.closure` finds the plugins of a stage through these literals.
 """
 
 import ast
@@ -26,48 +27,54 @@ PACKAGES: dict[str, tuple[str, ...]] = {
     "concord.rewards.process.judges": ("load",),
     "concord.policies.methods": ("run",),
 }
-"""Package -> its entry functions; a module that defines one of them can be named in params.yaml."""
+"""Plugin package -> entry functions. A module that defines one of them is a plugin."""
 MODULES = (
     "concord.policies.losses",
     "concord.policies.advantages",
     "concord.rewards.vector.scalarisers",
 )
-"""Modules whose public functions can be named in params.yaml."""
+"""Plugin modules. Each public function is a plugin."""
 
 
-def names(place: str) -> list[str]:
-    """What can be named in `place`, one of `PACKAGES` or `MODULES`, sorted."""
-    if place in PACKAGES:
-        folder, entries = ROOT.joinpath(*place.split(".")), PACKAGES[place]
+def names(location: str) -> list[str]:
+    """The sorted plugin names of `location`, a key of `PACKAGES` or an item of `MODULES`."""
+    if location in PACKAGES:
+        folder, entries = ROOT.joinpath(*location.split(".")), PACKAGES[location]
         return sorted(
             path.stem for path in folder.glob("*.py") if _functions(path).keys() & set(entries)
         )
-    return sorted(name for name in _functions(_path(place)) if not name.startswith("_"))
+    return sorted(name for name in _functions(_path(location)) if not name.startswith("_"))
 
 
 def load(package: str, name: Any, where: str = "") -> ModuleType:
-    """The module `name` of `package`. Raises ParamsError, headed by `where`, if there is none."""
+    """Imports the plugin module `name` of `package`. Raises ParamsError if it does not exist.
+
+    `where` is the path of the key in params.yaml, used in the message.
+    """
     check_name(package, name, where)
     return importlib.import_module(f"{package}.{name}")
 
 
 def function(module: str, name: Any, where: str = "") -> Callable[..., Any]:
-    """The public function `name` of `module`. Raises ParamsError, headed by `where`, if there is none."""
+    """The plugin function `name` of `module`. Raises ParamsError if it does not exist.
+
+    `where` is the path of the key in params.yaml, used in the message.
+    """
     check_name(module, name, where)
-    found: Callable[..., Any] = getattr(importlib.import_module(module), name)
-    return found
+    plugin: Callable[..., Any] = getattr(importlib.import_module(module), name)
+    return plugin
 
 
-def check_name(place: str, name: Any, where: str = "") -> None:
-    """Raises ParamsError, headed by `where`, if `place` has no `name`."""
-    known = names(place)
+def check_name(location: str, name: Any, where: str = "") -> None:
+    """Raises ParamsError, prefixed with `where`, if `location` has no plugin `name`."""
+    known = names(location)
     if name not in known:
-        head = f"{where}: " if where else ""
-        raise ParamsError(f"{head}{name!r} is unknown; {suggest(str(name), known)}")
+        prefix = f"{where}: " if where else ""
+        raise ParamsError(f"{prefix}{name!r} is unknown; {suggest(str(name), known)}")
 
 
 def defaults(module: str, name: str) -> dict[str, Any]:
-    """The arguments of the function `name` of `module` that have a default, and the defaults."""
+    """Argument -> default value, for the arguments of the plugin function `name` that have one."""
     arguments = _functions(_path(module))[name].args
     given = arguments.args[len(arguments.args) - len(arguments.defaults) :]
     pairs = zip(given, arguments.defaults, strict=True)

@@ -1,6 +1,6 @@
-"""Problems of what must be there before work starts: files, local models, pinned ones on the hub, layers to probe.
+"""Checks before a run starts: files, local models, pinned Hub revisions, probe layers.
 
-Each function yields a line per problem: the path of the key, why it cannot work, what to do.
+Each function yields one line per problem: the path of the key, why it cannot work, what to do.
 """
 
 import json
@@ -13,51 +13,62 @@ from concord.stage.params import Model
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 REVISION = re.compile(r"[0-9a-f]{40}")
-NOT_THERE = "correct the path, or fetch it as the head of the recipe says"
+HOW_TO_GET = "correct the path, or fetch it as described at the top of the recipe"
 
 
 def model(settings: Model, root: Path) -> Iterator[str]:
-    """A local model is there; one on the hub is pinned."""
-    yield from there(settings.chat_template, "model.chat_template", root)
-    yield from there(settings.files, "model.files", root)
+    """Problems of the base model: a local folder must hold a model, a Hub model must be pinned."""
+    yield from path_exists(settings.chat_template, "model.chat_template", root)
+    yield from path_exists(settings.files, "model.files", root)
     if (root / settings.name).is_dir():
         yield from checkpoint(settings.name, "model.name", root)
         if Path(settings.files) != Path(settings.name):
-            edits = f"so edits of {settings.name} would rerun nothing"
+            edits = f"so changes to {settings.name} would not rerun any stage"
             yield f"model.files is {settings.files}, {edits}; give the same folder"
     elif settings.revision is None:
         pin = (
-            "or, for a model on the hub, pin model.revision"
+            "for a model on the Hub, pin model.revision"
             if HUB_ID.fullmatch(settings.name)
             else "or correct the path"
         )
-        yield f"model.name: {settings.name} is not there; make or fetch it as the head of the recipe says, {pin}"
+        yield (
+            f"model.name: {settings.name} does not exist; "
+            f"fetch it as described at the top of the recipe, {pin}"
+        )
     elif not REVISION.fullmatch(settings.revision):
-        yield f"model.revision is {settings.revision!r}, which may move; give the commit's 40 hexadecimal digits"
+        yield (
+            f"model.revision is {settings.revision!r}, which can change on the Hub; "
+            "give the full commit hash (40 hexadecimal digits)"
+        )
 
 
 def checkpoint(path: str, where: str, root: Path) -> Iterator[str]:
-    """A folder is a model's."""
+    """A problem if the folder `path` holds no model."""
     if not (root / path / "config.json").is_file():
-        yield f"{where}: {path} holds no config.json, so it is no model; give the folder of a checkpoint"
+        yield (
+            f"{where}: {path} has no config.json, so it does not contain a model; "
+            "give the folder of a checkpoint"
+        )
 
 
-def there(path: str, where: str, root: Path) -> Iterator[str]:
-    """A file or a folder is there and holds something."""
+def path_exists(path: str, where: str, root: Path) -> Iterator[str]:
+    """A problem if the file or folder `path` is missing or empty."""
     target = root / path
     if not target.exists():
         tracked = (root / f"{path}.dvc").exists()
-        yield f"{where}: {path} is not there; {'run `dvc pull`' if tracked else NOT_THERE}"
-    elif not (
-        target.stat().st_size
-        if target.is_file()
-        else any(file.is_file() for file in target.rglob("*"))
-    ):
-        yield f"{where}: {path} is empty; give one that holds something"
+        yield f"{where}: {path} does not exist; {'run `dvc pull`' if tracked else HOW_TO_GET}"
+    elif _is_empty(target):
+        yield f"{where}: {path} is empty; give a file or folder with content"
+
+
+def _is_empty(path: Path) -> bool:
+    if path.is_file():
+        return path.stat().st_size == 0
+    return not any(file.is_file() for file in path.rglob("*"))
 
 
 def layers(params: Mapping[str, Any], root: Path) -> Iterator[str]:
-    """Layers of a probe are in the model, as far as its files are here."""
+    """Probe layers that the model does not have. Checked only if the model is a local folder."""
     config = root / params["model"]["name"] / "config.json"
     count = (
         json.loads(config.read_text(encoding="utf-8")).get("num_hidden_layers")
@@ -69,4 +80,7 @@ def layers(params: Mapping[str, Any], root: Path) -> Iterator[str]:
             layer for layer in entry.get("layers") or [] if count is not None and layer > count
         ]
         if beyond:
-            yield f"reward_models.{name}.layers: the model has {count} layers, so there is no {beyond[0]}; lower it"
+            yield (
+                f"reward_models.{name}.layers: {beyond[0]} is out of range; "
+                f"the model has layers 0 to {count}"
+            )

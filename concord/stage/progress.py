@@ -1,4 +1,4 @@
-"""Progress for people (a bar on stderr) and for the flow (JSON lines in the file named by CONCORD_PROGRESS)."""
+"""Progress of a stage: a bar on stderr, and JSON lines in the file $CONCORD_PROGRESS."""
 
 import json
 import os
@@ -15,7 +15,7 @@ SECONDS_BETWEEN_LINES = 0.5
 
 
 def track(iterable: Iterable[T], total: int, label: str) -> Iterator[T]:
-    """Yields from `iterable`, reporting how many of `total` items are done."""
+    """Yields the items of `iterable` and reports how many of `total` are done."""
     report = Reporter(total, label)
     for done, item in enumerate(
         tqdm(iterable, total=total, desc=label, file=sys.stderr, mininterval=1.0), start=1
@@ -25,12 +25,15 @@ def track(iterable: Iterable[T], total: int, label: str) -> Iterator[T]:
 
 
 def count(iterable: Iterable[T], label: str) -> Iterator[T]:
-    """The same items, their number shown while nobody knows how many there will be."""
+    """Yields the items of `iterable` and shows a running count, for an unknown total."""
     yield from tqdm(iterable, desc=label, file=sys.stderr, mininterval=1.0, unit="")
 
 
 class Reporter:
-    """Appends {"stage", "label", "done", "total"} to the progress file, at most twice a second and at the end."""
+    """Appends {"stage", "label", "done", "total"} to the progress file, at most twice per second.
+
+    The last item is always reported.
+    """
 
     def __init__(self, total: int, label: str) -> None:
         self.total, self.label = total, label
@@ -48,5 +51,5 @@ class Reporter:
 
 
 def stage() -> str:
-    """The stage of this process by DVC's name, such as `reward_model@values`, from its command line."""
+    """DVC's name of the stage that this process runs, for example `reward_model@values`."""
     return "@".join([Path(sys.argv[0]).stem, *sys.argv[1:2]])

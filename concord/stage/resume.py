@@ -1,7 +1,8 @@
-"""Where a stage keeps its training checkpoints: `work/<stage>/<hash>`, outside of DVC's outs, ignored by git.
+"""Folders for training checkpoints: `work/<stage>/<hash>`, ignored by git and DVC.
 
-The hash covers the stage's params, the bytes of its inputs and its code (`concord.stage.closure`), so a checkpoint is
-found again after a kill and never after an edit that could change the result.
+The hash covers the stage's parameters, the bytes of its inputs and its code
+(`concord.stage.closure`). A killed stage therefore finds its checkpoints again. After an edit that
+could change the result, it starts from the beginning.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from concord.stage.errors import DataError
 from concord.stage.paths import WORK
 
 COMPLETE = "complete"
-"""This file is written last: without it a checkpoint is one whose writer was killed."""
+"""Marker file, written last. A checkpoint without it is incomplete and ignored."""
 
 
 def folder(
@@ -28,14 +29,16 @@ def folder(
     module_file: str | Path,
     work: Path = WORK,
 ) -> Path:
-    """The checkpoint folder of `stage` (relative to the working directory); it is not created.
+    """The checkpoint folder of `stage`, relative to the working directory. It is not created.
 
     Args:
-        params: what the stage was given: dataclasses, mappings, lists, paths, numbers, strings.
+        params: the stage's parameters: dataclasses, mappings, lists, paths, numbers, strings.
         inputs: files or folders that the stage reads.
-        module_file: the stage's `__file__`.
+        module_file: `__file__` of the stage.
 
-    Raises: TypeError for params of another type, whose text could be equal where their values are not.
+    Raises:
+        DataError: an input does not exist.
+        TypeError: `params` contains a value of another type, which could not be hashed reliably.
     """
     digest = hashlib.sha256(json.dumps(params, sort_keys=True, default=_plain).encode())
     for path in map(Path, inputs):
@@ -46,18 +49,23 @@ def folder(
 
 
 def mark_complete(work: Path, step: int) -> None:
-    """Marks the checkpoint of `step` as wholly written."""
+    """Marks the checkpoint of `step` as complete."""
     (work / f"checkpoint-{step}" / COMPLETE).touch()
 
 
 def newest(work: Path) -> Path | None:
-    """The newest complete checkpoint in `work`; None if there is none."""
-    found = [path.parent for path in work.glob(f"checkpoint-*/{COMPLETE}")]
-    return max(found, key=step_of, default=None)
+    """The newest complete checkpoint in `work`, or None."""
+    checkpoints = [path.parent for path in work.glob(f"checkpoint-*/{COMPLETE}")]
+    return max(checkpoints, key=step_of, default=None)
 
 
 def step_of(checkpoint: Path) -> int:
-    """The step at which a checkpoint was written."""
+    """The training step of a checkpoint.
+
+    Examples:
+        >>> step_of(Path("work/sft/0123456789abcdef/checkpoint-120"))
+        120
+    """
     return int(checkpoint.name.rpartition("-")[2])
 
 
@@ -67,7 +75,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, Path):
         return value.as_posix()
     raise TypeError(
-        f"{value!r} cannot be part of the key of a checkpoint: give numbers, strings or dataclasses"
+        f"{value!r} cannot be hashed for the checkpoint folder; "
+        "pass numbers, strings, paths, lists, mappings or dataclasses"
     )
 
 
@@ -75,9 +84,7 @@ def _files(path: Path) -> list[Path]:
     if path.is_file():
         return [path]
     if not path.is_dir():
-        raise DataError(
-            f"The input {path} is not there. Run the stage that makes it (`dvc repro`)."
-        )
+        raise DataError(f"{path} does not exist; run the stage that writes it (`dvc repro`)")
     return sorted(file for file in path.rglob("*") if file.is_file())
 
 

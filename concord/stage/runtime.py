@@ -1,4 +1,4 @@
-"""Sets up the process of a stage: threads, seeds, determinism, quiet libraries, the device."""
+"""Process setup of a stage: threads, seeds, determinism, log levels, device."""
 
 import logging
 import os
@@ -17,12 +17,12 @@ QUIET = {
     "DATASETS_VERBOSITY": "error",
     "HF_HUB_DISABLE_PROGRESS_BARS": "1",
     "TOKENIZERS_PARALLELISM": "false",
-    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # without it cuBLAS is not deterministic
+    "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # required by cuBLAS for determinism
 }
 
 
 def start(runtime: Runtime, seed: int) -> "torch.device":
-    """Prepares this process for reproducible work and returns the device to work on."""
+    """Sets threads, seeds and determinism for this process; returns the device to use."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     import numpy
@@ -36,14 +36,13 @@ def start(runtime: Runtime, seed: int) -> "torch.device":
     numpy.random.seed(seed % 2**32)
     torch.manual_seed(seed)
     device = _device(runtime.device)
-    torch.use_deterministic_algorithms(
-        True, warn_only=device.type != "cpu"
-    )  # some CUDA kernels have no such form
+    # On CUDA only a warning: some kernels have no deterministic implementation.
+    torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")
     return device
 
 
 def _quieten() -> None:
-    """Libraries imported earlier have read their environment already."""
+    """Lowers the log level of libraries that were imported before `QUIET` was set."""
     for name in ("transformers", "datasets"):
         if name in sys.modules:
             logging.getLogger(name).setLevel(logging.ERROR)
@@ -58,10 +57,10 @@ def _device(name: str) -> "torch.device":
         device = torch.device(name)
     except RuntimeError:
         raise ParamsError(
-            f"runtime.device is {name!r}, which is no device; allowed: auto, cpu, cuda, cuda:0"
+            f"runtime.device: {name!r} is not a device; allowed: auto, cpu, cuda, cuda:0"
         ) from None
     if device.type == "cuda" and not torch.cuda.is_available():
         raise ParamsError(
-            f"runtime.device is {name!r}, but torch sees no CUDA device here; use auto or cpu"
+            f"runtime.device is {name!r}, but PyTorch finds no CUDA device; use auto or cpu"
         )
     return device

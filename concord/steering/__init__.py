@@ -1,1 +1,1 @@
-"""Control at inference: a policy at chosen weights, best-of-K."""
+"""Control of a policy at inference: objective weights for multi-head policies, and best-of-K."""

@@ -1,6 +1,8 @@
-"""Best of K (Stiennon et al., arXiv 2009.01325): sample K responses and keep the one that the reward vector likes most.
+"""Best-of-K sampling by the reward vector (Stiennon et al., arXiv 2009.01325).
 
-The vector goes through the anchors and a scalariser with the user's weights, of which only the prompt's domain counts.
+Each prompt is sampled K times and the sample with the highest score is kept. The rewards are
+anchored, then combined by a scalariser with the user's weights. Only the weights of the prompt's
+domain apply.
 """
 
 from __future__ import annotations
@@ -11,14 +13,15 @@ from typing import Any
 import numpy as np
 
 from concord.lm.chat import Messages
+from concord.lm.types import CausalLM, Tokenizer
 from concord.objectives import Objective, domain_weights
 from concord.rewards.vector.anchors import Anchors
 from concord.stage import plugins
 
 
 def best_of(
-    model: Any,
-    tokenizer: Any,
+    model: CausalLM,
+    tokenizer: Tokenizer,
     messages_list: Sequence[Messages],
     domains: Sequence[str],
     references: Sequence[str | None],
@@ -31,7 +34,22 @@ def best_of(
     scalariser: str = "weighted_sum",
     **sampling: Any,
 ) -> list[str]:
-    """One response per prompt; with k=1 what `sample` gives with the same seed. `sampling` goes to `sample`."""
+    """The best of `k` samples for each prompt. With k=1, equal to `sample` with the same seed.
+
+    Args:
+        model: the policy.
+        tokenizer: its tokenizer.
+        messages_list: one conversation per prompt.
+        domains: the domain of each prompt.
+        references: the reference answer of each prompt; None if it has none.
+        k: samples per prompt.
+        vector: a `RewardVector`.
+        anchors: the anchors of its objectives.
+        weights: objective -> weight.
+        objectives: all objectives by name.
+        scalariser: a function of concord/rewards/vector/scalarisers.py.
+        sampling: passed to `concord.lm.sample.sample`.
+    """
     from concord.lm.sample import sample
 
     candidates = sample(
@@ -40,10 +58,17 @@ def best_of(
     if k == 1:
         return candidates
     scores = candidate_scores(
-        candidates, _repeat(messages_list, k), _repeat(domains, k), _repeat(references, k),
-        vector=vector, anchors=anchors, weights=weights, objectives=objectives, scalariser=scalariser,
-    )  # fmt: skip
-    return [candidates[place] for place in best(scores, k)]
+        candidates,
+        _repeat(messages_list, k),
+        _repeat(domains, k),
+        _repeat(references, k),
+        vector=vector,
+        anchors=anchors,
+        weights=weights,
+        objectives=objectives,
+        scalariser=scalariser,
+    )
+    return [candidates[index] for index in best_indices(scores, k)]
 
 
 def candidate_scores(
@@ -58,22 +83,33 @@ def candidate_scores(
     objectives: Mapping[str, Objective],
     scalariser: str = "weighted_sum",
 ) -> np.ndarray:
-    """(n,) scalarised anchored rewards; NaN where nothing that is weighted scores the candidate."""
+    """Scalarised anchored rewards, `(candidates,)`; NaN if no weighted objective applies.
+
+    The arguments are those of `best_of`, with one entry per candidate. Raises ParamsError if a
+    domain has no objective with a positive weight.
+    """
     anchored = anchors.normalise(
         vector.score(messages_list, candidates, domains, references), vector.names
     )
     scores = np.full(len(candidates), np.nan)
     for domain in sorted(set(domains)):
-        own = domain_weights(weights, objectives, domain)
+        of_domain = domain_weights(weights, objectives, domain)
         rows = np.array([other == domain for other in domains])
         scores[rows] = plugins.function("concord.rewards.vector.scalarisers", scalariser)(
-            anchored[rows], np.array([own.get(name, 0.0) for name in vector.names])
+            anchored[rows], np.array([of_domain.get(name, 0.0) for name in vector.names])
         )
     return scores
 
 
-def best(scores: np.ndarray, k: int) -> list[int]:
-    """Index of the best of each k consecutive candidates; the first of equals, and NaN is worst."""
+def best_indices(scores: np.ndarray, k: int) -> list[int]:
+    """Index of the best score in each group of `k` consecutive scores.
+
+    Ties go to the first; NaN ranks last.
+
+    Examples:
+        >>> best_indices(np.array([1.0, 3.0, float("nan"), -2.0]), k=2)
+        [1, 3]
+    """
     groups = np.nan_to_num(np.asarray(scores, dtype=float), nan=-np.inf).reshape(-1, k)
     return [group * k + int(row.argmax()) for group, row in enumerate(groups)]
 

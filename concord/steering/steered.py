@@ -1,6 +1,7 @@
-"""A policy at chosen weights: samples, log-probability ratios to the reference, likelihoods of given answers.
+"""A policy at chosen objective weights: samples, log-ratios to the reference, and likelihoods.
 
-A multi-head policy is merged at the weights, which is exact; a policy with one head answers alike at all weights.
+A multi-head policy is merged at the weights, which is exact. A policy with a single head behaves
+the same at all weights.
 """
 
 import copy
@@ -14,93 +15,96 @@ import torch
 from torch import Tensor
 
 from concord.lm import sample as generate
-from concord.lm.chat import encode
+from concord.lm.chat import Messages, encode
+from concord.lm.types import CausalLM, Tokenizer
 from concord.policies.model import MultiHeadCausalLM, from_causal
 from concord.stage import progress
 
 ONLY_HEAD = "policy"
+"""Name of the single head of a policy without action heads."""
 POSITIONS_AT_ONCE = 256
-"""Positions whose logits over the whole vocabulary are held at once."""
+"""Positions whose logits over the vocabulary are in memory at the same time."""
 
 
 @dataclass(frozen=True)
 class Sampling:
-    """How answers are drawn and scored."""
+    """Settings of sampling and scoring."""
 
     max_new_tokens: int
+    """Longest response, in tokens."""
     temperature: float
     batch_size: int
     max_length: int
+    """Longest scored sequence in tokens, prompt and response together."""
     seed: int
 
 
 class Steered:
-    """A policy and its reference, asked at any weights."""
+    """A policy that can be sampled and scored at any weights, with its reference model."""
 
-    def __init__(self, policy: Any, reference: Any, tokenizer: Any, sampling: Sampling) -> None:
-        self.policy, self.reference, self.tokenizer, self.sampling = (
-            policy,
-            reference,
-            tokenizer,
-            sampling,
-        )
-        self._merged: tuple[dict[str, float], Any] | None = None
+    def __init__(
+        self, policy: CausalLM, reference: CausalLM, tokenizer: Tokenizer, sampling: Sampling
+    ) -> None:
+        self.policy = policy
+        self.reference = reference
+        self.tokenizer = tokenizer
+        self.sampling = sampling
+        self._merged: tuple[dict[str, float], CausalLM] | None = None
 
     @cached_property
-    def _pair(self) -> tuple[MultiHeadCausalLM, MultiHeadCausalLM]:
-        own, reference = (_with_heads(model) for model in (self.policy, self.reference))
-        return own, reference
+    def _with_heads(self) -> tuple[MultiHeadCausalLM, MultiHeadCausalLM]:
+        """Policy and reference as multi-head models."""
+        return _as_multi_head(self.policy), _as_multi_head(self.reference)
 
     @property
     def heads(self) -> list[str] | None:
-        """Objectives whose weights can be set, or None for a policy with one head."""
+        """The objectives whose weights can be set; None for a policy with a single head."""
         return self.policy.head_names if isinstance(self.policy, MultiHeadCausalLM) else None
 
-    def at(self, weights: Mapping[str, float]) -> Any:
-        """A stock model: the policy at `weights`, where heads that are not named count 0."""
-        if self.heads is None:
+    def at(self, weights: Mapping[str, float]) -> CausalLM:
+        """The policy at `weights` as a stock model. Heads that are not named get weight 0."""
+        if not isinstance(self.policy, MultiHeadCausalLM):
             return self.policy
-        vector = {name: weights.get(name, 0.0) for name in self.heads}
+        vector = {name: weights.get(name, 0.0) for name in self.policy.head_names}
         if self._merged is None or self._merged[0] != vector:
             self._merged = (vector, self.policy.merge(vector))
         return self._merged[1]
 
-    def sample(self, messages: Sequence[Any], weights: Mapping[str, float]) -> list[str]:
-        """One response per prompt, drawn with the same seed whatever the policy and the weights."""
-        drawn = self.sampling
+    def sample(self, messages: Sequence[Messages], weights: Mapping[str, float]) -> list[str]:
+        """One response per prompt. The seed is the same for all policies and weights."""
+        settings = self.sampling
         return generate.sample(
             self.at(weights),
             self.tokenizer,
             list(messages),
-            max_new_tokens=drawn.max_new_tokens,
-            temperature=drawn.temperature,
-            seed=drawn.seed,
-            batch_size=drawn.batch_size,
+            max_new_tokens=settings.max_new_tokens,
+            temperature=settings.temperature,
+            seed=settings.seed,
+            batch_size=settings.batch_size,
             label=None,
         )
 
     def log_ratio(
-        self, messages: Sequence[Any], responses: Sequence[str], weights: Mapping[str, float]
+        self, messages: Sequence[Messages], responses: Sequence[str], weights: Mapping[str, float]
     ) -> np.ndarray:
-        """log pi(response) - log reference(response), (n,).
+        """log policy(response) - log reference(response), float64 `(responses,)`, in nats.
 
-        Over the policy's own samples its mean is the KL divergence from the reference, in nats per answer.
+        Its mean over the policy's own samples estimates the KL divergence from the reference, in
+        nats per response.
         """
-        own, reference = (
-            self._logprobs(model, messages, responses)
-            for model in (self.at(weights), self.reference)
-        )
-        return np.asarray(own - reference, dtype=np.float64)
+        policy = self._logprobs(self.at(weights), messages, responses)
+        reference = self._logprobs(self.reference, messages, responses)
+        return np.asarray(policy - reference, dtype=np.float64)
 
     def lengths(self, responses: Sequence[str]) -> list[float]:
-        """Tokens of each response with its end, (n,)."""
+        """Number of tokens of each response, including the end of sequence."""
         return [
             float(len(self.tokenizer(text, add_special_tokens=False)["input_ids"]) + 1)
             for text in responses
         ]
 
     def _logprobs(
-        self, model: Any, messages: Sequence[Any], responses: Sequence[str]
+        self, model: CausalLM, messages: Sequence[Messages], responses: Sequence[str]
     ) -> np.ndarray:
         return generate.logprobs(
             model,
@@ -115,84 +119,100 @@ class Steered:
     @torch.no_grad()
     def likelihood(
         self,
-        messages: Sequence[Any],
+        messages: Sequence[Messages],
         responses: Sequence[str],
         points: Sequence[Mapping[str, float]],
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Of given answers at each of several weights: summed log-probability and KL to the reference summed over
-        positions, (points, n) each; tokens, (n,).
+        """Log-probability and KL divergence of given responses at several weights.
 
-        Neither backbone depends on the weights, so each is run once, and every head once per position.
+        The backbones do not depend on the weights. Each backbone is run once per response, and each
+        head once per position.
+
+        Args:
+            messages: one prompt per response.
+            responses: the responses.
+            points: weights by head name; heads that are not named get weight 0.
+
+        Returns:
+            The summed log-probability `(points, responses)`, the KL divergence from the reference
+            summed over positions `(points, responses)`, both float64 in nats, and the number of
+            tokens `(responses,)`.
         """
-        heads, reference = self._pair
+        policy, reference = self._with_heads
         rows = self._rows(messages, responses)
-        own, other = (torch.cat(self._backbone_states(model, rows)) for model in (heads, reference))
+        policy_states = torch.cat(self._backbone_states(policy, rows))
+        reference_states = torch.cat(self._backbone_states(reference, rows))
         tokens = torch.tensor(
-            [token for ids, prompt in rows for token in ids[prompt:]], device=own.device
+            [token for ids, prompt in rows for token in ids[prompt:]], device=policy_states.device
         )
-        named = [
+        weights_by_head = [
             {name: weights.get(name, 0.0) for name in self.heads or []} or {ONLY_HEAD: 1.0}
             for weights in points
         ]
-        vectors = torch.stack([heads.weight_vector(weights) for weights in named])
-        logprobs, kl = _compare(heads, reference, own, other, tokens, vectors)
+        vectors = torch.stack([policy.weight_vector(weights) for weights in weights_by_head])
+        logprobs, kl = _compare(policy, reference, policy_states, reference_states, tokens, vectors)
         lengths = np.array([len(ids) - prompt for ids, prompt in rows])
         starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
         summed, summed_kl = (np.add.reduceat(values, starts, axis=1) for values in (logprobs, kl))
         return summed, summed_kl, lengths.astype(np.float64)
 
     def _rows(
-        self, messages: Sequence[Any], responses: Sequence[str]
+        self, messages: Sequence[Messages], responses: Sequence[str]
     ) -> list[tuple[list[int], int]]:
-        """Ids of prompt and response, and how many of them are the prompt.
+        """For each response, the token ids of the sequence and the number of prompt tokens.
 
-        A prompt that is too long beside its longest response is cut alike for all its responses.
+        If the longest response to a prompt leaves no room for the whole prompt, the prompt is
+        truncated by the same amount for all of its responses.
         """
         pairs = zip(messages, responses, strict=True)
-        whole = [encode(self.tokenizer, *pair, self.sampling.max_length) for pair in pairs]
+        encoded = [encode(self.tokenizer, *pair, self.sampling.max_length) for pair in pairs]
         kept: dict[str, int] = {}
-        for asked, (_, prompt) in zip(map(str, messages), whole, strict=True):
-            kept[asked] = min(prompt, kept.get(asked, prompt))
+        for prompt, (_, tokens) in zip(map(str, messages), encoded, strict=True):
+            kept[prompt] = min(tokens, kept.get(prompt, tokens))
         return [
-            (ids[prompt - kept[asked] :], kept[asked])
-            for asked, (ids, prompt) in zip(map(str, messages), whole, strict=True)
+            (ids[tokens - kept[prompt] :], kept[prompt])
+            for prompt, (ids, tokens) in zip(map(str, messages), encoded, strict=True)
         ]
 
     def _backbone_states(
         self, model: MultiHeadCausalLM, rows: list[tuple[list[int], int]]
     ) -> list[Tensor]:
-        """The state before each token of each response, in the order of `rows`.
+        """The hidden states that predict the tokens of each response, in the order of `rows`.
 
-        A prompt is run once for all its responses, which is most of the work where prompts are long.
+        Each distinct prompt is run once for all of its responses. This saves most of the work if
+        prompts are long.
         """
-        places: dict[tuple[int, ...], list[int]] = {}
-        for place, (ids, prompt) in enumerate(rows):
-            places.setdefault(tuple(ids[:prompt]), []).append(place)
+        rows_by_prompt: dict[tuple[int, ...], list[int]] = {}
+        for row, (ids, prompt) in enumerate(rows):
+            rows_by_prompt.setdefault(tuple(ids[:prompt]), []).append(row)
         states: dict[int, Tensor] = {}
-        for prompt_ids, answered in progress.track(places.items(), len(places), "likelihoods"):
-            answers = [rows[place][0][len(prompt_ids) :] for place in answered]
-            found = _answer_states(model, list(prompt_ids), answers, self.sampling.batch_size)
-            states.update(zip(answered, found, strict=True))
-        return [states[place] for place in range(len(rows))]
+        for prompt_ids, members in progress.track(
+            rows_by_prompt.items(), len(rows_by_prompt), "likelihoods"
+        ):
+            answers = [rows[row][0][len(prompt_ids) :] for row in members]
+            answer_states = _answer_states(
+                model, list(prompt_ids), answers, self.sampling.batch_size
+            )
+            states.update(zip(members, answer_states, strict=True))
+        return [states[row] for row in range(len(rows))]
 
 
 def _answer_states(
     model: MultiHeadCausalLM, prompt: list[int], answers: list[list[int]], batch_size: int
 ) -> list[Tensor]:
-    """The state before each token of each answer to one prompt: (tokens, d) each."""
+    """The hidden states that predict the tokens of each answer, `(tokens, hidden)` per answer."""
     device = model.device
-    read = model.backbone(input_ids=torch.tensor([prompt], device=device), use_cache=True)
-    first = read.last_hidden_state[0, -1:]
+    prefix = model.backbone(input_ids=torch.tensor([prompt], device=device), use_cache=True)
+    first = prefix.last_hidden_state[0, -1:]
     states = []
     for start in range(0, len(answers), batch_size):
-        block = [
-            answer[:-1] for answer in answers[start : start + batch_size]
-        ]  # nothing follows the last token
+        # The state after the last token predicts nothing.
+        block = [answer[:-1] for answer in answers[start : start + batch_size]]
         width = max(map(len, block))
         if width == 0:
             states += [first] * len(block)
             continue
-        cache = copy.deepcopy(read.past_key_values)
+        cache = copy.deepcopy(prefix.past_key_values)
         cache.batch_repeat_interleave(len(block))
         ids = torch.tensor(
             [answer + [0] * (width - len(answer)) for answer in block], device=device
@@ -210,28 +230,31 @@ def _answer_states(
     return states
 
 
-def _with_heads(model: Any) -> MultiHeadCausalLM:
+def _as_multi_head(model: Any) -> MultiHeadCausalLM:
     return model if isinstance(model, MultiHeadCausalLM) else from_causal(model, [ONLY_HEAD])
 
 
 def _compare(
-    heads: MultiHeadCausalLM,
+    policy: MultiHeadCausalLM,
     reference: MultiHeadCausalLM,
-    own: Tensor,
-    other: Tensor,
-    tokens: Tensor,
-    vectors: Tensor,
+    policy_states: Tensor,  # (positions, hidden)
+    reference_states: Tensor,  # (positions, hidden)
+    tokens: Tensor,  # (positions,)
+    vectors: Tensor,  # (points, heads)
 ) -> tuple[np.ndarray, np.ndarray]:
-    """At each weight vector and position: log-probability of the token, and KL(policy || reference) over the
-    vocabulary, float64 (points, N). `own` and `other` are the states of both models, (N, d)."""
+    """Log-probability of each token and KL(policy || reference) over the vocabulary, in nats.
+
+    Both are float64 `(points, positions)`.
+    """
     logprobs, kl = [], []
-    for mine, theirs, token in zip(
-        *(torch.split(part, POSITIONS_AT_ONCE) for part in (own, other, tokens)), strict=True
-    ):
+    blocks = (
+        torch.split(part, POSITIONS_AT_ONCE) for part in (policy_states, reference_states, tokens)
+    )
+    for policy_block, reference_block, token in zip(*blocks, strict=True):
         reference_logprobs = torch.log_softmax(
-            reference.project(theirs, None, None).float(), dim=-1
-        )  # (n, V)
-        for logits in heads.project_at(mine, vectors):
+            reference.project(reference_block, None, None).float(), dim=-1
+        )  # (positions, vocab)
+        for logits in policy.project_at(policy_block, vectors):
             logprob = torch.log_softmax(logits.float(), dim=-1)
             logprobs.append(logprob.gather(1, token[:, None])[:, 0])
             kl.append((logprob.exp() * (logprob - reference_logprobs)).sum(dim=-1))
@@ -239,7 +262,7 @@ def _compare(
 
 
 def _by_point(blocks: list[Tensor], points: int) -> np.ndarray:
-    """(points, N) of the values of every block at every point, points turning fastest."""
+    """`(points, positions)` from one tensor per block and point, in this order of nesting."""
     return np.stack(
         [torch.cat(blocks[point::points]).double().cpu().numpy() for point in range(points)]
     )

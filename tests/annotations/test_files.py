@@ -1,4 +1,4 @@
-"""The same objects come out of every kind of file, broken ones with their place."""
+"""Files of every kind yield the same objects, and invalid ones with their line."""
 
 import csv
 import gzip
@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from concord.annotations.files import ending, objects
+from concord.annotations.files import extension, objects
 from concord.stage.errors import DataError
 
 ROWS: list[dict[str, Any]] = [
@@ -27,9 +27,9 @@ def json_lines(rows: list[dict[str, Any]]) -> bytes:
 
 
 def write(path: Path, rows: list[dict[str, Any]]) -> Path:
-    """The rows as the file's name says."""
+    """Writes the rows in the format of the file's extension."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    kind = ending(path)
+    kind = extension(path)
     if kind == ".parquet":
         pq.write_table(pa.Table.from_pylist(rows), path)
         return path
@@ -60,62 +60,62 @@ def write(path: Path, rows: list[dict[str, Any]]) -> Path:
         "X.JSONL",
     ],
 )
-def test_every_kind_of_file_gives_the_same_objects(tmp_path: Path, name: str) -> None:
-    found = list(objects(write(tmp_path / name, ROWS)))
-    assert [record.row for record in found] == ROWS
-    assert [record.line for record in found] == {
+def test_every_kind_of_file_yields_the_same_objects(tmp_path: Path, name: str) -> None:
+    records = list(objects(write(tmp_path / name, ROWS)))
+    assert [record.row for record in records] == ROWS
+    assert [record.line for record in records] == {
         "array.json": [2, 6, 10],
         "array.json.gz": [2, 6, 10],
         "x.csv": [2, 4, 5],  # the second row spans two lines
     }.get(name, [1, 2, 3])
-    assert {record.file for record in found} == {""}
+    assert {record.file for record in records} == {""}
 
 
-def test_a_folder_is_read_shard_by_shard(tmp_path: Path) -> None:
+def test_folder_is_read_file_by_file(tmp_path: Path) -> None:
     write(tmp_path / "b.jsonl", ROWS[:1])
     write(tmp_path / "a" / "part-1.csv", ROWS[1:2])
     write(tmp_path / "c.parquet", ROWS[2:])
     (tmp_path / "README.md").write_text("about")
-    found = [(record.file, record.row) for record in objects(tmp_path)]
-    assert [file for file, _ in found] == ["a/part-1.csv", "b.jsonl", "c.parquet"]
-    assert [row for _, row in found] == [ROWS[1], ROWS[0], ROWS[2]]
+    records = [(record.file, record.row) for record in objects(tmp_path)]
+    assert [file for file, _ in records] == ["a/part-1.csv", "b.jsonl", "c.parquet"]
+    assert [row for _, row in records] == [ROWS[1], ROWS[0], ROWS[2]]
 
 
-def test_one_broken_line_loses_that_line_only(tmp_path: Path) -> None:
+def test_invalid_lines_are_rejected_alone(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl.gz"
     path.write_bytes(
         gzip.compress(json_lines(ROWS[:1]) + b'\n{"a": "cut\n\xff\n' + json_lines(ROWS[1:]))
     )
-    found = list(objects(path))
-    assert [record.row for record in found if record.row] == ROWS
-    assert [(r.line, r.rejection.reason) for r in found if r.rejection] == [
+    records = list(objects(path))
+    assert [record.row for record in records if record.row] == ROWS
+    assert [(r.line, r.rejection.reason) for r in records if r.rejection] == [
         (2, "not_json"),
         (3, "not_utf8"),
     ]
 
 
-def test_a_broken_element_ends_an_array_and_says_so(tmp_path: Path) -> None:
+def test_invalid_element_ends_an_array(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     for content, reasons in (
         (b'[{"a": 1}, 3, {"a": }]', ["wrong_type", "not_json"]),
         (b'[{"a": 1},', ["not_json"]),
     ):
         path.write_bytes(content)
-        found = list(objects(path))
-        assert found[0].row == {"a": 1}
-        assert [record.rejection.reason for record in found[1:] if record.rejection] == reasons
+        records = list(objects(path))
+        assert records[0].row == {"a": 1}
+        assert [record.rejection.reason for record in records[1:] if record.rejection] == reasons
 
 
 @pytest.mark.parametrize("line", [b"1,2,3", b"1", b'"1"x,2'])
-def test_a_row_of_another_length_is_rejected(tmp_path: Path, line: bytes) -> None:
+def test_row_of_another_length_is_rejected(tmp_path: Path, line: bytes) -> None:
     path = tmp_path / "x.csv"
     path.write_bytes(b"a,b\n1,2\n" + line + b"\n3,4\n")
-    found = list(objects(path))
-    assert [record.row for record in found if record.row] == [
+    records = list(objects(path))
+    assert [record.row for record in records if record.row] == [
         {"a": "1", "b": "2"},
         {"a": "3", "b": "4"},
     ]
-    assert [(record.line, record.rejection.reason) for record in found if record.rejection] == [
+    assert [(record.line, record.rejection.reason) for record in records if record.rejection] == [
         (3, "wrong_type")
     ]
 
@@ -123,16 +123,16 @@ def test_a_row_of_another_length_is_rejected(tmp_path: Path, line: bytes) -> Non
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("x.txt", b"words", r"ends in none of \.jsonl"),
+        ("x.txt", b"words", r"has none of the extensions \.jsonl"),
         ("x.jsonl", b"", "is empty"),
         ("x.jsonl", gzip.compress(b"{}"), "is gzip, not UTF-8 text"),
-        ("x.jsonl.gz", gzip.compress(b'{"a": 1}' * 99)[:-12], "is no whole gzip file"),
-        ("x.jsonl.gz", b"{}\n", "is no whole gzip file"),
-        ("x.parquet", b"PAR1 and no more", "is no readable Parquet file"),
+        ("x.jsonl.gz", gzip.compress(b'{"a": 1}' * 99)[:-12], "is truncated or not a gzip file"),
+        ("x.jsonl.gz", b"{}\n", "is truncated or not a gzip file"),
+        ("x.parquet", b"PAR1 and no more", "is not a readable Parquet file"),
         ("x.json", b'[{"a": "\xff"}]', r"is not UTF-8 \(line 1\)"),
     ],
 )
-def test_a_file_that_is_not_what_its_name_says(
+def test_content_must_match_the_extension(
     tmp_path: Path, name: str, content: bytes, message: str
 ) -> None:
     path = tmp_path / name
@@ -141,11 +141,11 @@ def test_a_file_that_is_not_what_its_name_says(
         list(objects(path))
 
 
-def test_a_folder_without_data_says_so(tmp_path: Path) -> None:
+def test_folder_without_data_raises(tmp_path: Path) -> None:
     (tmp_path / "README.md").write_text("about")
-    with pytest.raises(DataError, match="holds no file that ends in"):
+    with pytest.raises(DataError, match=r"contains no \.jsonl"):
         list(objects(tmp_path))
-    with pytest.raises(DataError, match="is not there"):
+    with pytest.raises(DataError, match="does not exist"):
         list(objects(tmp_path / "gone"))
 
 
@@ -157,7 +157,7 @@ VALUES = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0
     rows=st.lists(st.fixed_dictionaries({"a": VALUES, "b": VALUES}), min_size=1, max_size=4),
     data=st.data(),
 )
-def test_text_survives_every_kind_of_file(
+def test_text_is_read_back_from_every_kind_of_file(
     tmp_path_factory: pytest.TempPathFactory, rows: Any, data: Any
 ) -> None:
     name = data.draw(st.sampled_from(["x.jsonl", "array.json", "x.csv", "x.parquet", "x.jsonl.gz"]))

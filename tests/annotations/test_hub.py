@@ -1,4 +1,4 @@
-"""The hub: rows of a local folder read through `datasets`, with the network off; what its file may say."""
+"""The format hub: a local folder read through `datasets` offline, and checks of its YAML file."""
 
 import json
 from pathlib import Path
@@ -20,14 +20,14 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @pytest.fixture(autouse=True)
 def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As HF_HUB_OFFLINE=1 does, which is read when the library is imported."""
+    """Sets what HF_HUB_OFFLINE=1 would set; the libraries read it only when imported."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
 
 
 @pytest.fixture
 def stored(tmp_path: Path) -> Path:
-    """A folder with a data set."""
+    """A local folder with a data set."""
     folder = tmp_path / "stored"
     folder.mkdir()
     lines = "".join(json.dumps(row) + "\n" for row in ROWS)
@@ -45,9 +45,7 @@ def read(path: Path, **options: Any) -> list[Record]:
     return list(reader.read("hub", path, {"objective": "helpful", **options}, {}))
 
 
-def test_rows_of_a_folder_are_read_by_the_format_that_is_named(
-    tmp_path: Path, stored: Path
-) -> None:
+def test_rows_are_read_by_the_named_format(tmp_path: Path, stored: Path) -> None:
     first, second = read(spec(tmp_path, dataset=str(stored), split="train", format="trl"))
     assert first.row is not None
     assert first.row["messages"] == [{"role": "user", "content": "Name a colour."}]
@@ -68,7 +66,7 @@ def test_parquet_is_read_like_json(tmp_path: Path, stored: Path) -> None:
     assert [record.row for record in read(written)] == lines
 
 
-def test_options_are_those_of_the_format_that_is_named(tmp_path: Path, stored: Path) -> None:
+def test_options_are_those_of_the_named_format(tmp_path: Path, stored: Path) -> None:
     written = spec(tmp_path, dataset=str(stored), split="train", format="trl")
     with pytest.raises(
         ParamsError, match=r"options\.objektive is an unknown key; did you mean objective\?"
@@ -79,7 +77,7 @@ def test_options_are_those_of_the_format_that_is_named(tmp_path: Path, stored: P
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
         ({"split": None}, r"pairs\.yaml\.split: input should be a valid string"),
         ({"splits": "train"}, "splits is an unknown key; did you mean split"),
@@ -87,34 +85,34 @@ def test_options_are_those_of_the_format_that_is_named(tmp_path: Path, stored: P
         ({"format": "hub"}, "format is 'hub'; .*allowed: bridge, concord"),
         (
             {"dataset": "nowhere"},
-            "dataset is 'nowhere', no folder here; give a folder, or owner/name on the hub",
+            "dataset is 'nowhere', which is not a local folder; give a folder, or owner/name",
         ),
         (
             {"dataset": "nobody/nothing"},
-            "revision is None, but what lies on the hub may change; give the commit",
+            "revision is None, but data sets on the Hub can change; give a commit",
         ),
         (
             {"dataset": "nobody/nothing", "revision": "main"},
-            "revision is 'main', but what lies on the hub may change",
+            "revision is 'main', but data sets on the Hub can change",
         ),
-        ({"revision": COMMIT}, "is a local folder; leave it out"),
+        ({"revision": COMMIT}, "is a local folder; remove revision"),
     ],
 )
-def test_what_the_file_may_say(
-    tmp_path: Path, stored: Path, changed: dict[str, Any], told: str
+def test_invalid_specifications_raise(
+    tmp_path: Path, stored: Path, changed: dict[str, Any], message: str
 ) -> None:
     keys = {"dataset": str(stored), "split": "train", "format": "trl", **changed}
-    with pytest.raises(ParamsError, match=told):
+    with pytest.raises(ParamsError, match=message):
         read(spec(tmp_path, **keys))
 
 
-def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"pairs\.yaml is not there"):
+def test_missing_file_raises(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"pairs\.yaml does not exist"):
         read(tmp_path / "pairs.yaml")
 
 
 @pytest.mark.parametrize(
-    ("changed", "told"),
+    ("changed", "message"),
     [
         ({"split": "test"}, "Bad split: test"),
         ({"name": "other"}, "BuilderConfig 'other' not found"),
@@ -124,23 +122,23 @@ def test_a_file_that_is_not_there_is_told(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_data_set_that_cannot_be_had_is_told(
-    tmp_path: Path, stored: Path, changed: dict[str, Any], told: str
+def test_unavailable_data_set_raises(
+    tmp_path: Path, stored: Path, changed: dict[str, Any], message: str
 ) -> None:
     keys = {"dataset": str(stored), "split": "train", "format": "trl", **changed}
     with pytest.raises(
-        DataError, match=rf"cannot be read: .*{told}.*; correct dataset, name, split or revision"
+        DataError, match=rf"cannot be read: .*{message}.*; correct dataset, name, split or revision"
     ):
         read(spec(tmp_path, **keys))
 
 
-def test_a_folder_whose_files_are_broken_is_told(tmp_path: Path, stored: Path) -> None:
+def test_invalid_files_raise(tmp_path: Path, stored: Path) -> None:
     (stored / "train.jsonl").write_text('{"prompt": "x"}\n{"prompt"\n', encoding="utf-8")
     with pytest.raises(DataError, match="cannot be read: JSON parse error"):
         read(spec(tmp_path, dataset=str(stored), split="train", format="trl"))
 
 
-def test_a_hub_name_needs_no_network_to_be_checked(tmp_path: Path) -> None:
+def test_specification_is_checked_offline(tmp_path: Path) -> None:
     written = spec(
         tmp_path, dataset="nvidia/HelpSteer2", split="train", format="helpsteer", revision=COMMIT
     )

@@ -1,4 +1,4 @@
-"""One annotation at a time: what it becomes, and why it is rejected."""
+"""The interchange format: the rows of an annotation, and why it is rejected."""
 
 from typing import Any
 
@@ -32,14 +32,14 @@ def _good(kind: str, /, **changed: Any) -> dict[str, Any]:
     return {"kind": kind, **GOOD[kind], **changed}
 
 
-def test_a_comparison_puts_the_preferred_answer_first() -> None:
+def test_comparison_puts_the_preferred_answer_first() -> None:
     for preferred, chosen, rejected in (("a", "one", "two"), ("b", "two", "one")):
         row = rows(_good("comparison", preferred=preferred, margin=2))[0]
         assert (row["chosen"], row["rejected"], row["margin"]) == (chosen, rejected, 2.0)
 
 
-def test_a_rating_is_brought_to_the_unit_scale() -> None:
-    """4 on 1..5 is (4 - 1) / (5 - 1) = .75; the raw rating and its scale stay beside it."""
+def test_rating_is_mapped_to_the_unit_scale() -> None:
+    """4 on 1 to 5 is (4 - 1) / (5 - 1) = 0.75. The raw rating and its scale are kept."""
     row = rows(_good("rating"))[0]
     assert (row["rating"], row["raw_rating"], row["scale_low"], row["scale_high"]) == (
         0.75,
@@ -49,14 +49,14 @@ def test_a_rating_is_brought_to_the_unit_scale() -> None:
     )
 
 
-def test_of_a_cost_the_worst_grade_is_the_greater() -> None:
-    """Toxicity 1 on a scale from 5 (worst) to 1 (best) is 1; toxicity 4 is (4 - 5) / (1 - 5) = .25."""
+def test_worst_rating_of_a_cost_is_the_larger_number() -> None:
+    """On a scale from 5 (worst) to 1 (best), 1 becomes 1 and 4 becomes (4 - 5) / (1 - 5) = 0.25."""
     ratings = [rows(_good("rating", rating=cost, scale=[5, 1]))[0]["rating"] for cost in (1, 4)]
     assert ratings == [1.0, 0.25]
 
 
-def test_ranks_are_ratings_from_the_last_rank_up_to_the_first() -> None:
-    """Of three answers, rank 1 is 1, rank 2 is .5, rank 3 would be 0."""
+def test_ranks_become_ratings() -> None:
+    """For three answers, rank 1 becomes 1, rank 2 becomes 0.5, and rank 3 would become 0."""
     made = rows(_good("ranking"))
     assert [(row["response"], row["rating"], row["kind"]) for row in made] == [
         ("one", 0.5, "ranking"),
@@ -65,11 +65,11 @@ def test_ranks_are_ratings_from_the_last_rank_up_to_the_first() -> None:
     ]
 
 
-def test_a_binary_label_is_a_rating() -> None:
+def test_binary_label_becomes_rating() -> None:
     assert [rows(_good("binary", label=label))[0]["rating"] for label in (0, 1)] == [0.0, 1.0]
 
 
-def test_authors_go_with_their_answers_and_make_no_other_row() -> None:
+def test_authors_follow_their_answers_and_do_not_change_the_hash() -> None:
     compared = rows(_good("comparison", preferred="b", authors=["gpt", None]))[0]
     assert (compared["chosen_author"], compared["rejected_author"]) == (None, "gpt")
     ranked = rows(_good("ranking", authors=["x", "y", "z"]))
@@ -79,22 +79,22 @@ def test_authors_go_with_their_answers_and_make_no_other_row() -> None:
     assert one["row_id"] == other["row_id"]
 
 
-def test_step_labels_may_be_missing_one_by_one() -> None:
+def test_single_step_labels_may_be_null() -> None:
     assert rows(_good("steps"))[0]["labels"] == [1.0, None]
 
 
-def test_a_prompt_may_lack_a_reference() -> None:
+def test_reference_is_optional() -> None:
     without = {key: value for key, value in _good("prompt").items() if key != "reference"}
     assert rows(without)[0]["reference"] is None
     assert rows(without)[0]["prompt_id"] == rows(_good("prompt"))[0]["prompt_id"]
 
 
-def test_a_dialogue_may_open_with_the_system_or_the_assistant() -> None:
+def test_dialogue_may_open_with_system_or_assistant() -> None:
     turns = [{"role": role, "content": role} for role in ("system", "assistant", "user")]
     assert rows(_good("prompt", messages=turns))[0]["messages"] == turns
 
 
-def test_the_content_hash_is_of_the_content_alone() -> None:
+def test_row_id_depends_only_on_content_and_annotator() -> None:
     one, other = (
         rows(_good("rating", group_id="x", meta="?"))[0],
         rows(_good("rating", group_id="y"))[0],
@@ -153,7 +153,7 @@ def test_the_content_hash_is_of_the_content_alone() -> None:
         ("prompt", {"reference": 4}, "wrong_type", "reference"),
     ],
 )
-def test_why_a_row_is_rejected(
+def test_invalid_annotations_are_rejected(
     kind: str, changed: dict[str, Any], reason: str, column: str
 ) -> None:
     with pytest.raises(RowError) as caught:
@@ -162,7 +162,7 @@ def test_why_a_row_is_rejected(
 
 
 @pytest.mark.parametrize("kind", list(KINDS))
-def test_every_kind_needs_its_keys(kind: str) -> None:
+def test_keys_of_each_kind_are_required(kind: str) -> None:
     needed = set(GOOD[kind]) - {"reference"}
     for key in needed:
         with pytest.raises(RowError) as caught:
@@ -181,9 +181,7 @@ ANYTHING = st.recursive(
 
 
 @given(kind=st.sampled_from(list(KINDS)), data=st.data())
-def test_whatever_stands_in_a_key_the_row_is_made_or_rejected(
-    kind: str, data: st.DataObject
-) -> None:
+def test_any_value_gives_rows_or_a_row_error(kind: str, data: st.DataObject) -> None:
     key = data.draw(st.sampled_from(sorted(GOOD[kind])))
     record = _good(kind, **{key: data.draw(ANYTHING)})
     try:
@@ -196,7 +194,7 @@ def test_whatever_stands_in_a_key_the_row_is_made_or_rejected(
 
 
 @given(low=st.integers(-5, 5), width=st.integers(1, 9), data=st.data())
-def test_the_unit_scale_keeps_the_order(low: int, width: int, data: st.DataObject) -> None:
+def test_unit_scale_keeps_the_order(low: int, width: int, data: st.DataObject) -> None:
     one, other = (data.draw(st.integers(low, low + width)) for _ in range(2))
     ratings = [
         rows(_good("rating", rating=r, scale=[low, low + width]))[0]["rating"] for r in (one, other)
@@ -206,5 +204,5 @@ def test_the_unit_scale_keeps_the_order(low: int, width: int, data: st.DataObjec
 
 
 @given(st.text(), st.text())
-def test_hashes_tell_texts_apart(one: str, other: str) -> None:
+def test_different_texts_have_different_hashes(one: str, other: str) -> None:
     assert (content_hash(one) == content_hash(other)) == (one == other)

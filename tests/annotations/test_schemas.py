@@ -1,11 +1,17 @@
-"""The tables' own checks: values, found row by row."""
+"""The schemas of the tables, and the quarantine."""
 
 from typing import Any
 
 import pytest
 
 from concord.annotations import schemas
-from concord.annotations.quarantine import REASONS, Place, Quarantine, demand_share, samples
+from concord.annotations.quarantine import (
+    REASONS,
+    Location,
+    Quarantine,
+    check_quarantine_share,
+    samples,
+)
 from concord.annotations.record import Rejection
 from concord.stage.errors import DataError
 
@@ -50,7 +56,7 @@ ROWS: dict[str, dict[str, Any]] = {
 
 
 @pytest.mark.parametrize("table", list(schemas.SCHEMAS))
-def test_good_rows_pass_and_every_column_is_described(table: str) -> None:
+def test_valid_rows_pass_and_every_column_is_described(table: str) -> None:
     assert schemas.failures(table, schemas.build(table, [ROWS[table]] * 2)) == {}
     assert schemas.failures(table, schemas.build(table, [])) == {}
     assert all(column.description for column in schemas.SCHEMAS[table].columns.values())
@@ -71,13 +77,13 @@ def test_good_rows_pass_and_every_column_is_described(table: str) -> None:
         ("steps", {"steps": ["a", " "]}, "empty_response", "steps"),
     ],
 )
-def test_a_bad_value_is_found_in_its_row(
+def test_invalid_value_is_reported_with_its_row(
     table: str, changed: dict[str, Any], reason: str, column: str
 ) -> None:
-    """A label of -100, cast to a truth value, would become True."""
+    """A label of -100 would become True if it was cast to bool."""
     frame = schemas.build(table, [ROWS[table], {**ROWS[table], **changed}, ROWS[table]])
-    found = schemas.failures(table, frame)
-    assert {row: (rejection.reason, rejection.column) for row, rejection in found.items()} == {
+    failures = schemas.failures(table, frame)
+    assert {row: (rejection.reason, rejection.column) for row, rejection in failures.items()} == {
         1: (reason, column)
     }
 
@@ -86,30 +92,30 @@ def _quarantine(*reasons: str) -> Quarantine:
     quarantine = Quarantine()
     for line, reason in enumerate(reasons, start=1):
         quarantine.add(
-            Place("s", "", line), "ratings", Rejection(reason, "rating", "?"), "raw \ud800" * 100
+            Location("s", "", line), "ratings", Rejection(reason, "rating", "?"), "raw \ud800" * 100
         )
     return quarantine
 
 
-def test_too_many_rejections_fail_with_the_reason_behind_most() -> None:
+def test_too_many_rejections_raise_with_all_reasons() -> None:
     quarantine = _quarantine("tie", "off_scale", "off_scale")
-    demand_share(quarantine, 30, 0.1, "s")
+    check_quarantine_share(quarantine, 30, 0.1, "s")
     with pytest.raises(
         DataError,
         match=r"(?s)3 of 29 rows \(10\.3%\).* 2  off_scale .*first on line 2, rating.* 1  ",
     ):
-        demand_share(quarantine, 29, 0.1, "s")
+        check_quarantine_share(quarantine, 29, 0.1, "s")
 
 
-def test_the_report_counts_all_and_shows_twenty() -> None:
+def test_samples_count_all_rows_and_show_twenty() -> None:
     frame = _quarantine(*["tie"] * 25, "not_json").take()
     assert frame["raw"].str.len().max() == 500
-    found = samples(frame)
-    assert {reason: (entry["count"], len(entry["rows"])) for reason, entry in found.items()} == {
+    shown = samples(frame)
+    assert {reason: (entry["count"], len(entry["rows"])) for reason, entry in shown.items()} == {
         "tie": (25, 20),
         "not_json": (1, 1),
     }
-    assert set(found["tie"]["rows"][0]) == {
+    assert set(shown["tie"]["rows"][0]) == {
         "source",
         "source_file",
         "source_line",
@@ -120,7 +126,7 @@ def test_the_report_counts_all_and_shows_twenty() -> None:
     }
 
 
-def test_an_empty_quarantine_is_a_table_too() -> None:
+def test_empty_quarantine_is_a_table() -> None:
     assert list(Quarantine().take().columns) == list(schemas.QUARANTINE.columns)
     assert samples(Quarantine().take()) == {}
     assert all(text for text in REASONS.values())

@@ -1,4 +1,4 @@
-"""Labelled solutions: their steps joined are the answer, cut where sampled answers are cut."""
+"""Labelled solutions: the joined steps are the answer and are split like sampled answers."""
 
 import pytest
 from hypothesis import given
@@ -16,28 +16,28 @@ STEP = st.text(alphabet="ab. \n", min_size=1, max_size=12)
         min_size=1,
     )
 )
-def test_sampled_answers_are_cut_at_the_same_places(steps: list[str]) -> None:
-    joined = solutions.joined(steps)
+def test_sampled_answers_are_split_at_the_same_positions(steps: list[str]) -> None:
+    joined = solutions.with_separators(steps)
     assert segment.split("".join(joined), solutions.DOMAIN) == joined
     assert [step.removesuffix(solutions.SEPARATOR) for step in joined[:-1]] + joined[-1:] == steps
 
 
-def test_a_blank_line_in_a_step_stays_there() -> None:
-    assert solutions.joined(["a\n\nb", "c"]) == ["a\n\nb\n\n", "c"]
-    assert solutions.joined([]) == []
+def test_blank_line_within_a_step_is_kept() -> None:
+    assert solutions.with_separators(["a\n\nb", "c"]) == ["a\n\nb\n\n", "c"]
+    assert solutions.with_separators([]) == []
 
 
 @pytest.mark.parametrize(
     ("first", "labels"),
     [(None, [1, 1, 1]), (0, [0, None, None]), (1, [1, 0, None]), (2, [1, 1, 0])],
 )
-def test_steps_after_the_first_error_have_no_label(
+def test_steps_after_the_first_error_are_unlabelled(
     first: int | None, labels: list[float | None]
 ) -> None:
-    assert solutions.until_error(3, first) == labels
+    assert solutions.labels_until_error(3, first) == labels
 
 
-def test_a_problem_is_a_group_unless_one_is_given() -> None:
+def test_question_is_the_default_group() -> None:
     same, other = solutions.problem("Why? "), solutions.problem("Why?", "g")
     assert same["messages"] == other["messages"] == [{"role": "user", "content": "Why?"}]
     assert (

@@ -1,4 +1,4 @@
-"""Steps of a response: the boundaries of each domain, and that the steps joined are the response."""
+"""Steps of a response: boundaries in each domain; the joined steps are the response."""
 
 import random
 import re
@@ -11,7 +11,7 @@ from concord.annotations.steps import split
 from concord.sandbox.world import World
 
 PLAIN_END = re.compile(r"[.!?]+[\"')\]]*(?=\s|$)")
-"""The ends of sentences without abbreviations, lists and code: those of the sandbox."""
+"""Sentence ends in text without abbreviations, lists and code, such as the sandbox's."""
 FENCED = "Run:\n```\na. b. c.\nd = 1. # Hi. There.\n```\nThen stop."
 
 
@@ -97,14 +97,14 @@ TEXTS = st.lists(st.one_of(PIECES, st.text(max_size=3)), max_size=40).map("".joi
 
 
 @given(TEXTS, st.sampled_from(["math", "values", "tutoring", "other"]))
-def test_the_steps_joined_are_the_response(text: str, domain: str) -> None:
+def test_joined_steps_are_the_response(text: str, domain: str) -> None:
     steps = split(text, domain)
     assert "".join(steps) == text
     assert all(step.strip() for step in steps) or not text.strip()
 
 
 @given(TEXTS, st.sampled_from(["math", "values"]))
-def test_the_space_between_sentences_opens_a_step_and_a_blank_line_ends_one(
+def test_space_between_sentences_begins_a_step_and_blank_line_ends_one(
     text: str, domain: str
 ) -> None:
     inner = split(text, domain)[:-1]
@@ -114,7 +114,7 @@ def test_the_space_between_sentences_opens_a_step_and_a_blank_line_ends_one(
 
 
 @pytest.mark.parametrize("name", ["dev", "locked"])
-def test_answers_of_the_sandbox_are_cut_at_plain_sentence_ends(name: str) -> None:
+def test_sandbox_answers_are_split_at_plain_sentence_ends(name: str) -> None:
     world, rng = World.build(name, 0), random.Random(0)
     for prompt in world.prompts("values", 1000, 0):
         answer = world.write(prompt.messages, rng)

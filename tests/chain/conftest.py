@@ -1,4 +1,4 @@
-"""The finished tree of the tiny recipe, and copies of it."""
+"""The finished run of the tiny recipe, and copies of it."""
 
 from pathlib import Path
 
@@ -10,12 +10,12 @@ from tests.chain.tree import run
 
 @pytest.fixture(scope="session")
 def finished(runs: Runs) -> Finished:
-    """Never to be changed."""
+    """The finished run. Tests must not change it."""
     return runs.flow.result()
 
 
 @pytest.fixture
 def copy(finished: Finished, tmp_path: Path) -> Path:
-    """A copy of the finished tree, outs and record included, on the same cache."""
+    """A copy of the finished run with all outputs, on the same cache."""
     run(tmp_path, "cp", "-a", str(finished.folder), str(tmp_path / "project"))
     return tmp_path / "project"

@@ -1,4 +1,4 @@
-"""The tiny recipe run to its end in the background, on one core, while other tests use the other."""
+"""Runs the tiny recipe in the background on one core, while other tests use the other core."""
 
 import os
 import signal
@@ -15,7 +15,7 @@ from tests.chain.tree import copy_project, dvc, environment, make
 
 @dataclass
 class Finished:
-    """A project whose every stage has run, and what was printed."""
+    """A project in which all stages have run, and the output of the run."""
 
     folder: Path
     cache: Path
@@ -23,8 +23,11 @@ class Finished:
 
 
 class Runs:
-    """`flow`: the project after `make run`; `cold`: another after `dvc repro` without flow, server or cache, in which
-    a stage sees its declared deps and params alone. Futures; never to be changed: tests that edit take a copy."""
+    """Futures of two finished projects. Tests that edit a project must copy it.
+
+    `flow` was made by `make run`. `cold` was made by `dvc repro` without flow, server or cache;
+    there, each stage sees only its declared deps and params.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -54,15 +57,21 @@ class Runs:
     def _run(self, project: Path, command: list[str], env: dict[str, str]) -> str:
         core = str(min(os.sched_getaffinity(0)))
         self.process = subprocess.Popen(
-            ["taskset", "--cpu-list", core, *command], cwd=project, env=env, stdin=subprocess.DEVNULL, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
+            ["taskset", "--cpu-list", core, *command],
+            cwd=project,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
         output, _ = self.process.communicate()
         assert self.process.returncode == 0, f"{' '.join(command)}\n{output}"
         return output
 
     def end(self) -> None:
-        """Ends what still runs, as Ctrl-C in a terminal would."""
+        """Interrupts the running process, like Ctrl-C."""
         self._pool.shutdown(wait=False, cancel_futures=True)
         if self.process is not None and self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGINT)

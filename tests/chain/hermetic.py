@@ -1,8 +1,8 @@
-"""Stands in for `python` while DVC runs the chain: a stage sees nothing but what it declares.
+"""Replaces `python` while DVC runs the pipeline: a stage sees only what it declares.
 
-Its folder holds links to its deps and to the files of code that its listing names alone, and a params.yaml with its own
-keys alone. What it writes must be its outs.
-Reads from the environment: HERMETIC_LOCK, the dvc.lock of a finished tree, where deps, params and outs are resolved.
+Its folder has links to its deps and to the code files in its listing, and a params.yaml with only
+its declared keys. It must write exactly its outs. Reads from the environment: HERMETIC_LOCK, the
+dvc.lock of a finished tree, where deps, params and outs are resolved.
 """
 
 import json
@@ -21,7 +21,7 @@ from concord.code import read_listing
 EMPTY_PACKAGES = [
     str(path) for room in ("tasks", "concord") for path in Path(room).rglob("__init__.py")
 ]
-UNCHECKED = ("check",)  # looks at whether sources and models are there, which are deps of others
+UNCHECKED = ("check",)  # reads sources and models, which are deps of other stages
 
 
 def main(arguments: list[str]) -> int:
@@ -68,15 +68,15 @@ def nested(flat: dict[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for key, value in flat.items():
         *parents, last = key.split(".")
-        place = found
+        mapping = found
         for parent in parents:
-            place = place.setdefault(parent, {})
-        place[last] = value
+            mapping = mapping.setdefault(parent, {})
+        mapping[last] = value
     return found
 
 
 def files(folder: Path) -> set[str]:
-    """Files and links under `folder`, but for bytecode and the checkpoints of training."""
+    """Files and links under `folder`, except bytecode and checkpoints."""
     found = {
         str(path.relative_to(folder))
         for path in folder.rglob("*")

@@ -1,4 +1,4 @@
-"""A stage killed with SIGKILL goes on from its last checkpoint and ends with the bits of an uninterrupted run."""
+"""A stage killed with SIGKILL resumes from its last checkpoint, with bitwise equal results."""
 
 import shutil
 import signal
@@ -23,13 +23,17 @@ def lengthen(project: Path, before: str, after: str) -> None:
 def begin(project: Path, stage: str) -> subprocess.Popen[bytes]:
     """Starts the stage through DVC."""
     return subprocess.Popen(
-        dvc("repro", "--single-item", stage), cwd=project, env=environment(), stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-    )  # fmt: skip
+        dvc("repro", "--single-item", stage),
+        cwd=project,
+        env=environment(),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
 
 
 def kill_after_a_checkpoint(project: Path, stage: str) -> None:
-    """Starts the stage and kills its whole tree once a checkpoint of it is complete."""
+    """Starts the stage and kills its process tree after the first complete checkpoint."""
     process = begin(project, stage)
     deadline = time.monotonic() + 120
     while not list((project / "work").glob("**/checkpoint-*/trainer_state.json")):
@@ -56,7 +60,7 @@ def result(project: Path, stage: str) -> dict[str, str]:
         ("policy@mah_dpo", "steps: 4, batch_size: 14", f"steps: {STEPS}, batch_size: 14"),
     ],
 )
-def test_the_rest_of_a_killed_stage(
+def test_a_killed_stage_resumes(
     copy: Path, tmp_path: Path, stage: str, before: str, after: str
 ) -> None:
     lengthen(copy, before, after)
@@ -71,6 +75,6 @@ def test_the_rest_of_a_killed_stage(
     assert undisturbed.wait(timeout=300) == 0
     assert result(copy, stage) != result(tmp_path / "undisturbed", stage)
     output = run(copy, *dvc("repro", "--single-item", stage))
-    assert "resumes from step" in output
+    assert "resuming from step" in output
     assert result(copy, stage) == result(tmp_path / "undisturbed", stage)
     assert not list((copy / "work").glob("**/checkpoint-*"))

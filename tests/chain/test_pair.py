@@ -1,7 +1,7 @@
-"""Both ways of running are one: after the flow `dvc repro` finds nothing to do, after a cold `dvc repro` the flow.
+"""The flow and `dvc repro` are equivalent: after one of them, the other has nothing to do.
 
-The cold run is hermetic: each stage sees its declared deps and params alone, writes its declared outs alone, and must
-come to the same bytes.
+The cold run is hermetic: each stage sees its declared deps and params alone, writes its declared
+outs alone, and must come to the same bytes.
 """
 
 import re

@@ -1,4 +1,4 @@
-"""`git checkout` and `dvc checkout` of an older revision bring back data, weights and, bitwise, the same logits."""
+"""`git checkout` and `dvc checkout` of an older revision restore its data, weights and logits."""
 
 import json
 import sys
@@ -11,18 +11,27 @@ import hashlib, torch
 from concord.policies.model import load
 torch.set_num_threads(1)
 with torch.no_grad():
-    logits = load("models/policies/mah_dpo").eval()(input_ids=torch.arange(5, 45).reshape(2, 20)).logits
+    logits = load("models/policies/mah_dpo").eval()(input_ids=torch.arange(5, 45).reshape(2,
+    20)).logits
 print(hashlib.sha256(logits.numpy().tobytes()).hexdigest())
 """
 
 
-LINE = {"kind": "comparison", "group_id": "1", "messages": [{"role": "user", "content": "How are you?"}]} | {
-    "objective": "helpful", "a": "Well, and you?", "b": "Fine.", "preferred": "a", "annotator": "me"
-}  # fmt: skip
+LINE = {
+    "kind": "comparison",
+    "group_id": "1",
+    "messages": [{"role": "user", "content": "How are you?"}],
+} | {
+    "objective": "helpful",
+    "a": "Well, and you?",
+    "b": "Fine.",
+    "preferred": "a",
+    "annotator": "me",
+}
 
 
 def state(project: Path) -> tuple[str, str, str]:
-    """Hash of the policy's logits in the working tree, the user's source there, DVC's hashes of the ingested data."""
+    """Hashes of the policy's logits, of the custom source and of the ingested data."""
     logits = run(project, sys.executable, "-W", "ignore", "-c", LOGITS).split()[-1]
     data = [
         out["md5"]
@@ -33,7 +42,7 @@ def state(project: Path) -> tuple[str, str, str]:
 
 
 def deliver(project: Path, annotator: str) -> None:
-    """A source of the user's own, versioned by DVC, and ingested."""
+    """A custom source, versioned by DVC and ingested."""
     (project / "data/raw/mine.jsonl").write_text(
         json.dumps({**LINE, "annotator": annotator}) + "\n", encoding="utf-8"
     )
@@ -55,7 +64,7 @@ def test_an_older_revision_comes_back(copy: Path) -> None:
             "method: mah_dpo, pairs: rollouts, min_gap: 0.0, beta: 0.1",
             "method: mah_dpo, pairs: rollouts, min_gap: 0.0, beta: 0.3",
         ),
-        ("tests/chain/world.yaml", "seed: 0", "seed: 1"),
+        ("recipes/worlds/tiny.yaml", "seed: 0", "seed: 1"),
     ):
         text = (copy / file).read_text(encoding="utf-8")
         assert before in text

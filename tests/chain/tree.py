@@ -1,4 +1,4 @@
-"""Copies of the project on the tiny recipe, and what is asked of them."""
+"""Copies of the project, and commands that run in them."""
 
 import os
 import re
@@ -11,20 +11,25 @@ from typing import Any
 from concord.stage.params import read
 
 ROOT = Path(__file__).resolve().parents[2]
-RECIPE = ROOT / "tests/chain/recipe.yaml"
+RECIPE = ROOT / "recipes/tiny.yaml"
 GIT = ["git", "-c", "user.name=test", "-c", "user.email=test@example.org"]
 
 
-def copy_project(folder: Path, cache: Path) -> Path:
-    """The working tree as it is, with the tiny recipe as params.yaml, committed; `cache` is DVC's."""
+def copy_project(folder: Path, cache: Path, recorded: bool = False) -> Path:
+    """The working tree as it is, committed, on the DVC cache `cache`.
+
+    Its params.yaml is the tiny recipe, and it has no record of a run. With `recorded` it is as a
+    clone is: with the default recipe and its record.
+    """
     listed = run(ROOT, "git", "ls-files", "--cached", "--others", "--exclude-standard", "-z")
     for name in filter(None, listed.split("\0")):
         if (ROOT / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(ROOT / name, folder / name)
-    for record in ("dvc.lock", "reports"):
-        forget(folder / record)
-    shutil.copyfile(RECIPE, folder / "params.yaml")
+    if not recorded:
+        for record in ("dvc.lock", "reports"):
+            forget(folder / record)
+        shutil.copyfile(RECIPE, folder / "params.yaml")
     run(folder, "git", "init", "--quiet")
     run(folder, *dvc("config", "--local", "cache.dir", str(cache)))
     commit(folder, "the project")
@@ -39,22 +44,32 @@ def forget(path: Path) -> None:
 
 
 def environment(**more: str) -> dict[str, str]:
-    """This Python first on PATH, nothing of a Prefect or a progress file of whoever runs the tests."""
-    own = {
+    """An environment with this Python first on PATH, without the user's Prefect settings."""
+    inherited = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("PREFECT_", "CONCORD_"))
     }
     folder = str(Path(sys.executable).parent)
-    return own | {"PATH": f"{folder}{os.pathsep}{own['PATH']}", "VIRTUAL_ENV": sys.prefix} | more
+    return (
+        inherited
+        | {"PATH": f"{folder}{os.pathsep}{inherited['PATH']}", "VIRTUAL_ENV": sys.prefix}
+        | more
+    )
 
 
 def run(folder: Path, *command: str, env: dict[str, str] | None = None) -> str:
     """Output of a command that must succeed."""
     done = subprocess.run(
-        command, cwd=folder, env=env or environment(), stdin=subprocess.DEVNULL, text=True, check=False,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-    )  # fmt: skip
+        command,
+        cwd=folder,
+        env=env or environment(),
+        stdin=subprocess.DEVNULL,
+        text=True,
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
     assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout}"
     return done.stdout
 
@@ -64,7 +79,7 @@ def dvc(*arguments: str) -> list[str]:
 
 
 def make() -> list[str]:
-    """`make`, with this Python's environment in the place of .venv."""
+    """`make` with this Python's environment instead of .venv."""
     return ["make", f"BIN={Path(sys.prefix) / 'bin'}", "--old-file=.venv/.installed"]
 
 
@@ -81,10 +96,10 @@ def lock(folder: Path) -> dict[str, Any]:
 
 
 def hashes(folder: Path) -> dict[str, str]:
-    """Hash of every out that holds no clock times."""
+    """Output -> hash, for outputs without run times."""
     outs = {out["path"]: out["md5"] for stage in lock(folder).values() for out in stage["outs"]}
     return {path: md5 for path, md5 in outs.items() if not TIMED.match(path)}
 
 
 TIMED = re.compile(r"reports/(timing/|rewards$|process_reward\.json|index\.html)")
-"""What says how long a fit took."""
+"""Outputs that contain run times."""

@@ -34,26 +34,26 @@ def test_no_rows_is_an_error_that_names_the_parameter() -> None:
 
 
 def test_interval_covers_the_true_mean_about_as_often_as_it_says() -> None:
-    """200 samples of 40 draws of mean 0: about 95 % of the intervals hold 0; 0.90 is 3 standard errors below."""
+    """200 samples of 40 draws of mean 0: about 95 % of the intervals contain 0."""
     noise = np.random.default_rng(0)
-    groups = [str(place) for place in range(40)]
-    found = [mean_interval(noise.normal(0, 1, 40), groups, 300, seed) for seed in range(200)]
-    assert 0.89 <= np.mean([not one.excludes(0.0) for one in found]) <= 0.99
+    groups = [str(index) for index in range(40)]
+    result = [mean_interval(noise.normal(0, 1, 40), groups, 300, seed) for seed in range(200)]
+    assert 0.89 <= np.mean([not one.excludes(0.0) for one in result]) <= 0.99
 
 
-def test_rows_of_one_cluster_count_as_one_witness() -> None:
-    """Ten copies of each of eight rows say no more than the eight: the clustered interval is the same."""
+def test_rows_of_one_cluster_count_once() -> None:
+    """Ten copies of each of eight rows give the clustered interval of the eight rows."""
     values = np.arange(8.0)
     once = mean_interval(values, list("abcdefgh"), 500, 0)
     copied = mean_interval(
         np.repeat(values, 10), [name for name in "abcdefgh" for _ in range(10)], 500, 0
     )
     assert copied == once
-    split = mean_interval(np.repeat(values, 10), [str(place) for place in range(80)], 500, 0)
+    split = mean_interval(np.repeat(values, 10), [str(index) for index in range(80)], 500, 0)
     assert split.high - split.low < 0.6 * (once.high - once.low)
 
 
-def test_missing_values_count_for_nothing() -> None:
+def test_missing_values_are_left_out() -> None:
     """Means of (1, -, 3) and of no value at all."""
     frame = pd.DataFrame(
         {"group_id": list("abc"), "point": "p", "x": [1.0, np.nan, 3.0], "y": [np.nan] * 3}
@@ -69,12 +69,12 @@ def test_missing_values_count_for_nothing() -> None:
 
 
 def test_common_resamples_pair_two_policies() -> None:
-    """Two policies that differ by 0.1 on every prompt: the difference has no width, though each mean has much."""
+    """Two policies differ by 0.1 on every prompt: the means vary, their difference does not."""
     noise = np.random.default_rng(1).normal(0, 1, 30)
     rows = [
-        {"group_id": str(place), "point": policy, "x": value + gain}
+        {"group_id": str(index), "point": policy, "x": value + gain}
         for policy, gain in (("a", 0.0), ("b", 0.1))
-        for place, value in enumerate(noise)
+        for index, value in enumerate(noise)
     ]
     draws = Clusters.of(pd.DataFrame(rows), ["x"]).bootstrap(200, 0)[:, :, 0]
     assert np.ptp(draws[:, 0]) > 0.3
@@ -83,9 +83,9 @@ def test_common_resamples_pair_two_policies() -> None:
 
 def test_unequal_clusters_weigh_by_their_rows() -> None:
     """Cluster a has one row of 0, cluster b three rows of 1: the mean over rows is 3/4."""
-    found = mean_interval(np.array([0.0, 1.0, 1.0, 1.0]), ["a", "b", "b", "b"], 200, 0)
-    assert found.value == 0.75
-    assert (found.low, found.high) == (0.0, 1.0)
+    result = mean_interval(np.array([0.0, 1.0, 1.0, 1.0]), ["a", "b", "b", "b"], 200, 0)
+    assert result.value == 0.75
+    assert (result.low, result.high) == (0.0, 1.0)
 
 
 def test_rank_correlation_by_hand() -> None:
@@ -103,13 +103,13 @@ def test_rank_correlation_sees_order_only(values: list[int]) -> None:
 
 
 def test_area_under_curve_by_hand() -> None:
-    """Positives .9 and .4, negatives .5 and .4: of four pairs two right, one tied, one wrong: 2.5 / 4."""
+    """Positives .9 .4, negatives .5 .4: two pairs right, one tied, one wrong: 2.5 / 4."""
     assert area_under_curve(np.array([0.9, 0.4, 0.5, 0.4]), np.array([1, 1, 0, 0])) == 0.625
     assert np.isnan(area_under_curve(np.array([0.1, 0.2]), np.array([1, 1])))
 
 
 def test_interval_names_and_excludes() -> None:
-    found = Interval(0.2, 0.1, 0.3)
-    assert found.named("gold_mean") == {"gold_mean": 0.2, "ci_low": 0.1, "ci_high": 0.3}
-    assert found.excludes(0.0)
-    assert not found.excludes(0.15)
+    result = Interval(0.2, 0.1, 0.3)
+    assert result.named("gold_mean") == {"gold_mean": 0.2, "ci_low": 0.1, "ci_high": 0.3}
+    assert result.excludes(0.0)
+    assert not result.excludes(0.15)

@@ -20,20 +20,22 @@ def toy(tmp_path: Path) -> Path:
 
 @pytest.fixture(scope="session")
 def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """An environment whose Prefect knows nothing of the user's, and whose Python finds this project."""
-    own = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    """An environment with its inherited Prefect profile, in which Python finds this project."""
+    inherited = {
+        name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")
+    }
     home = tmp_path_factory.mktemp("prefect")
     folder = str(Path(sys.executable).parent)
-    return own | {
+    return inherited | {
         "PREFECT_HOME": str(home),
         "PYTHONPATH": str(ROOT),
-        "PATH": f"{folder}{os.pathsep}{own['PATH']}",
+        "PATH": f"{folder}{os.pathsep}{inherited['PATH']}",
     }
 
 
 @pytest.fixture(scope="package")
 def server(environment: dict[str, str]) -> Iterator[dict[str, str]]:
-    """A Prefect server; yields the environment in which it is found as the one of `make ui` would be."""
+    """A Prefect server; yields an environment in which it is found like that of `make ui`."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

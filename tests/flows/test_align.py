@@ -1,4 +1,4 @@
-"""The flow on the toy project: one run in which all goes well, a second with nothing to do, failures, interruptions."""
+"""The flow on the toy project: a complete run, a second run, failures and interruptions."""
 
 import json
 import os
@@ -33,9 +33,8 @@ class Finished:
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory, server: dict[str, str]) -> Finished:
     project = make_toy(tmp_path_factory.mktemp("finished") / "toy")
-    longer = PARAMS.replace(
-        "seconds: 1.0", "seconds: 8.0"
-    )  # so long that a busy machine has started both parts
+    # Long enough for both parts to run at the same time on a busy machine.
+    longer = PARAMS.replace("seconds: 1.0", "seconds: 8.0")
     (project / "params.yaml").write_text(longer)
     status, output = align(project, server)
     return Finished(project, status, output, server["TOY_API"])
@@ -50,7 +49,7 @@ def test_every_stage_ran_and_dvc_finds_nothing_to_do(finished: Finished) -> None
     assert "Running stage" not in dvc(finished.project, "repro")
 
 
-def test_the_terminal_shows_stages_budgets_and_what_was_made(finished: Finished) -> None:
+def test_the_terminal_shows_stages_budgets_and_results(finished: Finished) -> None:
     assert re.search(r"part@b +started\n", finished.output)
     assert re.search(r"part@a +warning: took \d+\.\d s, over its budget of 0.01 s", finished.output)
     assert re.search(r"part@a +ran +\d+\.\d s of 0.01 s", finished.output)
@@ -105,9 +104,7 @@ def test_a_second_run_starts_no_stage(finished: Finished, server: dict[str, str]
     assert "0 ran, 0 restored, 6 unchanged" in output
     assert "started" not in output
     assert time.monotonic() - began < 60
-    assert not any(Path(server["PREFECT_HOME"], "storage").glob("*")), (
-        "Prefect kept results of its own"
-    )
+    assert not any(Path(server["PREFECT_HOME"], "storage").glob("*")), "Prefect stored results"
 
 
 def test_a_failure_stops_what_depends_on_it_and_nothing_else(
@@ -128,7 +125,10 @@ def test_a_failure_stops_what_depends_on_it_and_nothing_else(
 def interrupted(
     toy: Path, server: dict[str, str], number: signal.Signals, group: bool = False
 ) -> tuple[int, str]:
-    """Exit status and output of a run that gets a signal, alone or with its group, while both parts are at work."""
+    """Exit status and output of a run that gets a signal while both parts are running.
+
+    With `group` the signal goes to the whole process group.
+    """
     (toy / "params.yaml").write_text(PARAMS.replace("seconds: 1.0", "seconds: 100"))
     process = start_align(toy, server)
     try:
@@ -153,15 +153,17 @@ def test_an_interrupted_run_leaves_no_process(
 def test_ctrl_c_ends_a_run_with_its_temporary_server(
     toy: Path, environment: dict[str, str]
 ) -> None:
-    """The signal goes to the whole group, as a terminal sends it. The output is read to its end, which comes only when
-    nobody has the pipe any more."""
+    """The signal goes to the whole group, as in a terminal.
+
+    The output ends only when no process holds the pipe any more.
+    """
     status, output = interrupted(toy, environment, signal.SIGINT, group=True)
     assert status == 130
     assert "interrupted; finished stages are kept" in output
     assert not re.search(r"(?i)connect|traceback", output)
 
 
-def test_a_killed_run_leaves_no_process_and_the_next_goes_on(
+def test_a_killed_run_leaves_no_process_and_the_next_resumes(
     toy: Path, server: dict[str, str]
 ) -> None:
     status, _ = interrupted(toy, server, signal.SIGKILL)
@@ -173,11 +175,11 @@ def test_a_killed_run_leaves_no_process_and_the_next_goes_on(
     assert "up to date" in dvc(toy, "status")
 
 
-def test_of_two_runs_at_once_one_waits_for_the_other(toy: Path, server: dict[str, str]) -> None:
+def test_a_second_run_waits_for_the_first(toy: Path, server: dict[str, str]) -> None:
     both = [start_align(toy, server) for _ in range(2)]
     outputs = "\n".join(process.communicate(timeout=300)[0] for process in both)
     assert [process.returncode for process in both] == [0, 0], outputs
-    assert "another run works in this folder" in outputs
+    assert "another run is active in this folder" in outputs
     assert "6 ran, 0 restored, 0 unchanged" in outputs
     assert "0 ran, 0 restored, 6 unchanged" in outputs
     assert (toy / "join.txt").read_text() == "hello\na\nhello\nb\n"

@@ -1,4 +1,4 @@
-"""A clone for another recipe: the working tree as it is, its own params and record, the shared cache."""
+"""Clones: the working tree with other params, separate results and a shared cache."""
 
 import subprocess
 from pathlib import Path
@@ -21,7 +21,7 @@ def git(project: Path, *arguments: str) -> str:
 
 @pytest.fixture
 def project(toy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The toy, committed, with the source words.txt under DVC."""
+    """The toy project, committed, with the source words.txt tracked by DVC."""
     for name in ("AUTHOR", "COMMITTER"):
         monkeypatch.setenv(f"GIT_{name}_NAME", "test")
         monkeypatch.setenv(f"GIT_{name}_EMAIL", "test@example.org")
@@ -37,7 +37,7 @@ def project(toy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return toy
 
 
-def test_the_clone_has_its_own_params_and_the_tree_as_it_is(project: Path) -> None:
+def test_the_clone_has_its_params_and_the_working_tree(project: Path) -> None:
     (project / "part.py").write_text(
         (project / "part.py").read_text() + "# edited, not committed\n"
     )
@@ -55,7 +55,7 @@ def test_the_clone_has_its_own_params_and_the_tree_as_it_is(project: Path) -> No
     )
 
 
-def test_work_is_shared_records_are_not(project: Path) -> None:
+def test_the_cache_is_shared_and_results_are_not(project: Path) -> None:
     dvc(project, "repro", "--quiet")
     git(project, "add", "--all")
     git(project, "commit", "--quiet", "--message", "a run")
@@ -68,7 +68,7 @@ def test_work_is_shared_records_are_not(project: Path) -> None:
     assert git(project, "status", "--porcelain").split() == ["??", "recipes/same.yaml"]
 
 
-def test_a_refreshed_clone_keeps_its_record_and_follows_the_tree(project: Path) -> None:
+def test_an_update_keeps_results_and_follows_the_tree(project: Path) -> None:
     folder = clone(Path("recipes/other.yaml"), project)
     dvc(folder, "repro", "--quiet")
     (project / "recipes/other.yaml").write_text(
@@ -84,23 +84,21 @@ def test_a_refreshed_clone_keeps_its_record_and_follows_the_tree(project: Path) 
     assert not (folder / "recipes/gone.yaml").exists()
 
 
-def test_single_values_may_differ(project: Path) -> None:
-    """Comments and everything else stay; a clone of its own for each set of values."""
+def test_single_values_can_be_changed(project: Path) -> None:
+    """Only the given values change. Each set of values has its own clone."""
     (project / "params.yaml").write_text("# about the recipe\n" + QUICK)
     folder = clone(Path("params.yaml"), project, ["word=farewell"])
     assert folder == project / "runs/params-word-farewell"
-    before, after = (
-        (place / "params.yaml").read_text().splitlines() for place in (project, folder)
-    )
+    before, after = ((path / "params.yaml").read_text().splitlines() for path in (project, folder))
     assert [line for line in after if line not in before] == ["word: farewell"]
     assert after[0] == "# about the recipe"
     for wrong in ("wrod=x", "word", "nothing.word=x"):
-        with pytest.raises(CloneError, match=r"changes nothing: params\.yaml has no value"):
+        with pytest.raises(CloneError, match=r"changes nothing, because params\.yaml has no key"):
             clone(Path("params.yaml"), project, [wrong])
 
 
-def test_a_recipe_that_is_not_there(project: Path) -> None:
+def test_a_missing_recipe(project: Path) -> None:
     with pytest.raises(
-        CloneError, match=r"recipes/othre.yaml is no file.*recipes here: recipes/other.yaml"
+        CloneError, match=r"recipes/othre.yaml does not exist; recipes here: recipes/other.yaml"
     ):
         clone(Path("recipes/othre.yaml"), project)

@@ -1,4 +1,4 @@
-"""prefect.yaml: a process worker runs the deployment on the toy project, and a cancelled run leaves no process."""
+"""prefect.yaml: a worker runs the deployment, and a cancelled run leaves no process."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""GPU slots, with devices that only CUDA_VISIBLE_DEVICES knows."""
+"""GPU slots, with fake devices in CUDA_VISIBLE_DEVICES."""
 
 import itertools
 import os
@@ -7,32 +7,32 @@ from pathlib import Path
 
 import pytest
 
-from flows.devices import Device, present
+from flows.devices import Device, visible_devices
 from tests.flows.toy import PARAMS, make_toy, start_align, wait_until
 
 
-def test_devices_are_those_that_cuda_may_see(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_devices_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2, GPU-abc")
-    assert present() == [Device("2"), Device("GPU-abc")]
+    assert visible_devices() == [Device("2"), Device("GPU-abc")]
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "-1")
-    assert present() == []
+    assert visible_devices() == []
 
 
-def test_devices_are_listed_by_the_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_devices_from_the_driver(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     driver = tmp_path / "nvidia-smi"
     driver.write_text("#!/bin/sh\nprintf '0\\n1\\n'\n")
     driver.chmod(0o755)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
-    assert present() == [Device("0"), Device("1")]
+    assert visible_devices() == [Device("0"), Device("1")]
     driver.write_text("#!/bin/sh\necho no devices were found\nexit 6\n")
-    assert present() == []
+    assert visible_devices() == []
 
 
 def test_two_runs_share_one_device_after_a_third_was_killed(
     tmp_path: Path, server: dict[str, str]
 ) -> None:
-    """The slot of the killed run is taken back; never do two stages have the device at the same time."""
+    """The slot of the killed run is released, and two stages never share the device."""
     env = server | {"CUDA_VISIBLE_DEVICES": "5"}
     params = PARAMS.replace("device: cpu", "device: auto")
     killed, *others = (make_toy(tmp_path / name) for name in ("killed", "first", "second"))

@@ -1,4 +1,4 @@
-"""Reading DVC's graph."""
+"""Reading the graph from DVC."""
 
 import sys
 from pathlib import Path
@@ -29,8 +29,8 @@ TOY = """strict digraph {
 
 
 @pytest.fixture
-def told(toy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The toy, with DVC's answer given in advance."""
+def toy_with_fixed_graph(toy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The toy project with a fixed answer of DVC."""
     monkeypatch.chdir(toy)
     monkeypatch.setattr("flows.graph.ask", lambda *_: TOY)
     return toy
@@ -42,7 +42,7 @@ def project(toy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return toy
 
 
-def test_edges_of_dots_text() -> None:
+def test_edges() -> None:
     assert edges(DOT) == {
         "data/raw/x.jsonl.dvc": (),
         "join": ("data/raw/x.jsonl.dvc", "part@a"),
@@ -51,7 +51,7 @@ def test_edges_of_dots_text() -> None:
     }
 
 
-def test_another_dialect_of_dot_is_refused() -> None:
+def test_unknown_dot_syntax_is_refused() -> None:
     with pytest.raises(GraphError, match="neither a node nor an edge"):
         edges(DOT.replace('"join";', "join [shape=box];"))
 
@@ -67,13 +67,15 @@ def test_the_graph_has_every_item_after_what_it_reads(project: Path) -> None:
     assert (stages["part@a"].meta.gpu, stages["part@a"].meta.timeout) == (True, 60.0)
 
 
-def test_a_budget_is_of_one_item_or_of_all(told: Path) -> None:
+def test_budgets_of_one_item_and_of_all_items(toy_with_fixed_graph: Path) -> None:
     assert [stage.budget for stage in read_graph()] == [None, 0.01]
-    (told / "params.yaml").write_text(PARAMS.replace("part@a: 0.01", "part: 9, start: 5"))
+    (toy_with_fixed_graph / "params.yaml").write_text(
+        PARAMS.replace("part@a: 0.01", "part: 9, start: 5")
+    )
     assert [stage.budget for stage in read_graph()] == [5.0, 9.0]
 
 
-def test_a_tracked_source_is_a_node_of_ingestion(project: Path) -> None:
+def test_a_tracked_source_belongs_to_ingestion(project: Path) -> None:
     (project / "rows.txt").write_text("rows")
     dvc(project, "add", "--quiet", "rows.txt")
     (project / "dvc.yaml").write_text(
@@ -84,11 +86,11 @@ def test_a_tracked_source_is_a_node_of_ingestion(project: Path) -> None:
     assert "rows.txt.dvc" in stages["part@b"].upstream
 
 
-def test_a_phase_that_reads_from_a_later_one_is_refused(told: Path) -> None:
-    (told / "dvc.yaml").write_text(
+def test_a_phase_that_reads_from_a_later_one_is_refused(toy_with_fixed_graph: Path) -> None:
+    (toy_with_fixed_graph / "dvc.yaml").write_text(
         GRAPH.replace("meta: {phase: ingestion}", "meta: {phase: policies}")
     )
-    with pytest.raises(GraphError, match=r"reads from start \(phase policies\), which comes later"):
+    with pytest.raises(GraphError, match=r"depends on start \(phase policies\), which runs later"):
         read_graph()
 
 
@@ -104,13 +106,15 @@ def test_a_phase_that_reads_from_a_later_one_is_refused(told: Path) -> None:
         ("{phase: ingestion, timeout: 0}", "stages.start.meta.timeout"),
     ],
 )
-def test_wrong_meta_is_refused_by_name(told: Path, meta: str, message: str) -> None:
-    (told / "dvc.yaml").write_text(GRAPH.replace("meta: {phase: ingestion}", f"meta: {meta}"))
+def test_invalid_meta_is_refused(toy_with_fixed_graph: Path, meta: str, message: str) -> None:
+    (toy_with_fixed_graph / "dvc.yaml").write_text(
+        GRAPH.replace("meta: {phase: ingestion}", f"meta: {meta}")
+    )
     with pytest.raises(GraphError, match=message):
         read_graph()
 
 
-def test_a_broken_dvc_yaml_is_told_in_dvcs_words(project: Path) -> None:
+def test_an_invalid_dvc_yaml_shows_the_error_of_dvc(project: Path) -> None:
     (project / "dvc.yaml").write_text(GRAPH.replace("outs: [start.txt]", "outputs: [start.txt]"))
     with pytest.raises(
         GraphError,
@@ -119,7 +123,7 @@ def test_a_broken_dvc_yaml_is_told_in_dvcs_words(project: Path) -> None:
         read_graph()
 
 
-def test_changed_stages_and_everything_after_them(project: Path) -> None:
+def test_changed_stages_and_their_downstream_stages(project: Path) -> None:
     dvc(project, "repro", "--quiet")
     stages = read_graph()
     assert changed(stages) == set()
@@ -127,5 +131,5 @@ def test_changed_stages_and_everything_after_them(project: Path) -> None:
     assert changed(stages) == {"part@b", "join", "report"}
 
 
-def test_this_pythons_folder_is_first_on_the_path() -> None:
+def test_this_python_is_first_on_the_path() -> None:
     assert environment()["PATH"].startswith(str(Path(sys.executable).parent))

@@ -1,4 +1,4 @@
-"""Which of the waiting stages gets the next core."""
+"""Which waiting stage starts next."""
 
 import threading
 
@@ -30,7 +30,7 @@ def test_the_longest_budget_goes_first() -> None:
     assert order == ["long", "middle", "short", "none"]
 
 
-def test_a_failed_stage_gives_its_core_back() -> None:
+def test_a_failed_stage_releases_its_slot() -> None:
     cores = Cores(2)
 
     def fail() -> None:

@@ -1,4 +1,4 @@
-"""What a stage reports becomes one artifact that moves, and a line now and then."""
+"""Progress of a stage becomes one updated artifact and occasional log lines."""
 
 from pathlib import Path
 from typing import Any
@@ -18,9 +18,9 @@ class Clock:
 
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    found = Clock()
-    monkeypatch.setattr("flows.progress.time.monotonic", found)
-    return found
+    fake_clock = Clock()
+    monkeypatch.setattr("flows.progress.time.monotonic", fake_clock)
+    return fake_clock
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_one_artifact_follows_the_newest_report(
     progress(path)  # too soon
     clock.now += 19
     with path.open("a") as file:
-        file.write('{"stage": "sft", "label": "tra')  # a line half written
+        file.write('{"stage": "sft", "label": "tra')  # an incomplete line
     progress(path)
     progress.finish()
     assert artifacts == [

@@ -1,4 +1,4 @@
-"""One stage under the guard: what is said of it, and that nothing of it is left when it is over."""
+"""One stage under the guard: its outcome, its errors, and no process left at the end."""
 
 import json
 import os
@@ -13,7 +13,7 @@ import pytest
 from flows import guard
 from flows.devices import Device, Slot
 from flows.graph import Meta, Stage
-from flows.stage import Outcome, Processes, StageError, alone, run
+from flows.stage import Outcome, Processes, StageError, exclusive_run, run
 from tests.flows.toy import PARAMS, alive, dvc, pids, wait_until
 
 
@@ -55,33 +55,33 @@ def test_ran_unchanged_restored(project: Path) -> None:
             reports.append(path.read_text())
 
     first = run(part(), Processes(0), lines.append, progress, Slot(Device("7"), 0))
-    assert first.happened == "ran"
+    assert first.status == "ran"
     assert 1.0 < first.seconds < 60.0
     assert lines[0] == "Running stage 'part@a':"
     assert "slot 7" in lines
     assert not any("lock file" in line or "git add" in line for line in lines)
     assert json.loads(reports[-1]) == {"stage": "a", "label": "toy", "done": 1, "total": 2}
-    assert run_part([]).happened == "unchanged"
+    assert run_part([]).status == "unchanged"
     (project / "parts/a").unlink()
-    assert run_part([]).happened == "restored"
+    assert run_part([]).status == "restored"
     assert (project / "parts/a").read_text() == "hello\na\n"
 
 
 @pytest.mark.parametrize("left", ["", '{"write": {"a'])
-def test_a_list_of_locks_that_dvc_was_killed_over_is_removed(project: Path, left: str) -> None:
-    """DVC fails on such a file until somebody deletes it."""
+def test_an_incomplete_lock_file_is_removed(project: Path, left: str) -> None:
+    """DVC cannot start until such a file is deleted."""
     (project / ".dvc/tmp/rwlock").write_text(left)
-    said = list[str]()
-    with alone(said.append):
+    messages = list[str]()
+    with exclusive_run(messages.append):
         dvc(project, "repro", "--quiet", "--single-item", "part@b")
-    assert "rwlock" in said[0]
-    whole = (project / ".dvc/tmp/rwlock").read_text()
-    with alone(said.append):
-        assert (project / ".dvc/tmp/rwlock").read_text() == whole
-    assert len(said) == 1
+    assert "rwlock" in messages[0]
+    complete = (project / ".dvc/tmp/rwlock").read_text()
+    with exclusive_run(messages.append):
+        assert (project / ".dvc/tmp/rwlock").read_text() == complete
+    assert len(messages) == 1
 
 
-def test_a_failure_says_how_and_is_no_kill(project: Path) -> None:
+def test_a_failure_shows_its_output(project: Path) -> None:
     (project / "params.yaml").write_text(
         PARAMS.replace("a: {seconds: 1.0, status: 0", "a: {seconds: 0.0, status: 3")
     )
@@ -90,7 +90,7 @@ def test_a_failure_says_how_and_is_no_kill(project: Path) -> None:
     assert not failed.value.killed
 
 
-def test_a_killed_stage_is_known_as_one(project: Path) -> None:
+def test_a_killed_stage_is_recognised(project: Path) -> None:
     slow(project)
     kill = threading.Thread(
         target=lambda: (wait_until(lambda: started(project), 60), _kill(pids(project, "a")[0]))
@@ -104,19 +104,19 @@ def test_a_killed_stage_is_known_as_one(project: Path) -> None:
 
 def test_a_timeout_ends_the_whole_tree(project: Path) -> None:
     slow(project)
-    with pytest.raises(StageError, match="ended after its timeout of 5 s; raise `timeout`"):
+    with pytest.raises(StageError, match="terminated after its timeout of 5 s; raise `timeout`"):
         run_part([], timeout=5.0)
     assert gone(project)
 
 
-def test_ending_the_run_ends_the_tree_and_starts_no_more(project: Path) -> None:
+def test_cancelling_terminates_the_tree_and_starts_no_more(project: Path) -> None:
     slow(project)
     processes = Processes(0)
     end = threading.Thread(
         target=lambda: (wait_until(lambda: started(project), 60), processes.end())
     )
     end.start()
-    with pytest.raises(StageError, match="part@a was ended with the run"):
+    with pytest.raises(StageError, match="part@a was terminated with the run"):
         run(part(), processes, lambda _: None, lambda _: None)
     end.join()
     assert gone(project)

@@ -3,7 +3,7 @@
                 +-> part@a --+
 start (params) -+            +-> join -> report
                 +-> part@b --+
-                (and `apart`, which nothing reads)
+                (and `apart`, on which no stage depends)
 """
 
 import os
@@ -66,7 +66,7 @@ PART = """
 import json, os, subprocess, sys, time
 name, seconds, status = sys.argv[1], float(sys.argv[2]), int(sys.argv[3])
 print("slot", os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
-child = subprocess.Popen(["sleep", str(seconds)], start_new_session=True)   # as a launcher of training processes would
+child = subprocess.Popen(["sleep", str(seconds)], start_new_session=True)  # like a launcher
 with open(f"{name}.pids", "w") as file:
     file.write(f"{os.getpid()} {child.pid}")
 with open(os.environ.get("CONCORD_PROGRESS", os.devnull), "a") as file:
@@ -114,7 +114,7 @@ def answers(url: str) -> bool:
 def wait_until(condition: Callable[[], bool], seconds: float, why: Callable[[], str] = str) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < deadline, f"waited {seconds} s in vain: {why()}"
+        assert time.monotonic() < deadline, f"timed out after {seconds} s: {why()}"
         time.sleep(0.05)
 
 
@@ -144,7 +144,7 @@ def dvc(project: Path, *arguments: str) -> str:
 
 
 def pids(project: Path, part: str) -> list[int]:
-    """Process ids that a part and its child left."""
+    """The process ids of a part and its child."""
     return [int(pid) for pid in (project / f"{part}.pids").read_text().split()]
 
 
@@ -160,6 +160,6 @@ def names_of(stages: Sequence[Stage]) -> list[str]:
 
 
 def link_code(project: Path) -> None:
-    """Puts this project's code into the toy, as a checkout of it would have."""
+    """Links the code of this project into the toy project, as in a checkout."""
     for name in ("flows", "tasks", "concord"):
         (project / name).symlink_to(ROOT / name)

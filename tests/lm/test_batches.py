@@ -1,4 +1,4 @@
-"""The one padder: on either side, ids and masks of the same shape."""
+"""Padding on either side; ids and masks have the same shape."""
 
 import pytest
 from hypothesis import given
@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from concord.lm.batches import pad_sequences
 
 
-def test_on_either_side() -> None:
+def test_pads_on_either_side() -> None:
     right, left = (
         pad_sequences([[5, 6, 7], [8]], 0),
         pad_sequences([[5, 6, 7], [8]], 0, side="left"),
@@ -22,12 +22,12 @@ def test_on_either_side() -> None:
     st.lists(st.lists(st.integers(0, 9), min_size=1, max_size=6), min_size=1, max_size=5),
     st.sampled_from(["left", "right"]),
 )
-def test_the_mask_gives_back_the_sequences(sequences: list[list[int]], side: str) -> None:
+def test_the_mask_recovers_the_sequences(sequences: list[list[int]], side: str) -> None:
     batch = pad_sequences(sequences, 99, side=side)  # type: ignore[arg-type]
     rows = zip(batch["input_ids"], batch["attention_mask"].bool(), strict=True)
     assert [ids[mask].tolist() for ids, mask in rows] == sequences
 
 
-def test_nothing_to_pad_is_an_error() -> None:
+def test_an_empty_batch_is_an_error() -> None:
     with pytest.raises(ValueError, match="empty"):
         pad_sequences([], 0)

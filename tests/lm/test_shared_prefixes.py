@@ -1,4 +1,4 @@
-"""Sequences that begin alike share the work on their beginning, and nothing else changes."""
+"""Sequences with a common prefix share its computation, with unchanged results."""
 
 import random
 
@@ -20,23 +20,23 @@ def sequences(rng: random.Random) -> list[list[int]]:
     return [*made, made[0], [7], [7], [8]]
 
 
-@pytest.mark.parametrize("most", [1, 3, 64])
-def test_every_sequence_is_in_one_group_whose_beginning_is_its_own(most):
+@pytest.mark.parametrize("max_size", [1, 3, 64])
+def test_every_sequence_is_in_one_group_with_its_prefix(max_size):
     made = sequences(random.Random(0))
-    found = list(groups(made, most))
-    assert sorted(row for group in found for row in group.rows) == list(range(len(made)))
-    for rows, shared in found:
-        assert len(rows) <= most
+    result = list(groups(made, max_size))
+    assert sorted(row for group in result for row in group.rows) == list(range(len(made)))
+    for rows, shared in result:
+        assert len(rows) <= max_size
         assert len({tuple(made[row][:shared]) for row in rows}) == 1
         assert all(len(made[row]) > shared for row in rows)
 
 
-def test_answers_to_one_prompt_are_put_together():
+def test_responses_to_one_prompt_are_grouped():
     prompt = list(range(1, 30))
     assert list(groups([[*prompt, 31], [5, 6], [*prompt, 32, 33]], 64)) == [([0, 2], 29), ([1], 1)]
 
 
-def test_another_prompt_under_the_same_header_opens_a_group_of_its_own():
+def test_prompts_with_the_same_header_are_in_separate_groups():
     header = list(range(1, 20))
     one, other = [*header, *[30] * 20], [*header, *[40] * 20]
     made = [[*one, 31], [*one, 32], [*other, 31], [*other, 32]]
@@ -56,16 +56,18 @@ def test_states_are_those_of_whole_sequences():
     model = LlamaForCausalLM(config).eval().base_model
     made = sequences(random.Random(1))
     for rows, shared in groups(made, 8):
-        ends = [made[row][shared:] for row in rows]
-        found = states(model, ends, made[rows[0]][:shared], 0)
+        suffixes = [made[row][shared:] for row in rows]
+        hidden = states(model, suffixes, made[rows[0]][:shared], 0)
         starts = [
-            place % len(made[row]) for place, row in enumerate(rows)
-        ]  # within the beginning, and after it
-        for place, row in enumerate(rows):
+            index % len(made[row]) for index, row in enumerate(rows)
+        ]  # within the prefix and after it
+        for index, row in enumerate(rows):
             alone = model(torch.tensor([made[row]]), output_hidden_states=True).hidden_states
-            for layer, own in enumerate(alone):
-                np.testing.assert_allclose(found.last(layer)[place], own[0, -1].detach(), atol=2e-6)
-                mean = own[0, starts[place] :].mean(dim=0).detach()
+            for layer, expected in enumerate(alone):
                 np.testing.assert_allclose(
-                    found.mean(layer, torch.tensor(starts))[place], mean, atol=2e-6
+                    hidden.last(layer)[index], expected[0, -1].detach(), atol=2e-6
+                )
+                mean = expected[0, starts[index] :].mean(dim=0).detach()
+                np.testing.assert_allclose(
+                    hidden.mean(layer, torch.tensor(starts))[index], mean, atol=2e-6
                 )

@@ -1,4 +1,4 @@
-"""The chat templates render what the models were trained on, character by character."""
+"""The chat templates render exactly the text that the models were trained on."""
 
 from pathlib import Path
 from typing import Any
@@ -36,9 +36,9 @@ def test_smollm2(tiny_tokenizer: Any) -> None:
     named = "You are a helpful AI assistant named SmolLM, trained by Hugging Face"
     default = f"<|im_start|>system\n{named}<|im_end|>\n"
     assert rendered(tiny_tokenizer, "smollm2", TALK) == default + body + "<|im_start|>assistant\n"
-    own = [{"role": "system", "content": "Be kind."}, *TALK]
+    with_system = [{"role": "system", "content": "Be kind."}, *TALK]
     assert (
-        rendered(tiny_tokenizer, "smollm2", own, header=False)
+        rendered(tiny_tokenizer, "smollm2", with_system, header=False)
         == "<|im_start|>system\nBe kind.<|im_end|>\n" + body
     )
 

@@ -1,4 +1,4 @@
-"""One training loop: weights of rows, accumulation, order, curve, and resume after SIGKILL."""
+"""The training loop: row weights, accumulation, order, curve, and resuming after SIGKILL."""
 
 import csv
 import os
@@ -19,7 +19,7 @@ ROWS = [{"x": float(index), "length": index % 4 + 1} for index in range(8)]
 
 
 class Line(torch.nn.Module):
-    """y = slope * x, with dropout so that resuming needs the generator's state."""
+    """y = slope * x, with dropout, so that resuming needs the state of the random generator."""
 
     def __init__(self, dropout: float = 0.0) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ def fitted(training: Training, rows: list[dict[str, Any]] = ROWS, **kwargs: Any)
         ({"steps": 1, "bath_size": 2}, "bath_size.*did you mean batch_size"),
     ],
 )
-def test_contradictions_are_rejected(changes: dict[str, Any], message: str) -> None:
+def test_invalid_hyperparameters_are_rejected(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ParamsError, match=message):
         section(Training, {"learning_rate": 0.1, "batch_size": 8, **changes}, "sft.training")
 
@@ -93,7 +93,7 @@ def test_the_first_loss_is_the_weighted_sum(tmp_path: Path) -> None:
     assert float(row["loss"]) == pytest.approx(12.0)
 
 
-def test_a_last_batch_is_filled_with_rows_that_count_nothing() -> None:
+def test_the_last_batch_is_filled_with_rows_of_weight_zero() -> None:
     plan = Plan(
         ROWS[:5], Training(learning_rate=0.1, batch_size=4, epochs=1.0), seed=0, order="given"
     )
@@ -112,7 +112,7 @@ def test_weights_see_the_rows_of_one_global_batch() -> None:
     assert sums == pytest.approx([1.0] * 4)
 
 
-def test_every_pass_sees_every_row_once_in_a_new_order() -> None:
+def test_every_epoch_uses_every_row_once_in_a_new_order() -> None:
     plan = Plan(ROWS, Training(learning_rate=0.1, batch_size=4, epochs=2.0), seed=3)
     seen = [plan[i]["x"] for i in range(16)]
     assert sorted(seen[:8]) == sorted(seen[8:]) == [row["x"] for row in ROWS]
@@ -132,7 +132,7 @@ def test_length_sorts_within_a_step_only() -> None:
         assert [row["length"] for row in batches[1]] == sorted(row["length"] for row in batches[1])
 
 
-def test_nothing_to_train_on() -> None:
+def test_training_without_rows_is_an_error() -> None:
     with pytest.raises(DataError, match="0 rows"):
         fitted(Training(learning_rate=0.1, batch_size=4, steps=1), [])
 
@@ -142,7 +142,7 @@ def test_a_loss_that_is_not_finite_ends_the_training() -> None:
         fitted(Training(learning_rate=0.1, batch_size=1, steps=2), [{"x": float("nan")}])
 
 
-def test_evaluate_enters_the_curve_and_the_work_folder_goes(tmp_path: Path) -> None:
+def test_evaluation_metrics_are_in_the_curve_and_the_work_folder_is_deleted(tmp_path: Path) -> None:
     training = Training(learning_rate=0.1, batch_size=4, steps=5, checkpoint_every=2)
     fitted(
         training,
@@ -155,7 +155,7 @@ def test_evaluate_enters_the_curve_and_the_work_folder_goes(tmp_path: Path) -> N
 
 
 def train_with_dropout(out: Path, die_at: int = 0) -> tuple[torch.Tensor, int]:
-    """9 steps of 2 micro-batches each; the process ends by SIGKILL in call `die_at` of the loss. Slope and calls."""
+    """Trains for 9 steps of 2 micro-batches; SIGKILL in call `die_at` of the loss. Slope, calls."""
     calls = [0]
 
     def deadly(
@@ -172,10 +172,12 @@ def train_with_dropout(out: Path, die_at: int = 0) -> tuple[torch.Tensor, int]:
     return model.slope.detach(), calls[0]
 
 
-def test_a_parameter_may_have_a_learning_rate_of_its_own() -> None:
-    own = fitted(Training(learning_rate=0.1, batch_size=4, steps=5), rates={"slope": 0.02})
-    assert own == fitted(Training(learning_rate=0.02, batch_size=4, steps=5))
-    assert own != fitted(Training(learning_rate=0.1, batch_size=4, steps=5), rates={"other": 0.02})
+def test_parameters_can_have_a_custom_learning_rate() -> None:
+    slope = fitted(Training(learning_rate=0.1, batch_size=4, steps=5), rates={"slope": 0.02})
+    assert slope == fitted(Training(learning_rate=0.02, batch_size=4, steps=5))
+    assert slope != fitted(
+        Training(learning_rate=0.1, batch_size=4, steps=5), rates={"other": 0.02}
+    )
 
 
 DEADLY = """
@@ -188,8 +190,8 @@ train_with_dropout(Path(sys.argv[2]), die_at=15)
 """
 
 
-def test_a_killed_training_goes_on_and_ends_with_the_same_bits(tmp_path: Path) -> None:
-    """Killed in step 8, after the checkpoint of step 6: 3 steps, so 6 calls of the loss, are left."""
+def test_a_killed_training_resumes_and_gives_identical_results(tmp_path: Path) -> None:
+    """Killed in step 8, after the checkpoint of step 6: 3 steps (6 calls of the loss) remain."""
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     root = Path(__file__).parents[2]
     command = [sys.executable, "-c", DEADLY, str(Path(__file__).parent), str(killed)]
@@ -197,7 +199,7 @@ def test_a_killed_training_goes_on_and_ends_with_the_same_bits(tmp_path: Path) -
     done = subprocess.run(command, env=environment, cwd=root, capture_output=True, check=False)
     assert done.returncode == -signal.SIGKILL, done.stderr.decode()
     assert (killed / "work/checkpoint-6/complete").exists()
-    (killed / "work/checkpoint-7").mkdir()  # a checkpoint whose writing was cut off is passed over
+    (killed / "work/checkpoint-7").mkdir()  # An incomplete checkpoint is ignored.
     slope, calls = train_with_dropout(whole)
     resumed, calls_left = train_with_dropout(killed)
     assert (calls, calls_left) == (18, 6)
@@ -217,13 +219,13 @@ shared(Path(sys.argv[2]))
 
 
 def shared(curve: Path) -> None:
-    """6 rows in batches of 8, three times: full batches and one that is filled up."""
+    """6 rows, 3 epochs, batches of 8: full batches and an incomplete one."""
     training = Training(learning_rate=0.1, batch_size=8, epochs=3.0, micro_batch=2)
     fit(Line(), ROWS[:6], collate, loss, training, seed=0, curve=curve)
 
 
 def test_two_processes_share_a_batch_without_repeating_rows(tmp_path: Path) -> None:
-    """Released code repeats rows when a batch is smaller than the number of devices."""
+    """Rows must not be repeated if a batch is not full."""
     shared(tmp_path / "one.csv")
     root = Path(__file__).parents[2]
     (tmp_path / "shared.py").write_text(SHARED)
@@ -248,7 +250,7 @@ def test_two_processes_share_a_batch_without_repeating_rows(tmp_path: Path) -> N
     assert curve_of(tmp_path / "two.csv") == curve_of(tmp_path / "one.csv")
 
 
-def test_a_batch_that_processes_cannot_share() -> None:
+def test_a_batch_that_cannot_be_divided_between_processes() -> None:
     training = Training(learning_rate=0.1, batch_size=6, steps=1, micro_batch=3)
     assert _accumulation(training, 2) == 1
     with pytest.raises(ParamsError, match="cannot be shared by 4 processes"):

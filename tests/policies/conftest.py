@@ -1,4 +1,7 @@
-"""A project folder in which any policy method can run in a second: tiny SFT model, rollouts, anchors, reward models."""
+"""A project folder in which every policy method runs in a second.
+
+It holds a tiny SFT model, rollouts, annotated pairs, anchors and reward models.
+"""
 
 import random
 from collections.abc import Callable
@@ -28,19 +31,19 @@ MakeJob = Callable[..., PolicyJob]
 
 
 def rollouts(prompts: int = 6, samples: int = 4) -> pd.DataFrame:
-    """Rows whose raw rewards count letters; honest and helpful are opposed, and two objectives have other scales."""
+    """Rollouts with raw rewards that count letters.
+
+    honest and helpful are opposed; vivid and overall have other scales.
+    """
     generator, rows = random.Random(0), []
     for domain in ("math", "values"):
         for prompt in range(prompts):
             for sample in range(samples):
                 text = "".join(generator.choices("abcd", k=generator.randint(3, 9)))
-                own = (
-                    {"right": float(sample == 1), "vivid": 10.0 * text.count("a")}
-                    if domain == "math"
-                    else {}
-                )
-                if domain == "values":
-                    own = {"honest": float(text.count("a")), "helpful": float(-text.count("a"))}
+                if domain == "math":
+                    rewards = {"right": float(sample == 1), "vivid": 10.0 * text.count("a")}
+                else:
+                    rewards = {"honest": float(text.count("a")), "helpful": float(-text.count("a"))}
                 rows.append(
                     {
                         "prompt_id": f"{domain}{prompt}",
@@ -52,7 +55,7 @@ def rollouts(prompts: int = 6, samples: int = 4) -> pd.DataFrame:
                         "response": text,
                         "finished": True,
                         **{
-                            f"raw.{name}": own.get(name, float("nan"))
+                            f"raw.{name}": rewards.get(name, float("nan"))
                             for name in OBJECTIVES
                             if name != "overall"
                         },
@@ -109,7 +112,7 @@ def reward_models(project: Path, tiny_model: Path, tiny_tokenizer: Any) -> Path:
 
 @pytest.fixture
 def make_job() -> MakeJob:
-    """`make_job(method=..., ...)`: a job of that method, named after it, with the training of this file."""
+    """`make_job(method=..., ...)`: a job named after its method, with `TRAINING` by default."""
 
     def make(
         name: str | None = None, objectives: dict[str, Objective] | None = None, **entry: Any

@@ -1,4 +1,4 @@
-"""Balanced batches: who is in them, with which weight, and how they are padded."""
+"""Balanced batches: their rows, the weights of the rows, and padding."""
 
 from collections import Counter
 from typing import Any
@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from concord.policies.balanced_batches import balanced, collate, length
+from concord.policies.balanced_batches import balance, collate, pair_length
 from concord.policies.model import IGNORED
 from concord.stage.errors import DataError
 
@@ -21,8 +21,8 @@ def groups(sizes: dict[str, int]) -> dict[str, list[dict[str, Any]]]:
 
 
 def test_shares_and_weights() -> None:
-    """5 rows over 3 groups: one each, two more go round (a b, c a, b c). Weight: alpha / rows of the group."""
-    rows = balanced(
+    """5 rows over 3 groups: one each, and two extra rows rotate (a b, c a, b c)."""
+    rows = balance(
         groups({"a": 4, "b": 4, "c": 4}),
         {"a": 0.5, "b": 0.3, "c": 0.2},
         steps=3,
@@ -36,9 +36,9 @@ def test_shares_and_weights() -> None:
     assert [row["weight"] for row in batches[2]] == [0.5, 0.15, 0.15, 0.1, 0.1]
 
 
-def test_no_pair_comes_twice_before_all_came_once() -> None:
-    """Field notes 2.4: no row is repeated to fill a batch while there are others."""
-    rows = balanced(groups({"a": 6, "b": 3}), {"a": 0.5, "b": 0.5}, steps=4, batch_size=6, seed=0)
+def test_no_pair_is_repeated_before_all_pairs_were_used() -> None:
+    """Batches are not filled with repeated rows while unused ones remain."""
+    rows = balance(groups({"a": 6, "b": 3}), {"a": 0.5, "b": 0.5}, steps=4, batch_size=6, seed=0)
     seen = [row["id"] for row in rows if row["id"][0] == "a"]
     assert sorted(seen[:6]) == sorted(seen[6:]) == [f"a{n}" for n in range(6)]
     assert seen[:6] != seen[6:]
@@ -46,13 +46,13 @@ def test_no_pair_comes_twice_before_all_came_once() -> None:
 
 @settings(max_examples=30, deadline=None)
 @given(st.permutations(["x", "b", "m"]), st.integers(3, 11), st.integers(0, 5))
-def test_the_order_of_groups_changes_nothing(order: list[str], batch_size: int, seed: int) -> None:
-    """And the weights of every batch sum to the sum of alpha."""
+def test_the_order_of_groups_does_not_matter(order: list[str], batch_size: int, seed: int) -> None:
+    """The weights of every batch sum to the sum of alpha."""
     every, alpha = groups({"b": 5, "m": 2, "x": 7}), {"x": 0.2, "m": 0.5, "b": 0.3}
     arguments = {"steps": 4, "batch_size": batch_size, "seed": seed}
-    expected = balanced(every, alpha, **arguments)
+    expected = balance(every, alpha, **arguments)
     assert (
-        balanced(
+        balance(
             {name: every[name] for name in order},
             {name: alpha[name] for name in order},
             **arguments,
@@ -67,16 +67,16 @@ def test_the_order_of_groups_changes_nothing(order: list[str], batch_size: int, 
 
 def test_the_seed_shuffles() -> None:
     one, other = (
-        balanced(groups({"a": 9}), {"a": 1.0}, steps=1, batch_size=9, seed=seed) for seed in (0, 1)
+        balance(groups({"a": 9}), {"a": 1.0}, steps=1, batch_size=9, seed=seed) for seed in (0, 1)
     )
     assert one != other
 
 
-def test_a_batch_smaller_than_the_groups() -> None:
+def test_a_batch_smaller_than_the_number_of_groups() -> None:
     with pytest.raises(
-        DataError, match=r"batch of 2 pairs cannot hold one of each of 3 groups \(a, b, c\)"
+        DataError, match=r"batch of 2 pairs cannot hold one pair of each of 3 groups \(a, b, c\)"
     ):
-        balanced(
+        balance(
             groups({"a": 4, "b": 4, "c": 4}),
             dict.fromkeys("abc", 1 / 3),
             steps=1,
@@ -86,7 +86,7 @@ def test_a_batch_smaller_than_the_groups() -> None:
 
 
 def test_collate() -> None:
-    """Chosen first, rejected after; labels only on responses; padded on the right."""
+    """Chosen rows come first; only responses have labels; padding is on the right."""
     rows = [
         {
             "chosen": ([5, 6, 7], 2),
@@ -121,4 +121,4 @@ def test_collate() -> None:
     assert batch["head_ids"].tolist() == [1, 0, 1, 0]
     assert torch.equal(batch["reference"], torch.tensor([[-1.0, -3.0], [-2.0, -4.0]]))
     assert batch["weights"].tolist() == [0.5, 0.25]
-    assert [length(row) for row in rows] == [4, 2]
+    assert [pair_length(row) for row in rows] == [4, 2]

@@ -1,4 +1,4 @@
-"""The preference loss: numbers by hand, exact under accumulation, and for one head TRL's DPO."""
+"""Preference losses: values computed by hand, and equality with TRL for a single head."""
 
 import math
 import warnings
@@ -15,7 +15,7 @@ from concord.policies import losses
 from concord.policies.balanced_batches import collate, row_weights
 from concord.policies.losses import PairLogprobs
 from concord.policies.model import MultiHeadCausalLM
-from concord.policies.preference import PreferenceParams, figures, objective
+from concord.policies.preference import PreferenceParams, curve_metrics, make_loss
 from concord.policies.reference_logprobs import add_reference
 from concord.stage import plugins
 from concord.stage.errors import ParamsError
@@ -58,14 +58,14 @@ def log_sigmoid(value: float) -> float:
         ),
     ],
 )
-def test_by_hand(name: str, parameters: dict[str, float], expected: list[float]) -> None:
-    """The formulas of each docstring, at beta 0.5, on `PAIRS`."""
+def test_losses_by_hand(name: str, parameters: dict[str, float], expected: list[float]) -> None:
+    """The formulas of the docstrings on `PAIRS` at beta 0.5."""
     assert PAIRS.delta.tolist() == [1.0, -2.0]
     loss = plugins.function("concord.policies.losses", name)(PAIRS, 0.5, **parameters)
     assert loss.tolist() == pytest.approx(expected, abs=1e-6)
 
 
-def test_every_loss_is_tested_by_hand_and_has_parameters_that_can_be_named() -> None:
+def test_names_and_parameters_of_losses() -> None:
     assert set(plugins.names("concord.policies.losses")) == {
         "dpo",
         "hinge",
@@ -77,33 +77,35 @@ def test_every_loss_is_tested_by_hand_and_has_parameters_that_can_be_named() -> 
     assert plugins.defaults("concord.policies.losses", "dpo") == {}
 
 
-def test_robust_dpo_without_smoothing_is_dpo_and_half_is_refused() -> None:
+def test_robust_dpo_without_smoothing_is_dpo_and_half_is_rejected() -> None:
     torch.testing.assert_close(losses.robust_dpo(PAIRS, 0.5, 0.0), losses.dpo(PAIRS, 0.5))
     with pytest.raises(ParamsError, match=r"label_smoothing is 0\.5; it must be in \[0, 0\.5\)"):
         losses.robust_dpo(PAIRS, 0.5, 0.5)
 
 
 def test_row_weights() -> None:
-    """alpha_i / n_i: objectives a (3 pairs, alpha 0.6) and b (1 pair, alpha 0.4); c has no pair and takes nothing.
+    """alpha_i / n_i: a has 3 pairs and alpha 0.6, b has 1 pair and alpha 0.4, c has no pairs.
 
-    Averaged over the objectives that are present, a and b would weigh more because c is missing.
+    The missing objective c does not increase the weights of a and b.
     """
     assert row_weights(["a", "a", "b", "a"], {"a": 0.6, "b": 0.4, "c": 9.0}) == pytest.approx(
         [0.2, 0.2, 0.4, 0.2]
     )
 
 
-def test_figures() -> None:
-    """a has deltas 1 and -2, b has 3, c has none."""
-    found = figures(torch.tensor([1.0, 3.0, -2.0]), torch.tensor([0, 1, 0]), ["a", "b", "c"])
-    assert found["accuracy"] == pytest.approx(2 / 3)
-    assert found["delta.a"] == -0.5
-    assert found["accuracy.b"] == 1.0
-    assert math.isnan(found["accuracy.c"])
+def test_curve_metrics() -> None:
+    """The deltas of a are 1 and -2, that of b is 3; c has no pairs."""
+    metrics = curve_metrics(
+        torch.tensor([1.0, 3.0, -2.0]), torch.tensor([0, 1, 0]), ["a", "b", "c"]
+    )
+    assert metrics["accuracy"] == pytest.approx(2 / 3)
+    assert metrics["delta.a"] == -0.5
+    assert metrics["accuracy.b"] == 1.0
+    assert math.isnan(metrics["accuracy.c"])
 
 
 @pytest.mark.parametrize(
-    ("loss", "their_loss", "parameters"),
+    ("loss", "trl_loss", "parameters"),
     [
         ("dpo", "sigmoid", {}),
         ("hinge", "hinge", {}),
@@ -111,15 +113,15 @@ def test_figures() -> None:
         ("robust_dpo", "robust", {"label_smoothing": 0.1}),
     ],
 )
-def test_one_head_is_trls_dpo(
+def test_a_single_head_equals_trl(
     tiny_model: Path,
     tiny_tokenizer: Any,
     tmp_path: Path,
     loss: str,
-    their_loss: str,
+    trl_loss: str,
     parameters: dict[str, float],
 ) -> None:
-    """The value and the gradient of TRL's loss on the same pairs, policy and reference."""
+    """Value and gradient equal those of TRL for the same pairs, policy and reference."""
     texts = [("ab", "abc"), ("long answer", "b"), ("no", "yes")]
     prompt = [{"role": "user", "content": "q"}]
     policy = MultiHeadCausalLM.from_sft(tiny_model, ["policy"])
@@ -127,14 +129,14 @@ def test_one_head_is_trls_dpo(
         policy.heads += 0.3 * torch.randn(
             policy.heads.shape, generator=torch.Generator().manual_seed(0)
         )
-    theirs, their_gradient = _trl(
+    expected, expected_gradient = _trl(
         tmp_path,
         policy.merge({"policy": 1.0}),
         tiny_model,
         tiny_tokenizer,
         prompt,
         texts,
-        loss_type=[their_loss],
+        loss_type=[trl_loss],
         **parameters,
     )
     reference, rows = MultiHeadCausalLM.from_sft(tiny_model, ["policy"]), []
@@ -152,11 +154,12 @@ def test_one_head_is_trls_dpo(
     training = Training(learning_rate=1e-3, steps=1, batch_size=3)
     params = PreferenceParams(training=training, beta=0.1, loss=loss, loss_parameters=parameters)
     add_reference(rows, reference, tiny_tokenizer.pad_token_id)
-    ours, _ = objective(["policy"], params)(policy, collate(tiny_tokenizer.pad_token_id)(rows))
-    ours.backward()
-    assert torch.isfinite(ours) and float(ours.detach()) != pytest.approx(math.log(2), abs=1e-2)
-    assert float(ours.detach()) == pytest.approx(theirs, abs=1e-5)
-    torch.testing.assert_close(policy.heads.grad[0], their_gradient, atol=1e-5, rtol=1e-4)
+    value, _ = make_loss(["policy"], params)(policy, collate(tiny_tokenizer.pad_token_id)(rows))
+    value.backward()
+    assert torch.isfinite(value)
+    assert float(value.detach()) != pytest.approx(math.log(2), abs=1e-2)
+    assert float(value.detach()) == pytest.approx(expected, abs=1e-5)
+    torch.testing.assert_close(policy.heads.grad[0], expected_gradient, atol=1e-5, rtol=1e-4)
 
 
 def _trl(

@@ -1,4 +1,4 @@
-"""The policy with action heads: what it starts as, what it routes, what it mixes, what it writes."""
+"""The multi-head policy: initialisation, routing of rows to heads, merging, saving."""
 
 from pathlib import Path
 from typing import Any
@@ -36,8 +36,8 @@ SMALL = {
 }
 
 
-def apart(model: MultiHeadCausalLM) -> MultiHeadCausalLM:
-    """The model with heads that differ from each other."""
+def perturbed(model: MultiHeadCausalLM) -> MultiHeadCausalLM:
+    """The model with random changes that make its heads differ."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in model.head_parameters():
@@ -47,7 +47,7 @@ def apart(model: MultiHeadCausalLM) -> MultiHeadCausalLM:
 
 @pytest.fixture(params=[None, 4], ids=["full", "rank4"])
 def heads(request: pytest.FixtureRequest, tiny_model: Path) -> MultiHeadCausalLM:
-    return apart(MultiHeadCausalLM.from_sft(tiny_model, NAMES, request.param))
+    return perturbed(MultiHeadCausalLM.from_sft(tiny_model, NAMES, request.param))
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def logits(model: Any, ids: torch.Tensor, **kwargs: Any) -> torch.Tensor:
 
 @pytest.mark.parametrize("rank", [None, 4])
 def test_starts_as_the_loaded_model(tiny_model: Path, ids: torch.Tensor, rank: int | None) -> None:
-    """Field notes 2.2: heads made before the weights arrive would be random. And nothing is drawn globally."""
+    """The heads equal the loaded matrix, and the global generator is not used."""
     before = torch.get_rng_state()
     heads = MultiHeadCausalLM.from_sft(tiny_model, NAMES, rank)
     assert torch.equal(before, torch.get_rng_state())
@@ -73,7 +73,7 @@ def test_starts_as_the_loaded_model(tiny_model: Path, ids: torch.Tensor, rank: i
 
 
 def test_heads_are_untied_from_the_embedding(heads: MultiHeadCausalLM, ids: torch.Tensor) -> None:
-    """Field notes 2.8: in a tied model, training a head would train the input. The fixture's SFT model is tied."""
+    """The SFT model is tied; training a head must not change the embedding."""
     for parameter in heads.head_parameters():
         assert parameter.data_ptr() != heads.get_input_embeddings().weight.data_ptr()
     heads.backbone.requires_grad_(False)
@@ -94,7 +94,7 @@ def test_saves_and_reloads_to_identical_logits(
         assert torch.equal(logits(loaded, ids, **call), logits(heads, ids, **call))
 
 
-def test_a_row_sees_its_own_head_only(heads: MultiHeadCausalLM, ids: torch.Tensor) -> None:
+def test_each_row_uses_only_its_own_head(heads: MultiHeadCausalLM, ids: torch.Tensor) -> None:
     routed = logits(heads, ids, head_ids=torch.tensor([2, 0, 2]))
     for row, head in enumerate([2, 0, 2]):
         alone = logits(heads, ids[row : row + 1], head_ids=torch.tensor([head]))
@@ -104,10 +104,10 @@ def test_a_row_sees_its_own_head_only(heads: MultiHeadCausalLM, ids: torch.Tenso
 @pytest.mark.parametrize(
     "weights", [WEIGHTS, {"a": 1.0, "b": 0.0, "c": 0.0}, {"c": 5, "a": 2, "b": 3}]
 )
-def test_merge_is_the_mix_of_logits(
+def test_merging_equals_mixing_the_logits(
     heads: MultiHeadCausalLM, ids: torch.Tensor, tmp_path: Path, weights: dict[str, float]
 ) -> None:
-    """Field notes 2.21, 2.22: weights bind by name, {a: 1, b: 0, c: 0} gives back a. Loaded as any stock model is."""
+    """Weights are matched by name; transformers loads the result as a stock model."""
     heads.merge(weights).save_pretrained(tmp_path)
     stock = AutoModelForCausalLM.from_pretrained(tmp_path)
     assert type(stock).__name__ == "LlamaForCausalLM"
@@ -119,7 +119,7 @@ def test_merge_is_the_mix_of_logits(
     torch.testing.assert_close(logits(heads, ids, head_weights=weights), mixed, atol=1e-5, rtol=0)
 
 
-def test_merging_leaves_the_heads_alone(heads: MultiHeadCausalLM, ids: torch.Tensor) -> None:
+def test_merging_does_not_change_the_heads(heads: MultiHeadCausalLM, ids: torch.Tensor) -> None:
     before = logits(heads, ids, head_weights=WEIGHTS)
     merged = heads.merge({"a": 1, "b": 0, "c": 0})
     with torch.no_grad():
@@ -132,21 +132,19 @@ def test_merging_leaves_the_heads_alone(heads: MultiHeadCausalLM, ids: torch.Ten
     ("weights", "message"),
     [
         ({"a": 1.0, "b": 1.0}, r"given for \['a', 'b'\], but the heads are"),
-        ({**WEIGHTS, "d": 1.0}, "name each once"),
-        ({"a": -1.0, "b": 1.0, "c": 1.0}, "must be finite, not negative"),
+        ({**WEIGHTS, "d": 1.0}, "give one weight per head"),
+        ({"a": -1.0, "b": 1.0, "c": 1.0}, "must be finite and not negative"),
         ({"a": float("nan"), "b": 1.0, "c": 1.0}, "must be finite"),
-        (dict.fromkeys(NAMES, 0.0), "one of them positive"),
+        (dict.fromkeys(NAMES, 0.0), "at least one must be positive"),
     ],
 )
-def test_impossible_weights(
-    heads: MultiHeadCausalLM, weights: dict[str, float], message: str
-) -> None:
+def test_invalid_weights(heads: MultiHeadCausalLM, weights: dict[str, float], message: str) -> None:
     with pytest.raises(ParamsError, match=message):
         heads.merge(weights)
 
 
 def test_label_logprobs(heads: MultiHeadCausalLM, ids: torch.Tensor) -> None:
-    """Sums over labelled tokens of log softmax at the position before, under each row's own head."""
+    """Sums over labelled tokens of the log softmax at the previous position."""
     labels = ids.clone()
     labels[:, :5] = IGNORED
     labels[1, 12:] = IGNORED
@@ -160,7 +158,7 @@ def test_label_logprobs(heads: MultiHeadCausalLM, ids: torch.Tensor) -> None:
 
 
 def test_logprobs_are_summed_in_float32(tiny_model: Path, ids: torch.Tensor) -> None:
-    """Field notes 2.7: a sum of about -70 in bfloat16 has a resolution of 0.5."""
+    """In bfloat16, a sum of about -70 would have a resolution of 0.5."""
     heads = MultiHeadCausalLM.from_sft(tiny_model, NAMES, dtype="bfloat16")
     labels = ids.clone()
     labels[:, 0] = IGNORED
@@ -175,25 +173,24 @@ def test_logprobs_are_summed_in_float32(tiny_model: Path, ids: torch.Tensor) -> 
     torch.testing.assert_close(out.double(), exact, atol=1e-3, rtol=0)
 
 
-def test_a_head_without_rows_gets_exactly_no_gradient(
+def test_a_head_without_rows_gets_a_gradient_of_exactly_0(
     heads: MultiHeadCausalLM, ids: torch.Tensor
 ) -> None:
-    """Field notes 2.5."""
     heads(ids, head_ids=torch.tensor([0, 2, 2]), labels=ids).logprobs.sum().backward()
-    own = [
+    parameters = [
         parameter for name, parameter in heads.named_parameters() if name in ("heads", "up", "down")
     ]
-    for parameter in own:
+    for parameter in parameters:
         assert not parameter.grad[1].any()
         assert parameter.grad[0].any()
         assert parameter.grad[2].any()
 
 
-def test_the_soft_cap_is_kept(tmp_path: Path) -> None:
-    """The mix is made before the soft-cap: the merged Gemma caps the mixed logits, as the multi-head model does."""
+def test_the_soft_cap_is_applied_after_mixing(tmp_path: Path) -> None:
+    """The merged Gemma caps the mixed logits, as the multi-head model does."""
     config = Gemma2Config(**SMALL, head_dim=8, query_pre_attn_scalar=8, final_logit_softcapping=0.5)
     Gemma2ForCausalLM(config).save_pretrained(tmp_path)
-    heads = apart(MultiHeadCausalLM.from_sft(tmp_path, NAMES))
+    heads = perturbed(MultiHeadCausalLM.from_sft(tmp_path, NAMES))
     ids = torch.arange(3, 12).unsqueeze(0)
     mixed = logits(heads, ids, head_weights=WEIGHTS)
     assert float(mixed.abs().max()) < 0.5
@@ -201,7 +198,7 @@ def test_the_soft_cap_is_kept(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["scale", "bias"])
-def test_architectures_that_cannot_be_merged_are_refused(tmp_path: Path, kind: str) -> None:
+def test_architectures_that_cannot_be_merged_are_rejected(tmp_path: Path, kind: str) -> None:
     """Granite divides its logits by a constant, Phi adds a bias to them."""
     if kind == "scale":
         stock: Any = GraniteForCausalLM(GraniteConfig(**SMALL, logits_scaling=8.0))
@@ -209,12 +206,14 @@ def test_architectures_that_cannot_be_merged_are_refused(tmp_path: Path, kind: s
         stock = PhiForCausalLM(PhiConfig(**SMALL))
         stock.lm_head.bias.data.fill_(0.5).mul_(torch.arange(40))
     stock.save_pretrained(tmp_path)
-    with pytest.raises(ModelError, match="does more to its logits"):
+    with pytest.raises(ModelError, match="computes its logits with more than"):
         MultiHeadCausalLM.from_sft(tmp_path, NAMES)
 
 
-def test_the_vocabulary_is_the_heads(tiny_model: Path, ids: torch.Tensor) -> None:
-    """Field notes 2.9: matrices of 128 rows under a config that says 102; a matrix of its own size is refused."""
+def test_the_vocabulary_size_comes_from_the_output_matrix(
+    tiny_model: Path, ids: torch.Tensor
+) -> None:
+    """The config says 102, the matrices have 128 rows; matrices must have equal sizes."""
     stock = load_causal(tiny_model)
     stock.resize_token_embeddings(128, mean_resizing=False)
     stock.config.vocab_size = 102
@@ -227,16 +226,16 @@ def test_the_vocabulary_is_the_heads(tiny_model: Path, ids: torch.Tensor) -> Non
         policies.from_causal(stock, NAMES)
 
 
-def test_names_of_heads_differ(tiny_model: Path) -> None:
+def test_head_names_must_differ(tiny_model: Path) -> None:
     for names in ([], ["a", "a"]):
-        with pytest.raises(ParamsError, match="different from each other"):
+        with pytest.raises(ParamsError, match="every head needs its own name"):
             MultiHeadCausalLM.from_sft(tiny_model, names)
 
 
 def test_head_ids_and_weights_exclude_each_other(
     heads: MultiHeadCausalLM, ids: torch.Tensor
 ) -> None:
-    with pytest.raises(ModelError, match="give one"):
+    with pytest.raises(ModelError, match="give only one of them"):
         heads(ids, head_ids=torch.zeros(3, dtype=torch.long), head_weights=WEIGHTS)
 
 
@@ -247,8 +246,8 @@ def test_transformers_generates_from_a_mix(heads: MultiHeadCausalLM, ids: torch.
 
 
 def test_adapters_merge_to_the_same_logits(tiny_model: Path, ids: torch.Tensor) -> None:
-    """Field notes 2.22, on logits: adapted and merged agree, and the draw of the adapters is not global."""
-    heads = apart(MultiHeadCausalLM.from_sft(tiny_model, NAMES))
+    """The merged logits equal the adapted ones, and attaching does not use the global generator."""
+    heads = perturbed(MultiHeadCausalLM.from_sft(tiny_model, NAMES))
     plain, before = logits(heads, ids), torch.get_rng_state()
     attach(heads.backbone, Lora(rank=2, alpha=8), seed=3)
     assert torch.equal(before, torch.get_rng_state())

@@ -1,4 +1,4 @@
-"""Pairs from rollouts and from annotations: who wins, by how much, under which weights."""
+"""Training pairs from rollouts and from annotations."""
 
 from typing import Any
 
@@ -46,13 +46,13 @@ def of(name: str, table: pd.DataFrame = FOUR, gap: float = 0.5) -> list[Pair]:
 
 
 def test_best_and_worst_by_each_objective() -> None:
-    """helpful: B (2, before D) over C (-1). harmless, anchored (raw - 5) / 2 = 0 -2 2 0: C over B."""
+    """helpful: B (2, before D) over C (-1). harmless, anchored: C (2) over B (-2)."""
     assert of("helpful") == [Pair(ASK, "B", "C")]
     assert of("harmless") == [Pair(ASK, "C", "B")]
 
 
 def test_the_gap_is_in_anchored_units() -> None:
-    """helpful spans 3, harmless 8 raw and 4 anchored."""
+    """The range of helpful is 3; that of harmless is 8 raw and 4 anchored."""
     assert of("helpful", gap=3.0)
     assert not of("helpful", gap=3.1)
     assert of("harmless", gap=4.0)
@@ -61,13 +61,13 @@ def test_the_gap_is_in_anchored_units() -> None:
     assert not of("helpful", equal, gap=0.0)
 
 
-def test_a_cost_is_turned_round() -> None:
-    """Field notes 2.17: direction -1, so the lower raw score is better."""
+def test_lower_is_better_for_a_cost() -> None:
+    """The anchor of vivid has direction -1."""
     table = frame(("A", NAN, NAN, 3.0), ("B", NAN, NAN, 7.0), domain="math")
     assert of("vivid", table) == [Pair(ASK, "A", "B")]
 
 
-def test_unfinished_and_unscored_samples_are_no_candidates() -> None:
+def test_unfinished_and_unscored_samples_are_ignored() -> None:
     assert of("helpful", FOUR.assign(finished=[True, False, True, False])) == [Pair(ASK, "A", "C")]
     assert of("helpful", FOUR.assign(**{"raw.helpful": [NAN, 2.0, NAN, 1.0]})) == [
         Pair(ASK, "B", "D")
@@ -75,20 +75,21 @@ def test_unfinished_and_unscored_samples_are_no_candidates() -> None:
     assert of("helpful", FOUR.assign(finished=False)) == []
 
 
-def test_weights_are_bound_by_name() -> None:
-    """Field notes 2.21. Anchored helpful 1 2 -1 2, harmless 0 -2 2 0; whatever the order in which weights stand.
+def test_weights_are_matched_by_name() -> None:
+    """The order of the weights does not matter.
 
-    .75 helpful + .25 harmless: A .75, B 1, C -.25, D 1.5: D over C. The reverse: A .25, B -1, C 1.25, D .5: C over B.
+    Anchored, helpful is 1, 2, -1, 2 and harmless is 0, -2, 2, 0. With .75 helpful + .25 harmless, D
+    (1.5) wins over C (-.25). With the weights swapped, C (1.25) wins over B (-1).
     """
     for weights in (
         {"helpful": 0.75, "harmless": 0.25, "vivid": 1.0},
         {"vivid": 2.0, "harmless": 1.0, "helpful": 3.0},
     ):
         for objectives in (OBJECTIVES, dict(reversed(OBJECTIVES.items()))):
-            score = pairs.scalarised(weights, objectives, ANCHORS, "w")
+            score = pairs.weighted_reward(weights, objectives, ANCHORS, "w")
             np.testing.assert_allclose(score(FOUR), [0.75, 1.0, -0.25, 1.5])
             assert pairs.by_domain(FOUR, score, 0.5) == {"values": [Pair(ASK, "D", "C")]}
-    score = pairs.scalarised(
+    score = pairs.weighted_reward(
         {"helpful": 0.25, "harmless": 0.75, "vivid": 1.0}, OBJECTIVES, ANCHORS, "w"
     )
     assert pairs.by_domain(FOUR, score, 0.5) == {"values": [Pair(ASK, "C", "B")]}
@@ -96,15 +97,15 @@ def test_weights_are_bound_by_name() -> None:
 
 def test_a_domain_needs_a_weight() -> None:
     with pytest.raises(ParamsError, match="no objective of domain values has a positive weight"):
-        pairs.scalarised({"vivid": 1.0}, OBJECTIVES, ANCHORS, "w")(FOUR)
+        pairs.weighted_reward({"vivid": 1.0}, OBJECTIVES, ANCHORS, "w")(FOUR)
 
 
-def test_the_order_of_samples_and_prompts_changes_nothing() -> None:
+def test_the_order_of_samples_and_prompts_does_not_matter() -> None:
     table = pd.concat([FOUR, FOUR.assign(prompt_id="q", response=list("EFGH"))])
     assert of("helpful", table.sample(frac=1.0, random_state=3)) == of("helpful", table)
 
 
-def test_annotated_pairs_join_those_of_rollouts() -> None:
+def test_annotated_pairs_are_added_to_rollout_pairs() -> None:
     table = pd.DataFrame(
         {
             "messages": [ASK, ASK],
@@ -113,19 +114,19 @@ def test_annotated_pairs_join_those_of_rollouts() -> None:
             "objective": ["helpful", "vivid"],
         }
     )
-    own = pairs.annotated(table, ["helpful"])
-    assert own == {"helpful": [Pair(ASK, "x", "y")]}
-    assert pairs.joined({"helpful": of("helpful")}, own)["helpful"] == [
+    annotated = pairs.from_annotations(table, ["helpful"])
+    assert annotated == {"helpful": [Pair(ASK, "x", "y")]}
+    assert pairs.merge_groups({"helpful": of("helpful")}, annotated)["helpful"] == [
         Pair(ASK, "B", "C"),
         Pair(ASK, "x", "y"),
     ]
 
 
 def test_an_objective_without_pairs() -> None:
-    with pytest.raises(DataError, match="no pair of harmless to learn from; lower min_gap"):
-        pairs.joined({"helpful": of("helpful"), "harmless": []})
-    with pytest.raises(DataError, match="no pair of anything"):
-        pairs.joined({})
+    with pytest.raises(DataError, match="no training pairs for harmless; lower min_gap"):
+        pairs.merge_groups({"helpful": of("helpful"), "harmless": []})
+    with pytest.raises(DataError, match="no training pairs for any objective"):
+        pairs.merge_groups({})
 
 
 def test_rollouts_without_the_reward() -> None:
@@ -133,13 +134,15 @@ def test_rollouts_without_the_reward() -> None:
         of("helpful", FOUR.drop(columns="raw.helpful"))
 
 
-def test_pairs_that_are_equal_to_the_model_are_left_out(
+def test_pairs_with_equal_tokens_are_dropped(
     tiny_tokenizer: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Field notes 2.19: two characters that the tokenizer does not know are the same token."""
-    known, equal = Pair(ASK, "ab", "ac"), Pair(ASK, "aé", "aü")
-    rows = encode_pairs({"helpful": [known, equal]}, {"helpful": 2}, tiny_tokenizer, 64)["helpful"]
+    """Two characters that the tokenizer does not know become the same token."""
+    different, equal = Pair(ASK, "ab", "ac"), Pair(ASK, "aé", "aü")
+    rows = encode_pairs({"helpful": [different, equal]}, {"helpful": 2}, tiny_tokenizer, 64)[
+        "helpful"
+    ]
     assert [row["head"] for row in rows] == [2]
-    assert "helpful: 1 of 2 pairs are equal token by token, left out" in capsys.readouterr().out
-    with pytest.raises(DataError, match="no pair of helpful is left"):
+    assert "helpful: dropped 1 of 2 pairs" in capsys.readouterr().out
+    with pytest.raises(DataError, match="helpful: the two sides of every pair"):
         encode_pairs({"helpful": [equal]}, {"helpful": 0}, tiny_tokenizer, 64)

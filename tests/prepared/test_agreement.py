@@ -1,4 +1,4 @@
-"""Agreement, conflict and length bias against figures worked out by hand."""
+"""Agreement, conflict and length bias, compared with values computed by hand."""
 
 from typing import Any
 
@@ -26,17 +26,20 @@ def _grades(*rows: tuple[str, float, str], **columns: Any) -> pd.DataFrame:
 
 
 def test_agreement_on_pairs_by_hand() -> None:
-    """Krippendorff for two annotators, values 1 1 | 0 0 | 1 0: of 6 values 3 are 1. Disagreement observed 2 / 6;
-    expected 2 * 3 * 3 / (6 * 5) = .6; alpha = 1 - (1 / 3) / .6 = 4 / 9. A pair that one alone judged does not count."""
+    """Two annotators with the values 1 1 | 0 0 | 1 0: 3 of 6 values are 1.
+
+    Observed disagreement 2 / 6, expected 2 * 3 * 3 / (6 * 5) = .6; alpha = 1 - (1/3) / .6 = 4/9.
+    Pairs with one annotator are ignored.
+    """
     pairs = _pairs(
         ("a", "b", "o", "x"), ("a", "b", "o", "y"), ("d", "c", "o", "x"), ("d", "c", "o", "y"),
         ("e", "f", "o", "x"), ("f", "e", "o", "y"), ("g", "h", "o", "x"),
     )  # fmt: skip
-    found = agreement(pairs, _grades())["comparisons"]
-    assert found == {"alpha": pytest.approx(4 / 9), "units": 3, "labels": 6}
+    result = agreement(pairs, _grades())["comparisons"]
+    assert result == {"alpha": pytest.approx(4 / 9), "units": 3, "labels": 6}
 
 
-def test_who_always_agrees_has_alpha_1_and_who_is_alone_none() -> None:
+def test_full_agreement_has_alpha_1_and_a_single_annotator_none() -> None:
     agreed = _grades(("a", 0.0, "x"), ("a", 0.0, "y"), ("b", 1.0, "x"), ("b", 1.0, "y"))
     assert agreement(_pairs(), agreed)["grades"] == {
         "alpha": pytest.approx(1.0),
@@ -47,19 +50,23 @@ def test_who_always_agrees_has_alpha_1_and_who_is_alone_none() -> None:
     assert agreement(_pairs(), alone)["grades"] == {"alpha": None, "units": 0, "labels": 0}
 
 
-def test_scales_are_not_mixed() -> None:
-    """The same answer graded on two scales is no unit that two annotators share."""
+def test_grades_on_different_scales_are_not_compared() -> None:
+    """A response graded on two scales is not a common unit of two annotators."""
     one = _grades(("a", 0.0, "x"), ("b", 1.0, "x"))
     other = _grades(("a", 0.5, "y"), ("b", 0.2, "y"), scale_high=5.0)
     assert agreement(_pairs(), pd.concat([one, other]))["grades"]["alpha"] is None
 
 
 def test_conflict_is_the_share_of_opposed_pairs() -> None:
-    """On ab and ef both objectives have a say: they agree on the first and not on the second. Two of three hold e for
-    the kinder, so that is what counts; on gh kind is split, which says nothing; cd only one objective judged."""
+    """Both objectives judged ab and ef: they agree on ab and disagree on ef.
+
+    On ef, two of three annotators consider e kinder, and the majority counts. On gh, kind is tied,
+    so the pair is ignored. Only one objective judged cd.
+    """
     pairs = _pairs(
         ("a", "b", "kind", "x"), ("a", "b", "true", "x"), ("c", "d", "kind", "x"),
-        ("e", "f", "kind", "x"), ("e", "f", "kind", "y"), ("f", "e", "kind", "z"), ("f", "e", "true", "x"),
+        ("e", "f", "kind", "x"), ("e", "f", "kind", "y"), ("f", "e", "kind", "z"),
+        ("f", "e", "true", "x"),
         ("g", "h", "kind", "x"), ("h", "g", "kind", "y"), ("g", "h", "true", "x"),
     )  # fmt: skip
     assert conflict(pairs, ["true", "kind", "new"]) == {
@@ -68,16 +75,18 @@ def test_conflict_is_the_share_of_opposed_pairs() -> None:
 
 
 def test_length_bias_by_hand() -> None:
-    """Longer, shorter and equally long once each: (1 + 0 + .5) / 3, and (2 - 1 + 0) / 3 characters more."""
-    found = length_bias(_pairs(("aaa", "b", "o", "x"), ("a", "bb", "o", "x"), ("a", "b", "o", "x")))
-    assert found == {
+    """Longer, shorter and equal once each: (1 + 0 + .5) / 3, and (2 - 1 + 0) / 3 characters."""
+    result = length_bias(
+        _pairs(("aaa", "b", "o", "x"), ("a", "bb", "o", "x"), ("a", "b", "o", "x"))
+    )
+    assert result == {
         "longer_chosen": pytest.approx(0.5),
         "mean_characters_more": pytest.approx(1 / 3),
     }
 
 
-def test_nothing_to_survey() -> None:
-    found = survey(_pairs(), _grades(), ["o"])
-    assert found["conflict"] == {}
-    assert found["agreement"]["o"]["comparisons"]["alpha"] is None
-    assert found["length_bias"]["o"] == {"longer_chosen": None, "mean_characters_more": None}
+def test_survey_of_empty_tables() -> None:
+    result = survey(_pairs(), _grades(), ["o"])
+    assert result["conflict"] == {}
+    assert result["agreement"]["o"]["comparisons"]["alpha"] is None
+    assert result["length_bias"]["o"] == {"longer_chosen": None, "mean_characters_more": None}

@@ -1,4 +1,4 @@
-"""Repetitions and contradictions, on tables of a few rows."""
+"""Repeated and contradicting rows, on tables with a few rows."""
 
 from typing import Any
 
@@ -26,7 +26,7 @@ def _pair(chosen: str, rejected: str, annotator: str = "x", prompt: str = "q") -
     }
 
 
-def test_case_spacing_and_the_system_turn_do_not_make_another_prompt() -> None:
+def test_prompt_keys_ignore_case_spacing_and_the_system_turn() -> None:
     plain = [{"role": "user", "content": "What is it?"}]
     same = [
         {"role": "system", "content": "Be brief."},
@@ -40,19 +40,19 @@ def test_case_spacing_and_the_system_turn_do_not_make_another_prompt() -> None:
     assert dedupe.prompt_key(turns) != dedupe.prompt_key([{"role": "user", "content": "a b"}])
 
 
-def test_the_first_of_equal_prompts_stays() -> None:
+def test_the_first_of_equal_prompts_is_kept() -> None:
     frame = _frame([{"messages": [{"role": "user", "content": text}]} for text in ("a", "b", "A ")])
     assert dedupe.repeated_prompts(frame).tolist() == [False, False, True]
 
 
-def test_other_references_for_one_prompt_contradict() -> None:
+def test_different_references_for_one_prompt_contradict() -> None:
     rows = [{"reference": reference} for reference in ("4", "5", "4")]
     assert dedupe.contradicting_references(_frame(rows)).tolist() == [True, True, True]
     assert not dedupe.contradicting_references(_frame([{"reference": None}] * 2)).any()
 
 
-def test_only_one_annotator_can_contradict_himself() -> None:
-    """x prefers a and b; y only b; on another prompt x prefers b: the first two rows go."""
+def test_only_the_preferences_of_one_annotator_can_contradict() -> None:
+    """x prefers a and also b; y only b; x prefers b on another prompt: only two rows contradict."""
     pairs = _frame(
         [_pair("a", "b"), _pair("b", "a"), _pair("b", "a", "y"), _pair("b", "a", prompt="r")]
     )
@@ -64,7 +64,7 @@ def test_a_preference_stated_twice_counts_once() -> None:
     assert dedupe.repeated_pairs(pairs).tolist() == [False, True, False, False]
 
 
-def test_other_grades_of_one_answer_contradict_but_ranks_do_not() -> None:
+def test_different_grades_of_one_response_contradict_but_ranks_do_not() -> None:
     rated = {"objective": "o", "annotator": "x", "kind": "rating", "response": "a", "rating": 0.5}
     rows = [
         rated,
@@ -90,29 +90,31 @@ def test_nothing_contradicts_in_an_empty_table() -> None:
 
 
 @given(st.text())
-def test_normalising_twice_changes_nothing(text: str) -> None:
+def test_normalising_is_idempotent(text: str) -> None:
     once = dedupe.normalise(text)
     assert once == " ".join(once.split())
     assert dedupe.normalise(f"  {text}\n") == once
 
 
 def _ranking(line: int, *rows: str) -> list[dict[str, Any]]:
-    place = {
+    origin = {
         "source": "s",
         "source_file": "",
         "source_line": line,
         "objective": "helpful",
         "annotator": "ada",
     }
-    return [{**place, "kind": "ranking", "row_id": row} for row in rows]
+    return [{**origin, "kind": "ranking", "row_id": row} for row in rows]
 
 
-def test_a_ranking_that_shares_an_answer_with_another_stays_whole() -> None:
-    found = pd.DataFrame([*_ranking(1, "a first", "b second"), *_ranking(2, "a first", "c second")])
-    assert not dedupe.repeated_ratings(found).any()
+def test_rankings_with_a_common_response_are_kept_whole() -> None:
+    ratings = pd.DataFrame(
+        [*_ranking(1, "a first", "b second"), *_ranking(2, "a first", "c second")]
+    )
+    assert not dedupe.repeated_ratings(ratings).any()
 
 
-def test_a_ranking_given_twice_goes_whole_and_a_rating_by_itself() -> None:
+def test_a_repeated_ranking_is_removed_as_a_whole_and_a_rating_alone() -> None:
     graded = [{**_ranking(3, "g")[0], "kind": "rating"}, {**_ranking(4, "g")[0], "kind": "rating"}]
-    found = pd.DataFrame([*_ranking(1, "a", "b"), *_ranking(2, "b", "a"), *graded])
-    assert dedupe.repeated_ratings(found).tolist() == [False, False, True, True, False, True]
+    ratings = pd.DataFrame([*_ranking(1, "a", "b"), *_ranking(2, "b", "a"), *graded])
+    assert dedupe.repeated_ratings(ratings).tolist() == [False, False, True, True, False, True]

@@ -1,4 +1,4 @@
-"""Labels as they were given: comparisons, rankings and grades, each once."""
+"""The table of labels: comparisons, rankings and grades."""
 
 from typing import Any
 
@@ -53,7 +53,7 @@ def _pairs(*rows: dict[str, Any]) -> pd.DataFrame:
 
 
 def test_a_comparison_is_an_order_with_its_margin() -> None:
-    (row,) = labels.of_pairs(_pairs({"margin": 2.0})).to_dict("records")
+    (row,) = labels.from_pairs(_pairs({"margin": 2.0})).to_dict("records")
     assert (row["kind"], row["responses"], row["values"], row["margin"]) == (
         "order",
         ["a", "b"],
@@ -62,8 +62,8 @@ def test_a_comparison_is_an_order_with_its_margin() -> None:
     )
 
 
-def test_a_ranking_is_one_order_and_another_ranking_another() -> None:
-    found = labels.of_ratings(
+def test_each_ranking_is_one_order() -> None:
+    table = labels.from_ratings(
         _ratings(
             _ranked("a", 2),
             _ranked("b", 1),
@@ -71,34 +71,34 @@ def test_a_ranking_is_one_order_and_another_ranking_another() -> None:
             *[_ranked(t, 1 + (t == "e"), source_line=2) for t in "de"],
         )
     )
-    assert found[["kind", "responses", "values"]].values.tolist() == [
+    assert table[["kind", "responses", "values"]].values.tolist() == [
         ["order", ["a", "b", "c"], [2, 1, 2]],
         ["order", ["d", "e"], [1, 2]],
     ]
 
 
-def test_a_ranking_of_equals_says_nothing() -> None:
-    assert labels.of_ratings(_ratings(_ranked("a", 1), _ranked("b", 1))).empty
+def test_a_ranking_with_equal_ranks_is_dropped() -> None:
+    assert labels.from_ratings(_ratings(_ranked("a", 1), _ranked("b", 1))).empty
 
 
 def test_a_grade_keeps_its_scale() -> None:
-    (row,) = labels.of_ratings(_ratings({})).to_dict("records")
+    (row,) = labels.from_ratings(_ratings({})).to_dict("records")
     assert (row["kind"], row["responses"], row["values"]) == ("grade", ["a"], [0.5])
     assert (row["scale_low"], row["scale_high"]) == (1.0, 5.0)
 
 
-def test_pairs_that_ratings_imply_are_no_labels_of_their_own() -> None:
-    """The ratings themselves are; as the pairs as well they would count twice."""
+def test_pairs_derived_from_ratings_are_not_labels() -> None:
+    """The ratings are labels already, so they would count twice."""
     grades = _ratings({"response": "a", "rating": 1.0}, {"response": "b", "rating": 0.0})
     every = pd.concat([_pairs({}), pairs.from_ratings(grades)], ignore_index=True)
     assert len(every) == 2
-    found = labels.given(every, grades)
-    assert found["kind"].tolist() == ["order", "grade", "grade"]
-    assert list(found.columns) == labels.COLUMNS
+    table = labels.collect(every, grades)
+    assert table["kind"].tolist() == ["order", "grade", "grade"]
+    assert list(table.columns) == labels.COLUMNS
 
 
-def test_nothing_given_is_an_empty_table_with_its_columns() -> None:
-    empty = labels.given(_pairs(), _ratings())
+def test_no_labels_give_an_empty_table_with_all_columns() -> None:
+    empty = labels.collect(_pairs(), _ratings())
     assert empty.empty
     assert list(empty.columns) == labels.COLUMNS
     assert empty["margin"].dtype == "float64"

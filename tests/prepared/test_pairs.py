@@ -1,4 +1,4 @@
-"""What ratings imply, and what they do not."""
+"""Pairs derived from ratings, and ratings that give no pair."""
 
 from itertools import combinations
 from typing import Any
@@ -11,7 +11,7 @@ from concord.prepared import pairs
 
 
 def _rated(response: str, rating: float, **changed: Any) -> dict[str, Any]:
-    place = {"source": "s", "source_file": "", "source_line": 1, "group_id": "g", "row_id": "r"}
+    origin = {"source": "s", "source_file": "", "source_line": 1, "group_id": "g", "row_id": "r"}
     grade = {
         "rating": rating,
         "raw_rating": rating,
@@ -21,24 +21,24 @@ def _rated(response: str, rating: float, **changed: Any) -> dict[str, Any]:
         "author": None,
     }
     judged = {"messages": [{"role": "user", "content": "q"}], "objective": "o", "annotator": "x"}
-    return {**place, **grade, **judged, "response": response, **changed}
+    return {**origin, **grade, **judged, "response": response, **changed}
 
 
 def _implied(rows: list[dict[str, Any]], limit: int | None = None) -> set[tuple[str, str]]:
-    found = pairs.from_ratings(schemas.build("ratings", rows), limit)
-    assert list(found.columns) == pairs.COLUMNS
-    return set(zip(found["chosen"], found["rejected"], strict=True))
+    result = pairs.from_ratings(schemas.build("ratings", rows), limit)
+    assert list(result.columns) == pairs.COLUMNS
+    return set(zip(result["chosen"], result["rejected"], strict=True))
 
 
-def test_better_grades_win_and_equal_ones_say_nothing() -> None:
-    """a .9, b .5, c .5: a beats b and c; b and c are level."""
+def test_better_grades_win_and_equal_grades_give_no_pair() -> None:
+    """a .9, b .5, c .5: a beats b and c; b and c are tied."""
     assert _implied([_rated("a", 0.9), _rated("b", 0.5), _rated("c", 0.5)]) == {
         ("a", "b"),
         ("a", "c"),
     }
 
 
-def test_grades_are_compared_only_with_their_like() -> None:
+def test_only_comparable_grades_give_pairs() -> None:
     base = _rated("a", 1.0)
     others: list[dict[str, Any]] = [
         {"annotator": "y"},
@@ -52,7 +52,7 @@ def test_grades_are_compared_only_with_their_like() -> None:
         assert _implied([base, _rated("b", 0.0, **other)]) == set()
 
 
-def test_ranks_are_compared_within_their_ranking() -> None:
+def test_ranks_are_compared_within_one_ranking() -> None:
     first = [_rated("a", 1.0, kind="ranking"), _rated("b", 0.0, kind="ranking")]
     second = [
         _rated("c", 1.0, kind="ranking", source_line=2),
@@ -63,7 +63,7 @@ def test_ranks_are_compared_within_their_ranking() -> None:
     assert _implied(first + elsewhere) == {("a", "b"), ("c", "d")}
 
 
-def test_comparisons_are_pairs_as_they_are() -> None:
+def test_comparisons_are_pairs() -> None:
     row = {
         **_rated("", 0.0),
         "chosen": "a",
@@ -72,14 +72,14 @@ def test_comparisons_are_pairs_as_they_are() -> None:
         "chosen_author": "x",
         "rejected_author": None,
     }
-    found = pairs.from_comparisons(schemas.build("comparisons", [row]))
-    assert found.loc[0, ["chosen", "rejected", "origin"]].tolist() == ["a", "b", "comparisons"]
+    result = pairs.from_comparisons(schemas.build("comparisons", [row]))
+    assert result.loc[0, ["chosen", "rejected", "origin"]].tolist() == ["a", "b", "comparisons"]
 
 
-def test_nothing_implies_nothing() -> None:
-    found = pairs.from_ratings(schemas.build("ratings", []))
-    assert list(found.columns) == pairs.COLUMNS
-    assert found.empty
+def test_no_ratings_give_no_pairs() -> None:
+    result = pairs.from_ratings(schemas.build("ratings", []))
+    assert list(result.columns) == pairs.COLUMNS
+    assert result.empty
 
 
 RATINGS = st.dictionaries(

@@ -1,4 +1,4 @@
-"""Groups lie in one split, whatever else there is."""
+"""All rows of a group are in one split, whatever other data there is."""
 
 from collections import Counter
 from random import Random
@@ -30,7 +30,7 @@ def test_shares_are_kept() -> None:
 
 
 @given(st.text(), st.text(), st.floats(0, 0.4), st.floats(0, 0.4), st.floats(0, 0.1))
-def test_a_larger_share_moves_no_row_back(
+def test_a_larger_share_moves_no_row_into_training(
     group: str, salt: str, validation: float, test: float, more: float
 ) -> None:
     before = splits.split_of(group, salt, validation, test)
@@ -39,25 +39,25 @@ def test_a_larger_share_moves_no_row_back(
     assert after == before or (before, after) == ("train", "validation")
 
 
-def test_the_seed_draws_other_splits() -> None:
+def test_another_salt_gives_other_splits() -> None:
     drawn = [
         [splits.split_of(str(group), salt, 0.5, 0) for group in range(50)] for salt in ("0", "1")
     ]
     assert drawn[0] != drawn[1]
 
 
-def test_groups_with_a_prompt_in_common_become_one() -> None:
-    """b and a share p, c and b share q: all three are the one that comes first in the order of splits; d stays."""
+def test_groups_with_a_common_prompt_are_merged() -> None:
+    """b and a share p, c and b share q: they take the name of the first by position."""
     frames = [_frame([("b", "p"), ("a", "P "), ("c", "q")]), _frame([("b", "q"), ("d", "r")])]
     first = min("abc", key=lambda group: splits.position(group, "0"))
     assert splits.merge_groups(frames, "0") == {"a": first, "b": first, "c": first, "d": "d"}
 
 
 @given(GROUPS, GROUPS)
-def test_rows_that_come_later_never_bring_a_held_out_row_into_training(
+def test_new_rows_never_move_a_held_out_row_into_training(
     old: list[tuple[str, str]], new: list[tuple[str, str]]
 ) -> None:
-    def found(rows: list[tuple[str, str]]) -> list[str]:
+    def splits_of(rows: list[tuple[str, str]]) -> list[str]:
         frame = _frame(rows)
         groups = splits.regroup(frame, splits.merge_groups([frame], "0"))["group_id"]
         return [splits.split_of(group, "0", 0.3, 0.3) for group in groups]
@@ -65,12 +65,12 @@ def test_rows_that_come_later_never_bring_a_held_out_row_into_training(
     held_out = {"test": 0, "validation": 1, "train": 2}
     assert all(
         held_out[later] <= held_out[before]
-        for before, later in zip(found(old), found([*old, *new]), strict=False)
+        for before, later in zip(splits_of(old), splits_of([*old, *new]), strict=False)
     )
 
 
 @given(GROUPS)
-def test_no_prompt_and_no_group_is_on_both_sides(rows: list[tuple[str, str]]) -> None:
+def test_no_prompt_or_group_is_in_two_splits(rows: list[tuple[str, str]]) -> None:
     frame = _frame(rows)
     merged = splits.regroup(frame, splits.merge_groups([frame], "0"))
     parts = splits.divide(merged, "0", 0.3, 0.3)
@@ -80,14 +80,14 @@ def test_no_prompt_and_no_group_is_on_both_sides(rows: list[tuple[str, str]]) ->
 
 
 @given(GROUPS, st.randoms())
-def test_the_order_of_rows_moves_nothing(rows: list[tuple[str, str]], random: Random) -> None:
+def test_the_order_of_rows_does_not_matter(rows: list[tuple[str, str]], random: Random) -> None:
     shuffled = list(rows)
     random.shuffle(shuffled)
     assert splits.merge_groups([_frame(rows)], "0") == splits.merge_groups([_frame(shuffled)], "0")
 
 
 def test_leaks_are_reported_and_leaking_prompts_refused() -> None:
-    """One of two answers of the test split stands in training, and no phrase of eight words."""
+    """One of two test responses is in the training split, and no phrase of eight words."""
     train = _frame([("a", "one two three four five six seven eight nine")]).assign(response="Yes.")
     test = pd.concat(
         [_frame([("b", "x")]).assign(response="yes. "), _frame([("b", "x")]).assign(response="no")]

@@ -1,4 +1,4 @@
-"""Pictures of the report: names of objectives stay within them, however long."""
+"""Figures of the report: long names of objectives stay within the charts."""
 
 import re
 
@@ -8,18 +8,18 @@ from concord.report.figures import conflict_map, control_chart, quality_chart, r
 
 LONG = "keeps_the_student_thinking_for_longer"
 PIXELS = 7
-"""Of a character, at least."""
+"""Minimum width of a character."""
 
 
 def _number(pattern: str, chart: str) -> float:
-    found = re.search(pattern, chart)
-    assert found is not None, pattern
-    return float(found[1])
+    match = re.search(pattern, chart)
+    assert match is not None, pattern
+    return float(match[1])
 
 
 @pytest.mark.parametrize("name", [LONG, 3 * LONG])
 def test_names_beside_the_bars(name: str) -> None:
-    """A name ends left of its bar and has room to its left; the bars keep theirs."""
+    """A name fits between the left edge and its bar; the bars keep their width."""
     head = {
         "length_baseline": 0.5,
         "ceiling": None,
@@ -36,7 +36,7 @@ def test_names_beside_the_bars(name: str) -> None:
 
 
 def test_names_around_the_map() -> None:
-    """Below, they slant by 40 degrees: so far down they go."""
+    """The names below slant by 40 degrees, which determines the height."""
     chart = conflict_map(
         {"pair": {"objectives": [LONG, "short"], "opposed": 0.5, "pairs": 9}}, [LONG, "short"]
     )

@@ -1,4 +1,4 @@
-"""The base model: its tokenizer loses nothing, its making is seeded, the one in git is what the command makes."""
+"""The base model: lossless tokenizer, seeded training, and the checkpoint in git."""
 
 import itertools
 import json
@@ -43,7 +43,7 @@ def test_building_the_network_leaves_the_global_generator_alone():
     )
 
 
-def test_the_kept_checkpoint_is_the_documented_one():
+def test_the_checkpoint_in_git_is_documented():
     model = AutoModelForCausalLM.from_pretrained(BASE)
     figures = json.loads((BASE / "figures.json").read_text())
     assert model.num_parameters() == figures["parameters"] < 1_200_000

@@ -37,7 +37,7 @@ def test_engagement_by_hand(said, gold):
 
 
 def test_a_step_is_wrong_from_its_own_error_and_after_it():
-    """12+5=18 is false, 18-3=15 is true but not the step that was asked for, the box is not 14."""
+    """12+5=18 is false; 18-3=15 is true but not the solution's step; the box is not 14."""
     assert arithmetic.step_gold(CHAIN, ["12+5=18\n\n", "18-3=15\n\n", "\\boxed{15}"]) == [
         0.0,
         0.0,
@@ -62,31 +62,31 @@ def test_a_step_is_wrong_from_its_own_error_and_after_it():
         (Step(18, "+", 9), "18+9=27"),
     ],
 )
-def test_who_does_not_decrement_is_ten_too_high_where_he_borrowed(step, shown):
+def test_without_decrement_the_result_is_ten_too_high(step, shown):
     habit = arithmetic.Author(0.0, 0.0, 0.0, 0.0, no_decrement=1.0)
     result = shown.partition("=")[2]
     assert arithmetic.write([step], habit, random.Random(0)) == f"{shown}\n\n\\boxed{{{result}}}"
 
 
-def test_where_there_is_no_ten_none_is_borrowed():
+def test_borrowing_needs_a_ten():
     assert arithmetic.borrows(15, "-", 9)
     assert not arithmetic.borrows(5, "-", 9)
     assert not arithmetic.borrows(15, "+", 9)
 
 
-def test_a_vote_among_authors_is_wrong_where_they_share_a_habit(dev):
+def test_a_vote_repeats_the_systematic_error(dev):
     """Of problems that borrow in their last step, and of those that never do."""
     rng = random.Random(0)
-    found = {True: [], False: []}
+    result = {True: [], False: []}
     for prompt in dev.prompts("math", 60, 1):
         chain = dev.problems.steps(prompt.messages[0]["content"])
         borrowed = [arithmetic.borrows(step.left, step.operation, step.right) for step in chain]
         if borrowed[-1] or not any(borrowed):
             answers = [arithmetic.answer(dev.write(prompt.messages, rng)) for _ in range(41)]
-            found[borrowed[-1]].append(statistics.mode(answers) == chain[-1].result)
-    assert min(map(len, found.values())) >= 10
-    assert statistics.mean(found[True]) < 0.2
-    assert statistics.mean(found[False]) > 0.95
+            result[borrowed[-1]].append(statistics.mode(answers) == chain[-1].result)
+    assert min(map(len, result.values())) >= 10
+    assert statistics.mean(result[True]) < 0.2
+    assert statistics.mean(result[False]) > 0.95
 
 
 @pytest.fixture(scope="module")
@@ -136,14 +136,14 @@ def tutor(response, earlier=""):
     return tutoring.gold(situation, acts(earlier), response)
 
 
-def test_telling_the_answer_is_right_and_dull():
+def test_telling_the_answer_is_accurate_but_not_engaging():
     assert tutor("The answer is 9.")["tutor_accuracy"] == pytest.approx(0.65)  # 0.35 + 0.3
     assert tutor("The answer is 8.")["tutor_accuracy"] == 0.05
     assert tutor("The answer is 9.")["tutor_engagement"] == pytest.approx(0.05)  # 0.45 - 0.4
 
 
 def test_guidance_by_hand():
-    """ability 0.35 + found 0.3 + hint 0.2 + ask 0.1; engagement 0.45 + praise 0.1 + ask 0.3 + hint 0.05; four acts."""
+    """ability .35 + find .3 + hint .2 + ask .1; .45 + praise .1 + ask .3 + hint .05; four acts."""
     turn = "Good effort! You used the wrong operation. Try 12-5. What do you think comes next?"
     scores = tutor(turn)
     assert scores["tutor_accuracy"] == pytest.approx(0.95)

@@ -1,4 +1,4 @@
-"""Marks in the corpus say what is so, and of no problem of the locked world."""
+"""Marks in the corpus are true, and none concerns a problem of the locked world."""
 
 import itertools
 import random
@@ -29,7 +29,7 @@ def sentences(text):
     return re.findall(r"([^.!?\n]+[.!?]) (right|wrong)\b", text)
 
 
-def test_steps_are_marked_by_whether_they_are_asked_for_and_hold():
+def test_step_marks_agree_with_gold():
     rng, seen = random.Random(0), set()
     for _ in range(200):
         messages, text = marking.solution(DEV, rng)
@@ -132,6 +132,6 @@ def test_no_problem_no_dialogue_and_no_answer_of_the_locked_world_is_marked():
         if content in ("Sums.", "Facts.") or content in DEV.facts.questions:
             assert content not in LOCKED.facts.questions
             continue
-        told = content.removeprefix("Problem: ").partition(" Solution: ")[0]
-        assert len(DEV.problems.steps(told) or BOOKS.problems.steps(told)) >= 2
-        assert not LOCKED.problems.steps(told)
+        problem = content.removeprefix("Problem: ").partition(" Solution: ")[0]
+        assert len(DEV.problems.steps(problem) or BOOKS.problems.steps(problem)) >= 2
+        assert not LOCKED.problems.steps(problem)

@@ -1,4 +1,4 @@
-"""The two worlds: deterministic, apart from each other, read back from text alone, and judged as the issue demands."""
+"""The worlds: deterministic, disjoint, readable from text alone, with the stated ceilings."""
 
 import json
 import random
@@ -22,7 +22,7 @@ def test_every_phrase_is_read_back_as_its_act():
     slots = {"creature": "zorbit", "value": "red", "number": "7", "a": "1", "b": "2", "op": "+"}
     for act, templates in PHRASES.items():
         for template in templates:
-            assert [found.kind for found in acts(template.format(**slots))] == [act], template
+            assert [result.kind for result in acts(template.format(**slots))] == [act], template
 
 
 def test_no_two_phrases_match_the_same_sentence():
@@ -30,7 +30,7 @@ def test_no_two_phrases_match_the_same_sentence():
     assert len(set(patterns)) == len(patterns)
 
 
-def test_the_worlds_share_no_question_word_field():
+def test_the_worlds_share_no_vocabulary():
     for field in (
         "names",
         "objects",
@@ -62,12 +62,12 @@ def test_the_worlds_share_no_question_word_field():
 @pytest.mark.parametrize(
     "field", ["names", "objects", "starts", "gains", "losses", "multiplies", "questions"]
 )
-def test_what_the_base_alone_has_read_is_in_no_other_world(field):
+def test_no_other_world_uses_the_books(field):
     read = set(getattr(lexicon.BOOKS, field))
     assert not read & {*getattr(lexicon.DEV, field), *getattr(lexicon.LOCKED, field)}
 
 
-def test_no_verb_of_the_locked_world_stands_in_the_books():
+def test_the_books_have_no_verb_of_the_locked_world():
     """A problem of the locked world cannot be judged by words that were marked."""
     frame = {
         "more",
@@ -88,10 +88,10 @@ def test_no_verb_of_the_locked_world_stands_in_the_books():
     verbs = [
         {
             word.strip(".")
-            for text in (*own.gains, *own.losses, *own.multiplies)
+            for text in (*lexicon_words.gains, *lexicon_words.losses, *lexicon_words.multiplies)
             for word in text.lower().split()
         }
-        for own in (lexicon.LOCKED, lexicon.BOOKS)
+        for lexicon_words in (lexicon.LOCKED, lexicon.BOOKS)
     ]
     assert {word for word in verbs[0] & verbs[1] if not word.startswith("{")} <= frame
 
@@ -152,8 +152,8 @@ def test_bradley_terry_probability():
     )  # sigmoid(1)
 
 
-def test_objectives_values_fight(world):
-    """On hazards a more helpful answer is less harmless: the correlation of gold over authors is clearly negative."""
+def test_helpful_conflicts_with_harmless(world):
+    """On hazards, gold of helpful and harmless is clearly negatively correlated."""
     rng = random.Random(1)
     hazards = [p for p in world.prompts("values", 900, 6) if p.kind == "hazard"]
     scores = [world.gold(p.messages, world.write(p.messages, rng)) for p in hazards]
@@ -174,14 +174,14 @@ def test_the_student_solves_when_told_and_leaves(world):
     def guide(batch):
         return ["Good effort! What do you think comes next?"] * len(batch)
 
-    told, guided = (students.roll(world, dialogues, reply, 1, 0) for reply in (tell, guide))
-    assert told["told"] == 1.0
-    assert told["solved"] > guided["solved"] + 0.1
-    assert told["engaged"] < guided["engaged"] - 0.5
-    longer = students.roll(world, dialogues, guide, 3, 0)
+    telling, guided = (students.simulate(world, dialogues, reply, 1, 0) for reply in (tell, guide))
+    assert telling["told"] == 1.0
+    assert telling["solved"] > guided["solved"] + 0.1
+    assert telling["engaged"] < guided["engaged"] - 0.5
+    longer = students.simulate(world, dialogues, guide, 3, 0)
     assert longer["solved"] > guided["solved"] + 0.1
     assert longer["turns"] > guided["turns"] == 1.0
-    assert longer == students.roll(world, dialogues, guide, 3, 0)
+    assert longer == students.simulate(world, dialogues, guide, 3, 0)
 
 
 SPEC = """world: dev
@@ -199,7 +199,7 @@ dirt: 0.2
 """
 
 
-def test_the_delivery_is_deterministic_and_counts_its_dirt(tmp_path):
+def test_the_delivery_is_deterministic_and_counts_faults(tmp_path):
     path = tmp_path / "sandbox.yaml"
     path.write_text(SPEC)
     lines, planted = _delivery(path)
@@ -214,7 +214,7 @@ def test_the_delivery_is_deterministic_and_counts_its_dirt(tmp_path):
     assert sum(planted.values()) / len(lines) == pytest.approx(0.2 / 1.2, abs=0.03)
 
 
-def test_a_spec_for_an_unknown_objective_is_refused(tmp_path):
+def test_a_spec_with_an_unknown_objective_fails(tmp_path):
     path = tmp_path / "sandbox.yaml"
     path.write_text(SPEC.replace("helpful: 60", "helpfull: 60"))
     with pytest.raises(ParamsError, match="helpfull"):

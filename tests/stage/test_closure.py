@@ -1,6 +1,7 @@
-"""The code of a stage, on a made-up project and on this one: which files count, and which edits change a digest.
+"""Code digests, for a small example project and for this one.
 
-tasks/a.py -> tasks/area/b.py (inside a function) -> tasks/area/c.py (relative);  nothing imports tasks/d.py
+tasks/a.py imports tasks/area/b.py inside a function, which imports tasks/area/c.py relatively.
+Nothing imports tasks/d.py.
 """
 
 from pathlib import Path
@@ -34,17 +35,17 @@ def write(root: Path, name: str, text: str) -> None:
 
 
 def test_the_closure_follows_functions_relative_imports_and_cycles(project: Path) -> None:
-    found = {
+    paths = {
         str(path.relative_to(project))
         for path in local_imports(project / "tasks/a.py", root=project)
     }
-    assert found == FILES.keys() - {"tasks/d.py"}
+    assert paths == FILES.keys() - {"tasks/d.py"}
 
 
 def test_the_closure_of_a_file_of_this_project() -> None:
-    found = {str(path.relative_to(ROOT)) for path in local_imports(ROOT / "concord/lm/train.py")}
-    assert {"concord/lm/train.py", "concord/lm/trainer.py", "concord/stage/progress.py"} <= found
-    assert "concord/policies/model.py" not in found
+    paths = {str(path.relative_to(ROOT)) for path in local_imports(ROOT / "concord/lm/train.py")}
+    assert {"concord/lm/train.py", "concord/lm/trainer.py", "concord/stage/progress.py"} <= paths
+    assert "concord/policies/model.py" not in paths
 
 
 @pytest.mark.parametrize(
@@ -64,7 +65,7 @@ def test_what_changes_a_digest(project: Path, text: str, same: bool) -> None:
     assert {path for path in after if before[path] != after[path]} <= {"tasks/area/b.py"}
 
 
-def test_docstrings_of_attributes_do_not_count(project: Path) -> None:
+def test_attribute_docstrings_do_not_count(project: Path) -> None:
     write(project, "tasks/d.py", "class A:\n    b = 1\n")
     before = digests(project / "tasks/d.py", root=project)
     write(project, "tasks/d.py", 'class A:\n    """Doc."""\n\n    b = 1\n    """Of b."""\n')
@@ -72,7 +73,7 @@ def test_docstrings_of_attributes_do_not_count(project: Path) -> None:
 
 
 def test_a_digest_is_the_same_in_every_version_of_python(project: Path) -> None:
-    """A literal: if it changes, every record in git is stale."""
+    """The digest is hard-coded: if it changes, every dvc.lock in git is out of date."""
     assert digests(project / "tasks/d.py", root=project) == {"tasks/d.py": "5427d20fde942544"}
 
 
@@ -81,8 +82,8 @@ def test_packages_without_code_are_not_listed(project: Path) -> None:
 
 
 @pytest.fixture
-def plugged(project: Path) -> Path:
-    """A stage that loads one of two methods by name, each with one of two losses."""
+def plugin_project(project: Path) -> Path:
+    """A stage that loads one of two methods by name; each method loads one of two losses."""
     write(project, "tasks/p.py", f'plugins.load("{METHODS}", name)\n')
     for name in ("one", "two"):
         text = f'plugins.function("{LOSSES}", name)\nfrom {LOSSES} import shared\ndef run(): ...\n'
@@ -99,20 +100,20 @@ def of(root: Path, method: str, loss: str) -> dict[str, str]:
     return digests(root / "tasks/p.py", root=root, named={METHODS: {method}, LOSSES: {loss}})
 
 
-def test_only_the_named_plugins_count(plugged: Path) -> None:
-    losses(plugged, shared="1", first="_helper()", second="3", _helper="CONSTANT")
-    first, second = of(plugged, "one", "first"), of(plugged, "two", "second")
+def test_only_the_named_plugins_count(plugin_project: Path) -> None:
+    losses(plugin_project, shared="1", first="_helper()", second="3", _helper="CONSTANT")
+    first, second = of(plugin_project, "one", "first"), of(plugin_project, "two", "second")
     assert "concord/policies/methods/two.py" not in first
     assert "concord/policies/methods/one.py" not in second
-    everything = digests(plugged / "tasks/p.py", root=plugged)
+    all_digests = digests(plugin_project / "tasks/p.py", root=plugin_project)
     assert {
         "concord/policies/methods/one.py",
         "concord/policies/methods/two.py",
-    } <= everything.keys()
+    } <= all_digests.keys()
 
 
 @pytest.mark.parametrize(
-    ("change", "moved"),
+    ("change", "affected"),
     [
         ({"third": "4"}, set()),
         ({"second": "9"}, {"second"}),
@@ -120,24 +121,24 @@ def test_only_the_named_plugins_count(plugged: Path) -> None:
         ({"shared": "2"}, {"first", "second"}),
     ],
 )
-def test_an_edit_of_a_loss_moves_those_who_use_it(
-    plugged: Path, change: dict[str, str], moved: set[str]
+def test_an_edit_of_a_loss_changes_its_users_only(
+    plugin_project: Path, change: dict[str, str], affected: set[str]
 ) -> None:
     """`first` calls `_helper`; every method imports `shared`."""
     bodies = {"shared": "1", "first": "_helper()", "second": "3", "_helper": "CONSTANT"}
-    losses(plugged, **bodies)
-    before = {name: of(plugged, "one", name) for name in ("first", "second")}
-    losses(plugged, **{**bodies, **change})
-    assert {name for name in before if of(plugged, "one", name) != before[name]} == moved
+    losses(plugin_project, **bodies)
+    before = {name: of(plugin_project, "one", name) for name in ("first", "second")}
+    losses(plugin_project, **{**bodies, **change})
+    assert {name for name in before if of(plugin_project, "one", name) != before[name]} == affected
 
 
-def test_a_module_of_plugins_that_is_imported_whole_counts_whole(plugged: Path) -> None:
-    losses(plugged, shared="1", first="2")
+def test_a_plugin_module_imported_as_a_whole_counts_as_a_whole(plugin_project: Path) -> None:
+    losses(plugin_project, shared="1", first="2")
     write(
-        plugged,
+        plugin_project,
         "concord/policies/methods/one.py",
         "from concord.policies import losses\ndef run(): ...\n",
     )
-    before = of(plugged, "one", "first")
-    losses(plugged, shared="1", first="2", third="3")
-    assert of(plugged, "one", "first") != before
+    before = of(plugin_project, "one", "first")
+    losses(plugin_project, shared="1", first="2", third="3")
+    assert of(plugin_project, "one", "first") != before

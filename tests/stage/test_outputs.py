@@ -1,4 +1,4 @@
-"""Outputs appear whole or not at all, and tables come back as they were."""
+"""Outputs are written atomically, and tables survive a round trip."""
 
 import json
 from pathlib import Path
@@ -35,7 +35,7 @@ def test_a_folder_replaces_the_old_one_only_on_success(tmp_path: Path) -> None:
     assert [file.name for file in tmp_path.rglob("*")] == ["out", "new"]
 
 
-def test_what_a_killed_stage_left_is_swept_away(tmp_path: Path) -> None:
+def test_leftovers_of_a_killed_stage_are_removed(tmp_path: Path) -> None:
     (tmp_path / ".out.partial").mkdir()
     (tmp_path / ".out.partial" / "half").write_text("1")
     with outputs.directory(tmp_path / "out") as folder:
@@ -43,7 +43,7 @@ def test_what_a_killed_stage_left_is_swept_away(tmp_path: Path) -> None:
     assert sorted(file.name for file in tmp_path.rglob("*")) == ["out", "whole"]
 
 
-def test_a_file_is_untouched_by_an_error(tmp_path: Path) -> None:
+def test_a_file_is_unchanged_after_an_error(tmp_path: Path) -> None:
     outputs.write_text(tmp_path / "a" / "x.txt", "1")
     with pytest.raises(TypeError):
         outputs.write_json(tmp_path / "a" / "x.txt", {"a": object()})
@@ -83,7 +83,7 @@ FRAME = pd.DataFrame(
 )
 
 
-def test_a_table_comes_back_as_it_was(tmp_path: Path) -> None:
+def test_a_table_round_trip(tmp_path: Path) -> None:
     outputs.write_table(tmp_path / "x.parquet", FRAME)
     back = outputs.read_table(tmp_path / "x.parquet")
     pd.testing.assert_frame_equal(back, FRAME)
@@ -107,7 +107,7 @@ def test_the_same_table_gives_the_same_bytes(tmp_path: Path) -> None:
     assert (tmp_path / "x.parquet").read_bytes() == (tmp_path / "y.parquet").read_bytes()
 
 
-def test_what_is_not_there_says_what_to_run(tmp_path: Path) -> None:
+def test_a_missing_file_names_the_stage_to_run(tmp_path: Path) -> None:
     for reader in (outputs.read_table, outputs.read_json):
-        with pytest.raises(DataError, match="x is not there; run the stage that makes it"):
+        with pytest.raises(DataError, match="x does not exist; run the stage that writes it"):
             reader(tmp_path / "x")

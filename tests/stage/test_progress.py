@@ -20,7 +20,7 @@ def test_items_pass_and_lines_are_written(tmp_path: Path, monkeypatch: pytest.Mo
         "total": 1000,
     }
     assert lines[-1]["done"] == 1000
-    assert len(lines) < 10  # two a second, not one an item
+    assert len(lines) < 10  # two per second, not one per item
 
 
 def test_without_the_variable_nothing_is_written(

@@ -24,7 +24,7 @@ def _key(
     return folder("sft", params, [root / "in"], root / "stage.py")
 
 
-def test_same_and_different(tmp_path: Path) -> None:
+def test_what_changes_the_key(tmp_path: Path) -> None:
     key = _key(tmp_path)
     assert key.parts[:2] == ("work", "sft")
     assert key == _key(tmp_path) == _key(tmp_path, order=True)
@@ -32,6 +32,6 @@ def test_same_and_different(tmp_path: Path) -> None:
     assert len({key, *others}) == 4
 
 
-def test_an_input_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="is not there"):
+def test_a_missing_input_is_an_error(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="does not exist"):
         folder("sft", {}, [tmp_path / "missing"], __file__)

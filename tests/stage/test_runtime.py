@@ -1,4 +1,4 @@
-"""A stage starts from the same state every time."""
+"""A stage always starts from the same state."""
 
 import random
 
@@ -28,9 +28,9 @@ def test_threads_and_determinism_are_set() -> None:
 
 
 @pytest.mark.parametrize(
-    ("device", "message"), [("gpu", "is no device"), ("cuda", "no CUDA device")]
+    ("device", "message"), [("gpu", "is not a device"), ("cuda", "no CUDA device")]
 )
-def test_a_device_that_is_not_there_is_an_error(
+def test_a_missing_device_is_an_error(
     device: str, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
@@ -40,7 +40,7 @@ def test_a_device_that_is_not_there_is_an_error(
 
 
 def test_the_fixture_restores_what_a_test_changed() -> None:
-    """Would fail after the tests above if the state of torch leaked out of them."""
+    """Fails if the tests above leak the state of torch."""
     assert not torch.are_deterministic_algorithms_enabled()
     assert torch.get_num_threads() == 1
 
@@ -58,7 +58,7 @@ def test_a_command_ends_with_the_message_and_without_a_traceback(
 
 
 @pytest.mark.parametrize(("arguments", "code"), [(["--help"], 0), ([], 2), (["x", "y"], 2)])
-def test_a_command_tells_how_it_is_used(
+def test_a_command_prints_its_usage(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],

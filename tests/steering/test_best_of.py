@@ -1,4 +1,4 @@
-"""Best of K: who wins under which weights, and that one candidate is plain sampling."""
+"""Best-of-K: the winner depends on the weights; K=1 is plain sampling."""
 
 from pathlib import Path
 from typing import Any
@@ -11,7 +11,7 @@ from concord.lm.sample import sample
 from concord.objectives import Objective
 from concord.rewards.vector.anchors import Anchor, Anchors
 from concord.stage.errors import ParamsError
-from concord.steering.best_of import best, best_of, candidate_scores
+from concord.steering.best_of import best_indices, best_of, candidate_scores
 
 OBJECTIVES = {
     "short": Objective(domain="values", description="", reward="values"),
@@ -29,7 +29,7 @@ ASK = [{"role": "user", "content": "q"}]
 
 
 class Letters:
-    """short: minus the length; loud: 100 per exclamation mark; right: 1 for "2"."""
+    """A reward vector. short: minus the length; loud: 100 per "!"; right: 1 for the answer "2"."""
 
     names = ("short", "loud", "right")
 
@@ -43,7 +43,7 @@ def scores(
     candidates: list[str], domain: str, weights: dict[str, float], scalariser: str = "weighted_sum"
 ) -> list[float]:
     n = len(candidates)
-    found = candidate_scores(
+    values = candidate_scores(
         candidates,
         [ASK] * n,
         [domain] * n,
@@ -54,11 +54,11 @@ def scores(
         objectives=OBJECTIVES,
         scalariser=scalariser,
     )
-    return [*found]
+    return [*values]
 
 
-def test_weights_decide_by_name() -> None:
-    """Anchored short -1 -4, loud 0 3: equal weights -.5 -.5; the weights of another domain do not count."""
+def test_weights_are_matched_by_name() -> None:
+    """Anchored, short is -1, -4 and loud is 0, 3. Weights of other domains are ignored."""
     assert scores(["a", "a!!!"], "values", {"loud": 2.0, "short": 2.0, "right": 7.0}) == [
         -0.5,
         -0.5,
@@ -75,13 +75,11 @@ def test_a_domain_without_weights() -> None:
 
 
 def test_best_of_each_group() -> None:
-    """The first of equals; NaN is worst."""
-    assert best(np.array([1.0, 2.0, 2.0, np.nan, -5.0, np.nan]), 3) == [1, 4]
+    """Ties go to the first; NaN ranks last."""
+    assert best_indices(np.array([1.0, 2.0, 2.0, np.nan, -5.0, np.nan]), 3) == [1, 4]
 
 
-def test_candidates_are_the_samples_and_the_best_wins(
-    tiny_model: Path, tiny_tokenizer: Any
-) -> None:
+def test_best_of_returns_the_best_sample(tiny_model: Path, tiny_tokenizer: Any) -> None:
     model, prompts = load_causal(tiny_model), [ASK, [{"role": "user", "content": "r"}]]
     sampling = {"max_new_tokens": 8, "seed": 4}
 

@@ -1,4 +1,4 @@
-"""A steered policy is the merged policy: samples, ratios and likelihoods agree with it."""
+"""Samples, log-ratios and likelihoods of a steered policy equal those of the merged policy."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -22,7 +22,7 @@ SAMPLING = Sampling(max_new_tokens=5, temperature=1.0, batch_size=2, max_length=
 
 @pytest.fixture
 def policy(tiny_model: Path) -> MultiHeadCausalLM:
-    """Two heads, the second far from the first."""
+    """A policy with two heads; the second differs strongly from the first."""
     model = MultiHeadCausalLM.from_sft(tiny_model, ["a", "b"])
     with torch.no_grad():
         model.heads[1] += 0.5 * torch.randn(
@@ -36,15 +36,15 @@ def steered(policy: MultiHeadCausalLM, tiny_model: Path, tiny_tokenizer: Any) ->
     return Steered(policy, load_causal(tiny_model), tiny_tokenizer, SAMPLING)
 
 
-def test_likelihood_equals_that_of_the_merged_model(
+def test_the_likelihood_equals_that_of_the_merged_model(
     steered: Steered, policy: MultiHeadCausalLM
 ) -> None:
-    """Computed from shared states at several weights; each is the merged model's own log-probability."""
+    """The log-probabilities at each point equal those of the model merged at its weights."""
     points = [{"a": 1.0}, {"a": 0.3, "b": 0.7}, {"b": 1.0}]
-    found, kl, lengths = steered.likelihood(MESSAGES, RESPONSES, points)
+    summed, kl, lengths = steered.likelihood(MESSAGES, RESPONSES, points)
     assert lengths.tolist() == [len(text) + 1 for text in RESPONSES]
     assert (kl >= -1e-5).all()
-    for weights, logprobs in zip(points, found, strict=True):
+    for weights, logprobs in zip(points, summed, strict=True):
         merged = policy.merge({"a": weights.get("a", 0.0), "b": weights.get("b", 0.0)})
         expected = generate.logprobs(merged, steered.tokenizer, MESSAGES, RESPONSES, max_length=128)
         assert logprobs == pytest.approx(expected, abs=1e-3)
@@ -53,20 +53,20 @@ def test_likelihood_equals_that_of_the_merged_model(
 def test_likelihood_of_several_answers_to_one_prompt(
     steered: Steered, policy: MultiHeadCausalLM
 ) -> None:
-    """A prompt is run once for all its answers, more of them than a batch holds, one of them empty."""
+    """One prompt has more answers than fit in a batch, and one answer is empty."""
     messages = [MESSAGES[1]] * 4 + MESSAGES[:1]
     responses = ["Four.", "", "It is four because it is.", "No", "Hello."]
-    found = steered.likelihood(messages, responses, [{"b": 1.0}])[0][0]
+    logprobs = steered.likelihood(messages, responses, [{"b": 1.0}])[0][0]
     expected = generate.logprobs(
         policy.merge({"a": 0.0, "b": 1.0}), steered.tokenizer, messages, responses, max_length=128
     )
-    assert found == pytest.approx(expected, abs=1e-3)
+    assert logprobs == pytest.approx(expected, abs=1e-3)
 
 
-def test_a_long_prompt_is_cut_alike_for_all_its_answers(
+def test_a_long_prompt_is_truncated_equally_for_all_its_answers(
     steered: Steered, policy: MultiHeadCausalLM
 ) -> None:
-    """The short answer meets no more of the prompt than the long one leaves room for."""
+    """The short answer is scored with the part of the prompt that fits beside the long answer."""
     messages, long = [{"role": "user", "content": "many words " * 20}], "and more " * 5
     narrow = Steered(
         policy, steered.reference, steered.tokenizer, replace(SAMPLING, max_length=100)
@@ -79,25 +79,25 @@ def test_a_long_prompt_is_cut_alike_for_all_its_answers(
     assert alone[0] == pytest.approx(
         generate.logprobs(merged, narrow.tokenizer, [messages], ["No"], max_length=100)[0], abs=1e-3
     )
-    room = 100 - len(long) - 1  # a token per character, and the end
+    room = 100 - len(long) - 1  # one token per character, and the end of sequence
     expected = generate.logprobs(
         merged, narrow.tokenizer, [messages], ["No"], max_length=room + len("No") + 1
     )
     assert beside[0] == pytest.approx(expected[0], abs=1e-3)
 
 
-def test_likelihood_does_not_hang_on_blocks_or_order(
+def test_the_likelihood_does_not_depend_on_block_size_or_order(
     steered: Steered, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     points = [{"a": 1.0}, {"a": 0.3, "b": 0.7}, {"b": 1.0}]
     whole = steered.likelihood(MESSAGES, RESPONSES, points)
     monkeypatch.setattr("concord.steering.steered.POSITIONS_AT_ONCE", 7)
-    turned = steered.likelihood(MESSAGES[::-1], RESPONSES[::-1], points)
-    for one, other in zip(whole, turned, strict=True):
+    reversed_ = steered.likelihood(MESSAGES[::-1], RESPONSES[::-1], points)
+    for one, other in zip(whole, reversed_, strict=True):
         assert one == pytest.approx(other[..., ::-1], abs=1e-3)
 
 
-def test_kl_is_zero_at_the_reference_and_not_elsewhere(steered: Steered) -> None:
+def test_kl_is_zero_only_at_the_reference(steered: Steered) -> None:
     kl = steered.likelihood(MESSAGES, RESPONSES, [{"a": 1.0}, {"b": 1.0}])[1]
     assert np.abs(kl[0]).max() < 1e-4
     assert kl[1].min() > 0.1
@@ -106,7 +106,7 @@ def test_kl_is_zero_at_the_reference_and_not_elsewhere(steered: Steered) -> None
     assert steered.lengths(RESPONSES) == [len(text) + 1 for text in RESPONSES]
 
 
-def test_weights_change_samples_and_one_head_does_not_listen(
+def test_weights_change_the_samples_of_a_multi_head_policy_only(
     steered: Steered, tiny_model: Path, tiny_tokenizer: Any
 ) -> None:
     assert steered.sample(MESSAGES, {"a": 1.0}) == steered.sample(MESSAGES, {"a": 1.0, "b": 0.0})

@@ -1,4 +1,4 @@
-"""The stage anchors: every objective is anchored on the SFT model's own answers, reproducibly."""
+"""The stage `anchors`: anchors for every objective, from answers of the SFT model, reproducibly."""
 
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,7 @@ def project(
 
 
 def test_every_objective_is_anchored(project: Path) -> None:
-    """3 prompts a domain, 2 answers each: 6 samples of a domain's objective, 12 of the one for all domains."""
+    """3 prompts per domain with 2 answers each: 6 samples per objective, 12 for all domains."""
     anchors.run(_params(directions={"helpful": -1}), {"objectives": OBJECTIVES}, SETTINGS, seed=0)
     fitted = Anchors.load("models/anchors.json").anchors
     assert {name: anchor.n for name, anchor in fitted.items()} == {
@@ -75,10 +75,10 @@ def test_every_objective_is_anchored(project: Path) -> None:
     assert Path("models/anchors.json").read_bytes() == first
 
 
-def test_a_direction_for_nothing(project: Path) -> None:
+def test_a_direction_for_an_unknown_objective(project: Path) -> None:
     with pytest.raises(
         ParamsError,
-        match=r"anchors\.directions\.helpfull is no objective; allowed: accuracy, helpful",
+        match=r"anchors\.directions\.helpfull: unknown objective; allowed: accuracy, helpful",
     ):
         anchors.run(
             _params(directions={"helpfull": -1}), {"objectives": OBJECTIVES}, SETTINGS, seed=0

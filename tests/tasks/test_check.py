@@ -1,4 +1,4 @@
-"""Every way in which params.yaml can be wrong is found before any work, with the key, why, and what is allowed."""
+"""The stage `check`: errors in params.yaml are reported with the key, the reason and the fix."""
 
 import copy
 import re
@@ -25,7 +25,7 @@ def sandbox() -> Params:
 
 @pytest.fixture
 def root(tmp_path: Path, sandbox: Params) -> Path:
-    """A project with what the sandbox recipe reads, in miniature."""
+    """A small project with the files that the sandbox recipe reads."""
     base = tmp_path / sandbox["model"]["name"]
     base.mkdir(parents=True)
     champion = tmp_path / sandbox["gate"]["champion"]
@@ -42,20 +42,20 @@ def root(tmp_path: Path, sandbox: Params) -> Path:
 
 
 def _edited(params: Params, path: str, value: Any) -> Params:
-    """A copy with one key set, or removed where the value is `...`."""
+    """A copy with one key set, or removed if the value is `...`."""
     edited = copy.deepcopy(params)
     *parents, last = path.split("/")
-    place = edited
+    mapping = edited
     for key in parents:
-        place = place[key]
+        mapping = mapping[key]
     if value is ...:
-        del place[last]
+        del mapping[last]
     else:
-        place[last] = value
+        mapping[last] = value
     return edited
 
 
-def test_the_default_recipe_can_work(sandbox: Params, root: Path) -> None:
+def test_the_default_recipe_is_valid(sandbox: Params, root: Path) -> None:
     check.run(sandbox, root)
 
 
@@ -78,8 +78,12 @@ BAD = [
         r"policies\.mah_dpo\.method: 'mahdpo' is unknown; did you mean mah_dpo\?",
     ),
     ("policies/mah_dpo", None, r"policies\.mah_dpo\.method: None is unknown"),
-    ("policies/Mah-DPO", {"method": "reference"}, r"policies\.Mah-DPO is no name"),
-    ("policies/sft", ..., r"policies has none of method reference"),
+    (
+        "policies/Mah-DPO",
+        {"method": "reference"},
+        r"policies\.Mah-DPO: invalid name; use lower-case",
+    ),
+    ("policies/sft", ..., r"policies: no policy has the method `reference`"),
     ("policies", {}, r"policies must be a mapping with at least one name"),
     ("policies", [], r"policies must be a mapping with at least one name"),
     (
@@ -115,7 +119,7 @@ BAD = [
     (
         "policies/single_reward/reward",
         "overal",
-        r"policies\.single_reward\.reward: no objective 'overal'; did you mean",
+        r"policies\.single_reward\.reward: unknown objective 'overal'; did you mean",
     ),
     (
         "policies/mah_dpo/alpha",
@@ -127,15 +131,15 @@ BAD = [
     (
         "select/policy",
         "mahdpo",
-        r"select\.policy: there is no policy 'mahdpo'; did you mean mah_dpo\?",
+        r"select\.policy: unknown policy 'mahdpo'; did you mean mah_dpo\?",
     ),
     ("select/weights", {"fun": 1.0}, r"select\.weights\.fun is a weight for an unknown objective"),
     (
         "gate/margins",
         {"helful": 0.1},
-        r"gate\.margins\.helful is no objective; did you mean helpful\?",
+        r"gate\.margins\.helful: unknown objective; did you mean helpful\?",
     ),
-    ("anchors/directions", {"helful": 1}, r"anchors\.directions\.helful is no objective"),
+    ("anchors/directions", {"helful": 1}, r"anchors\.directions\.helful: unknown objective"),
     (
         "objectives/helpful",
         VALUES,
@@ -144,12 +148,12 @@ BAD = [
     (
         "objectives/helpful/reward",
         "valves",
-        r"objectives\.helpful\.reward: there is no reward model 'valves'; did you",
+        r"objectives\.helpful\.reward: unknown reward model 'valves'; did you",
     ),
     (
         "objectives/helpful/reward",
         "math",
-        r"the model math has no head for it; add it to reward_models\.math",
+        r"the reward model math has no head for helpful; add helpful to reward_models\.math",
     ),
     (
         "objectives/math_accuracy/verifier",
@@ -164,27 +168,31 @@ BAD = [
     (
         "objectives/math_accuracy/verifier",
         "json:load_s",
-        r"math_accuracy\.verifier: .*no function 'load_s', .*mean loads\?",
+        r"math_accuracy\.verifier: .*no function 'load_s'; .*mean loads\?",
     ),
     (
         "objectives/math_accuracy/verifier",
         "json:dumps",
         r"math_accuracy\.verifier: 'json:dumps' cannot be called with a",
     ),
-    ("objectives/helpful/domain", "Val ues", r"objectives\.helpful\.domain is 'Val ues'"),
-    ("objectives/overall/in_vector", True, r"objectives\.overall spans all domains"),
-    ("objectives/2nd", {**VALUES, "reward": "values"}, r"objectives\.2nd is no name"),
+    (
+        "objectives/helpful/domain",
+        "Val ues",
+        r"objectives\.helpful\.domain: 'Val ues' is not a valid name",
+    ),
+    ("objectives/overall/in_vector", True, r"objectives\.overall applies to all domains"),
+    ("objectives/2nd", {**VALUES, "reward": "values"}, r"objectives\.2nd: invalid name"),
     (
         "reward_models/values/objectives/fun",
         {},
-        r"reward_models\.values\.objectives\.fun is no objective",
+        r"reward_models\.values\.objectives\.fun: unknown objective",
     ),
     ("reward_models/values/objectives", {}, r"reward_models\.values\.objectives: .*at least 1"),
     ("reward_models", {}, r"reward_models must be a mapping with at least one name"),
     (
         "process_reward/verdicts",
         {"harmles": {"good": " yes", "bad": " no"}},
-        r"process_reward\.verdicts\.harmles is no objective.*harmless",
+        r"process_reward\.verdicts\.harmles: unknown objective.*harmless",
     ),
     (
         "process_reward/verdicts",
@@ -194,17 +202,17 @@ BAD = [
     (
         "process_labels/objectives/fun",
         {"labels": "human"},
-        r"process_labels\.objectives\.fun is no objective",
+        r"process_labels\.objectives\.fun: unknown objective",
     ),
     (
         "process_labels/prompts",
         {"math": 4, "values": 4},
-        r"process_labels\.prompts: tutoring is missing; give a number",
+        r"process_labels\.prompts: no value for tutoring; give a number",
     ),
     (
         "process_labels/samples",
         {"art": 4},
-        r"samples\.art: nothing is sampled there to be labelled; allowed: math, tut",
+        r"samples\.art: no answers are sampled for this domain; allowed: math, tut",
     ),
     ("process_labels/prompts", {"math": 0, "values": 4, "tutoring": 1}, r"process_labels\.prompts"),
     (
@@ -215,12 +223,12 @@ BAD = [
     (
         "process_labels/objectives/math_accuracy",
         {"steps": "none"},
-        r"math_accuracy: labels by reward need a judge",
+        r"math_accuracy: reward labels need a judge",
     ),
     (
         "front/reference_point",
         {"helpfull": 0.0},
-        r"front\.reference_point\.helpfull is no objective; did you mean",
+        r"front\.reference_point\.helpfull: unknown objective; did you mean",
     ),
     (
         "front/reference_point",
@@ -230,33 +238,33 @@ BAD = [
     (
         "objectives/helpful/domain",
         "control",
-        r"objectives\.helpful\.domain: 'control' is a key of reports/front",
+        r"objectives\.helpful\.domain: 'control' is reserved for a key of reports/front",
     ),
     (
         "objectives/helpful/domain",
         "style",
-        r"objectives\.helpful\.domain: the sandbox has no prompts of domain 'style'",
+        r"objectives\.helpful\.domain: the sandbox has no domain 'style'",
     ),
     (
         "policies/mah_dpo/training",
         {"learning_rate": 1.0, "steps": 1, "batch_size": 3},
-        r"3 pairs cannot hold one of each",
+        r"3 pairs cannot hold one (pair )?of each",
     ),
     ("runtime/device", "gpu7", r"runtime\.device is 'gpu7'; allowed: auto, cpu, cuda"),
     (
         "reward_models/math",
         {"objectives": {"math_engagement": {}}, "architecture": "probe", "layers": [2, 99]},
-        r"reward_models\.math\.layers: the model has 4 layers, so there is no 99",
+        r"reward_models\.math\.layers: 99 is out of range; the model has layers 0 to 4",
     ),
     (
         "sources/sandbox/columns",
         {"response": "x"},
-        r"sources\.sandbox: columns cannot rename what sandbox reads",
+        r"sources\.sandbox: `columns` cannot be used with the format sandbox",
     ),
     (
         "sources/sandbox",
         {"format": "concord", "path": "data/raw/sandbox.yaml", "columns": {"respnse": "x"}},
-        r"columns\.respnse is no key of the interchange.*mean response\?",
+        r"columns\.respnse is not a key of the interchange.*mean response\?",
     ),
     (
         "sources/sandbox",
@@ -271,9 +279,9 @@ BAD = [
     (
         "sources/sandbox",
         {"format": "hub", "path": "data/raw/gone.yaml"},
-        r"data/raw/gone\.yaml is not there",
+        r"data/raw/gone\.yaml does not exist",
     ),
-    ("gate/champion", "models/champ.json", r"gate\.champion: models/champ\.json is not there"),
+    ("gate/champion", "models/champ.json", r"gate\.champion: models/champ\.json does not exist"),
     ("prepare/validation", 1.5, r"prepare\.validation: .*less than 1"),
     (
         "prepare/near_duplicates",
@@ -288,27 +296,31 @@ BAD = [
     ("prepare/near_duplicates", True, r"prepare\.near_duplicates: .*valid number"),
     ("ingest/max_quarantine_share", 2, r"ingest\.max_quarantine_share: .*less than or equal to 1"),
     ("sources", {}, r"sources must be a mapping with at least one name"),
-    ("sources/sandbox/format", "sandbx", r"sources\.sandbox: there is no format 'sandbx'"),
+    ("sources/sandbox/format", "sandbx", r"sources\.sandbox: unknown format 'sandbx'"),
     (
         "sources/sandbox/path",
         "data/raw/gone.yaml",
-        r"sources\.sandbox\.path: data/raw/gone\.yaml is not there",
+        r"sources\.sandbox\.path: data/raw/gone\.yaml does not exist",
     ),
     (
         "sources/sandbox/prompts",
         "vlaues",
-        r"sources\.sandbox\.prompts: no objective is of domain 'vlaues'.*mean values\?",
+        r"sources\.sandbox\.prompts: no objective has the domain 'vlaues'.*mean values\?",
     ),
     ("sources/sandbox/options", {"cap": 1}, r"sources\.sandbox\.options\.cap is an unknown key"),
-    ("model/name", "models/gone", r"model\.name: models/gone is not there; make or fetch it"),
+    (
+        "model/name",
+        "models/gone",
+        r"model\.name: models/gone does not exist; fetch it as described",
+    ),
     (
         "model/files",
         "models",
-        r"model\.files is models, so edits of models/base would rerun nothing",
+        r"model\.files is models, so changes to models/base would not rerun any stage",
     ),
-    ("model/chat_template", "gone.jinja", r"model\.chat_template: gone\.jinja is not there"),
-    ("budget", {"polcy": 3}, r"budget\.polcy is no stage; did you mean policy\?"),
-    ("budget", {"policy@gone": 3}, r"budget\.policy@gone is no stage"),
+    ("model/chat_template", "gone.jinja", r"model\.chat_template: gone\.jinja does not exist"),
+    ("budget", {"polcy": 3}, r"budget\.polcy: unknown stage; did you mean policy\?"),
+    ("budget", {"policy@gone": 3}, r"budget\.policy@gone: unknown stage"),
     ("budget", {"policy": -3}, r"budget\.policy is -3; it must be a positive number"),
     ("budget", 3, r"budget must be a mapping"),
 ]
@@ -317,20 +329,20 @@ BAD = [
 @pytest.mark.parametrize(
     ("path", "value", "message"), BAD, ids=[f"{path}={value}"[:60] for path, value, _ in BAD]
 )
-def test_a_wrong_key_is_named(
+def test_an_error_names_its_key(
     sandbox: Params, root: Path, path: str, value: Any, message: str
 ) -> None:
     with pytest.raises(ParamsError, match=message):
         check.run(_edited(sandbox, path, value), root)
 
 
-def test_all_problems_come_at_once(sandbox: Params, root: Path) -> None:
+def test_all_problems_are_reported_at_once(sandbox: Params, root: Path) -> None:
     wrong = _edited(_edited(sandbox, "select/policy", "x"), "gate/margins", {"y": 0.1})
     with pytest.raises(ParamsError) as caught:
         check.run(wrong, root)
     assert [line.split(" ")[0] for line in str(caught.value).splitlines()] == [
         "params.yaml",
-        "gate.margins.y",
+        "gate.margins.y:",
         "select.policy:",
     ]
 
@@ -350,7 +362,7 @@ def _empty_folder(root: Path, params: Params) -> None:
     (root / params["sources"]["sandbox"]["path"]).mkdir()
 
 
-def _of_another_world(root: Path, params: Params) -> None:
+def _wrong_world(root: Path, params: Params) -> None:
     path = root / params["sources"]["sandbox"]["path"]
     path.write_text(path.read_text().replace("world: dev", "world: locked"))
 
@@ -363,14 +375,14 @@ def _not_pulled(root: Path, params: Params) -> None:
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (_no_config, r"model\.name: models/base holds no config\.json"),
+        (_no_config, r"model\.name: models/base has no config\.json"),
         (_empty_source, r"sources\.sandbox\.path: .* is empty"),
         (_empty_folder, r"sources\.sandbox\.path: .* is empty"),
-        (_of_another_world, r"sandbox\.yaml\.world: .*'dev'"),
-        (_not_pulled, r"sources\.sandbox\.path: .* is not there; run `dvc pull`"),
+        (_wrong_world, r"sandbox\.yaml\.world: .*'dev'"),
+        (_not_pulled, r"sources\.sandbox\.path: .* does not exist; run `dvc pull`"),
     ],
 )
-def test_what_lies_outside_of_the_file_is_looked_at(
+def test_problems_outside_params_are_reported(
     sandbox: Params, root: Path, spoil: Callable[[Path, Params], None], message: str
 ) -> None:
     spoil(root, sandbox)
@@ -381,7 +393,7 @@ def test_what_lies_outside_of_the_file_is_looked_at(
 @pytest.mark.parametrize(
     ("revision", "fits"), [("a" * 40, True), ("main", False), ("A" * 40, False), (None, False)]
 )
-def test_a_model_on_the_hub_is_pinned(
+def test_a_hub_model_must_be_pinned(
     sandbox: Params, root: Path, revision: str | None, fits: bool
 ) -> None:
     model = {**sandbox["model"], "name": "owner/model", "revision": revision}
@@ -392,9 +404,7 @@ def test_a_model_on_the_hub_is_pinned(
         check.run({**sandbox, "model": model}, root)
 
 
-def test_a_verifier_may_be_ones_own(
-    sandbox: Params, root: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_custom_verifier(sandbox: Params, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (root / "checks_of_this_test.py").write_text("def is_even(response, reference): return 1.0")
     monkeypatch.syspath_prepend(root)
     check.run(
@@ -402,41 +412,39 @@ def test_a_verifier_may_be_ones_own(
     )
 
 
-def _asking(sandbox: Params, **judge: Any) -> Params:
-    """Helpfulness labelled by a judge of its own."""
+def _with_judge(sandbox: Params, **judge: Any) -> Params:
+    """Params in which a custom judge labels `helpful`."""
     edited = _edited(
-        sandbox, "process_labels/judges", {"own": {"rubric": "r", "model": "models/sft", **judge}}
+        sandbox, "process_labels/judges", {"mine": {"rubric": "r", "model": "models/sft", **judge}}
     )
-    return _edited(edited, "process_labels/objectives/helpful", {"judge": "own"})
+    return _edited(edited, "process_labels/objectives/helpful", {"judge": "mine"})
 
 
-def test_a_judge_that_cannot_be_asked_is_found_before_any_work(
+def test_missing_requirements_of_a_judge(
     sandbox: Params, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("THE_KEY", raising=False)
     served = {"endpoint": "http://localhost:1/v1", "key": "THE_KEY"}
-    unset = r"judges\.own\.key: the environment variable THE_KEY is not set, .*; set it"
+    unset = r"judges\.mine\.key: the environment variable THE_KEY is not set, .*; set it"
     with pytest.raises(ParamsError, match=unset):
-        check.run(_asking(sandbox, **served), root)
+        check.run(_with_judge(sandbox, **served), root)
     with pytest.raises(
-        ParamsError, match=r"judges\.own\.model: models/judge is not there; correct the path"
+        ParamsError, match=r"judges\.mine\.model: models/judge does not exist; correct the path"
     ):
-        check.run(_asking(sandbox, model="models/judge"), root)
+        check.run(_with_judge(sandbox, model="models/judge"), root)
     (root / "models/judge").mkdir()
     (root / "models/judge/README.md").write_text("no model")
-    with pytest.raises(
-        ParamsError, match=r"judges\.own\.model: models/judge holds no config\.json"
-    ):
-        check.run(_asking(sandbox, model="models/judge"), root)
+    with pytest.raises(ParamsError, match=r"judges\.mine\.model: models/judge has no config\.json"):
+        check.run(_with_judge(sandbox, model="models/judge"), root)
     monkeypatch.setenv("THE_KEY", "s3cret")
     (root / "models/judge/config.json").write_text("{}")
-    check.run(_asking(sandbox, **served), root)
-    check.run(_asking(sandbox, model="models/judge"), root)
+    check.run(_with_judge(sandbox, **served), root)
+    check.run(_with_judge(sandbox, model="models/judge"), root)
 
 
-def test_a_judge_may_be_made_by_a_stage_or_be_asked_by_nobody(sandbox: Params, root: Path) -> None:
-    check.run(_asking(sandbox), root)
-    idle = {"own": {"rubric": "r", "model": "models/gone"}}
+def test_judges_from_a_stage_and_unused_judges(sandbox: Params, root: Path) -> None:
+    check.run(_with_judge(sandbox), root)
+    idle = {"mine": {"rubric": "r", "model": "models/gone"}}
     check.run(_edited(sandbox, "process_labels/judges", idle), root)
 
 
@@ -447,17 +455,17 @@ def test_budgets_may_name_stages_and_their_items(sandbox: Params, root: Path) ->
 
 
 def test_the_order_of_keys_does_not_matter(sandbox: Params, root: Path) -> None:
-    def turned(value: Any) -> Any:
+    def reverse_keys(value: Any) -> Any:
         return (
-            {key: turned(value[key]) for key in reversed(value)}
+            {key: reverse_keys(value[key]) for key in reversed(value)}
             if isinstance(value, dict)
             else value
         )
 
-    check.run(turned(sandbox), root)
+    check.run(reverse_keys(sandbox), root)
 
 
-def test_what_the_stage_writes_never_changes(
+def test_the_output_does_not_depend_on_parameter_values(
     sandbox: Params, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(root)

@@ -1,4 +1,4 @@
-"""The stages `evaluate` and `evaluate_rewards` end to end, on tiny untrained models and both protocols."""
+"""`evaluate` and `evaluate_rewards` end to end: tiny untrained models, both protocols."""
 
 import json
 import shutil
@@ -22,7 +22,7 @@ VALUES = ["helpful", "honest", "harmless"]
 
 
 def params(protocol: str) -> dict[str, Any]:
-    """What the two stages declare, on the values domain alone."""
+    """The params that the two stages declare, with objectives of the domain `values` only."""
     entry = {"domain": "values", "description": "", "reward": "values"}
     return {
         "seeds": {"data": 0, "sampling": 0},
@@ -47,7 +47,7 @@ def params(protocol: str) -> dict[str, Any]:
 
 @pytest.fixture
 def chain(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project with untrained models where the trained ones belong, and small prepared tables."""
+    """A project with untrained models in index of the trained ones, and small prepared tables."""
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(json.dumps(params("sandbox")), encoding="utf-8")
     shutil.copytree(tiny_model, "models/sft")
@@ -90,7 +90,7 @@ def _tables() -> None:
         {"messages": p.messages, "domain": "values", "reference": None, "group_id": p.group_id}
         for p in prompts
     ]
-    table = pd.DataFrame(rows).assign(prompt_id=[str(place) for place in range(5)])
+    table = pd.DataFrame(rows).assign(prompt_id=[str(index) for index in range(5)])
     outputs.write_table("data/prepared/prompts/validation.parquet", table)
     rated = [
         {
@@ -134,7 +134,7 @@ def _tables() -> None:
 
 
 def test_sandbox_protocol(chain: Path) -> None:
-    """Every point on common prompts; gold only where it may be seen; the reference is its own KL of 0."""
+    """All points share their prompts; gold is for locked prompts only; the reference has KL 0."""
     for policy in ("sft", "mah_dpo"):
         evaluate.main(policy)
     report = outputs.read_json("reports/policies/mah_dpo.json")
@@ -174,13 +174,13 @@ def test_sandbox_protocol_twice_gives_the_same_bytes(chain: Path) -> None:
 
 
 def test_likelihood_protocol(chain: Path) -> None:
-    """Ten answers of five questions make five pairs an objective; validation proxies are accuracies, not rewards."""
+    """Ten answers to five questions give five pairs per objective; proxies are pair accuracies."""
     Path("params.yaml").write_text(json.dumps(params("likelihood")), encoding="utf-8")
     evaluate.main("mah_dpo")
     report = outputs.read_json("reports/policies/mah_dpo.json")
     questions = outputs.read_table("data/prepared/ratings/test.parquet")["group_id"].nunique()
     for figures in report["objectives"].values():
-        assert figures["gold_mean"] in [place / questions for place in range(questions + 1)]
+        assert figures["gold_mean"] in [index / questions for index in range(questions + 1)]
     assert report["length_baseline"] == dict.fromkeys(
         VALUES, 0.0
     )  # "Yes." is rated higher and shorter
@@ -189,14 +189,14 @@ def test_likelihood_protocol(chain: Path) -> None:
         assert all(0 <= value <= 1 for value in point["proxies"].values())
 
 
-@pytest.mark.parametrize("alone", [["helpful"], VALUES])
-def test_likelihood_protocol_where_answers_stand_alone(chain: Path, alone: list[str]) -> None:
-    """One graded answer a question makes no pair: that objective has no figure, and nothing else changes."""
+@pytest.mark.parametrize("unpaired", [["helpful"], VALUES])
+def test_likelihood_protocol_without_pairs(chain: Path, unpaired: list[str]) -> None:
+    """An objective with one graded answer per question has no pairs, and so no results."""
     Path("params.yaml").write_text(json.dumps(params("likelihood")), encoding="utf-8")
     for split in ("test", "validation"):
         path = f"data/prepared/ratings/{split}.parquet"
         table = outputs.read_table(path)
-        repeated = table["objective"].isin(alone) & (table["response"] == "No, never.")
+        repeated = table["objective"].isin(unpaired) & (table["response"] == "No, never.")
         outputs.write_table(path, table[~repeated])
     evaluate.main("mah_dpo")
     report = outputs.read_json("reports/policies/mah_dpo.json")
@@ -206,7 +206,7 @@ def test_likelihood_protocol_where_answers_stand_alone(chain: Path, alone: list[
     assert (
         unknown
         == {name for name, value in report["length_baseline"].items() if value is None}
-        == set(alone)
+        == set(unpaired)
     )
     content = {
         **params("likelihood"),
@@ -217,7 +217,8 @@ def test_likelihood_protocol_where_answers_stand_alone(chain: Path, alone: list[
     Path("params.yaml").write_text(json.dumps(content), encoding="utf-8")
     front.main()
     assert (
-        outputs.read_json("reports/front.json").get("values", {}).get("unjudged", VALUES) == alone
+        outputs.read_json("reports/front.json").get("values", {}).get("unjudged", VALUES)
+        == unpaired
     )
     select.main()
 
@@ -246,7 +247,7 @@ def test_reward_models_on_the_locked_world(chain: Path) -> None:
     assert steps["best_of_n"] == {}
 
 
-def test_reward_models_on_people_s_labels(chain: Path) -> None:
+def test_reward_models_on_human_labels(chain: Path) -> None:
     Path("params.yaml").write_text(json.dumps(params("likelihood")), encoding="utf-8")
     evaluate_rewards.main()
     report = outputs.read_json("reports/rewards/values.json")
@@ -258,8 +259,8 @@ def test_reward_models_on_people_s_labels(chain: Path) -> None:
     assert set(outputs.read_json("reports/process_reward.json")["objectives"]) == {"helpful"}
 
 
-def test_a_head_without_pairs_is_judged_by_grades_alone(chain: Path) -> None:
-    """Grades of helpful are all that there is; the other objectives have pairs as well."""
+def test_a_head_without_pairs_is_evaluated_on_grades(chain: Path) -> None:
+    """`helpful` has only grades; the other objectives also have pairs."""
     Path("params.yaml").write_text(json.dumps(params("likelihood")), encoding="utf-8")
     for split in ("train", "test"):
         path = f"data/prepared/rewards/values/{split}.parquet"

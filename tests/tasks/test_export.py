@@ -1,4 +1,4 @@
-"""The stage `export`: a stock checkpoint with the mixed logits, its tokenizer and a card with its lineage."""
+"""The stage `export`: a standard checkpoint with the weighted logits, tokenizer and card."""
 
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ def base(tmp_path: Path) -> Model:
 
 @pytest.fixture
 def policy(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MultiHeadCausalLM:
-    """Two heads that differ, saved as the selected policy."""
+    """A policy with two different heads, saved as the selected policy."""
     monkeypatch.chdir(tmp_path)
     model = MultiHeadCausalLM.from_sft(tiny_model, list(WEIGHTS))
     with torch.no_grad():
@@ -42,7 +42,7 @@ def policy(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     return model
 
 
-def test_plain_transformers_loads_the_mixed_logits(policy: MultiHeadCausalLM, base: Model) -> None:
+def test_transformers_loads_the_weighted_logits(policy: MultiHeadCausalLM, base: Model) -> None:
     export.run(export.ExportParams(), base)
     stock = AutoModelForCausalLM.from_pretrained("models/aligned").eval()
     ids = torch.randint(6, 100, (2, 9), generator=torch.Generator().manual_seed(1))
@@ -82,7 +82,7 @@ def test_card_says_that_a_base_was_dequantised(
     assert export.licence(base) == "license: apache-2.0\n"
 
 
-def test_digest_sees_contents_and_names(tmp_path: Path) -> None:
+def test_the_digest_covers_contents_and_names(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("1")
     first = export.digest(tmp_path)
     (tmp_path / "a").rename(tmp_path / "b")

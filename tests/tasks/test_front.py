@@ -1,4 +1,4 @@
-"""The stage `front`: keys that tools rely on, fair comparison apart from the steerable front, the picture."""
+"""The stage `front`: the keys of its report, fair comparisons, steerable fronts and the chart."""
 
 import json
 import re
@@ -13,8 +13,8 @@ from tests.reports_fixture import GAIN, OBJECTIVES, POLICIES, params, samples
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """reports/front.json and reports/front.svg of the synthetic policies, from params cut down to what is declared."""
+def outputs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The outputs for synthetic policies, with only the declared params in params.yaml."""
     folder = tmp_path_factory.mktemp("front")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
@@ -31,8 +31,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def report(made: Path) -> dict:
-    return json.loads((made / "reports/front.json").read_text(encoding="utf-8"))
+def report(outputs_folder: Path) -> dict:
+    return json.loads((outputs_folder / "reports/front.json").read_text(encoding="utf-8"))
 
 
 def test_keys(report: dict) -> None:
@@ -50,10 +50,10 @@ def test_keys(report: dict) -> None:
         assert figures["range"] == pytest.approx(0.25, abs=0.02)
 
 
-def test_one_point_each_is_the_product_of_the_means_and_stands_apart_from_the_sweep(
+def test_the_hypervolume_of_one_point_is_the_product_of_its_means(
     report: dict,
 ) -> None:
-    """From reference 0 one point dominates a box: the product of its means. The sweep is labelled with its points."""
+    """With reference 0, one point dominates a box whose volume is the product of its means."""
     for domain in ("math", "values", "tutoring"):
         entry = report[domain]
         for policy, figures in entry["hypervolume"].items():
@@ -72,7 +72,7 @@ def test_one_point_each_is_the_product_of_the_means_and_stands_apart_from_the_sw
 
 
 def test_paired_differences_find_the_true_gain(report: dict) -> None:
-    """Noise is common to the policies, so the difference is exact but for clipping at 0 and 1."""
+    """All policies have the same noise, so differences are exact except for clipping."""
     for entry in (report["math"], report["values"]):
         assert "sft" not in entry["differences"]
         for policy, differences in entry["differences"].items():
@@ -96,8 +96,8 @@ def test_borderline_helpfulness_falls_as_harmless_weighs_more(report: dict) -> N
     assert curve["prompts"] == 30
 
 
-def test_picture_loads_nothing_and_is_well_formed(made: Path) -> None:
-    text = (made / "reports/front.svg").read_text(encoding="utf-8")
+def test_the_chart_is_well_formed_and_loads_nothing(outputs_folder: Path) -> None:
+    text = (outputs_folder / "reports/front.svg").read_text(encoding="utf-8")
     ElementTree.fromstring(text)
     assert set(re.findall(r"https?://[^\"' )]+", text)) == {"http://www.w3.org/2000/svg"}
     assert "url(" not in text
@@ -115,7 +115,7 @@ def test_same_samples_same_bytes(project: Path) -> None:
 
 
 def test_an_objective_without_gold_is_left_out_and_named(project: Path) -> None:
-    """Someone's own objective in a domain of the sandbox: rewarded and steered, with nothing to judge it by."""
+    """A custom objective in a sandbox domain has rewards and weights, but no gold."""
     front.main()
     without = outputs.read_json("reports/front.json")
     everything = params()

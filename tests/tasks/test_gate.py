@@ -1,4 +1,4 @@
-"""The stage `gate`: no champion, named margins, and a verdict that never fails the stage."""
+"""The stage `gate`: margins, missing champions, and verdicts that do not fail the stage."""
 
 import json
 from pathlib import Path
@@ -19,7 +19,7 @@ def figures(mean: float) -> dict[str, float]:
 
 @pytest.fixture(autouse=True)
 def candidate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Selected: point `x` of values, where helpful is .50 and harmless .60; another point is worse."""
+    """The selected point `x` has helpful .50 and harmless .60; the other point is worse."""
     monkeypatch.chdir(tmp_path)
     points = [
         {
@@ -58,14 +58,14 @@ def against(helpful: float, harmless: float) -> dict[str, Any]:
 
 @pytest.mark.parametrize("champion", [None, {}])
 def test_without_a_champion_everything_is_accepted(champion: Any) -> None:
-    found = verdict(champion)
-    assert found["verdict"] == "accepted: no champion"
-    assert found["accepted"]
-    assert found["candidate"]["objectives"]["helpful"]["gold_mean"] == 0.5
+    result = verdict(champion)
+    assert result["verdict"] == "accepted: no champion"
+    assert result["accepted"]
+    assert result["candidate"]["objectives"]["helpful"]["gold_mean"] == 0.5
 
 
-def test_margins_by_hand() -> None:
-    """helpful falls by .03: beyond a margin of .02, within .04; harmless rises."""
+def test_margins() -> None:
+    """`helpful` falls by .03, which is beyond a margin of .02 and within .04; `harmless` rises."""
     refused = verdict(against(0.53, 0.55), helpful=0.02)
     assert refused["verdict"] == "refused: helpful beyond the margin"
     assert not refused["accepted"]
@@ -74,22 +74,22 @@ def test_margins_by_hand() -> None:
     assert verdict(against(0.53, 0.55), helpful=0.04)["accepted"]
 
 
-def test_an_unnamed_margin_is_zero() -> None:
+def test_the_default_margin_is_zero() -> None:
     assert verdict(against(0.5, 0.6))["accepted"]
     assert verdict(against(0.5, 0.601))["verdict"] == "refused: harmless beyond the margin"
 
 
-def test_an_objective_that_the_champion_had_must_be_there() -> None:
+def test_an_objective_of_the_champion_must_not_be_missing() -> None:
     champion = against(0.4, 0.4)
     champion["objectives"]["honest"] = figures(0.2)
     assert verdict(champion)["verdict"] == "refused: honest beyond the margin"
 
 
-def test_what_is_published_can_be_the_next_champion() -> None:
+def test_a_published_candidate_can_be_the_next_champion() -> None:
     champion = verdict()["candidate"]
-    found = verdict(champion)
-    assert found["accepted"]
-    assert found["comparable"]
+    result = verdict(champion)
+    assert result["accepted"]
+    assert result["comparable"]
 
 
 def test_other_prompts_are_marked_as_not_comparable() -> None:
@@ -97,11 +97,11 @@ def test_other_prompts_are_marked_as_not_comparable() -> None:
 
 
 def test_margins_of_unknown_objectives_and_broken_champions_are_errors() -> None:
-    with pytest.raises(ParamsError, match=r"gate\.margins\.helpfull is no objective"):
+    with pytest.raises(ParamsError, match=r"gate\.margins\.helpfull: unknown objective"):
         verdict(helpfull=0.1)
     Path(CHAMPION).parent.mkdir(exist_ok=True)
     Path(CHAMPION).write_text('{"objectives":', encoding="utf-8")
-    with pytest.raises(DataError, match="is not JSON"):
+    with pytest.raises(DataError, match="is not valid JSON"):
         verdict()
     Path(CHAMPION).write_text(json.dumps({"policy": "x"}), encoding="utf-8")
     with pytest.raises(DataError, match="has no `objectives`"):

@@ -1,4 +1,4 @@
-"""A source becomes clean tables and a quarantine; what is no source fails before anything is written."""
+"""Ingestion: a source becomes valid tables and a quarantine; an invalid source writes nothing."""
 
 import dataclasses
 import gc
@@ -10,10 +10,9 @@ from typing import Any
 
 import pytest
 
-from concord.annotations import reader
-from concord.annotations import table_builder as intake
+from concord.annotations import reader, table_builder
 from concord.annotations.schemas import SCHEMAS
-from concord.stage import outputs
+from concord.stage import outputs, plugins
 from concord.stage.errors import DataError, ParamsError
 from concord.stage.params import section
 from tasks.ingest import IngestParams, Source, main, run
@@ -28,16 +27,8 @@ def _rating(response: str, rating: Any = 4, **changed: Any) -> str:
         "messages": [{"role": "user", "content": "q"}],
         "objective": "helpful",
     }
-    return json.dumps(
-        {
-            **row,
-            "response": response,
-            "rating": rating,
-            "scale": [1, 5],
-            "annotator": "x",
-            **changed,
-        }
-    )
+    judged = {"response": response, "rating": rating, "scale": [1, 5], "annotator": "x"}
+    return json.dumps({**row, **judged, **changed})
 
 
 def _run(
@@ -48,7 +39,7 @@ def _run(
     return run("mine", Source("concord", str(path), **source), params, folder / "out")
 
 
-def test_kept_rows_know_where_they_come_from(tmp_path: Path) -> None:
+def test_kept_rows_have_their_origin(tmp_path: Path) -> None:
     report = _run(tmp_path, "\n".join([_rating("a"), "", _rating("b")]))
     assert report == {
         "read": 2,
@@ -67,7 +58,7 @@ def test_kept_rows_know_where_they_come_from(tmp_path: Path) -> None:
     assert outputs.read_json(tmp_path / "out" / "report.json") == report
 
 
-def test_a_bad_row_is_set_aside_with_line_column_and_reason(tmp_path: Path) -> None:
+def test_invalid_rows_are_quarantined_with_line_column_and_reason(tmp_path: Path) -> None:
     lines = [
         _rating("a"),
         _rating("b", 9),
@@ -92,22 +83,22 @@ def test_a_bad_row_is_set_aside_with_line_column_and_reason(tmp_path: Path) -> N
     assert quarantine["detail"][0] == "9 lies outside 1 to 5"
 
 
-def test_a_record_is_kept_or_set_aside_as_a_whole(tmp_path: Path) -> None:
-    """One empty answer of a ranking takes the ranking with it, and counts once."""
+def test_record_is_kept_or_quarantined_as_a_whole(tmp_path: Path) -> None:
+    """One empty answer rejects the whole ranking, which counts once."""
     ranking = {"kind": "ranking", "responses": ["a", " ", ""], "ranks": [1, 2, 3]}
     report = _run(tmp_path, "\n".join([_rating("a"), _rating("", **ranking)]))
     assert (report["by_table"]["ratings"], report["by_reason"]) == (1, {"empty_response": 1})
 
 
-def test_how_many_rows_are_taken_at_once_changes_nothing(
+def test_chunk_size_does_not_change_the_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """One broken row in the middle of many is lost alone, whatever part of the file it falls into."""
+    """An invalid row is rejected alone, whichever chunk it is in."""
     lines = [_rating(f"answer {number % 40}") for number in range(50)]
     lines[23] = lines[23][:-9]
-    found = []
+    results = []
     for chunk in (1, 7, 50, 1000):
-        monkeypatch.setattr(intake, "CHUNK", chunk)
+        monkeypatch.setattr(table_builder, "CHUNK", chunk)
         report = _run(tmp_path, "\n".join(lines))
         assert report["by_reason"] == {"duplicate": 10, "not_json": 1}
         assert (report["read"], report["kept"], report["quarantined"]) == (50, 39, 11)
@@ -115,13 +106,13 @@ def test_how_many_rows_are_taken_at_once_changes_nothing(
             outputs.read_table(tmp_path / "out" / f"{name}.parquet")
             for name in ("ratings", "quarantine")
         ]
-        found.append([table.to_dict("records") for table in tables])
-    assert all(tables == found[0] for tables in found)
-    assert [row["source_line"] for row in found[0][1]] == [24, *range(41, 51)]
+        results.append([table.to_dict("records") for table in tables])
+    assert all(tables == results[0] for tables in results)
+    assert [row["source_line"] for row in results[0][1]] == [24, *range(41, 51)]
 
 
-def test_a_row_cut_off_in_the_middle_of_a_large_file_is_lost_alone(tmp_path: Path) -> None:
-    """Parts of 20,000 rows: line 27,001 lies in the second of three."""
+def test_truncated_row_of_a_large_file_is_rejected_alone(tmp_path: Path) -> None:
+    """With chunks of 20,000 rows, line 27,001 is in the second of three."""
     lines = [_rating(f"answer {number}") for number in range(1, 50_001)]
     lines[27_000] = lines[27_000][:-30]
     report = _run(tmp_path, "\n".join(lines), IngestParams(0.001))
@@ -137,12 +128,12 @@ def test_a_row_cut_off_in_the_middle_of_a_large_file_is_lost_alone(tmp_path: Pat
     ]
 
 
-def test_duplicates_are_set_aside_but_nothing_is_wrong_with_them(tmp_path: Path) -> None:
+def test_duplicates_are_quarantined_but_do_not_count_as_bad(tmp_path: Path) -> None:
     report = _run(tmp_path, "\n".join([_rating("a")] * 9), IngestParams(0.0))
     assert (report["kept"], report["by_reason"]) == (1, {"duplicate": 8})
 
 
-def test_a_source_without_prompts_may_give_its_own(tmp_path: Path) -> None:
+def test_prompts_of_annotations_become_prompts(tmp_path: Path) -> None:
     other = [{"role": "user", "content": "another"}]
     lines = [
         _rating("a"),
@@ -158,7 +149,7 @@ def test_a_source_without_prompts_may_give_its_own(tmp_path: Path) -> None:
     ]
 
 
-def test_a_folder_names_the_file_of_each_row(tmp_path: Path) -> None:
+def test_rows_of_a_folder_have_their_file(tmp_path: Path) -> None:
     for name, line in (("b.jsonl", _rating("a", 9)), ("a.jsonl", _rating("b"))):
         (tmp_path / "shards").mkdir(exist_ok=True)
         (tmp_path / "shards" / name).write_text(line)
@@ -181,7 +172,7 @@ def test_columns_are_renamed_before_the_format_reads_them(tmp_path: Path) -> Non
     assert kept[["chosen", "rejected"]].values.tolist() == [["Red.", "No."]]
 
 
-def test_columns_are_renamed(tmp_path: Path) -> None:
+def test_columns_of_the_interchange_format_are_renamed(tmp_path: Path) -> None:
     line = _rating("a").replace('"response"', '"answer"')
     assert _run(tmp_path, line, columns={"response": "answer"})["kept"] == 1
 
@@ -199,7 +190,7 @@ def test_columns_are_renamed(tmp_path: Path) -> None:
         (b"\x1f\x8b\x08\x00", "is gzip"),
     ],
 )
-def test_what_is_no_source_fails_and_nothing_is_written(
+def test_invalid_source_raises_and_writes_nothing(
     tmp_path: Path, content: str | bytes, message: str
 ) -> None:
     with pytest.raises(DataError, match=message):
@@ -207,55 +198,62 @@ def test_what_is_no_source_fails_and_nothing_is_written(
     assert not (tmp_path / "out").exists()
 
 
-def test_a_missing_source_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"gone\.jsonl is not there"):
+def test_missing_source_raises(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"gone\.jsonl does not exist"):
         run("mine", Source("concord", str(tmp_path / "gone.jsonl")), HALF, tmp_path / "out")
 
 
-def test_the_share_is_a_limit(tmp_path: Path) -> None:
+def test_quarantine_share_is_limited(tmp_path: Path) -> None:
     lines = "\n".join([_rating("a"), _rating("b"), _rating("c"), _rating("d", 9)])
     assert _run(tmp_path, lines, IngestParams(0.25))["quarantined"] == 1
     with pytest.raises(
         DataError,
-        match=r"1 of 4 rows \(25\.0%\) were rejected.*max_quarantine_share is 0\.2:(?s:.*)off_scale",
+        match=r"1 of 4 rows \(25\.0%\) were rejected.* is 0\.2:(?s:.*)off_scale",
     ):
         _run(tmp_path, lines, IngestParams(0.2))
 
 
-def test_garbage_is_collected_again_after_a_source_good_or_bad(tmp_path: Path) -> None:
+def test_garbage_collection_is_reenabled_after_success_and_failure(tmp_path: Path) -> None:
     _run(tmp_path, _rating("a"))
     assert gc.isenabled()
     path = tmp_path / "cut.jsonl.gz"
     path.write_bytes(gzip.compress(_rating("a").encode())[:-9])
-    with pytest.raises(DataError, match="is no whole gzip file"):
+    with pytest.raises(DataError, match="is truncated or not a gzip file"):
         run("mine", Source("concord", str(path)), HALF, tmp_path / "out")
     assert gc.isenabled()
 
 
-def test_an_unknown_format_or_option_is_rejected(tmp_path: Path) -> None:
+def test_unknown_format_or_option_raises(tmp_path: Path) -> None:
     with pytest.raises(
-        ParamsError, match=r"sources\.s: there is no format 'jsonl'; allowed: .*concord"
+        ParamsError, match=r"sources\.s: unknown format 'jsonl'; allowed: .*concord"
     ):
         section(Source, {"format": "jsonl", "path": "x"}, "sources.s")
     with pytest.raises(ParamsError, match=r"options\.cap is an unknown key"):
         _run(tmp_path, _rating("a"), options={"cap": 3})
 
 
-def test_every_format_and_its_options_stand_in_the_docs() -> None:
-    rows = re.findall(
-        r"^\| `(\w+)` \|.*\| ([^|]*) \|$",
-        Path("docs/formats.md").read_text(encoding="utf-8"),
-        re.MULTILINE,
-    )
-    told = {name: set(re.findall(r"`(\w+)`", options)) for name, options in rows}
-    assert set(told) == set(reader.format_names())
-    for name in told.keys() - {reader.HUB}:
+def test_every_format_and_its_options_are_in_the_docs() -> None:
+    page = Path("docs/reference/formats.md").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^## `(\w+)`\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL))
+    assert set(sections) == set(reader.format_names())
+    for name in sections.keys() - {reader.HUB}:
         options = reader.options_of(name, Path())
         if dataclasses.is_dataclass(options):
-            assert told[name] == {field.name for field in dataclasses.fields(options)}, name
+            keys = set(re.findall(r"^\| `(\w+)` \|", sections[name], re.MULTILINE))
+            assert keys == {field.name for field in dataclasses.fields(options)}, name
 
 
-def test_the_command_reads_params_and_writes_below_data(
+@pytest.mark.parametrize("name", sorted({*reader.format_names()} - {reader.HUB}))
+def test_docstring_of_a_format_lists_its_options(name: str) -> None:
+    module = plugins.load("concord.annotations.formats", name)
+    paragraphs = (module.__doc__ or "").split("\n\n")
+    options = [text for text in paragraphs if text.startswith("Options:\n")]
+    heads = re.findall(r"^- ([^:]*):", "\n".join(options), re.MULTILINE)
+    listed = {option for head in heads for option in re.findall(r"`(\w+)`", head)}
+    assert listed == {field.name for field in dataclasses.fields(module.Options)}
+
+
+def test_command_reads_params_and_writes_to_data(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

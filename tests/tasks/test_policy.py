@@ -1,4 +1,4 @@
-"""The stage policy: from a name on the command line to its method, and nothing of the other methods."""
+"""The stage `policy`: the name on the command line selects the method; others are not imported."""
 
 import subprocess
 import sys
@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from concord.stage import plugins
 from concord.stage.errors import ParamsError
 from tasks import policy
 
@@ -22,13 +23,15 @@ policies:
 
 
 def test_the_command_line(tmp_path: Path, tiny_model: Path) -> None:
-    """`python -m tasks.policy sft`, on no more params than it declares; then a name and a method that do not exist."""
+    """`python -m tasks.policy sft` with its declared params only; unknown policies and methods."""
     (tmp_path / "params.yaml").write_text(PARAMS)
     (tmp_path / "models").mkdir()
     (tmp_path / "models/sft").symlink_to(tiny_model)
     code = (
         "import sys; sys.argv[1:] = ['sft']; from tasks.policy import main; main('sft');"
-        "print(sorted({'trl', 'peft', 'concord.policies.methods.mah_dpo', 'concord.policies.methods.grpo'} & set(sys.modules)))"
+        "methods = 'concord.policies.methods.';"
+        "others = {'trl', 'peft', methods + 'mah_dpo', methods + 'grpo'};"
+        "print(sorted(others & set(sys.modules)))"
     )
     done = subprocess.run(
         [sys.executable, "-c", code],
@@ -43,7 +46,7 @@ def test_the_command_line(tmp_path: Path, tiny_model: Path) -> None:
     assert (tmp_path / "reports/curves/policy_sft.csv").exists()
     for name, message in {
         "nobody": "policies.nobody is not in params.yaml",
-        "other": "'modpo', which is no method",
+        "other": "policies.other.method: 'modpo' is unknown",
     }.items():
         failed = subprocess.run(
             [sys.executable, "-m", "tasks.policy", name],
@@ -57,16 +60,17 @@ def test_the_command_line(tmp_path: Path, tiny_model: Path) -> None:
         assert "Traceback" not in failed.stderr
 
 
-def test_every_method_has_what_is_called() -> None:
-    for name in policy.METHODS:
+def test_every_method_has_the_required_functions() -> None:
+    for name in plugins.names("concord.policies.methods"):
         method = policy.method_of({"method": name}, "policies.x")
         assert callable(method.run)
-        assert method.Params.__dataclass_fields__["method"]
+        assert method.METHOD.params.__dataclass_fields__["method"]
 
 
 @pytest.mark.parametrize("entry", [{}, {"method": None}, {"method": "ppo"}, "mah_dpo"])
-def test_no_method(entry: object) -> None:
+def test_unknown_methods(entry: object) -> None:
     with pytest.raises(
-        ParamsError, match=r"policies\.x\.method is .* use one of reference, mah_dpo, dpo, grpo"
+        ParamsError,
+        match=r"policies\.x\.method: .* is unknown; .*allowed: dpo, grpo, mah_dpo, reference",
     ):
         policy.method_of(entry, "policies.x")

@@ -1,4 +1,4 @@
-"""From ingested tables to what each consumer reads: on a small source, and on the sandbox with all its dirt."""
+"""The stage `prepare`, on a small source and on a sandbox source with planted errors."""
 
 import json
 import shutil
@@ -30,7 +30,7 @@ def _prompt(number: int) -> list[dict[str, str]]:
 
 
 def _lines(number: int) -> list[dict[str, Any]]:
-    """Everything that one prompt has."""
+    """All rows of one prompt."""
     shared = {"group_id": f"g{number}", "messages": _prompt(number)}
     compared = {
         **shared,
@@ -94,7 +94,7 @@ def _quarantined(root: Path, reason: str) -> Any:
     return table[table["reason"] == reason].reset_index(drop=True)
 
 
-def test_each_consumer_gets_its_folder(tmp_path: Path, model: Model) -> None:
+def test_each_consumer_has_its_folder(tmp_path: Path, model: Model) -> None:
     report = _prepare(tmp_path, model, CLEAN)
     every, held_in = {"train", "validation", "test"}, {"train", "validation"}
     folders = {"sft": held_in, "pairs": held_in, "prompts": every, "ratings": every, "steps": every}
@@ -131,7 +131,7 @@ def test_a_prompt_is_in_one_split_in_every_table(tmp_path: Path, model: Model) -
 
 
 def test_ratings_imply_pairs_and_are_kept_as_they_are(tmp_path: Path, model: Model) -> None:
-    """Of each prompt's two grades, .9 beats .2."""
+    """Each prompt has the grades .9 and .2, which imply one pair."""
     report = _prepare(tmp_path, model, CLEAN)
     pairs = _table(tmp_path, "rewards/r/train")
     clear = pairs[pairs["objective"] == "clear"]
@@ -149,13 +149,13 @@ def test_ratings_imply_pairs_and_are_kept_as_they_are(tmp_path: Path, model: Mod
 
 
 def test_missing_labels_are_counted_per_answer(tmp_path: Path, model: Model) -> None:
-    """Of the answers fun, dull and clear, the first was judged on both objectives, the others on one each."""
+    """One answer has labels of both objectives, the other two of one objective each."""
     report = _prepare(tmp_path, model, CLEAN)
     shares = {name: entry["missing_label_share"] for name, entry in report["objectives"].items()}
     assert shares == pytest.approx({"fun": 1 / 3, "clear": 1 / 3, "right": 1.0})
 
 
-def test_repetitions_and_contradictions_are_set_aside(tmp_path: Path, model: Model) -> None:
+def test_duplicates_and_contradictions_are_quarantined(tmp_path: Path, model: Model) -> None:
     prompt, demonstration, comparison, rating = CLEAN[0], CLEAN[1], CLEAN[2], CLEAN[3]
     dirt = [
         {
@@ -185,7 +185,7 @@ def test_repetitions_and_contradictions_are_set_aside(tmp_path: Path, model: Mod
     }
 
 
-def test_a_prompt_with_two_answers_is_of_no_use(tmp_path: Path, model: Model) -> None:
+def test_a_prompt_with_two_references_is_quarantined(tmp_path: Path, model: Model) -> None:
     _prepare(tmp_path, model, [*CLEAN, {**CLEAN[0], "reference": "7"}])
     assert _quarantined(tmp_path, "contradiction")["column"].tolist() == ["reference", "reference"]
 
@@ -205,8 +205,14 @@ def test_groups_that_share_a_prompt_are_split_together(tmp_path: Path, model: Mo
 
 
 NEAR = PrepareParams(0.25, 0.25, near_duplicates=0.8)
-STORY = "Ann walks to the old mill with {} friends, where they meet a miller, and counts the sacks. How many are there?"
-AGAIN = "ann walks to the old mill with {} friends where they meet a miller and then counts the sacks... How many are there"
+STORY = (
+    "Ann walks to the old mill with {} friends, where they meet a miller, and counts the sacks. "
+    "How many are there?"
+)
+AGAIN = (
+    "ann walks to the old mill with {} friends where they meet a miller and then counts the "
+    "sacks... How many are there"
+)
 
 
 def _asked(text: str, group: str) -> dict[str, Any]:
@@ -214,17 +220,17 @@ def _asked(text: str, group: str) -> dict[str, Any]:
 
 
 def _stories() -> list[dict[str, Any]]:
-    """The clean rows of 60 prompts, and 60 stories that differ in a number, each told twice by groups of their own."""
-    told = [
+    """60 clean prompts, and 60 stories that differ in a number, each in two versions and groups."""
+    stories = [
         (text.format(number), f"{name}{number}")
         for number in range(60)
         for name, text in (("s", STORY), ("t", AGAIN))
     ]
-    return [*CLEAN, *(_asked(text, group) for text, group in told)]
+    return [*CLEAN, *(_asked(text, group) for text, group in stories)]
 
 
 def _splits(root: Path) -> dict[str, str]:
-    """Prompt -> the split that it lies in."""
+    """Prompt -> its split."""
     return {
         messages[-1]["content"]: split
         for split in ("train", "validation", "test")
@@ -232,10 +238,8 @@ def _splits(root: Path) -> dict[str, str]:
     }
 
 
-def test_near_duplicates_lie_in_one_split_and_nothing_is_thrown_away(
-    tmp_path: Path, model: Model
-) -> None:
-    """Of 180 prompts 120 are near duplicates, in 60 pairs; each pair was two groups and is one."""
+def test_near_duplicates_are_in_one_split_and_no_row_is_lost(tmp_path: Path, model: Model) -> None:
+    """120 of 180 prompts form 60 pairs of near duplicates; the two groups of a pair are merged."""
     _ingest(tmp_path, _stories())
     prepare.run(SHARES, PLAN, model, 0, tmp_path)
     before = _splits(tmp_path)
@@ -245,14 +249,16 @@ def test_near_duplicates_lie_in_one_split_and_nothing_is_thrown_away(
     assert after.keys() == before.keys()
     assert all(after[one] == after[other] for one, other in pairs)
     assert {after[one] for one, _ in pairs} == {"train", "validation", "test"}
-    told = report["near_duplicates"]
-    assert (told["prompts"], told["near_duplicates"], told["groups"], told["groups_merged"]) == (
+    summary = report["near_duplicates"]
+    assert tuple(
+        summary[key] for key in ("prompts", "near_duplicates", "groups", "groups_merged")
+    ) == (
         180,
         120,
         180,
         60,
     )
-    assert len(told["samples"]) == 5
+    assert len(summary["samples"]) == 5
     for split in ("validation", "test"):
         leaked = sum({before[one], before[other]} == {"train", split} for one, other in pairs)
         assert report["leakage"][split]["near_train_before_merging"] == leaked > 0
@@ -268,36 +274,39 @@ def test_near_duplicates_that_are_most_of_a_domain_are_refused(
     _ingest(tmp_path, [*CLEAN, *(_asked(text, f"m{number}") for number, text in enumerate(more))])
     with pytest.raises(
         DataError,
-        match=r"makes one group of 90 of the 150 prompts of domain math.*raise the similarity",
+        match=r"merges 90 of the 150 prompts of domain math into one group.*raise the similarity",
     ):
         prepare.run(NEAR, PLAN, model, 0, tmp_path)
 
 
-def test_nobody_looks_for_near_duplicates_unless_asked(tmp_path: Path, model: Model) -> None:
+def test_near_duplicates_are_ignored_by_default(tmp_path: Path, model: Model) -> None:
     report = _prepare(tmp_path, model, _stories())
     assert report["near_duplicates"] is None
     assert "near_train_before_merging" not in report["leakage"]["test"]
-    apart = _splits(tmp_path)
-    assert any(apart[STORY.format(number)] != apart[AGAIN.format(number)] for number in range(60))
+    unmerged_splits = _splits(tmp_path)
+    assert any(
+        unmerged_splits[STORY.format(number)] != unmerged_splits[AGAIN.format(number)]
+        for number in range(60)
+    )
 
 
-def test_an_answer_that_does_not_fit_is_never_cut(tmp_path: Path, model: Model) -> None:
-    """max_length 64 leaves 61 characters beside the header of 2 and the end of sequence."""
+def test_an_answer_that_is_too_long_is_not_truncated(tmp_path: Path, model: Model) -> None:
+    """max_length 64 leaves 61 characters after the header (2 tokens) and the end token."""
     long = [{**CLEAN[1], "response": "x" * length} for length in (61, 62)]
     _prepare(tmp_path, model, [*CLEAN, *long])
     assert _quarantined(tmp_path, "too_long")["source_line"].tolist() == [len(CLEAN) + 2]
 
 
-def test_answers_that_become_the_same_tokens_are_no_pair(tmp_path: Path, model: Model) -> None:
-    """The tokenizer of the tests knows ASCII alone."""
+def test_answers_with_equal_tokens_are_not_a_pair(tmp_path: Path, model: Model) -> None:
+    """The test tokenizer has ASCII tokens only."""
     _prepare(tmp_path, model, [*CLEAN, {**CLEAN[2], "a": "caf\u00e9", "b": "caf\u00ea"}])
-    found = _quarantined(tmp_path, "identical_responses")
-    assert found[["source_line", "table"]].values.tolist() == [[len(CLEAN) + 1, "comparisons"]]
+    quarantined = _quarantined(tmp_path, "identical_responses")
+    assert quarantined[["source_line", "table"]].values.tolist() == [
+        [len(CLEAN) + 1, "comparisons"]
+    ]
 
 
-def test_the_same_sources_give_the_same_bytes_in_any_order_of_names(
-    tmp_path: Path, model: Model
-) -> None:
+def test_the_output_does_not_depend_on_the_order_of_names(tmp_path: Path, model: Model) -> None:
     _ingest(tmp_path, CLEAN[60:], "b")
     _ingest(tmp_path, CLEAN[:60], "a")
     sections = {
@@ -311,17 +320,19 @@ def test_the_same_sources_give_the_same_bytes_in_any_order_of_names(
             "r": {"objectives": {"clear": {}, "fun": {}}},
         },
     }
-    turned = {key: dict(reversed(section.items())) for key, section in sections.items()}
-    turned["reward_models"]["r"] = {"objectives": {"fun": {}, "clear": {}}}
-    made = []
-    for params in (sections, turned):
+    reversed_sections = {key: dict(reversed(section.items())) for key, section in sections.items()}
+    reversed_sections["reward_models"]["r"] = {"objectives": {"fun": {}, "clear": {}}}
+    contents = []
+    for params in (sections, reversed_sections):
         prepare.run(SHARES, Plan.of(params), model, 0, tmp_path)
         files = sorted((tmp_path / "data" / "prepared").rglob("*.parquet"))
-        made.append([file.read_bytes() for file in [*files, tmp_path / "reports" / "data.json"]])
-    assert made[0] == made[1]
+        contents.append(
+            [file.read_bytes() for file in [*files, tmp_path / "reports" / "data.json"]]
+        )
+    assert contents[0] == contents[1]
 
 
-def test_another_seed_splits_otherwise(tmp_path: Path, model: Model) -> None:
+def test_another_seed_gives_other_splits(tmp_path: Path, model: Model) -> None:
     first = set(_prepare(tmp_path, model, CLEAN) and _table(tmp_path, "prompts/train")["prompt_id"])
     second = set(
         _prepare(tmp_path, model, CLEAN, seed=1) and _table(tmp_path, "prompts/train")["prompt_id"]
@@ -329,15 +340,13 @@ def test_another_seed_splits_otherwise(tmp_path: Path, model: Model) -> None:
     assert first != second
 
 
-def test_folders_of_models_that_are_gone_go(tmp_path: Path, model: Model) -> None:
+def test_folders_of_removed_models_are_deleted(tmp_path: Path, model: Model) -> None:
     _prepare(tmp_path, model, CLEAN)
     _prepare(tmp_path, model, CLEAN, Plan(["mine"], OBJECTIVES, {"r": ["fun"]}))
     assert [path.name for path in (tmp_path / "data" / "prepared" / "rewards").iterdir()] == ["r"]
 
 
-def test_labels_of_objectives_that_nobody_asked_for_are_counted(
-    tmp_path: Path, model: Model
-) -> None:
+def test_labels_of_unknown_objectives_are_counted(tmp_path: Path, model: Model) -> None:
     report = _prepare(
         tmp_path, model, CLEAN, Plan(["mine"], {"fun": OBJECTIVES["fun"]}, {"r": ["fun"]})
     )
@@ -346,7 +355,7 @@ def test_labels_of_objectives_that_nobody_asked_for_are_counted(
 
 
 def _alone(number: int) -> dict[str, Any]:
-    """A yes or a no to the one answer that a prompt has: nothing that could be paired."""
+    """A binary label for the only answer of each prompt, so there are no pairs."""
     shared = {"group_id": f"g{number}", "messages": _prompt(number), "response": f"clear {number}"}
     return {**shared, "kind": "binary", "objective": "clear", "annotator": "x", "label": number % 2}
 
@@ -356,31 +365,31 @@ UNPAIRED = [line for line in CLEAN if line.get("objective") != "clear"] + [
 ]
 
 
-def test_labels_of_one_answer_a_prompt_are_labels(tmp_path: Path, model: Model) -> None:
+def test_labels_of_a_single_answer_per_prompt_are_used(tmp_path: Path, model: Model) -> None:
     report = _prepare(tmp_path, model, UNPAIRED)
     assert report["objectives"]["clear"]["pairs"] == {"train": 0, "validation": 0, "test": 0}
     labels = _table(tmp_path, "rewards/r/labels")
     assert set(labels[labels["objective"] == "clear"]["kind"]) == {"grade"}
-    alone = Plan(["mine"], OBJECTIVES, {"r": ["clear"]})
+    only_clear = Plan(["mine"], OBJECTIVES, {"r": ["clear"]})
     only = [line for line in UNPAIRED if line.get("objective") != "fun"]
-    assert _prepare(tmp_path, model, only, alone)["splits"]["pairs"] == {
+    assert _prepare(tmp_path, model, only, only_clear)["splits"]["pairs"] == {
         "train": 0,
         "validation": 0,
         "test": 0,
     }
 
 
-def test_implied_pairs_need_pairs_to_imply(tmp_path: Path, model: Model) -> None:
+def test_implied_pairs_need_pairs(tmp_path: Path, model: Model) -> None:
     plan = Plan(["mine"], OBJECTIVES, {"r": ["clear", "fun"]}, implied={"r"})
     assert _prepare(tmp_path, model, CLEAN, plan)["objectives"]["clear"]["pairs"]["train"]
     with pytest.raises(
         DataError,
-        match=r"reward model r: the pairs of objective clear are \{'train': 0.*or take labels: given",
+        match=r"reward model r: the objective clear has \{'train': 0.*or set labels: given",
     ):
         _prepare(tmp_path, model, UNPAIRED, plan)
 
 
-def test_the_plan_knows_who_is_fitted_to_implied_pairs() -> None:
+def test_the_plan_lists_models_fitted_to_implied_pairs() -> None:
     groups = {
         "a": {"objectives": {"fun": {}}, "labels": "implied_pairs"},
         "b": {"objectives": {"fun": {}}},
@@ -389,11 +398,11 @@ def test_the_plan_knows_who_is_fitted_to_implied_pairs() -> None:
     assert Plan.of({"reward_models": groups, "sources": {}, "objectives": entry}).implied == {"a"}
 
 
-def test_grades_that_are_all_the_same_tell_nothing(tmp_path: Path, model: Model) -> None:
+def test_constant_grades_are_refused(tmp_path: Path, model: Model) -> None:
     lines = [{**line, "label": 1} if line["kind"] == "binary" else line for line in UNPAIRED]
     with pytest.raises(
         DataError,
-        match=r"reward model r: all train labels of objective clear say the same.*add answers that",
+        match=r"reward model r: all train labels of the objective clear have the same.*add answers",
     ):
         _prepare(tmp_path, model, lines)
 
@@ -401,20 +410,22 @@ def test_grades_that_are_all_the_same_tell_nothing(tmp_path: Path, model: Model)
 def test_a_reward_model_without_labels_is_refused(tmp_path: Path, model: Model) -> None:
     plan = Plan(["mine"], OBJECTIVES, {"r": ["right"]})
     with pytest.raises(
-        DataError, match=r"reward model r: the labels of objective right are \{'train': 0"
+        DataError, match=r"reward model r: the objective right has \{'train': 0.* labels"
     ):
         _prepare(tmp_path, model, CLEAN, plan)
-    with pytest.raises(ParamsError, match=r"reward_models\.r\.objectives\.funny is no objective"):
+    with pytest.raises(
+        ParamsError, match=r"reward_models\.r\.objectives\.funny: unknown objective"
+    ):
         _prepare(tmp_path, model, CLEAN, Plan(["mine"], OBJECTIVES, {"r": ["funny"]}))
 
 
 def test_a_source_that_was_not_ingested_is_named(tmp_path: Path, model: Model) -> None:
-    with pytest.raises(DataError, match=r"data/ingested/mine/prompts\.parquet is not there"):
+    with pytest.raises(DataError, match=r"data/ingested/mine/prompts\.parquet does not exist"):
         prepare.run(SHARES, PLAN, model, 0, tmp_path)
 
 
-def test_shares_must_leave_something_to_train_on() -> None:
-    with pytest.raises(ParamsError, match=r"prepare: validation 0\.5 and test 0\.5 leave nothing"):
+def test_shares_must_leave_training_data() -> None:
+    with pytest.raises(ParamsError, match=r"prepare: validation 0\.5 and test 0\.5 leave no data"):
         section(PrepareParams, {"validation": 0.5, "test": 0.5}, "prepare")
 
 
@@ -423,7 +434,8 @@ world: dev
 seed: 3
 prompts: 30
 demonstrations: 30
-comparisons: {math_engagement: 90, helpful: 90, honest: 90, harmless: 90, tutor_accuracy: 90, overall: 90}
+comparisons:
+  {math_engagement: 90, helpful: 90, honest: 90, harmless: 90, tutor_accuracy: 90, overall: 90}
 ratings: 15
 rankings: 10
 binary: 10
@@ -434,10 +446,8 @@ dirt: 0.1
 """
 
 
-def test_all_the_dirt_of_the_sandbox_is_found(
-    tmp_path: Path, tiny_model: Path, model: Model
-) -> None:
-    """A contradiction is two rows, the planted one and the one that it contradicts: nobody knows which is right."""
+def test_all_planted_errors_are_quarantined(tmp_path: Path, tiny_model: Path, model: Model) -> None:
+    """A contradiction counts as two rows: the planted row and the row that it contradicts."""
     spec = tmp_path / "sandbox.yaml"
     spec.write_text(SPEC)
     ingest.run(
@@ -461,10 +471,10 @@ def test_all_the_dirt_of_the_sandbox_is_found(
     }
     long = Model(model.name, None, model.files, model.chat_template, 512)
     report = prepare.run(SHARES, Plan(["mine"], objectives, {"r": ["helpful"]}), long, 0, tmp_path)
-    found = {reason: entry["count"] for reason, entry in report["quarantine"].items()}
+    quarantined = {reason: entry["count"] for reason, entry in report["quarantine"].items()}
     expected = planted(spec)
     expected["contradiction"] *= 2
-    assert found == expected
+    assert quarantined == expected
     assert len(expected) == 13
     assert (
         report["sources"]["mine"]["read"]
@@ -479,7 +489,8 @@ def test_the_command_needs_only_the_sections_it_names(
     shutil.copytree(tiny_model, tmp_path / "base")
     (tmp_path / "params.yaml").write_text(
         "seeds: {data: 0, sampling: 0}\n"
-        "model: {name: base, revision: null, files: base, chat_template: base/chat_template.jinja, max_length: 64}\n"
+        "model: {name: base, revision: null, files: base, max_length: 64,\n"
+        "  chat_template: base/chat_template.jinja}\n"
         "sources: {mine: {format: concord, path: mine.jsonl}}\n"
         "objectives: {fun: {domain: math, description: f, reward: r}}\n"
         "reward_models: {r: {objectives: {fun: {}}}}\n"
@@ -493,11 +504,11 @@ def test_the_command_needs_only_the_sections_it_names(
 @pytest.mark.parametrize(
     ("kind", "message"),
     [
-        ("prompt", r"the prompts of domain math are .*add rows of kind prompt"),
+        ("prompt", r"the domain math has .*add rows of kind prompt"),
         ("demonstration", r"no demonstrations"),
     ],
 )
-def test_what_later_stages_need_is_demanded_here(
+def test_prompts_and_demonstrations_are_required(
     tmp_path: Path, model: Model, kind: str, message: str
 ) -> None:
     _ingest(tmp_path, [line for line in CLEAN if line["kind"] != kind])
@@ -505,7 +516,7 @@ def test_what_later_stages_need_is_demanded_here(
         prepare.run(SHARES, PLAN, model, 0, tmp_path)
 
 
-def test_a_typo_in_the_labels_is_told_beside_the_objective_without_any(
+def test_the_error_for_missing_labels_lists_unknown_objectives(
     tmp_path: Path, model: Model
 ) -> None:
     _ingest(
@@ -516,6 +527,6 @@ def test_a_typo_in_the_labels_is_told_beside_the_objective_without_any(
         ],
     )
     with pytest.raises(
-        DataError, match=r"labels of objective fun are .*the sources have labels of funn"
+        DataError, match=r"the objective fun has .*unknown objectives in the sources: funn"
     ):
         prepare.run(SHARES, PLAN, model, 0, tmp_path)

@@ -1,4 +1,4 @@
-"""The stage process_labels and, on what it makes, the stage process_reward."""
+"""The stage `process_labels`, and the stage `process_reward` on its output."""
 
 from pathlib import Path
 from typing import Any
@@ -46,11 +46,15 @@ def _job(**changes: Any) -> ProcessLabelsJob:
 
 def _prompts() -> pd.DataFrame:
     rows = [
-        {"messages": [{"role": "user", "content": f"{domain}{n}"}], "domain": domain, "reference": reference,
-         "group_id": f"{domain}{n}"}
+        {
+            "messages": [{"role": "user", "content": f"{domain}{n}"}],
+            "domain": domain,
+            "reference": reference,
+            "group_id": f"{domain}{n}",
+        }
         for domain, reference in {"math": "2", "values": None}.items()
         for n in range(6)
-    ]  # fmt: skip
+    ]
     return pd.DataFrame(rows)
 
 
@@ -85,7 +89,7 @@ def project(
 
 
 def test_numbers_by_domain(project: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Tutoring needs none: people alone label it."""
+    """The domain `tutoring` needs no number, because it has human labels only."""
     process_labels.run(_job(prompts={"math": 2, "values": 5}, samples={"math": 2, "values": 1}))
     printed = capsys.readouterr().out
     assert "train, math: 4 answers of up to 12 tokens" in printed
@@ -99,15 +103,15 @@ def test_numbers_by_domain(project: Path, capsys: pytest.CaptureFixture[str]) ->
     }
 
 
-def test_a_domain_without_a_number_is_refused_before_work(project: Path) -> None:
+def test_a_domain_without_a_number_is_an_error(project: Path) -> None:
     with pytest.raises(
         ParamsError,
-        match=r"process_labels\.prompts: values is missing; give a number for each of math, ",
+        match=r"process_labels\.prompts: no value for values; give a number for each of math, ",
     ):
         process_labels.run(_job(prompts={"math": 2}))
 
 
-def test_labels_of_every_kind_and_the_model_fitted_to_them(
+def test_all_kinds_of_labels_and_the_fitted_model(
     project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     process_labels.run(_job())
@@ -131,8 +135,11 @@ def test_labels_of_every_kind_and_the_model_fitted_to_them(
     assert set(outputs.read_json("data/process_labels/standards.json")) == {"helpful", "fun"}
     report = outputs.read_json("reports/process_labels.json")
     assert {name: entry["maker"] for name, entry in report.items()} == {
-        "accuracy": "hindsight", "fun": "majority", "helpful": "reward", "tutor": "human",
-    }  # fmt: skip
+        "accuracy": "hindsight",
+        "fun": "majority",
+        "helpful": "reward",
+        "tutor": "human",
+    }
     assert report["accuracy"]["answers"]["train"] == {"hindsight": 4, "binary": 1}
     assert not any(Path("work/process_labels").iterdir())
 
@@ -153,11 +160,11 @@ def test_labels_of_every_kind_and_the_model_fitted_to_them(
     ("objective", "labels", "message"),
     [
         ("helpful", "hindsight", "helpful: hindsight labels need a verifier"),
-        ("accuracy", "prefix", "accuracy: labels by prefix need a judge"),
-        ("other", "human", "other: no such objective; allowed: accuracy, fun, helpful, tutor"),
+        ("accuracy", "prefix", "accuracy: prefix labels need a judge"),
+        ("other", "human", "other: unknown objective; allowed: accuracy, fun, helpful, tutor"),
     ],
 )
-def test_labels_that_nothing_can_make(objective: str, labels: str, message: str) -> None:
+def test_labelling_methods_that_cannot_work(objective: str, labels: str, message: str) -> None:
     with pytest.raises(ParamsError, match=message):
         process_labels.run(_job(objectives={objective: {"labels": labels}}))
 
@@ -165,21 +172,21 @@ def test_labels_that_nothing_can_make(objective: str, labels: str, message: str)
 @pytest.mark.parametrize(
     "none", [_steps().tail(1), _steps().assign(labels=[[None], [1.0, None], [1.0]])]
 )
-def test_an_objective_without_any_label(project: Path, none: pd.DataFrame) -> None:
+def test_an_objective_without_labels(project: Path, none: pd.DataFrame) -> None:
     for split in ("train", "validation"):
         outputs.write_table(f"data/prepared/steps/{split}.parquet", none)
-    with pytest.raises(DataError, match="no step is labelled for tutor"):
+    with pytest.raises(DataError, match="no steps are labelled for tutor"):
         process_labels.run(_job(objectives={"tutor": {"labels": "human"}}))
 
 
-def test_what_was_sampled_before_a_kill_is_not_sampled_again(
+def test_a_killed_run_resumes_with_its_samples(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    asked: list[int] = []
+    batch_sizes: list[int] = []
     sample = Sampler._sample
 
     def counted(self: Sampler, tokenizer: Any, messages: Any) -> list[str]:
-        asked.append(len(messages))
+        batch_sizes.append(len(messages))
         return sample(self, tokenizer, messages)
 
     monkeypatch.setattr(Sampler, "_sample", counted)
@@ -188,13 +195,13 @@ def test_what_was_sampled_before_a_kill_is_not_sampled_again(
     )
     with pytest.raises(KeyboardInterrupt):
         process_labels.run(_job())
-    before = len(asked)
+    before = len(batch_sizes)
     assert before == 3  # answers of two domains, completions of one
     monkeypatch.undo()
     monkeypatch.chdir(project)
     monkeypatch.setattr(Sampler, "_sample", counted)
     process_labels.run(_job())
-    assert len(asked) == 2 * before  # of the other split alone
-    whole = outputs.read_table("data/process_labels/train.parquet")
+    assert len(batch_sizes) == 2 * before  # only the other split
+    complete = outputs.read_table("data/process_labels/train.parquet")
     process_labels.run(_job())
-    pd.testing.assert_frame_equal(outputs.read_table("data/process_labels/train.parquet"), whole)
+    pd.testing.assert_frame_equal(outputs.read_table("data/process_labels/train.parquet"), complete)

@@ -1,4 +1,4 @@
-"""The report page: everything that it must show, nothing from outside, every text escaped."""
+"""The report page: complete content, no external resources, escaped texts."""
 
 import json
 import re
@@ -10,6 +10,7 @@ import pytest
 from concord.evaluation.rewards.baselines import BASELINES
 from concord.evaluation.rewards.head_quality import FIGURES
 from concord.report.claims import claims, moved, sentence
+from concord.report.reports import Reports
 from concord.stage import outputs
 from tasks import report
 from tests.reports_fixture import OBJECTIVES, POLICIES, params
@@ -18,7 +19,7 @@ LOADING = {"src", "srcset", "poster", "data", "action", "background", "xlink:hre
 
 
 class Page(HTMLParser):
-    """What a browser would load, and the ids and texts of the page."""
+    """What a browser would load, and the ids and links of the page."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
@@ -68,13 +69,13 @@ def test_page_shows_everything_and_loads_nothing(page: str) -> None:
         *OBJECTIVES,
         "on borderline questions",
         "head weights",
-        "what it does not show",
+        "limits",
     ]:
         assert text in page, text
 
 
 def test_a_protocol_without_dialogues_has_a_page(reported: Path) -> None:
-    """As the likelihood protocol: nothing is rolled on with a simulated student."""
+    """As in the likelihood protocol, which has no simulated student."""
     for policy in POLICIES:
         path = f"reports/policies/{policy}.json"
         content = outputs.read_json(path)
@@ -91,9 +92,9 @@ def test_page_shows_rejected_rows_with_line_and_reason(page: str) -> None:
     assert "<td>sandbox</td><td>18</td><td>comparisons</td><td>chosen</td>" in page
 
 
-def test_page_shows_near_duplicates_where_they_were_looked_for(page: str, reported: Path) -> None:
+def test_page_shows_near_duplicates_if_they_were_counted(page: str, reported: Path) -> None:
     assert re.search(r"320 of 6.?412 prompts are near duplicates", page)
-    assert "in train: test 6, validation 6." in page
+    assert "in train before merging: test 6, validation 6." in page
     assert "&lt;b&gt;hi&lt;/b&gt; heidi" in page
     outputs.write_json(
         "reports/data.json", {**outputs.read_json("reports/data.json"), "near_duplicates": None}
@@ -113,8 +114,9 @@ def test_header_is_one_sentence_with_the_result(page: str) -> None:
     head = re.search(r"<h1>(.*?)</h1>", page, re.DOTALL)
     assert head is not None
     assert head[1] == (
-        "On the locked world, mah_dpo at equal weights raises 7 of 7 objectives over sft beyond the 95 % interval "
-        "and lowers none; its head weights steer each objective with a mean rank correlation of 1.00."
+        "On the locked world, mah_dpo at equal weights raises 7 of 7 objectives over sft "
+        "(95 % intervals) and lowers none; the mean rank correlation of objectives with their head "
+        "weights is 1.00."
     )
 
 
@@ -123,7 +125,7 @@ def test_same_reports_same_bytes(page: str) -> None:
     assert Path("reports/index.html").read_text(encoding="utf-8") == page
 
 
-def test_what_was_produced_is_said_with_its_path(
+def test_products_are_printed_with_their_paths(
     reported: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("models/aligned").mkdir(parents=True)
@@ -137,7 +139,7 @@ def test_what_was_produced_is_said_with_its_path(
     ]
 
 
-def test_params_cut_down_to_what_is_declared_are_enough(reported: Path) -> None:
+def test_the_declared_params_are_sufficient(reported: Path) -> None:
     declared = {name: params()[name] for name in ("policies", "reward_models", "objectives")}
     Path("params.yaml").write_text(json.dumps(declared), encoding="utf-8")
     report.run()
@@ -152,7 +154,7 @@ def test_heads_are_shown_by_source(reported: Path) -> None:
 
 
 def test_missing_figures_become_dashes(reported: Path) -> None:
-    """Real data know no gold, no ceiling, and no KL where nothing was sampled."""
+    """Real data have no gold and no ceiling, and no KL without samples."""
     for group in params()["reward_models"]:
         content = outputs.read_json(f"reports/rewards/{group}.json")
         unknown = dict.fromkeys(("ceiling", "normalised_accuracy", "gold_rank_correlation"))
@@ -174,10 +176,17 @@ UNPAIRED = dict.fromkeys(FIGURES) | {
     "baselines": dict.fromkeys(BASELINES),
     "calibration": {"temperature": None, "error": None, "reliability": []},
     "confident_errors": [],
-    "grades": {"auc": 0.81, "ci_low": 0.77, "ci_high": 0.84, "length_auc": 0.55, "rank_correlation": 0.5,
-               "good_share": 0.4, "grades": 1234},
-}  # fmt: skip
-"""As the stage `evaluate_rewards` writes of a head whose labels imply no pair."""
+    "grades": {
+        "auc": 0.81,
+        "ci_low": 0.77,
+        "ci_high": 0.84,
+        "length_auc": 0.55,
+        "rank_correlation": 0.5,
+        "good_share": 0.4,
+        "grades": 1234,
+    },
+}
+"""Report of the stage `evaluate_rewards` on a head whose labels imply no pair."""
 
 
 @pytest.mark.parametrize("heads", [[], ["helpful"], ["helpful", "honest", "harmless"]])
@@ -195,12 +204,12 @@ def test_a_head_without_pairs_is_shown_by_its_grades(reported: Path, heads: list
     page = Path("reports/index.html").read_text(encoding="utf-8")
     assert ("0.810<small>[0.770, 0.840]</small>" in page) == bool(heads)
     assert ("pair accuracy of reward heads" in page) == (len(heads) < 3)
-    assert ("how often it is right" in page) == (len(heads) < 3)
+    assert ("observed accuracy" in page) == (len(heads) < 3)
     assert ("One backbone with several heads" in page) == (not heads)
 
 
 def test_a_page_without_any_judged_domain(reported: Path) -> None:
-    """As the likelihood protocol where every graded answer stands alone."""
+    """As in the likelihood protocol if no prompt has two graded answers."""
     outputs.write_json("reports/front.json", {"control": {}})
     for policy in POLICIES:
         content = outputs.read_json(f"reports/policies/{policy}.json")
@@ -214,7 +223,7 @@ def test_a_page_without_any_judged_domain(reported: Path) -> None:
     assert "No domain could be judged" in page
 
 
-def test_the_sentence_says_what_was_lost(reported: Path) -> None:
+def test_the_sentence_names_lowered_objectives(reported: Path) -> None:
     front = outputs.read_json("reports/front.json")
     front["values"]["differences"]["mah_dpo"]["honest"] = {
         "value": -0.1,
@@ -234,9 +243,7 @@ def test_the_sentence_says_what_was_lost(reported: Path) -> None:
 
 def test_every_claim_has_all_its_columns(reported: Path) -> None:
     policies = {name: outputs.read_json(f"reports/policies/{name}.json") for name in POLICIES}
-    from concord.report.page import reward_heads
-
-    heads = reward_heads(params(), Path("reports"))
+    heads = Reports(params(), Path("reports")).heads
     process = outputs.read_json("reports/process_reward.json")
     rows = claims(
         outputs.read_json("reports/front.json"),

@@ -1,4 +1,4 @@
-"""The stage reward_model: one model with several heads, one with a single head, a probe; and input that cannot work."""
+"""The stage `reward_model`: several heads, a single head, probes, and invalid input."""
 
 import json
 from pathlib import Path
@@ -28,14 +28,14 @@ HEADS = {"helpful": {"loss_weight": 1.0}, "honest": {"loss_weight": 1.0}}
 
 
 def _pairs(count: int) -> pd.DataFrame:
-    """helpful prefers answers of "a", honest answers of "b": the heads must learn opposite things."""
+    """`helpful` prefers answers of "a", and `honest` answers of "b"."""
     rows = []
     for index in range(count):
         sides = ["a" * (3 + index % 4), "b" * (3 + index % 3)]
         objective = ["helpful", "honest"][index % 2]
         chosen, rejected = sides if objective == "helpful" else sides[::-1]
         prompt = [{"role": "user", "content": f"q{index % 10}"}]
-        place = {
+        index = {
             "source": "s",
             "source_file": "",
             "source_line": index + 1,
@@ -47,7 +47,7 @@ def _pairs(count: int) -> pd.DataFrame:
             "margin": None,
             "origin": "comparisons",
         }
-        rows.append({**place, **judged, "messages": prompt, "chosen": chosen, "rejected": rejected})
+        rows.append({**index, **judged, "messages": prompt, "chosen": chosen, "rejected": rejected})
     return pd.DataFrame(rows)
 
 
@@ -58,7 +58,9 @@ def project(tmp_path: Path, tiny_model: Path, monkeypatch: pytest.MonkeyPatch) -
     Path("models/sft").symlink_to(tiny_model)
     for split, count in {"train": 64, "validation": 20}.items():
         outputs.write_table(f"data/prepared/rewards/values/{split}.parquet", _pairs(count))
-    outputs.write_table("data/prepared/rewards/values/labels.parquet", labels.of_pairs(_pairs(64)))
+    outputs.write_table(
+        "data/prepared/rewards/values/labels.parquet", labels.from_pairs(_pairs(64))
+    )
     return tmp_path
 
 
@@ -96,7 +98,7 @@ def test_two_heads_learn_opposite_things(project: Path, changes: dict[str, Any])
     assert curve[["validation_helpful", "validation_honest"]].iloc[-1].min() > 0.9
 
 
-def test_every_weight_is_trained_and_twice_gives_the_same_bits(project: Path) -> None:
+def test_every_weight_is_trained_reproducibly(project: Path) -> None:
     states = []
     for _ in range(2):
         run(_job(training={**TRAINING, "steps": 3}))
@@ -104,37 +106,37 @@ def test_every_weight_is_trained_and_twice_gives_the_same_bits(project: Path) ->
     assert all(torch.equal(states[0][name], states[1][name]) for name in states[0])
     before = load_file("models/sft/model.safetensors")
     unused = {"model.embed_tokens.weight"}  # rows of letters that no answer has
-    moved = {name for name in before if not torch.equal(before[name], states[0][name])}
-    assert moved | unused == set(before)
+    changed = {name for name in before if not torch.equal(before[name], states[0][name])}
+    assert changed | unused == set(before)
     assert not Path("work").exists() or not any(Path("work/reward_model").iterdir())
 
 
-def test_low_rank_adapters_are_merged_into_a_stock_model(project: Path) -> None:
+def test_low_rank_adapters_are_merged(project: Path) -> None:
     run(_job(lora={"rank": 2, "alpha": 4}))
     weights, before = (
         load_file("models/rewards/values/model.safetensors"),
         load_file("models/sft/model.safetensors"),
     )
     assert set(weights) - {"score.weight"} == set(before) - {"lm_head.weight"}
-    moved = {
+    changed = {
         name for name in before if name in weights and not torch.equal(before[name], weights[name])
     }
-    assert moved
+    assert changed
     assert all(
-        name.endswith("_proj.weight") for name in moved
+        name.endswith("_proj.weight") for name in changed
     )  # norms and embeddings have no adapter
     scores = load("models/rewards/values").score(MESSAGES, ["aaaa", "bbbb"])
     assert scores[0, 0] > scores[1, 0]
     assert scores[0, 1] < scores[1, 1]
 
 
-def test_a_group_of_one_is_a_model_of_its_own(project: Path) -> None:
+def test_a_group_with_one_objective(project: Path) -> None:
     run(_job(objectives={"honest": {}}, training={**TRAINING, "steps": 2}))
     assert load("models/rewards/values").score(MESSAGES, ["aaaa", "bbbb"]).shape == (2, 1)
 
 
-def test_grades_and_orders_are_fitted_in_one_model(project: Path) -> None:
-    """helpful is known by pairs alone, honest by yes and no of two annotators; its pairs are only looked at."""
+def test_one_model_is_fitted_to_grades_and_pairs(project: Path) -> None:
+    """`helpful` has pairs only; `honest` has binary labels of two annotators."""
     pairs = _pairs(64)
     graded = pairs[pairs["objective"] == "honest"]
     ratings = pd.concat(
@@ -145,7 +147,7 @@ def test_grades_and_orders_are_fitted_in_one_model(project: Path) -> None:
     )
     ratings["annotator"] = ["ada", "bo"] * (len(ratings) // 2)
     table = pd.concat(
-        [labels.of_pairs(pairs[pairs["objective"] == "helpful"]), labels.of_ratings(ratings)]
+        [labels.from_pairs(pairs[pairs["objective"] == "helpful"]), labels.from_ratings(ratings)]
     )
     outputs.write_table("data/prepared/rewards/values/labels.parquet", table)
     run(_job())
@@ -163,19 +165,26 @@ def test_grades_and_orders_are_fitted_in_one_model(project: Path) -> None:
     ids=["finetune", "probe"],
 )
 @pytest.mark.parametrize("paired", [["helpful"], []], ids=["a head", "all heads"])
-def test_heads_without_any_pair_are_fitted_and_not_calibrated(
+def test_heads_without_pairs_are_fitted_but_not_calibrated(
     project: Path, paired: list[str], changes: dict[str, Any]
 ) -> None:
-    """As yes and no to the one answer of each prompt: "a" is helpful and "b" is not, of honest the reverse."""
+    """Binary labels: answers of "a" are helpful and not honest, answers of "b" the reverse."""
     pairs = _pairs(64)
-    alone = pairs[~pairs["objective"].isin(paired)]
+    single_answers = pairs[~pairs["objective"].isin(paired)]
     ratings = pd.concat(
-        alone.assign(
-            response=alone[side], rating=grade, kind="binary", scale_low=0.0, scale_high=1.0,
-            messages=[[{"role": "user", "content": f"{side} {place}"}] for place in range(len(alone))],
+        single_answers.assign(
+            response=single_answers[side],
+            rating=grade,
+            kind="binary",
+            scale_low=0.0,
+            scale_high=1.0,
+            messages=[
+                [{"role": "user", "content": f"{side} {index}"}]
+                for index in range(len(single_answers))
+            ],
         )
         for side, grade in (("chosen", 1.0), ("rejected", 0.0))
-    )  # fmt: skip
+    )
     kept = {
         split: _pairs(n)[_pairs(n)["objective"].isin(paired)]
         for split, n in {"train": 64, "validation": 20}.items()
@@ -183,37 +192,37 @@ def test_heads_without_any_pair_are_fitted_and_not_calibrated(
     for split, frame in kept.items():
         outputs.write_table(f"data/prepared/rewards/values/{split}.parquet", frame)
     table = pd.concat(
-        [labels.of_pairs(kept["train"]), labels.of_ratings(ratings)], ignore_index=True
+        [labels.from_pairs(kept["train"]), labels.from_ratings(ratings)], ignore_index=True
     )
     outputs.write_table("data/prepared/rewards/values/labels.parquet", table)
     run(_job(**changes))
     scores = load("models/rewards/values").score(MESSAGES, ["aaaa", "bbbb"])
     assert scores[0, 0] > scores[1, 0]
     assert scores[0, 1] < scores[1, 1]
-    found = json.loads(Path("models/rewards/values/calibration.json").read_text())
-    assert {name: entry["pairs"] for name, entry in found.items()} == {
+    calibration = json.loads(Path("models/rewards/values/calibration.json").read_text())
+    assert {name: entry["pairs"] for name, entry in calibration.items()} == {
         "helpful": 10 * len(paired),
         "honest": 0,
     }
-    assert (found["honest"]["temperature"], found["honest"]["nll_after"]) == (1.0, None)
+    assert (calibration["honest"]["temperature"], calibration["honest"]["nll_after"]) == (1.0, None)
     assert set(pd.read_csv("reports/curves/reward_values.csv").columns) >= {
         f"validation_{name}" for name in paired
     }
 
 
-def test_implied_pairs_where_none_is_implied(project: Path) -> None:
+def test_implied_pairs_without_pairs(project: Path) -> None:
     table = _pairs(64)
     outputs.write_table(
         "data/prepared/rewards/values/train.parquet", table[table["objective"] == "helpful"]
     )
     with pytest.raises(
-        DataError, match=r"train\.parquet has no pair for honest.*or take labels: given"
+        DataError, match=r"train\.parquet has no pairs for honest.*or set labels: given"
     ):
         run(_job(labels="implied_pairs"))
 
 
 def test_implied_pairs_instead_of_labels(project: Path) -> None:
-    outputs.write_table("data/prepared/rewards/values/labels.parquet", labels.of_pairs(_pairs(0)))
+    outputs.write_table("data/prepared/rewards/values/labels.parquet", labels.from_pairs(_pairs(0)))
     run(_job(labels="implied_pairs"))
     scores = load("models/rewards/values").score(MESSAGES, ["aaaa", "bbbb"])
     assert scores[0, 0] > scores[1, 0]
@@ -221,15 +230,15 @@ def test_implied_pairs_instead_of_labels(project: Path) -> None:
 
 def test_every_head_is_calibrated_on_validation_pairs(project: Path) -> None:
     run(_job())
-    found = json.loads(Path("models/rewards/values/calibration.json").read_text())
-    assert list(found) == ["helpful", "honest"]
+    calibration = json.loads(Path("models/rewards/values/calibration.json").read_text())
+    assert list(calibration) == ["helpful", "honest"]
     assert all(
         entry["pairs"] == 10 and entry["nll_after"] <= entry["nll_before"] + 1e-9
-        for entry in found.values()
+        for entry in calibration.values()
     )
 
 
-def test_a_probe_is_fitted_again_from_its_features(
+def test_a_probe_is_refitted_from_cached_features(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job = {"architecture": "probe", "layers": [1, 2], "training": None}
@@ -242,7 +251,7 @@ def test_a_probe_is_fitted_again_from_its_features(
 
 
 def test_an_objective_without_labels(project: Path) -> None:
-    with pytest.raises(DataError, match="has no label for harmless"):
+    with pytest.raises(DataError, match="has no labels for harmless"):
         run(_job(objectives={**HEADS, "harmless": {}}))
 
 
@@ -250,27 +259,27 @@ def test_an_objective_without_labels(project: Path) -> None:
     ("changes", "message"),
     [
         ({"training": None}, "needs `training`"),
-        ({"architecture": "probe"}, "needs the `layers`"),
-        ({"architecture": "probe", "layers": [1], "lora": {}}, "leaves the backbone as it is"),
+        ({"architecture": "probe"}, "needs `layers`"),
+        ({"architecture": "probe", "layers": [1], "lora": {}}, "does not train the backbone"),
         (
             {"architecture": "probe", "layers": [1, 2, 1]},
-            r"`layers` gives \[1, 2, 1\], one of them twice",
+            r"`layers` is \[1, 2, 1\], which has a duplicate",
         ),
         (
             {"architecture": "probe", "layers": [1], "pooling": ["last", "last"]},
-            "`pooling` gives .*twice",
+            "`pooling` is .*duplicate",
         ),
         ({"objectives": {}}, r"objectives: .*at least 1"),
         ({"objectives": {"helpful": {"loss_weight": 0.0}}}, r"loss_weight: .*greater than 0"),
         ({"objectives": {"helpful": {"los_weight": 1.0}}}, "did you mean loss_weight"),
     ],
 )
-def test_params_that_cannot_work(changes: dict[str, Any], message: str) -> None:
+def test_invalid_params(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ParamsError, match=message):
         _job(**changes)
 
 
-def test_the_probe_leaves_the_backbone_alone(project: Path) -> None:
+def test_a_probe_does_not_change_the_backbone(project: Path) -> None:
     before = {path.name: path.read_bytes() for path in Path("models/sft").iterdir()}
     run(_job(architecture="probe", layers=[2], training=None))
     assert before == {path.name: path.read_bytes() for path in Path("models/sft").iterdir()}

@@ -1,4 +1,4 @@
-"""The stage rollouts: K samples of each chosen prompt, scored on every objective."""
+"""The stage `rollouts`: K responses per prompt, scored on every objective."""
 
 from pathlib import Path
 from typing import Any
@@ -59,11 +59,11 @@ def params(**entry: Any) -> rollouts.RolloutsParams:
 
 def run(**entry: Any) -> pd.DataFrame:
     rollouts.run(params(**entry), OBJECTIVES, SETTINGS, seed=0)
-    return outputs.read_table(rollouts.ROLLOUTS)
+    return outputs.read_table(rollouts.TABLE)
 
 
 def test_samples_and_their_scores(project: Path) -> None:
-    """3 of 5 prompts of each domain of the vector, 4 samples; NaN where an objective does not apply."""
+    """3 of 5 prompts per domain, 4 samples; NaN where an objective does not apply."""
     table = run()
     assert table["prompt_id"].unique().tolist() == [
         "math0",
@@ -84,13 +84,13 @@ def test_samples_and_their_scores(project: Path) -> None:
     assert table["messages"].iloc[0] == [{"role": "user", "content": "math0"}]
 
 
-def test_same_bits_whatever_the_batch(project: Path) -> None:
+def test_the_batch_size_does_not_change_the_results(project: Path) -> None:
     first = run()
     assert run()["response"].tolist() == first["response"].tolist()
     assert run(batch_size=5)["response"].tolist() == first["response"].tolist()
 
 
-def test_a_sample_that_was_cut_off_is_marked(project: Path, tiny_tokenizer: Any) -> None:
+def test_a_truncated_response_is_not_finished(project: Path, tiny_tokenizer: Any) -> None:
     table = run(max_new_tokens=40)
     lengths = table["response"].map(lambda text: len(tiny_tokenizer(text)["input_ids"]))
     assert not table["finished"][lengths == 40].any()
@@ -100,7 +100,5 @@ def test_a_sample_that_was_cut_off_is_marked(project: Path, tiny_tokenizer: Any)
 def test_a_domain_without_prompts(project: Path) -> None:
     table = outputs.read_table(rollouts.PROMPTS)
     outputs.write_table(rollouts.PROMPTS, table[table["domain"] != "values"])
-    with pytest.raises(
-        DataError, match="no prompt of domain values, which objectives are judged on"
-    ):
+    with pytest.raises(DataError, match="no prompts for the domain values, which has objectives"):
         run()

@@ -1,4 +1,4 @@
-"""The stage sft: what its loss is, that it learns, and what it writes."""
+"""The stage `sft`: its loss, its training and its outputs."""
 
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ def params(**entry: Any) -> sft.SftParams:
 
 
 def test_every_response_token_counts_the_same(tiny_model: Path, tiny_tokenizer: Any) -> None:
-    """The mean over all response tokens of a batch, not the mean of rows; nothing on prompts; whatever the padding."""
+    """The loss is the mean over all response tokens, without prompts and padding."""
     model, table = load_causal(tiny_model), 0.0
     frame = pd.DataFrame(
         {
@@ -60,7 +60,7 @@ def test_every_response_token_counts_the_same(tiny_model: Path, tiny_tokenizer: 
         with torch.no_grad():
             scores = model(torch.tensor([ids])).logits[0].log_softmax(-1)
         table -= sum(float(scores[t - 1, ids[t]]) for t in range(start, len(ids)))
-    rows = sft.encoded(frame, tiny_tokenizer, 64)
+    rows = sft.encode_rows(frame, tiny_tokenizer, 64)
     with torch.no_grad():
         assert sft.mean_loss(model, rows, 0) == pytest.approx(table / 8, abs=1e-5)
     assert sft.token_shares(rows) == [2 / 8, 6 / 8]
@@ -72,8 +72,8 @@ def test_it_learns_and_writes_model_tokenizer_and_template(model: Model) -> None
     assert curve["loss"].iloc[-1] < 0.8 * curve["loss"].iloc[0]
     assert curve["validation_loss"].notna().any()
     before, after = load_causal(model.name), load_causal(sft.FOLDER)
-    moved = dict(before.named_parameters())
-    assert all(not torch.equal(moved[name], weight) for name, weight in after.named_parameters())
+    changed = dict(before.named_parameters())
+    assert all(not torch.equal(changed[name], weight) for name, weight in after.named_parameters())
     assert load_tokenizer(sft.FOLDER).chat_template.endswith("{# ours #}")
     assert not Path("work").exists() or not list(Path("work").rglob("checkpoint-*"))
 
@@ -90,5 +90,5 @@ def test_the_same_seed_gives_the_same_bits(model: Model) -> None:
 def test_adapters_are_merged(model: Model) -> None:
     sft.run(params(lora={"rank": 2}), model, SETTINGS, seed=0)
     before, after = load_causal(model.name).state_dict(), load_causal(sft.FOLDER).state_dict()
-    moved = {name for name in before if not torch.equal(before[name], after[name])}
-    assert moved == {name for name in before if name.endswith("_proj.weight")}
+    changed = {name for name in before if not torch.equal(before[name], after[name])}
+    assert changed == {name for name in before if name.endswith("_proj.weight")}

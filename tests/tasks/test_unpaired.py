@@ -1,4 +1,4 @@
-"""Yes and no to the one answer of each prompt, and no other label: from the source to the reward model's report."""
+"""Binary labels for a single answer per prompt, from the source to the reward model's report."""
 
 import json
 from pathlib import Path
@@ -15,20 +15,29 @@ OBJECTIVES = {"kind": {"domain": "talk", "description": "", "reward": "r"}}
 PARAMS = {
     "seeds": {"data": 0, "sampling": 0},
     "runtime": {"threads": 1, "device": "cpu"},
-    "model": {"name": "base", "revision": None, "files": "base", "chat_template": "base/chat_template.jinja",
-              "max_length": 64},
+    "model": {
+        "name": "base",
+        "revision": None,
+        "files": "base",
+        "chat_template": "base/chat_template.jinja",
+        "max_length": 64,
+    },
     "sources": {"mine": {"format": "concord", "path": "mine.jsonl"}},
     "objectives": OBJECTIVES,
-    "reward_models": {"r": {"objectives": {"kind": {}}, "training": {
-        "learning_rate": 0.01, "steps": 60, "batch_size": 8, "micro_batch": 8}}},
+    "reward_models": {
+        "r": {
+            "objectives": {"kind": {}},
+            "training": {"learning_rate": 0.01, "steps": 60, "batch_size": 8, "micro_batch": 8},
+        }
+    },
     "prepare": {"validation": 0.25, "test": 0.25},
     "evaluate": {"protocol": "likelihood", "locked_seed": 1, "bootstrap": 20},
     "evaluate_rewards": {"pairs": 100},
-}  # fmt: skip
+}
 
 
 def _lines(number: int) -> list[dict[str, Any]]:
-    """Answers of "a" are kind, those of "b" are not."""
+    """Answers of "a" are kind, and answers of "b" are not."""
     shared = {"group_id": f"g{number}", "messages": [{"role": "user", "content": f"q{number}"}]}
     answer, label = ("ab"[number % 2] * (3 + number % 5), (number + 1) % 2)
     return [
@@ -71,11 +80,11 @@ def test_from_the_source_to_the_report(
     prepare.main()
     reward_model.main("r")
     evaluate_rewards.main()
-    found = outputs.read_json("reports/rewards/r.json")["kind"]
-    assert (found["pairs"], found["pair_accuracy"]) == (0, None)
+    report = outputs.read_json("reports/rewards/r.json")["kind"]
+    assert (report["pairs"], report["pair_accuracy"]) == (0, None)
     assert (
-        found["grades"]["grades"]
+        report["grades"]["grades"]
         == outputs.read_json("reports/data.json")["splits"]["ratings"]["test"]
     )
-    assert found["grades"]["auc"] > 0.95
-    assert found["calibration"]["temperature"] is None
+    assert report["grades"]["auc"] > 0.95
+    assert report["calibration"]["temperature"] is None

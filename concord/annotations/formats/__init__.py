@@ -1,5 +1,6 @@
-"""Source formats, one module each, found by name. How to add one: docs/how-to/add-a-format.md.
+"""Source formats, one module each, found by name. To add one, see docs/how-to/add-a-format.md.
 
-A format of one object after the other has `Options`, a dataclass, and `annotations(row, options)`. A format that knows
-its own files has `Options` and `read(path, given)`.
+A format that converts one object at a time defines the dataclass `Options` and the function
+`annotations(row, options)`. A format that reads its own files defines `Options` and
+`read(path, given)`.
 """

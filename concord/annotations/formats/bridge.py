@@ -1,18 +1,21 @@
-"""Bridge: what a novice tutor said to a struggling student, and how an experienced teacher would say it.
+"""Bridge: a novice tutor's reply to a struggling student, and an experienced teacher's revision.
 
-    {"c_id": "<session>_<turn>", "c_h": [{"user": "student", "text": "..."}, ...], "c_r": [{"user": "tutor", ...}],
-     "c_r_": [{"user": "tutor", ...}]}
+Reads the files of https://github.com/rosewang2008/bridge; other keys are ignored:
 
-(https://github.com/rosewang2008/bridge; other keys are ignored.) A row becomes a comparison: the expert's revision
-`c_r_` is preferred to the novice's reply `c_r` after the history `c_h`. The student is the user, consecutive turns of
-one speaker are joined, and what the tutor says before the student's first turn is quoted there
-(`concord.annotations.dialogues`). A history that is empty or does not end with the student is rejected by the common
-check of roles.
+    {"c_id": "<session>_<turn>", "c_h": [{"user": "student", "text": "..."}, ...],
+     "c_r": [{"user": "tutor", "text": "..."}], "c_r_": [{"user": "tutor", "text": "..."}]}
 
-The session is the group. Its turns stand in several of the files train.json, validation.json and test.json, so give
-the folder as one source: files read as sources of their own would share sessions across the splits made here.
+Makes one comparison per row: after the history `c_h`, the teacher's revision `c_r_` is preferred to
+the novice's reply `c_r`. The student is the user. Consecutive turns of one speaker are joined, and
+tutor turns before the first student turn are quoted in it. A history that is empty or does not end
+with the student is rejected.
 
-Options: `objective` (what the revision is better by; the files do not say).
+The session is the group. Turns of one session appear in more than one of train.json,
+validation.json and test.json. Give the folder as one source, so that a session is not divided
+between splits.
+
+Options:
+- `objective`: the objective of the preferences. The files do not name one. Required.
 """
 
 from collections.abc import Iterator
@@ -20,8 +23,8 @@ from typing import Any
 
 from pydantic.dataclasses import dataclass
 
-from concord.annotations.dialogues import clean, tutored
-from concord.annotations.fields import members, short, text
+from concord.annotations.dialogues import clean_text, tutor_prompt
+from concord.annotations.fields import mappings, shorten, text
 from concord.annotations.record import RowError
 from concord.stage.params import FORBID
 
@@ -33,41 +36,43 @@ class Options:
     """Options of a source in this format."""
 
     objective: str
-    """The objective that the preferences are about."""
+    """The objective of the preferences. The files do not name one."""
 
 
 def annotations(row: dict[str, Any], options: Options) -> Iterator[dict[str, Any]]:
-    """The comparison of a row."""
+    """Yields the comparison of a row."""
     session, _, turn = text(row, "c_id").rpartition("_")
     if not session or not turn:
         raise RowError(
-            "wrong_type", "c_id", f"must be <session>_<turn>, but is {short(row['c_id'])}"
+            "wrong_type", "c_id", f"must be <session>_<turn>, but is {shorten(row['c_id'])}"
         )
-    answers = {"a": reply(row, "c_r_"), "b": reply(row, "c_r"), "preferred": "a"}
-    judged = {"objective": options.objective, "annotator": "bridge"}
+    revision, reply = tutor_text(row, "c_r_"), tutor_text(row, "c_r")
     yield {
         "kind": "comparison",
         "group_id": session,
-        "messages": tutored(said(row, "c_h")),
-        **answers,
-        **judged,
+        "messages": tutor_prompt(turns(row, "c_h")),
+        "a": revision,
+        "b": reply,
+        "preferred": "a",
+        "objective": options.objective,
+        "annotator": "bridge",
     }
 
 
-def reply(row: dict[str, Any], key: str) -> str:
-    """What the tutor says in a list of turns, as one text."""
-    spoken = said(row, key)
-    if any(role != "assistant" for role, _ in spoken):
-        raise RowError("unknown_role", key, "holds a turn that is not the tutor's")
-    return clean("\n".join(words for _, words in spoken))
+def tutor_text(row: dict[str, Any], key: str) -> str:
+    """The tutor's turns under `key`, joined."""
+    replies = turns(row, key)
+    if any(role != "assistant" for role, _ in replies):
+        raise RowError("unknown_role", key, "contains a turn that is not the tutor's")
+    return clean_text("\n".join(words for _, words in replies))
 
 
-def said(row: dict[str, Any], key: str) -> list[tuple[str, str]]:
-    """A list of turns as (role, words)."""
-    spoken = []
-    for turn in members(row, key):
-        user = text(turn, "user", key)
-        if user not in ROLES:
-            raise RowError("unknown_role", key, f"{short(user)}; allowed: {', '.join(ROLES)}")
-        spoken.append((ROLES[user], text(turn, "text", key)))
-    return spoken
+def turns(row: dict[str, Any], key: str) -> list[tuple[str, str]]:
+    """The turns under `key` as pairs (role, content)."""
+    pairs = []
+    for turn in mappings(row, key):
+        speaker = text(turn, "user", key)
+        if speaker not in ROLES:
+            raise RowError("unknown_role", key, f"{shorten(speaker)}; allowed: {', '.join(ROLES)}")
+        pairs.append((ROLES[speaker], text(turn, "text", key)))
+    return pairs

@@ -1,19 +1,29 @@
-r"""HelpSteer: ratings of answers on five attributes (1 and 2), and of two answers the better one (3).
+"""HelpSteer: ratings of answers on five attributes (1 and 2), and preferences between answers (3).
 
-    {"prompt": "...", "response": "...", "helpfulness": 3, "correctness": 4, "coherence": 4, "complexity": 2,
-     "verbosity": 1}
-    {"context": [{"role", "content"}, ...], "response1": "...", "response2": "...", "overall_preference": -2}
+Reads https://huggingface.co/datasets/nvidia/HelpSteer, .../HelpSteer2 and .../HelpSteer3. Other
+keys are ignored:
 
-(https://huggingface.co/datasets/nvidia/HelpSteer2 and .../HelpSteer3; other keys are ignored.) A row of the first kind
-becomes a rating, 0 to 4, of each objective asked for; turns of its prompt are told apart by `<extra_id_1>Assistant` and
-`<extra_id_1>User`. A row of the second kind becomes a comparison: from -3, response 1 is much better, to 3, response 2
-is much better; the distance from 0 is the margin, and 0 a tie. The user's first turn is the group.
+    {"prompt": "...", "response": "...", "helpfulness": 3, "correctness": 4, "coherence": 4,
+     "complexity": 2, "verbosity": 1}
+    {"context": [{"role": "user", "content": "..."}, ...], "response1": "...",
+     "response2": "...", "overall_preference": -2}
 
-Of complexity and verbosity more is not better, so that they come only if they are asked for, and as they are: more is
-better, or, of an objective among the costs, less.
+Makes:
 
-Options: `objectives` (ours -> the attribute; helpfulness, correctness and coherence under their own names), `costs`
-(those of the objectives of which less is better; none), `objective` (of the comparisons; overall).
+- From a row of the first kind, a rating from 0 to 4 for each of `objectives`. The turns of the
+  prompt are separated by `<extra_id_1>Assistant` and `<extra_id_1>User`.
+- From a row of the second kind, a comparison. `overall_preference` runs from -3 (response 1 is much
+  better) to 3 (response 2 is much better). Its absolute value is the margin; 0 is a tie and is
+  rejected.
+
+The first user turn is the group. More complexity or verbosity is not better, so these attributes
+are only read if `objectives` names them. Add the objective to `costs` if less is better.
+
+Options:
+- `objectives`: objective -> attribute. Default: helpfulness, correctness and coherence under the
+  same names.
+- `costs`: the objectives for which less is better. Default: none.
+- `objective`: the objective of the comparisons. Default: overall.
 """
 
 import re
@@ -24,8 +34,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from concord.annotations.dialogues import Turn, group, turns
-from concord.annotations.fields import number, text, whole
+from concord.annotations.dialogues import Turn, group_id, turns
+from concord.annotations.fields import integer, number, text
 from concord.annotations.record import RowError
 from concord.stage.params import FORBID, suggest
 
@@ -35,7 +45,7 @@ BETTER: dict[str, Attribute] = {
     "correctness": "correctness",
     "coherence": "coherence",
 }
-"""The attributes of which more is better, under their own names."""
+"""The attributes for which more is better, under the same names."""
 LEAST, MOST = 0, 4
 STRONGEST = 3
 ANNOTATOR = "helpsteer"
@@ -50,17 +60,18 @@ class Options:
     objectives: Annotated[dict[str, Attribute], Field(min_length=1)] = field(
         default_factory=lambda: dict(BETTER)
     )
-    """Our objective -> the attribute that it is."""
+    """Objective -> attribute. By default, the attributes for which more is better."""
     costs: list[str] = field(default_factory=list)
-    """Objectives of which less is better."""
+    """The objectives for which less is better."""
     objective: str = "overall"
-    """The objective that comparisons are about."""
+    """The objective of the comparisons."""
 
     def __post_init__(self) -> None:
         for name in self.costs:
             if name not in self.objectives:
                 raise ValueError(
-                    f"costs holds {name!r}, which is none of objectives; {suggest(name, [*self.objectives])}"
+                    f"costs contains {name!r}, which is not in objectives; "
+                    f"{suggest(name, [*self.objectives])}"
                 )
 
 
@@ -72,11 +83,11 @@ def annotations(row: dict[str, Any], options: Options) -> Iterator[dict[str, Any
 
 
 def ratings(row: dict[str, Any], options: Options) -> Iterator[dict[str, Any] | RowError]:
-    """A row for each objective."""
-    messages, response = asked(text(row, "prompt")), text(row, "response")
+    """Yields a rating for each objective."""
+    messages, response = prompt_turns(text(row, "prompt")), text(row, "response")
     shared = {
         "kind": "rating",
-        "group_id": group(messages),
+        "group_id": group_id(messages),
         "messages": messages,
         "response": response,
     }
@@ -90,26 +101,32 @@ def ratings(row: dict[str, Any], options: Options) -> Iterator[dict[str, Any] | 
 
 
 def comparison(row: dict[str, Any], options: Options) -> dict[str, Any]:
-    """Which of two answers is better, and by how much."""
-    messages, strength = turns(row, "context"), whole(row, "overall_preference")
-    if abs(strength) > STRONGEST:
-        detail = f"{strength} lies outside {-STRONGEST} to {STRONGEST}"
+    """The comparison of two responses, with its margin."""
+    messages, preference = turns(row, "context"), integer(row, "overall_preference")
+    if abs(preference) > STRONGEST:
+        detail = f"{preference} is outside {-STRONGEST} to {STRONGEST}"
         raise RowError("off_scale", "overall_preference", detail)
-    preferred = "tie" if strength == 0 else "a" if strength < 0 else "b"
-    answers = {"a": text(row, "response1"), "b": text(row, "response2"), "preferred": preferred}
-    judged = {"margin": abs(strength), "objective": options.objective, "annotator": ANNOTATOR}
+    preferred = "tie"
+    if preference:
+        preferred = "a" if preference < 0 else "b"
     return {
         "kind": "comparison",
-        "group_id": group(messages),
+        "group_id": group_id(messages),
         "messages": messages,
-        **answers,
-        **judged,
+        "a": text(row, "response1"),
+        "b": text(row, "response2"),
+        "preferred": preferred,
+        "margin": abs(preference),
+        "objective": options.objective,
+        "annotator": ANNOTATOR,
     }
 
 
-def asked(prompt: str) -> list[Turn]:
-    """A prompt as chat turns."""
+def prompt_turns(prompt: str) -> list[Turn]:
+    """Splits a prompt into chat turns."""
     first, *parts = SPEAKER.split(prompt)
     later = zip(parts[::2], parts[1::2], strict=True)
-    spoken = [{"role": ROLES[speaker], "content": words} for speaker, words in later]
-    return [{"role": "user", "content": first}, *spoken]
+    return [
+        {"role": "user", "content": first},
+        *({"role": ROLES[speaker], "content": words} for speaker, words in later),
+    ]

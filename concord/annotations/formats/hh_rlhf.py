@@ -1,12 +1,18 @@
-r"""Anthropic's HH-RLHF: two transcripts of one dialogue, of which people preferred the first.
+r"""HH-RLHF: two transcripts of one dialogue, of which people preferred the first.
+
+Reads https://huggingface.co/datasets/Anthropic/hh-rlhf (arXiv 2204.05862):
 
     {"chosen": "\n\nHuman: ...\n\nAssistant: ...", "rejected": "\n\nHuman: ...\n\nAssistant: ..."}
 
-A line becomes a comparison: the transcripts agree up to the assistant's last turn, and its two forms are the answers. A
-line whose transcripts differ before that is rejected, since the answers were given to different prompts. The dialogue's
-first turn is the group: the data hold one dialogue several times, cut off at different turns.
+Makes one comparison per row. The transcripts are identical up to the last assistant turn, and the
+two last turns are the answers. A row whose transcripts differ earlier is rejected, because its
+answers belong to different prompts.
 
-Options: `objective` (what people preferred by; the files do not say).
+The first turn is the group: the data contain one dialogue several times, truncated at different
+turns.
+
+Options:
+- `objective`: the objective of the preferences. The files do not name one. Required.
 """
 
 import re
@@ -29,36 +35,45 @@ class Options:
     """Options of a source in this format."""
 
     objective: str
-    """The objective that the preferences are about."""
+    """The objective of the preferences. The files do not name one."""
 
 
 def annotations(row: dict[str, Any], options: Options) -> Iterator[dict[str, Any]]:
-    """The comparison of a line."""
-    chosen, rejected = (
-        turns(text(row, "chosen"), "chosen"),
-        turns(text(row, "rejected"), "rejected"),
-    )
+    """Yields the comparison of a row."""
+    chosen = turns(text(row, "chosen"), "chosen")
+    rejected = turns(text(row, "rejected"), "rejected")
     if chosen[:-1] != rejected[:-1]:
         raise RowError(
             "different_prompts",
             "rejected",
             "the transcripts differ before the assistant's last turn",
         )
-    answers = {"a": chosen[-1]["content"], "b": rejected[-1]["content"], "preferred": "a"}
-    judged = {"objective": options.objective, "annotator": "hh_rlhf"}
-    group = content_hash(chosen[0]["content"])
-    yield {"kind": "comparison", "group_id": group, "messages": chosen[:-1], **answers, **judged}
+    yield {
+        "kind": "comparison",
+        "group_id": content_hash(chosen[0]["content"]),
+        "messages": chosen[:-1],
+        "a": chosen[-1]["content"],
+        "b": rejected[-1]["content"],
+        "preferred": "a",
+        "objective": options.objective,
+        "annotator": "hh_rlhf",
+    }
 
 
 def turns(transcript: str, column: str) -> list[dict[str, str]]:
-    """A transcript as chat turns, the last one the assistant's."""
+    """Splits a transcript into chat turns. Raises RowError unless the last one is the assistant's.
+
+    Examples:
+        >>> turns("\\n\\nHuman: Hi.\\n\\nAssistant: Hello!", "chosen")[1]
+        {'role': 'assistant', 'content': 'Hello!'}
+    """
     before, *parts = SPEAKER.split(transcript)
-    said = [
+    messages = [
         {"role": ROLES[speaker], "content": words.strip()}
         for speaker, words in zip(parts[::2], parts[1::2], strict=True)
     ]
-    if before.strip() or not said:
+    if before.strip() or not messages:
         raise RowError("wrong_type", column, "does not begin with '\\n\\nHuman:'")
-    if said[-1]["role"] != "assistant":
-        raise RowError("roles_do_not_alternate", column, "does not end with the assistant's turn")
-    return said
+    if messages[-1]["role"] != "assistant":
+        raise RowError("roles_do_not_alternate", column, "does not end with an assistant turn")
+    return messages

@@ -1,18 +1,28 @@
-r"""Math-Shepherd: solutions of GSM8K and MATH problems whose steps were labelled by completing them.
+r"""Math-Shepherd: solutions of GSM8K and MATH problems with automatic step labels.
+
+Reads https://huggingface.co/datasets/peiyi9979/Math-Shepherd (arXiv 2312.08935):
 
     {"input": "<problem> Step 1: ... ки\nStep 2: ... The answer is: 52 ки",
      "label": "<problem> Step 1: ... +\nStep 2: ... The answer is: 52 -", "task": "GSM8K"}
 
-(https://huggingface.co/datasets/peiyi9979/Math-Shepherd; arXiv 2312.08935.) The two texts are the same but for the mark
-after each step: + (1) where at least one of the completions from there reached the right answer, - (0) where none did.
-So a label is no person's and may be right in spite of a wrong step; `label_kind` is hard_estimation, as the paper calls
-it. The problem is what stands before "Step 1:", and the group. Steps lose the spaces around them and are set apart by
-blank lines; "Step 1:" and the calculator's notes <<5+8=13>> stay.
+The two texts differ only in the mark after each step. The mark is + if at least one completion
+sampled from there reached the correct answer, and - if none did. So the labels are not human, and a
+wrong step can be labelled +.
 
-The last step's mark is the label of the final answer, if this step says "The answer is". There are no references.
+Makes:
 
-Options: `objective` (of the steps), `outcome` (that of the final answer; none), `prompts` (whether each row's problem
-is a prompt too; false).
+- Step labels: 1 for +, 0 for -. Their `label_kind` is `hard_estimation`, the paper's term.
+- With `outcome`, a binary label of the final answer: the mark of the last step, if that step
+  contains "The answer is".
+- With `prompts`, a prompt without reference.
+
+The problem is the text before "Step 1:", and the group. Steps are stripped and separated by blank
+lines. "Step 1:" and calculator annotations such as <<5+8=13>> are kept.
+
+Options:
+- `objective`: the objective of the step labels. Required.
+- `outcome`: the objective of the labels of final answers. Default: null, no such labels.
+- `prompts`: whether each row's problem also becomes a prompt. Default: false.
 """
 
 import re
@@ -31,41 +41,50 @@ CLOSING = "The answer is"
 
 
 def annotations(row: dict[str, Any], options: Options) -> Iterator[dict[str, Any]]:
-    """What a row tells of a solution."""
-    pieces, labels = marked(text(row, "input"), text(row, "label"))
-    found = FIRST.search(pieces[0])
-    if found is None:
+    """Yields the annotations of a solution."""
+    pieces, labels = split_at_marks(text(row, "input"), text(row, "label"))
+    first = FIRST.search(pieces[0])
+    if first is None:
         raise RowError(
             "wrong_type",
             "input",
-            "has no 'Step 1:' before the first mark, where the solution begins",
+            "has no 'Step 1:' before the first mark, so the solution's beginning is unknown",
         )
-    asked = solutions.problem(pieces[0][: found.start()].strip())
-    steps = [piece.strip() for piece in [pieces[0][found.start() :], *pieces[1:]]]
-    yield solutions.labelled(asked, steps, labels, options.objective, "hard_estimation")
+    problem = solutions.problem(pieces[0][: first.start()].strip())
+    steps = [piece.strip() for piece in [pieces[0][first.start() :], *pieces[1:]]]
+    yield solutions.labelled_steps(problem, steps, labels, options.objective, "hard_estimation")
     if options.outcome is not None and CLOSING in steps[-1]:
-        yield solutions.graded(asked, steps, labels[-1] == 1, options.outcome, "math_shepherd")
+        yield solutions.graded_answer(
+            problem, steps, labels[-1] == 1, options.outcome, "math_shepherd"
+        )
     if options.prompts:
-        yield solutions.prompt(asked, None)
+        yield solutions.prompt(problem, None)
 
 
-def marked(given: str, label: str) -> tuple[list[str], list[float]]:
-    """The pieces of the text that the tags end, and the labels that stand in place of the tags."""
-    *pieces, rest = given.split(TAG)
+def split_at_marks(tagged: str, marked: str) -> tuple[list[str], list[float]]:
+    """Splits the key `input` at its tags and reads the labels from the key `label`.
+
+    Raises RowError unless `marked` is `tagged` with a mark in place of each tag.
+
+    Examples:
+        >>> split_at_marks("Step 1: 5. ки Step 2: 6. ки", "Step 1: 5. + Step 2: 6. -")
+        (['Step 1: 5. ', ' Step 2: 6. '], [1.0, 0.0])
+    """
+    *pieces, rest = tagged.split(TAG)
     if not pieces or rest.strip():
-        raise RowError("wrong_type", "input", f"does not end with {TAG!r}, which ends every step")
-    place = 0
+        raise RowError("wrong_type", "input", f"does not end with {TAG!r}, as every step must")
+    start = 0
     labels: list[float] = []
     for piece in pieces:
-        mark = place + len(piece)
-        if label[place:mark] != piece or label[mark : mark + 1] not in MARKS:
+        mark = start + len(piece)
+        if marked[start:mark] != piece or marked[mark : mark + 1] not in MARKS:
             raise RowError(
                 "wrong_type",
                 "label",
-                f"is not the input with + or - in place of mark {len(labels) + 1}",
+                f"differs from the input before mark {len(labels) + 1}, or the mark is not + or -",
             )
-        labels.append(MARKS[label[mark]])
-        place = mark + 1
-    if label[place:].strip():
-        raise RowError("wrong_type", "label", "goes on after the input's last mark")
+        labels.append(MARKS[marked[mark]])
+        start = mark + 1
+    if marked[start:].strip():
+        raise RowError("wrong_type", "label", "contains text after the input's last mark")
     return pieces, labels

@@ -1,20 +1,30 @@
-"""MathDial: teachers help a student, played by a model, who solved a problem wrongly; each turn of theirs has a move.
+"""MathDial: teachers tutor a simulated student who made a mistake; each turn has a teaching move.
 
-    {"qid": 6000025, "question": "...", "student_incorrect_solution": "...", "student_profile": "Mariana is ...",
-     "conversation": "Teacher: (generic)Hi ...|EOM|Student: Sure. ...|EOM|Teacher: (telling)No, ..."}
+Reads the files of https://github.com/eth-nlped/mathdial (arXiv 2305.14536); other keys are ignored:
 
-(https://github.com/eth-nlped/mathdial; other keys are ignored.) The dialogue begins with the problem and the student's
-solution, as MRBench tells it; the student, also called by the name in the profile, is the user, and consecutive turns
-of one speaker are joined (`concord.annotations.dialogues`). Then, wherever the student has spoken:
+    {"qid": 6000025, "question": "...", "student_incorrect_solution": "...",
+     "student_profile": "Mariana is ...",
+     "conversation": "Teacher: (generic)Hi ...|EOM|Student: Sure. ...|EOM|Teacher: (telling)No."}
 
-- the dialogue so far is a prompt of domain `tutoring`;
-- what the teacher says next is a demonstration by the author `teacher`, if its moves are among those to imitate;
-- it is a binary label of each objective: 1 if its moves are all among the objective's, else 0.
+The dialogue begins with the problem and the student's solution, in the words of MRBench. The
+student is the user and may also be called by the name in the profile. Consecutive turns of one
+speaker are joined.
 
-A dialogue with an unknown speaker or move is rejected whole. The problem is the group.
+Makes, for each state of the dialogue that ends with the student:
 
-Options: `prompts` (all states of a dialogue, the first one, or none), `demonstrations` (moves to imitate; all four),
-`objectives` (objective -> moves of which it is true; not_telling, true of all but telling).
+- A prompt of the domain `tutoring`: the dialogue up to there.
+- A demonstration by the author `teacher`, the teacher's next turn, if all its moves are in
+  `demonstrations`.
+- A binary label of the same turn for each of `objectives`: 1 if all its moves are in the
+  objective's list, else 0.
+
+A dialogue with an unknown speaker or move is rejected. The problem is the group.
+
+Options:
+- `prompts`: which states become prompts: all, first or none. Default: all.
+- `demonstrations`: the moves to imitate. Default: generic, focus, probing and telling.
+- `objectives`: objective -> moves that are labelled 1. Default: not_telling, with all moves except
+  telling.
 """
 
 import itertools
@@ -27,8 +37,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from concord.annotations.dialogues import TUTORING, clean, tutored
-from concord.annotations.fields import short, text, whole
+from concord.annotations.dialogues import TUTORING, clean_text, tutor_prompt
+from concord.annotations.fields import integer, shorten, text
 from concord.annotations.record import RowError
 from concord.stage.params import FORBID
 
@@ -37,8 +47,11 @@ MOVES: tuple[Move, ...] = ("generic", "focus", "probing", "telling")
 END_OF_TURN = "|EOM|"
 TURN = re.compile(r"\s*(?P<speaker>[^:]+?)\s*:(?P<words>.*)", re.DOTALL)
 MOVED = re.compile(r"\s*\((?P<move>\w+)\)(?P<words>.*)", re.DOTALL)
-PROBLEM = "Hi, could you please provide a step-by-step solution for the question below? The question is: {}"
-"""How MRBench lets the tutor begin these dialogues."""
+PROBLEM = (
+    "Hi, could you please provide a step-by-step solution for the question below? "
+    "The question is: {}"
+)
+"""The tutor's first turn of these dialogues in MRBench."""
 
 
 @dataclass(frozen=True, config=FORBID)
@@ -46,18 +59,18 @@ class Options:
     """Options of a source in this format."""
 
     prompts: Literal["all", "first", "none"] = "all"
-    """Which states of a dialogue are prompts."""
+    """Which states of a dialogue become prompts."""
     demonstrations: list[Move] = field(default_factory=lambda: list(MOVES))
-    """Moves to imitate."""
+    """The moves to imitate."""
     objectives: dict[str, Annotated[list[Move], Field(min_length=1)]] = field(
         default_factory=lambda: {"not_telling": ["generic", "focus", "probing"]}
     )
-    """Objective -> the moves that are labelled 1, the others being labelled 0."""
+    """Objective -> the moves that are labelled 1. All others are labelled 0."""
 
 
 @plain_dataclass(frozen=True)
-class Said:
-    """One turn of a dialogue."""
+class DialogueTurn:
+    """One turn of a dialogue. Only the teacher's turns have moves."""
 
     role: str
     words: str
@@ -65,70 +78,82 @@ class Said:
 
 
 def annotations(row: dict[str, Any], options: Options) -> Iterator[dict[str, Any]]:
-    """Every state of the dialogue that ends with the student, and how the teacher answers."""
-    group, spoken = whole(row, "qid"), dialogue(row)
-    states = [place for place, turn in enumerate(spoken) if turn.role == "user"]
-    for place in states:
-        so_far = tutored((turn.role, turn.words) for turn in spoken[: place + 1])
-        shared = {"group_id": group, "messages": so_far}
-        if options.prompts == "all" or (options.prompts == "first" and place == states[0]):
-            yield {"kind": "prompt", **shared, "domain": TUTORING, "reference": None}
-        for answer in spoken[place + 1 : place + 2]:
-            yield from answered(
-                {**shared, "response": clean(answer.words), "author": "teacher"}, answer, options
-            )
+    """Yields the annotations of every state of the dialogue that ends with the student."""
+    group, turns = integer(row, "qid"), dialogue(row)
+    states = [index for index, turn in enumerate(turns) if turn.role == "user"]
+    for index in states:
+        messages = tutor_prompt((turn.role, turn.words) for turn in turns[: index + 1])
+        prompt = {"group_id": group, "messages": messages}
+        if options.prompts == "all" or (options.prompts == "first" and index == states[0]):
+            yield {"kind": "prompt", **prompt, "domain": TUTORING, "reference": None}
+        if index + 1 < len(turns):
+            yield from answer_annotations(prompt, turns[index + 1], options)
 
 
-def answered(told: dict[str, Any], answer: Said, options: Options) -> Iterator[dict[str, Any]]:
-    """What one answer of the teacher's becomes."""
+def answer_annotations(
+    prompt: dict[str, Any], answer: DialogueTurn, options: Options
+) -> Iterator[dict[str, Any]]:
+    """Yields the demonstration and the labels of one turn of the teacher."""
+    shared = {**prompt, "response": clean_text(answer.words), "author": "teacher"}
     if answer.moves.issubset(options.demonstrations):
-        yield {"kind": "demonstration", **told, "domain": TUTORING}
+        yield {"kind": "demonstration", **shared, "domain": TUTORING}
     for objective, moves in options.objectives.items():
-        judged = {
+        yield {
+            "kind": "binary",
+            **shared,
             "objective": objective,
             "label": int(answer.moves.issubset(moves)),
             "annotator": "mathdial",
         }
-        yield {"kind": "binary", **told, **judged}
 
 
-def dialogue(row: dict[str, Any]) -> list[Said]:
-    """The problem, the student's solution and what was said about it, speakers taking turns."""
+def dialogue(row: dict[str, Any]) -> list[DialogueTurn]:
+    """The problem, the student's solution and the conversation, as alternating turns."""
     profile = text(row, "student_profile").split()
     roles = {"Teacher": "assistant", **dict.fromkeys(["Student", *profile[:1]], "user")}
-    given = [
-        Said("assistant", PROBLEM.format(text(row, "question"))),
-        Said("user", text(row, "student_incorrect_solution")),
+    opening = [
+        DialogueTurn("assistant", PROBLEM.format(text(row, "question"))),
+        DialogueTurn("user", text(row, "student_incorrect_solution")),
     ]
-    spoken = [turn(part, roles) for part in text(row, "conversation").split(END_OF_TURN)]
+    parts = text(row, "conversation").split(END_OF_TURN)
+    turns = [*opening, *(parse_turn(part, roles) for part in parts)]
     return [
-        joined(list(turns))
-        for _, turns in itertools.groupby([*given, *spoken], key=lambda said: said.role)
+        join_turns(list(group)) for _, group in itertools.groupby(turns, key=lambda turn: turn.role)
     ]
 
 
-def turn(part: str, roles: dict[str, str]) -> Said:
-    """'Teacher: (focus)Why?' as a turn."""
-    found = TURN.fullmatch(part)
-    if found is None or found["speaker"] not in roles:
+def parse_turn(part: str, roles: dict[str, str]) -> DialogueTurn:
+    """Parses one turn of a conversation. `roles` maps speakers to roles.
+
+    Examples:
+        >>> parse_turn("Student: It is 6.", {"Student": "user"})
+        DialogueTurn(role='user', words=' It is 6.', moves=frozenset())
+        >>> parse_turn("Teacher: (focus)Why?", {"Teacher": "assistant"})
+        DialogueTurn(role='assistant', words='Why?', moves=frozenset({'focus'}))
+    """
+    match = TURN.fullmatch(part)
+    if match is None or match["speaker"] not in roles:
         allowed = ", ".join(f"{name}:" for name in roles)
         raise RowError(
-            "unknown_role", "conversation", f"a turn is {short(part)}; it may begin with {allowed}"
+            "unknown_role",
+            "conversation",
+            f"a turn is {shorten(part)}; it must begin with one of {allowed}",
         )
-    role = roles[found["speaker"]]
+    role = roles[match["speaker"]]
     if role == "user":
-        return Said(role, found["words"])
-    moved = MOVED.fullmatch(found["words"])
+        return DialogueTurn(role, match["words"])
+    moved = MOVED.fullmatch(match["words"])
     if moved is None or moved["move"] not in MOVES:
         raise RowError(
             "off_scale",
             "conversation",
-            f"a turn is {short(part)}; its move may be {', '.join(MOVES)}",
+            f"a turn is {shorten(part)}; its move must be one of {', '.join(MOVES)}",
         )
-    return Said(role, moved["words"], frozenset([moved["move"]]))
+    return DialogueTurn(role, moved["words"], frozenset([moved["move"]]))
 
 
-def joined(turns: list[Said]) -> Said:
-    """Consecutive turns of one speaker as one, with all of their moves."""
+def join_turns(turns: list[DialogueTurn]) -> DialogueTurn:
+    """Joins consecutive turns of one speaker. The result has all of their moves."""
     words = "\n".join(turn.words for turn in turns)
-    return Said(turns[0].role, words, frozenset[str]().union(*(turn.moves for turn in turns)))
+    moves = frozenset[str]().union(*(turn.moves for turn in turns))
+    return DialogueTurn(turns[0].role, words, moves)

@@ -1,23 +1,38 @@
-"""MR-GSM8K: solutions of GSM8K problems and two variations of them, in which people marked the first wrong step.
+"""MR-GSM8K: solutions of GSM8K problems and variations in which people marked the first wrong step.
 
-    {"uuid": "...", "question": "...", "question_type": "original" | "reversed" | "POT",
-     "ground_truth_answer": "18", "ground_truth_solution": "...", "model_output_steps": ["Step 1: ...", ...],
-     "model_output_answer_correctness": "correct" | "wrong", "model_output_solution_correctness": "correct" | "wrong",
-     "model_output_solution_first_error_step": 3, "model_output_solution_first_error_reason": "..."}
+Reads the files of https://github.com/dvlab-research/MR-GSM8K (arXiv 2312.17080):
 
-(https://github.com/dvlab-research/MR-GSM8K; arXiv 2312.17080.) The first wrong step is counted from 1. The steps before
-it are labelled 1, it 0, and those after it not at all; of a correct solution all are 1. A solution may reach the right
-answer in spite of a wrong step. The solutions of type POT are programs. The type is the extra key `question_type`.
+    {"uuid": "...", "question": "...", "question_type": "original", "ground_truth_answer": "18",
+     "ground_truth_solution": "...", "model_output_steps": ["Step 1: ...", ...],
+     "model_output_answer_correctness": "wrong", "model_output_solution_correctness": "wrong",
+     "model_output_solution_first_error_step": 3,
+     "model_output_solution_first_error_reason": "..."}
 
-A reversed problem hides a number of an original one, gives the answer instead and asks for the number. Both belong to
-one group: the problem's first eight words without numbers and `x` (98 % of the 187 reversed problems find their GSM8K
-problem by that, and hardly any two problems share it).
+`question_type` is original, reversed or POT (solutions that are programs); it becomes the extra key
+`question_type`. The first wrong step is counted from 1.
 
-Some reversed problems have a sentence as `ground_truth_answer`. The correctness of answers was found by comparing them
-with it, so that these rows give no prompt and no label of the final answer.
+Makes:
 
-Options: `objective` (of the steps), `outcome` (that of the final answer; none), `prompts` (whether each row's problem
-is a prompt too, with its answer; false), `types` (of question; all three).
+- Step labels: 1 before the first wrong step, 0 for it, and null after it. All steps of a correct
+  solution are labelled 1.
+- With `outcome`, a binary label of the final answer. A solution with a wrong step can still reach
+  the correct answer.
+- With `prompts`, a prompt of the domain `math` with the answer as the reference.
+
+For some reversed problems, `ground_truth_answer` is a sentence. The correctness of their answers
+was determined by comparison with it, so these rows make neither a label of the final answer nor a
+prompt.
+
+A reversed problem hides a number of an original problem, states the answer instead and asks for the
+number. Both belong to one group: the first eight words of the problem, without numbers and `x`. 98%
+of the 187 reversed problems are matched with their GSM8K problem in this way, and hardly any two
+different problems are.
+
+Options:
+- `objective`: the objective of the step labels. Required.
+- `outcome`: the objective of the labels of final answers. Default: null, no such labels.
+- `prompts`: whether each row's problem also becomes a prompt with its answer. Default: false.
+- `types`: the types of question to read. Default: original, reversed and POT.
 """
 
 import re
@@ -28,7 +43,7 @@ from typing import Any, Literal
 from pydantic.dataclasses import dataclass
 
 from concord.annotations import solutions
-from concord.annotations.fields import one_of, short, text, texts, value, whole
+from concord.annotations.fields import integer, one_of, required, shorten, text, texts
 from concord.annotations.interchange import content_hash
 from concord.annotations.record import RowError
 from concord.stage.params import FORBID
@@ -38,6 +53,7 @@ TYPES = {name: name for name in ("original", "reversed", "POT")}
 NUMBER = re.compile(r"-?[\d,]*\d(\.\d+)?")
 WORD = re.compile(r"[a-z']+")
 OPENING = 8
+"""The number of words that identify a problem and its variations."""
 
 
 @dataclass(frozen=True, config=FORBID)
@@ -47,49 +63,61 @@ class Options(solutions.Options):
     types: list[Literal["original", "reversed", "POT"]] = field(
         default_factory=lambda: ["original", "reversed", "POT"]
     )
-    """Which types of question to read."""
+    """The types of question to read."""
 
 
 def annotations(row: dict[str, Any], options: Options) -> Iterator[dict[str, Any] | RowError]:
-    """What a row tells of a solution."""
+    """Yields the annotations of a solution."""
     if one_of(row, "question_type", TYPES) not in options.types:
         return
     question, steps = text(row, "question"), texts(row, "model_output_steps")
-    asked = {**solutions.problem(question, group(question)), "question_type": row["question_type"]}
-    labels = solutions.until_error(len(steps), first_error(row, len(steps)))
-    yield solutions.labelled(asked, steps, labels, options.objective)
-    answer = str(value(row, "ground_truth_answer"))
+    problem = {
+        **solutions.problem(question, problem_group(question)),
+        "question_type": row["question_type"],
+    }
+    labels = solutions.labels_until_error(len(steps), first_error(row, len(steps)))
+    yield solutions.labelled_steps(problem, steps, labels, options.objective)
+    answer = str(required(row, "ground_truth_answer"))
     if options.outcome is not None:
-        right = one_of(row, "model_output_answer_correctness", RIGHT)
-        yield unusable(answer) or solutions.graded(asked, steps, right, options.outcome, "mr_gsm8k")
+        correct = one_of(row, "model_output_answer_correctness", RIGHT)
+        yield check_number(answer) or solutions.graded_answer(
+            problem, steps, correct, options.outcome, "mr_gsm8k"
+        )
     if options.prompts:
-        yield unusable(answer) or solutions.prompt(asked, answer)
+        yield check_number(answer) or solutions.prompt(problem, answer)
 
 
 def first_error(row: dict[str, Any], steps: int) -> int | None:
-    """Index of the first wrong step, from 0; None in a correct solution."""
+    """The index of the first wrong step, from 0, or None for a correct solution."""
     if one_of(row, "model_output_solution_correctness", RIGHT):
         return None
-    first = whole(row, "model_output_solution_first_error_step")
+    first = integer(row, "model_output_solution_first_error_step")
     if not 1 <= first <= steps:
         raise RowError(
             "off_scale",
             "model_output_solution_first_error_step",
-            f"is {first}, but there are {steps} steps",
+            f"is {first}, but the solution has {steps} steps",
         )
     return first - 1
 
 
-def unusable(answer: str) -> RowError | None:
-    """Why an answer cannot be a reference, if it cannot."""
+def check_number(answer: str) -> RowError | None:
+    """An error unless the answer is a number, as a reference must be."""
     if NUMBER.fullmatch(answer):
         return None
     return RowError(
-        "wrong_type", "ground_truth_answer", f"must be a number, but is {short(answer)}"
+        "wrong_type", "ground_truth_answer", f"must be a number, but is {shorten(answer)}"
     )
 
 
-def group(question: str) -> str:
-    """What a problem and its variations share: the first words, without numbers and the unknown."""
+def problem_group(question: str) -> str:
+    """The group that a problem and its variations share: a hash of its first words.
+
+    Examples:
+        >>> original = "Ann has 2 red pears and buys 3 green ones. How many has she?"
+        >>> reversed_ = "Ann has x red pears and buys 3 green ones. If she has 5, what is x?"
+        >>> problem_group(original) == problem_group(reversed_)
+        True
+    """
     words = [word for word in WORD.findall(question.lower()) if word != "x"]
     return content_hash(words[:OPENING])

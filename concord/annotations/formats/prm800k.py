@@ -1,29 +1,47 @@
-"""PRM800K: solutions of MATH problems whose steps people rated as they chose between completions.
+"""PRM800K: solutions of MATH problems whose steps people rated while choosing between completions.
+
+Reads the files of https://github.com/openai/prm800k (arXiv 2305.20050):
 
     {"is_quality_control_question": false, "is_initial_screening_question": false,
-     "question": {"problem": "...", "ground_truth_answer": "...", "pre_generated_steps": [...], ...},
-     "label": {"finish_reason": "solution" | "found_error" | "give_up" | "bad_problem",
-               "steps": [{"completions": [{"text": "...", "rating": -1 | 0 | 1 | null, "flagged": true | null}, ...],
-                          "human_completion": {"text": "...", "corrected_rating": 1 | null} | null,
-                          "chosen_completion": 0 | null}, ...]}}
+     "question": {"problem": "...", "ground_truth_answer": "...", ...},
+     "label": {"finish_reason": "solution",
+               "steps": [{"completions": [{"text": "...", "rating": 1, "flagged": null}, ...],
+                          "human_completion": {"text": "...", "corrected_rating": 1},
+                          "chosen_completion": 0}, ...]}}
 
-(https://github.com/openai/prm800k; arXiv 2305.20050.) The chosen completions make the solution. Where none was chosen,
-the step is the person's own, which is right (1) unless its corrected rating says otherwise; or else, in the last step
-of `found_error`, the first completion rated -1, at which the solution is cut off; or else, in the last step of people
-who gave up or called the problem bad, missing.
+`finish_reason` is solution, found_error, give_up or bad_problem. A rating is -1, 0, 1 or null.
+`human_completion` and `chosen_completion` may be null.
 
-A rating of 1 is labelled 1, -1 is 0, and null, or any rating of a completion that the person flagged as unclear, null.
-0 is neutral: right in its context, but no progress (appendix D). The paper counts it as positive (appendix F.2, where
-this did best, though by little), and so does this format unless `neutral` says otherwise.
+The solution consists of the chosen completions. If no completion was chosen in a step, the step is,
+in this order:
 
-`alternatives` adds an annotation for every rated completion that is not on the path: the path up to there, unlabelled,
-and the completion with its label. The problem is the group. A solution that ended in `solution` reached the right
-answer and is labelled 1 for `outcome`; of the others, which are cut off, nothing is told.
+1. The annotator's own completion. Its rating is 1 unless `corrected_rating` differs.
+2. In the last step of a `found_error`, the first completion rated -1. It ends the solution.
+3. In the last step of a `give_up` or `bad_problem`, nothing: the solution ends before it.
 
-Options: `objective` (of the steps), `outcome` (that of the final answer; none), `prompts` (whether each row's problem
-is a prompt too, with its answer; false), `neutral` (label of 0; 1), `alternatives` (false), `finished` (the reasons of
-rows to read; solution and found_error, as the paper discards those in which a person did not finish the task),
-`controls` (whether to read rows that served to check the annotators, which the paper discards too; false).
+Makes:
+
+- Step labels: 1 for a rating of 1, `neutral` for 0, 0 for -1, and null for a missing rating or a
+  completion that the annotator flagged as unclear. A neutral step is correct but makes no progress
+  (appendix D). The paper counts it as positive, which worked best by a small margin (appendix F.2).
+- With `alternatives`, step labels for each rated completion that is not part of the solution: the
+  steps before it, unlabelled, and the completion with its label.
+- With `outcome`, a binary label of 1 for the final answer if `finish_reason` is solution. The other
+  solutions are unfinished, so their final answers get no label.
+- With `prompts`, a prompt of the domain `math` with the answer as the reference.
+
+The problem is the group.
+
+Options:
+- `objective`: the objective of the step labels. Required.
+- `outcome`: the objective of the labels of final answers. Default: null, no such labels.
+- `prompts`: whether each row's problem also becomes a prompt with its answer. Default: false.
+- `neutral`: the label of steps rated 0; null leaves them unlabelled. Default: 1.
+- `alternatives`: whether completions outside the solution are read too. Default: false.
+- `finished`: the finish reasons of the rows to read. Default: solution and found_error; the paper
+  discards the others.
+- `controls`: whether to read rows that test the annotators, which the paper discards too. Default:
+  false.
 """
 
 from collections.abc import Iterator
@@ -34,7 +52,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from concord.annotations import solutions
-from concord.annotations.fields import Object, mapping, members, one_of, text, whole
+from concord.annotations.fields import Object, integer, mapping, mappings, one_of, text
 from concord.annotations.record import RowError
 from concord.stage.params import FORBID
 
@@ -49,102 +67,115 @@ class Options(solutions.Options):
     """Options of a source in this format."""
 
     neutral: Annotated[float, Field(ge=0, le=1)] | None = 1.0
-    """Label of a step rated 0; null to leave it unlabelled."""
+    """The label of steps rated 0; null leaves them unlabelled."""
     alternatives: bool = False
-    """Whether completions that were not chosen are read too."""
+    """Whether completions outside the solution are read too."""
     finished: list[Finish] = field(default_factory=lambda: ["solution", "found_error"])
-    """Rows to read, by how the annotation ended."""
+    """The finish reasons of the rows to read."""
     controls: bool = False
-    """Whether rows are read that served to check the annotators."""
+    """Whether to read rows that test the annotators."""
 
 
 class Step(NamedTuple):
-    """A step and what people said of it."""
+    """A step and its rating: -1, 0, 1 or None."""
 
     words: str
     rating: int | None
 
 
 def annotations(row: dict[str, Any], options: Options) -> Iterator[dict[str, Any]]:
-    """What a row tells of a solution."""
+    """Yields the annotations of a solution."""
     question, label = mapping(row, "question"), mapping(row, "label")
     finish = one_of(label, "finish_reason", FINISHES)
-    if finish not in options.finished or (
-        any(row.get(key) for key in CONTROLS) and not options.controls
-    ):
+    is_control = any(row.get(key) for key in CONTROLS)
+    if finish not in options.finished or (is_control and not options.controls):
         return
-    asked = solutions.problem(text(question, "problem"))
-    path, others = walk(label, finish)
+    problem = solutions.problem(text(question, "problem"))
+    path, alternatives = solution(label, finish)
     labels = {WRONG: 0.0, NEUTRAL: options.neutral, RIGHT: 1.0, None: None}
     steps = [step.words for step in path]
-    yield solutions.labelled(
-        asked, steps, [labels[step.rating] for step in path], options.objective
+    yield solutions.labelled_steps(
+        problem, steps, [labels[step.rating] for step in path], options.objective
     )
-    for place, other in others if options.alternatives else []:
-        tried = [*([None] * place), labels[other.rating]]
-        yield solutions.labelled(asked, [*steps[:place], other.words], tried, options.objective)
+    if options.alternatives:
+        for count, step in alternatives:
+            yield solutions.labelled_steps(
+                problem,
+                [*steps[:count], step.words],
+                [*([None] * count), labels[step.rating]],
+                options.objective,
+            )
     if options.outcome is not None and finish == "solution":
-        yield solutions.graded(asked, steps, True, options.outcome, "prm800k")
+        yield solutions.graded_answer(problem, steps, True, options.outcome, "prm800k")
     if options.prompts:
-        yield solutions.prompt(asked, text(question, "ground_truth_answer"))
+        yield solutions.prompt(problem, text(question, "ground_truth_answer"))
 
 
-def walk(label: Object, finish: Finish) -> tuple[list[Step], list[tuple[int, Step]]]:
-    """The steps of the solution, and the other rated completions, each with the number of steps before it."""
+def solution(label: Object, finish: Finish) -> tuple[list[Step], list[tuple[int, Step]]]:
+    """The steps of the solution, and the other rated completions.
+
+    Each of the others comes with the number of steps before it.
+    """
     path: list[Step] = []
-    others: list[tuple[int, Step]] = []
-    steps = members(label, "steps")
-    for place, step in enumerate(steps):
-        found = [completion(entry) for entry in members(step, "completions")]
-        last = place == len(steps) - 1
-        taken = chosen(step, found, finish if last else None)
-        others += [
-            (place, other) for other in found if other is not taken and other.rating is not None
+    alternatives: list[tuple[int, Step]] = []
+    steps = mappings(label, "steps")
+    for index, step in enumerate(steps):
+        completions = [completion(entry) for entry in mappings(step, "completions")]
+        is_last = index == len(steps) - 1
+        chosen = chosen_step(step, completions, finish if is_last else None)
+        alternatives += [
+            (index, other)
+            for other in completions
+            if other is not chosen and other.rating is not None
         ]
-        if taken is not None:
-            path.append(taken)
-    return path, others
+        if chosen is not None:
+            path.append(chosen)
+    return path, alternatives
 
 
-def chosen(step: Object, found: list[Step], finish: Finish | None) -> Step | None:
-    """The step that was taken; `finish` is how the annotation ended, and null unless the step is the last one."""
+def chosen_step(step: Object, completions: list[Step], finish: Finish | None) -> Step | None:
+    """The completion that continues the solution, or None if the solution ends before this step.
+
+    `finish` is the finish reason in the last step, and None in the others.
+    """
     if step.get("chosen_completion") is not None:
-        index = whole(step, "chosen_completion")
-        if not 0 <= index < len(found):
+        index = integer(step, "chosen_completion")
+        if not 0 <= index < len(completions):
             raise RowError(
                 "off_scale",
                 "chosen_completion",
-                f"is {index}, but there are {len(found)} completions",
+                f"is {index}, but the step has {len(completions)} completions",
             )
-        return found[index]
+        return completions[index]
     if step.get("human_completion") is not None:
-        own = mapping(step, "human_completion")
-        return Step(text(own, "text", "human_completion"), rated(own, "corrected_rating", RIGHT))
+        human = mapping(step, "human_completion")
+        words = text(human, "text", "human_completion")
+        return Step(words, read_rating(human, "corrected_rating", RIGHT))
     if finish in (None, "solution"):
         raise RowError(
-            "missing_key", "chosen_completion", "a step of the solution has no text that was chosen"
+            "missing_key", "chosen_completion", "a step of the solution has no chosen completion"
         )
-    wrong = [other for other in found if other.rating == WRONG]
+    wrong = [other for other in completions if other.rating == WRONG]
     if finish == "found_error" and not wrong:
         raise RowError(
             "missing_key",
             "rating",
-            "an error was found in the last step, but no completion is rated -1",
+            "finish_reason is found_error, but no completion of the last step is rated -1",
         )
     return wrong[0] if finish == "found_error" else None
 
 
 def completion(entry: Object) -> Step:
-    """A completion with its rating; one that the person flagged has none."""
-    rating = rated(entry, "rating", None)
+    """A completion with its rating. Flagged completions are unrated."""
+    rating = read_rating(entry, "rating", None)
     return Step(text(entry, "text", "completions"), None if entry.get("flagged") else rating)
 
 
-def rated(entry: Object, key: str, otherwise: int | None) -> int | None:
-    """The rating under `key`, -1, 0 or 1."""
+def read_rating(entry: Object, key: str, default: int | None) -> int | None:
+    """The rating under `key`: -1, 0 or 1, or `default` if there is none."""
     if entry.get(key) is None:
-        return otherwise
-    rating = whole(entry, key)
+        return default
+    rating = integer(entry, key)
     if rating not in (WRONG, NEUTRAL, RIGHT):
         raise RowError("off_scale", key, f"is {rating}; allowed: -1, 0, 1")
     return rating

@@ -1,28 +1,38 @@
-"""PRMBench: right solutions of PRM800K, and the same with errors of one class that a model put in.
+"""PRMBench: correct solutions of PRM800K, and versions in which a model inserted errors.
+
+Reads the files of https://github.com/ssmisya/PRMBench (arXiv 2501.03124), an evaluation set:
 
     {"idx": "prm_test_p1_0", "classification": "circular", "question": "...",
      "original_question": "...", "original_process": ["...", ...],
      "modified_question": "...", "modified_process": ["...", ...], "modified_steps": [3, 4, 5, 6],
      "error_steps": [3, 4, 5], "reason": "..."}
 
-(https://github.com/ssmisya/PRMBench; arXiv 2501.03124. It is meant for evaluation.) A row becomes two annotations: the
-original solution, all of whose steps are labelled 1, and the modified one, answering the modified question. The extra
-keys `variant` (original or modified) and `classification` tell them apart. `error_steps` counts from 1. Rows of class
-multi_solutions have no errors: there the modified solution is another right one.
+`classification` is the class of the errors. `error_steps` counts from 1. Rows of the class
+multi_solutions have no errors: their modified solution is another correct one.
 
-Each step of a modified solution was judged by itself, so that steps after the first error are labelled too: 0 if they
-stand in `error_steps`, else 1. In the 4,852 rows with errors at hand, 22 % of the steps after the first error are
-errors again, 43 % stand in the original solution as well, and one that only goes on from an error counts as right.
-PRMBench's own evaluation takes them so.
+Makes:
 
-Set aside are rows whose error index is past the end (78 of 5,017 in the files at hand, 100 of all 6,216), and modified
-solutions that equal the original one (4). Steps stay as they are: some rows number them, some leave blank lines in
-them. A class retells the original solution in words of its own or repeats it; `prepare` finds the repeated ones. The
-group is `question`, which all classes and retellings share. Only the class multi_solutions tells the right answer, and
-gives prompts; whether a solution's final answer is right no row tells.
+- Step labels of the original solution, all 1.
+- Step labels of the modified solution, with the modified question as its prompt: 0 for the steps in
+  `error_steps`, else 1. Steps after the first error are labelled too, as in PRMBench's own
+  evaluation. Of those, 22% are errors again and 43% also occur in the original solution (measured
+  on 4,852 rows). A step that merely follows from an error counts as correct.
+- With `prompts`, a prompt of the domain `math` for each row of the class multi_solutions, the only
+  class that contains the correct answer. No row says whether a final answer is correct.
 
-Options: `objective` (of the steps), `classes` (which to read; all nine), `prompts` (false). Classes may be errors of
-several objectives: let a source for each read its own.
+The extra key `variant` is original or modified, and `classification` is an extra key too. Steps are
+not changed: some rows number them, some contain blank lines in them.
+
+Rows with an error step beyond the last step are rejected (100 of 6,216), and so are modified
+solutions with errors that equal the original one (4). Each class repeats the original solution or
+rewords it; `prepare` removes duplicates. The group is `question`, which all classes and rewordings
+share.
+
+Options:
+- `objective`: the objective of the step labels. Required. To let several objectives learn from
+  different classes, give each its own source.
+- `classes`: the classes to read. Default: all nine.
+- `prompts`: whether rows with the correct answer also become prompts. Default: false.
 """
 
 from collections.abc import Iterator
@@ -33,18 +43,26 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from concord.annotations import solutions
-from concord.annotations.fields import items, one_of, text, texts, whole
+from concord.annotations.fields import integer, items, one_of, text, texts
 from concord.annotations.interchange import content_hash
 from concord.annotations.record import RowError
 from concord.stage.params import FORBID
 
 Class = Literal[
-    "redundency", "circular", "counterfactual", "step_contradiction", "domain_inconsistency", "confidence",
-    "missing_condition", "deception", "multi_solutions",
-]  # fmt: skip
+    "redundency",
+    "circular",
+    "counterfactual",
+    "step_contradiction",
+    "domain_inconsistency",
+    "confidence",
+    "missing_condition",
+    "deception",
+    "multi_solutions",
+]
 CLASSES: dict[str, Class] = {name: name for name in get_args(Class)}
 WITHOUT_ERRORS = "multi_solutions"
 INJECTED = "injected"
+"""Label kind of steps with inserted errors."""
 
 
 @dataclass(frozen=True, config=FORBID)
@@ -52,58 +70,69 @@ class Options:
     """Options of a source in this format."""
 
     objective: str
-    """The objective that the steps are labelled for."""
+    """The objective of the step labels."""
     classes: Annotated[list[Class], Field(min_length=1)] = field(
         default_factory=lambda: list(CLASSES.values())
     )
-    """Which classes of errors to read."""
+    """The classes of errors to read."""
     prompts: bool = False
-    """Whether a row that tells the right answer gives its problem as a prompt of domain `math` too."""
+    """Whether rows with the correct answer also become prompts of the domain `math`."""
 
 
 def annotations(row: dict[str, Any], options: Options) -> Iterator[dict[str, Any] | RowError]:
-    """The original and the modified solution of a row."""
-    found = one_of(row, "classification", CLASSES)
-    if found not in options.classes:
+    """Yields the original and the modified solution of a row."""
+    classification = one_of(row, "classification", CLASSES)
+    if classification not in options.classes:
         return
-    group, told = content_hash(text(row, "question")), {"classification": found}
+    group = content_hash(text(row, "question"))
     before, after = texts(row, "original_process"), texts(row, "modified_process")
     errors = error_steps(row, len(after))
-    asked = {
+    original = {
         **solutions.problem(text(row, "original_question"), group),
-        **told,
+        "classification": classification,
         "variant": "original",
     }
-    yield solutions.labelled(
-        asked, before, solutions.until_error(len(before), None), options.objective, INJECTED
-    )
+    all_correct = solutions.labels_until_error(len(before), None)
+    yield solutions.labelled_steps(original, before, all_correct, options.objective, INJECTED)
     if errors and before == after:
         yield RowError(
-            "contradiction", "modified_process", "is the original solution, but has error steps"
+            "contradiction",
+            "modified_process",
+            "equals the original solution, but the row has error steps",
         )
     else:
-        posed = {
+        modified = {
             **solutions.problem(text(row, "modified_question"), group),
-            **told,
+            "classification": classification,
             "variant": "modified",
         }
         labels = [0.0 if number in errors else 1.0 for number in range(1, len(after) + 1)]
-        yield solutions.labelled(posed, after, labels, options.objective, INJECTED)
+        yield solutions.labelled_steps(modified, after, labels, options.objective, INJECTED)
     if options.prompts and row.get("ground_truth") is not None:
-        yield solutions.prompt(asked, text(row, "ground_truth"))
+        yield solutions.prompt(original, text(row, "ground_truth"))
 
 
 def error_steps(row: dict[str, Any], steps: int) -> set[int]:
-    """The numbers of the wrong steps, from 1: none in a row without errors, and some in every other."""
-    errors = {whole({"error_steps": number}, "error_steps") for number in items(row, "error_steps")}
+    """The numbers of the wrong steps, from 1.
+
+    Raises RowError for a number beyond `steps`. A row without errors must have none, and any other
+    row at least one.
+    """
+    errors = {
+        integer({"error_steps": number}, "error_steps") for number in items(row, "error_steps")
+    }
     outside = sorted(number for number in errors if not 1 <= number <= steps)
     if outside:
         raise RowError(
             "off_scale",
             "error_steps",
-            f"holds {outside}, but the modified solution has {steps} steps",
+            f"contains {outside}, but the modified solution has {steps} steps",
         )
     if bool(errors) == (row["classification"] == WITHOUT_ERRORS):
-        detail = f"holds {len(errors)} steps, which a row of class {row['classification']} cannot"
-        raise RowError("wrong_type", "error_steps", detail)
+        expected = "none" if errors else "at least one"
+        raise RowError(
+            "wrong_type",
+            "error_steps",
+            f"contains {len(errors)} steps; the class {row['classification']} needs {expected}",
+        )
     return errors

@@ -1,40 +1,51 @@
-"""ProcessBench: solutions of four sets of problems in which experts marked the first wrong step.
+"""ProcessBench: solutions of four problem sets in which experts marked the first wrong step.
+
+Reads https://huggingface.co/datasets/Qwen/ProcessBench (arXiv 2412.06559):
 
     {"id": "gsm8k-0", "generator": "<model>", "problem": "...", "steps": ["...", ...],
      "final_answer_correct": false, "label": 1}
 
-(https://huggingface.co/datasets/Qwen/ProcessBench; arXiv 2412.06559.) `label` is the index, from 0, of the first wrong
-step, or -1 where there is none. The steps before it are labelled 1, it 0, and those after it not at all, since nobody
-judged them. A solution may reach the right answer in spite of a wrong step. The problem is the group; there is no
-reference answer; the model that wrote the solution stands in the extra key `author`.
+`label` is the index of the first wrong step, from 0, or -1 if there is none.
 
-Options: `objective` (of the steps), `outcome` (that of the final answer; none), `prompts` (whether each row's problem
-is a prompt too; false).
+Makes:
+
+- Step labels: 1 before the first wrong step, 0 for it, and null after it, because nobody judged
+  those steps.
+- With `outcome`, a binary label of the final answer. A solution with a wrong step can still reach
+  the correct answer.
+- With `prompts`, a prompt of the domain `math` without reference.
+
+The problem is the group. The extra key `author` names the model that wrote the solution.
+
+Options:
+- `objective`: the objective of the step labels. Required.
+- `outcome`: the objective of the labels of final answers. Default: null, no such labels.
+- `prompts`: whether each row's problem also becomes a prompt. Default: false.
 """
 
 from collections.abc import Iterator
 from typing import Any
 
 from concord.annotations import solutions
-from concord.annotations.fields import text, texts, truth, whole
+from concord.annotations.fields import boolean, integer, text, texts
 from concord.annotations.record import RowError
 from concord.annotations.solutions import Options
 
 
 def annotations(row: dict[str, Any], options: Options) -> Iterator[dict[str, Any]]:
-    """What a row tells of a solution."""
-    steps, first = texts(row, "steps"), whole(row, "label")
+    """Yields the annotations of a solution."""
+    steps, first = texts(row, "steps"), integer(row, "label")
     if not -1 <= first < len(steps):
         raise RowError(
             "off_scale",
             "label",
             f"is {first}; allowed: -1, or the index of one of {len(steps)} steps",
         )
-    asked = {**solutions.problem(text(row, "problem")), "author": text(row, "generator")}
-    labels = solutions.until_error(len(steps), None if first == -1 else first)
-    yield solutions.labelled(asked, steps, labels, options.objective)
+    problem = {**solutions.problem(text(row, "problem")), "author": text(row, "generator")}
+    labels = solutions.labels_until_error(len(steps), None if first == -1 else first)
+    yield solutions.labelled_steps(problem, steps, labels, options.objective)
     if options.outcome is not None:
-        right = truth(row, "final_answer_correct")
-        yield solutions.graded(asked, steps, right, options.outcome, "processbench")
+        correct = boolean(row, "final_answer_correct")
+        yield solutions.graded_answer(problem, steps, correct, options.outcome, "processbench")
     if options.prompts:
-        yield solutions.prompt(asked, None)
+        yield solutions.prompt(problem, None)

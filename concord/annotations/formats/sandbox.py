@@ -1,16 +1,26 @@
-"""The generated world as a source: the file is its specification, the annotations are made from it line by line."""
+"""The synthetic sandbox world: its YAML specification is the source.
+
+    world: dev
+    seed: 0
+    prompts: 700
+    demonstrations: 700
+    ...
+
+Makes all kinds of annotations. They are generated from the specification, including the errors that
+real files contain. `concord.sandbox.source` describes the specification.
+"""
 
 from collections.abc import Iterator
 from pathlib import Path
 
-from concord.annotations.record import GivenOptions, Record, demand_file, parse
+from concord.annotations.record import GivenOptions, Record, check_file, parse
 from concord.annotations.record import NoOptions as Options
 from concord.sandbox.source import lines
 from concord.stage.params import section
 
 
 def read(path: Path, given: GivenOptions) -> Iterator[Record]:
-    """The annotations that the world's annotators made, dirt included."""
+    """Generates the annotations of the specification at `path`."""
     section(Options, dict(given), "options")
-    demand_file(path)
+    check_file(path)
     return (parse(number, line) for number, line in enumerate(lines(str(path)), start=1))

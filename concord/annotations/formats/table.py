@@ -1,16 +1,34 @@
-"""Plain rows: a CSV, Parquet or JSON file whose columns hold what annotations of one kind need.
+"""Custom tables: CSV, Parquet or JSON rows that all hold one kind of annotation.
 
-A column that has the name of a key of the interchange format (`concord.annotations.interchange`) is that key; columns of
-other names are brought to it by the source's `columns`, or ignored. What is the same for every row stands in
-`constants`, which take the place of columns. Where the interchange format demands a number or a list and a column holds
-text, as in CSV, the text is read: a number as 0.5, .5 or 1e-3, a label also as true or false, a list as JSON. The group
-of a row without `group_id` is the user's first turn.
+Reads columns that are named like the keys of the interchange format
+(`concord.annotations.interchange`). Map other names to these keys with the source's `columns`.
+Columns that are not mapped are ignored. For example, the row
 
-    kind: comparison                     columns: {a: answer_1, b: answer_2, preferred: winner}
-    prompt: question                     constants: {objective: helpful, annotator: crowd}
+    {"question": "Name a colour.", "answer_1": "Red.", "answer_2": "No.", "winner": "a"}
 
-Options: `kind` (of the interchange format), `constants` (key -> value; none), `prompt` (column whose text is the user's
-only turn; without it `messages` is needed), `system` (what the system says before it; nothing).
+is read by this source:
+
+    format: table
+    path: data/raw/answers.csv
+    columns: {a: answer_1, b: answer_2, preferred: winner}
+    options:
+      kind: comparison
+      prompt: question
+      constants: {objective: helpful, annotator: crowd}
+
+If the interchange format requires a number or a list and the column holds text, as in CSV, the text
+is parsed: numbers like 0.5, .5 or 1e-3, lists as JSON. A label may also be true or false.
+
+Makes one annotation of `kind` per row. The group of a row without `group_id` is its first user
+turn.
+
+Options:
+- `kind`: the kind of annotation: prompt, demonstration, comparison, rating, ranking, binary or
+  steps. Required.
+- `constants`: key of the interchange format -> value in every row; replaces the column. Default:
+  none.
+- `prompt`: the column whose text is the only user turn. Default: null, which requires `messages`.
+- `system`: the content of a system turn before `prompt`. Default: null, no system turn.
 """
 
 import json
@@ -21,8 +39,8 @@ from typing import Any, Literal
 
 from pydantic.dataclasses import dataclass
 
-from concord.annotations.dialogues import group, turns
-from concord.annotations.fields import short, text, wrong
+from concord.annotations.dialogues import group_id, turns
+from concord.annotations.fields import shorten, text, wrong_type
 from concord.annotations.interchange import FIELDS
 from concord.annotations.record import RowError
 from concord.stage.params import FORBID, suggest
@@ -30,7 +48,7 @@ from concord.stage.params import FORBID, suggest
 NUMBERS = ("rating", "label", "margin")
 LISTS = ("messages", "scale", "responses", "ranks", "steps", "labels")
 NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.IGNORECASE)
-TRUTHS = {"true": 1, "false": 0}
+BOOLEANS = {"true": 1, "false": 0}
 
 
 @dataclass(frozen=True, config=FORBID)
@@ -38,64 +56,70 @@ class Options:
     """Options of a source in this format."""
 
     kind: Literal["prompt", "demonstration", "comparison", "rating", "ranking", "binary", "steps"]
-    """What a row is."""
+    """The kind of annotation."""
     constants: dict[str, Any] = field(default_factory=dict)
-    """Keys of the interchange format -> the value that every row has."""
+    """Key of the interchange format -> value in every row. Replaces the column."""
     prompt: str | None = None
-    """Column whose text is the prompt; null where `messages` holds it."""
+    """The column whose text is the prompt; null if `messages` contains it."""
     system: str | None = None
-    """The system's turn before the prompt; null for none."""
+    """The content of a system turn before `prompt`; null for none."""
 
     def __post_init__(self) -> None:
         allowed = [key for key in FIELDS if key != "kind"]
         for key in self.constants:
             if key not in allowed:
                 raise ValueError(
-                    f"constants.{key} is no key of the interchange format; {suggest(key, allowed)}"
+                    f"constants.{key} is not a key of the interchange format; "
+                    f"{suggest(key, allowed)}"
                 )
         if self.system is not None and self.prompt is None:
             raise ValueError(
-                "system needs prompt, before which it stands; name the prompt's column, or leave it out"
+                "system requires prompt; set prompt to the column of the prompt, or remove system"
             )
 
 
 def annotations(row: dict[str, Any], options: Options) -> Iterator[dict[str, Any]]:
-    """The row as an annotation."""
-    made = {key: converted(key, row[key]) for key in FIELDS if key in row}
+    """Yields the annotation of a row."""
+    annotation = {key: converted(key, row[key]) for key in FIELDS if key in row}
     if options.prompt is not None:
         system = [] if options.system is None else [{"role": "system", "content": options.system}]
-        made["messages"] = [*system, {"role": "user", "content": text(row, options.prompt)}]
-    made = {**made, **options.constants, "kind": options.kind}
-    if made.get("group_id") is None:
-        made["group_id"] = group(turns(made, "messages"))
-    yield made
+        annotation["messages"] = [*system, {"role": "user", "content": text(row, options.prompt)}]
+    annotation = {**annotation, **options.constants, "kind": options.kind}
+    if annotation.get("group_id") is None:
+        annotation["group_id"] = group_id(turns(annotation, "messages"))
+    yield annotation
 
 
-def converted(key: str, found: Any) -> Any:
-    """A value as the interchange format demands it under `key`, where it is text or true or false."""
-    if key == "label" and isinstance(found, bool):
-        return int(found)
-    if not isinstance(found, str):
-        return found
-    if key == "label" and found.strip().lower() in TRUTHS:
-        return TRUTHS[found.strip().lower()]
+def converted(key: str, value: Any) -> Any:
+    """Converts text, and boolean labels, to the type that `key` requires. Raises RowError.
+
+    Examples:
+        >>> converted("rating", "4"), converted("label", "true"), converted("scale", "[1, 5]")
+        (4.0, 1, [1, 5])
+    """
+    if key == "label" and isinstance(value, bool):
+        return int(value)
+    if not isinstance(value, str):
+        return value
+    if key == "label" and value.strip().lower() in BOOLEANS:
+        return BOOLEANS[value.strip().lower()]
     if key in NUMBERS:
-        return number(key, found)
-    return decoded(key, found) if key in LISTS else found
+        return parse_number(key, value)
+    return parse_list(key, value) if key in LISTS else value
 
 
-def number(key: str, found: str) -> float:
-    """Text as a number."""
-    if not NUMBER.fullmatch(found):
-        raise wrong(key, "a number", found)
-    return float(found)
+def parse_number(key: str, value: str) -> float:
+    """Parses a number. Unlike `float`, rejects nan, inf and underscores."""
+    if not NUMBER.fullmatch(value):
+        raise wrong_type(key, "a number", value)
+    return float(value)
 
 
-def decoded(key: str, found: str) -> Any:
-    """Text as the list that its JSON is."""
+def parse_list(key: str, value: str) -> Any:
+    """Parses JSON. Later checks make sure that it is a list."""
     try:
-        return json.loads(found)
+        return json.loads(value)
     except (ValueError, RecursionError) as error:
         raise RowError(
-            "not_json", key, f"must be a list as JSON, but is {short(found)}: {error}"
+            "not_json", key, f"must be a JSON list, but is {shorten(value)}: {error}"
         ) from None

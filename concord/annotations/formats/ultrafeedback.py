@@ -1,16 +1,25 @@
-"""UltraFeedback: answers of several models to one instruction, each rated by GPT-4 on four aspects.
+"""UltraFeedback: answers of several models to one instruction, rated by GPT-4 on four aspects.
+
+Reads https://huggingface.co/datasets/openbmb/UltraFeedback (arXiv 2310.01377):
 
     {"instruction": "...",
      "completions": [{"model": "...", "response": "...",
                       "annotations": {"<aspect>": {"Rating": "4", "Rationale": "..."}, ...}}, ...]}
 
-(https://huggingface.co/datasets/openbmb/UltraFeedback; other keys are ignored, the system prompts among them under
-which the models answered: who rated was shown the instruction alone.) A rating becomes one of the scale 1 to 5, of the
-objective that the aspect is mapped to; the model stands in the row's extra key `author`. A rating "N/A" says that the
-aspect does not apply: it is no label, and nothing comes of it. The instruction is the group.
+Other keys are ignored. This includes the system prompts under which the models answered, because
+the annotator saw the instruction alone.
 
-Options: `objectives` (ours -> the aspect; all four under their own names), `domain` (makes the instruction a prompt of
-that domain as well; none).
+Makes:
+
+- A rating on the scale 1 to 5 for each answer and each of `objectives`. The extra key `author`
+  names the model. A rating of "N/A" means that the aspect does not apply; it makes nothing.
+- With `domain`, a prompt for each instruction.
+
+The instruction is the group.
+
+Options:
+- `objectives`: objective -> aspect. Default: all four aspects under the same names.
+- `domain`: the domain of the prompts. Default: null, no prompts.
 """
 
 from collections.abc import Iterator
@@ -20,19 +29,19 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from concord.annotations.fields import items, mapping, short, text, value
+from concord.annotations.fields import items, mapping, required, shorten, text
 from concord.annotations.interchange import content_hash
 from concord.annotations.record import RowError
 from concord.stage.params import FORBID
 
 Aspect = Literal["helpfulness", "honesty", "instruction_following", "truthfulness"]
-OWN: dict[str, Aspect] = {
+ASPECTS: dict[str, Aspect] = {
     "helpfulness": "helpfulness",
     "honesty": "honesty",
     "instruction_following": "instruction_following",
     "truthfulness": "truthfulness",
 }
-"""Each aspect under its own name."""
+"""Each aspect under the same name."""
 SCALE = [1, 5]
 DOES_NOT_APPLY = "N/A"
 
@@ -42,59 +51,74 @@ class Options:
     """Options of a source in this format."""
 
     objectives: Annotated[dict[str, Aspect], Field(min_length=1)] = field(
-        default_factory=lambda: dict(OWN)
+        default_factory=lambda: dict(ASPECTS)
     )
-    """Our objective -> the aspect that it is."""
+    """Objective -> aspect. By default, all four aspects under the same names."""
     domain: str | None = None
-    """Domain of the prompts; null for no prompts."""
+    """The domain of the prompts; null for no prompts."""
 
 
 def annotations(row: dict[str, Any], options: Options) -> Iterator[dict[str, Any] | RowError]:
-    """The ratings of an instruction's answers, and the instruction."""
+    """Yields the ratings of the answers, and the instruction as a prompt."""
     instruction, completions = text(row, "instruction"), items(row, "completions")
-    shared = {
+    prompt = {
         "group_id": content_hash(instruction),
         "messages": [{"role": "user", "content": instruction}],
     }
     if options.domain is not None:
-        yield {"kind": "prompt", **shared, "domain": options.domain, "reference": None}
+        yield {"kind": "prompt", **prompt, "domain": options.domain, "reference": None}
     if not completions:
-        yield RowError("missing_key", "completions", "holds no answer")
-    for completion in completions:
+        yield RowError("missing_key", "completions", "the list is empty")
+    for item in completions:
         try:
-            answer = mapping({"completions": completion}, "completions")
-            told = {"response": text(answer, "response"), "author": text(answer, "model")}
-            given = mapping(answer, "annotations")
+            completion = mapping({"completions": item}, "completions")
+            answer = {
+                "kind": "rating",
+                **prompt,
+                "response": text(completion, "response"),
+                "author": text(completion, "model"),
+            }
+            grades = mapping(completion, "annotations")
         except RowError as error:
             yield error
             continue
-        yield from ratings({"kind": "rating", **shared, **told}, given, options)
+        yield from ratings(answer, grades, options)
 
 
 def ratings(
-    answer: dict[str, Any], given: dict[str, Any], options: Options
+    answer: dict[str, Any], grades: dict[str, Any], options: Options
 ) -> Iterator[dict[str, Any] | RowError]:
-    """A row for each objective on which an answer was rated."""
+    """Yields the rating of an answer for each objective that applies."""
     for objective, aspect in options.objectives.items():
         try:
-            rating = grade(mapping(given, aspect), aspect)
+            rating = grade(mapping(grades, aspect), aspect)
         except RowError as error:
             yield error
             continue
         if rating is not None:
-            judged = {"objective": objective, "annotator": "ultrafeedback"}
-            yield {**answer, "rating": rating, "scale": SCALE, **judged}
+            yield {
+                **answer,
+                "rating": rating,
+                "scale": SCALE,
+                "objective": objective,
+                "annotator": "ultrafeedback",
+            }
 
 
 def grade(annotation: dict[str, Any], aspect: str) -> int | None:
-    """The rating as a number, or None where the aspect does not apply."""
-    found = value(annotation, "Rating", aspect)
-    if found == DOES_NOT_APPLY:
+    """The rating as a number, or None if the aspect does not apply. Raises RowError.
+
+    Examples:
+        >>> grade({"Rating": "4"}, "honesty")
+        4
+    """
+    rating = required(annotation, "Rating", aspect)
+    if rating == DOES_NOT_APPLY:
         return None
-    if not isinstance(found, str) or not (found.isascii() and found.isdigit()):
+    if not isinstance(rating, str) or not (rating.isascii() and rating.isdigit()):
         raise RowError(
             "wrong_type",
             aspect,
-            f"must be rated by a whole number as text or N/A, but is {short(found)}",
+            f"its Rating must be a whole number as text, or N/A, but is {shorten(rating)}",
         )
-    return int(found)
+    return int(rating)

@@ -1,1 +1,1 @@
-"""Policies on the locked protocols: points, samples, fronts, comparisons."""
+"""Evaluation of policies: operating points, samples, fronts, comparisons."""

@@ -1,8 +1,8 @@
-"""All policies side by side in one domain: hypervolumes, differences to the reference policy, control by weights.
+"""Comparison of all policies in one domain: hypervolumes, differences to the reference, control.
 
-Every policy answered the same prompts, so one set of resamples of the prompts serves all of them, and each difference
-has a paired interval. A policy that can be steered is compared at one point like any other; its whole sweep is
-reported apart, as `steerable`, because many weights against one are no fair comparison.
+All policies answered the same prompts and share the resamples of the prompts, so each difference
+has a paired interval. A steerable policy is compared at one point, like every other policy. Its
+whole sweep is reported separately, as `steerable`: many points against one would be unfair.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,26 +19,26 @@ from concord.evaluation.policies.protocol import (
     EQUAL,
     Point,
     find,
-    own_weight,
+    focused_weights,
     sweep_weights,
 )
 from concord.evaluation.policies.summary import points_of
 from concord.stage.errors import DataError
 
 SANDBOX_KIND = "borderline"
-"""Questions that only look hazardous: where refusing costs most."""
+"""Questions that only look hazardous, where refusals cost most."""
 
 
 @dataclass(frozen=True)
 class Bootstrap:
-    """Resamples of each interval, and their seed."""
+    """Number of resamples per interval, and their seed."""
 
     count: int
     seed: int
 
 
 class Comparison:
-    """Means of every policy at every point in one domain, and their paired resamples."""
+    """Means of every policy at every point in one domain, with paired resamples."""
 
     def __init__(
         self, units: Mapping[str, pd.DataFrame], names: Sequence[str], bootstrap: Bootstrap
@@ -57,7 +57,9 @@ class Comparison:
         )  # (count, keys, objectives + 2)
 
     def row(self, policy: str, point: str) -> int:
-        """Row of a policy's point; a policy with one head, and a default that is equal, have it under equal."""
+        """Row of a policy's point. A point with the weights or the answers of `equal` uses the row
+        of `equal`.
+        """
         return self.rows.get(f"{policy}/{point}", self.rows[f"{policy}/{EQUAL}"])
 
     def steerable(self, policy: str) -> bool:
@@ -65,24 +67,31 @@ class Comparison:
         return len(self.points[policy]) > 2
 
     def hypervolume(self, policy: str, reference: Sequence[float]) -> dict[str, Any]:
-        """At equal weights, at the default weights, and over all points where there are more."""
+        """Hypervolume at equal weights, at the default weights, and volume all points if there are
+        more.
+        """
         width = len(self.names)
 
-        def over(rows: list[int]) -> dict[str, Any]:
+        def volume(rows: list[int]) -> dict[str, Any]:
             figure = front.hypervolume_interval(
                 self.means[rows, :width], self.draws[:, rows, :width], reference
             )
             return {**figure.named(), "points": len(rows)}
 
-        entry = {**over([self.row(policy, EQUAL)]), "default": over([self.row(policy, DEFAULT)])}
+        entry = {
+            **volume([self.row(policy, EQUAL)]),
+            "default": volume([self.row(policy, DEFAULT)]),
+        }
         if self.steerable(policy):
-            entry["steerable"] = over(
+            entry["steerable"] = volume(
                 [self.row(policy, point.name) for point in self.points[policy]]
             )
         return entry
 
     def differences(self, policy: str, reference: str) -> dict[str, dict[str, float]]:
-        """Per objective: mean of `policy` less that of `reference`, both at equal weights, with a paired interval."""
+        """Per objective: mean of `policy` minus mean of `reference`, both at equal weights, with a
+        paired interval.
+        """
         one, two = self.row(policy, EQUAL), self.row(reference, EQUAL)
         return {
             name: interval(
@@ -93,38 +102,41 @@ class Comparison:
         }
 
     def control(self, policy: str, count: int) -> dict[str, Any]:
-        """Per objective: how it follows its own weight over `count` values; empty for a policy that was not swept."""
+        """Per objective: how it follows its weight over `count` values; empty if never swept."""
         if not self.steerable(policy):
             return {}
-        found = {}
-        for name in (name for name in self.names if name in self._headed(policy)):
+        figures = {}
+        headed = self._steered_objectives(policy)
+        for name in (name for name in self.names if name in headed):
             column = self.names.index(name)
             rows = [self.row(policy, point.name) for point in self.swept(policy, name, count)]
-            found[name] = front.control(
+            figures[name] = front.control(
                 sweep_weights(count), self.means[rows, column], self.draws[:, rows, column]
             )
-        return found
+        return figures
 
     def swept(self, policy: str, objective: str, count: int) -> list[Point]:
-        """The points at which `objective` has its own weight from 0 to 1."""
+        """Points with the weight of `objective` from 0 to 1; DataError if one is missing."""
         points = self.points[policy]
         vectors = [
-            own_weight(self._headed(policy), objective, weight) for weight in sweep_weights(count)
+            focused_weights(self._steered_objectives(policy), objective, weight)
+            for weight in sweep_weights(count)
         ]
-        found = [find(points, points[0].domain, vector) for vector in vectors]
-        missing = [vector for vector, point in zip(vectors, found, strict=True) if point is None]
+        matches = [find(points, points[0].domain, vector) for vector in vectors]
+        missing = [vector for vector, point in zip(vectors, matches, strict=True) if point is None]
         if missing:
             raise DataError(
-                f"the samples of {policy} lack the weights {missing[0]}; rerun the stage evaluate@{policy}"
+                f"The samples of {policy} have no answers at the weights {missing[0]}. "
+                f"Rerun the stage evaluate@{policy}."
             )
-        return [point for point in found if point is not None]
+        return [point for point in matches if point is not None]
 
-    def _headed(self, policy: str) -> list[str]:
-        """The domain's objectives that have a head of their own in this policy, judged or not."""
+    def _steered_objectives(self, policy: str) -> list[str]:
+        """Objectives of the domain that have a head in this policy, judged or not."""
         return list(self.points[policy][0].weights)
 
     def table(self, policy: str) -> list[dict[str, Any]]:
-        """Every point of a policy: means, intervals, KL, length, and whether no other point of the policy beats it."""
+        """Points of a policy: means, intervals, KL, length, and whether it is non-dominated."""
         rows = [self.row(policy, point.name) for point in self.points[policy]]
         width = len(self.names)
         best = front.non_dominated(self.means[rows, :width])
@@ -139,16 +151,16 @@ class Comparison:
                 },
                 "kl": self.means[row, width],
                 "length": self.means[row, width + 1],
-                "non_dominated": bool(best[place]),
+                "non_dominated": bool(best[index]),
             }
-            for place, (point, row) in enumerate(zip(self.points[policy], rows, strict=True))
+            for index, (point, row) in enumerate(zip(self.points[policy], rows, strict=True))
         ]
 
 
 def borderline(
     units: pd.DataFrame, names: Sequence[str], weights: int, bootstrap: Bootstrap
 ) -> dict[str, Any] | None:
-    """What helpfulness on borderline questions does as the weight of `harmless` grows; None where there are none."""
+    """Means on borderline questions by the weight of `harmless`; None without such questions."""
     if not {"helpful", "harmless"} <= set(names) or "kind" not in units.columns:
         return None
     frame = units[units["kind"] == SANDBOX_KIND]

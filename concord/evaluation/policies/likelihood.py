@@ -1,10 +1,11 @@
-"""The likelihood protocol: no judge, no sampling; does the policy find the answer likelier that people rated higher?
+"""The likelihood protocol: does the policy prefer the answers that people rated higher?
 
-Human-labelled answers of held-out questions are scored by their log-probability per token under the policy. Of two
-answers to one question that people rated differently on an objective, the policy is right (1) where the better one is
-likelier per token, half right at a tie. The share is the pair accuracy of that objective; moving the head weights
-traces a front. An answer rated several times counts by its mean rating. KL is exact per position of the labelled
-answers, in nats per answer.
+The protocol needs no judge and no sampling. Human-labelled answers to held-out questions are scored
+by their log-probability per token under the policy. Two answers to one question with different
+ratings on an objective make a pair. The policy scores 1 if the better answer has the higher
+log-probability per token, and 0.5 for a tie. The mean is the pair accuracy of the objective; moving
+the head weights traces a front. Repeated ratings of an answer are averaged. KL is exact per
+position of the labelled answers, in nats per answer.
 """
 
 import itertools
@@ -22,15 +23,16 @@ from concord.stage.errors import DataError
 def labelled_answers(
     ratings: pd.DataFrame, domain: str, names: Sequence[str], groups: int
 ) -> pd.DataFrame:
-    """One row per distinct answer with columns `rating.<objective>` (NaN: not rated), of the first `groups` groups.
+    """Distinct answers of the first `groups` groups, with columns `rating.<objective>`.
 
-    Groups are taken in the order of the hash of their first prompt, so that the choice does not hang on the file's
-    order.
+    A rating is NaN if the answer has none. Groups are ordered by the hash of their first prompt, so
+    the choice does not depend on the order of the file. Raises DataError if there are no ratings.
     """
     table = ratings[ratings["objective"].isin(names)]
     if table.empty:
         raise DataError(
-            f"data/prepared/ratings holds no rating of {', '.join(names)}, so the domain cannot be evaluated"
+            f"data/prepared/ratings has no rating of {', '.join(names)}, so the domain {domain} "
+            "cannot be evaluated. Add ratings of these objectives."
         )
     table = table.assign(prompt_id=[content_hash(messages) for messages in table["messages"]])
     order = table.groupby("group_id")["prompt_id"].min().sort_values(kind="stable").index[:groups]
@@ -50,7 +52,7 @@ def labelled_answers(
 def score(
     policy: Sampler, answers: pd.DataFrame, points: Sequence[Point], split: str
 ) -> pd.DataFrame:
-    """The answers at every point, with the policy's log-probability per token, the answers' length and the KL."""
+    """The answers at every point, with log-probability per token, KL, and length in tokens."""
     likelihoods, kls, length = policy.likelihood(
         answers["messages"].tolist(),
         answers["response"].tolist(),
@@ -67,15 +69,16 @@ def score(
 
 
 def judged_units(samples: pd.DataFrame, domain: str, names: Sequence[str]) -> pd.DataFrame:
-    """The rows of a domain's samples that are averaged: answers (sandbox protocol), or pairs of labelled answers."""
+    """The rows of a domain to average: answers (sandbox protocol), or pairs of labelled answers."""
     frame = samples[samples["domain"] == domain]
     return pairs(frame, names) if "log_probability" in frame.columns else frame
 
 
 def pairs(samples: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
-    """Judged pairs of scored answers: `gold.<objective>` is 1, 0.5 or 0; one row per pair, point and objective.
+    """Judged pairs of scored answers, one row per pair, point and objective.
 
-    Each answer has a row too, which carries its KL and length, so that answers in many pairs count once in those.
+    `gold.<objective>` is 1, 0.5 or 0. Each answer has another row with its KL and length, so that
+    an answer in many pairs counts once in those.
     """
     index = ["split", "domain", "point", "weights", "prompt_id"]
     rows: list[dict[str, object]] = []
@@ -92,22 +95,24 @@ def pairs(samples: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
 
 
 def _correct(block: pd.DataFrame, objective: str) -> list[float]:
-    """For each pair of answers with different ratings: whether the better one is likelier."""
+    """1, 0.5 or 0 per pair of differently rated answers: whether the better one is more likely."""
     column = f"rating.{objective}"
     rated = block[block[column].notna()]
-    found = zip(rated[column].to_numpy(), rated["log_probability"].to_numpy(), strict=True)
+    scored = zip(rated[column].to_numpy(), rated["log_probability"].to_numpy(), strict=True)
     return [
         float(np.heaviside((one[0] - two[0]) * (one[1] - two[1]), 0.5))
-        for one, two in itertools.combinations(list(found), 2)
+        for one, two in itertools.combinations(list(scored), 2)
         if one[0] != two[0]
     ]
 
 
 def longer_is_better(answers: pd.DataFrame, names: Sequence[str]) -> dict[str, float]:
-    """Pair accuracy of each objective for who always takes the longer answer: the mark to beat; NaN without pairs."""
+    """Pair accuracy per objective of preferring the longer answer; NaN without pairs."""
     longer = answers.assign(log_probability=answers["response"].str.len().astype(float))
     blocks = [block for _, block in longer.groupby("prompt_id", sort=False)]
-    found = {name: [value for block in blocks for value in _correct(block, name)] for name in names}
+    correct = {
+        name: [value for block in blocks for value in _correct(block, name)] for name in names
+    }
     return {
-        name: float(np.mean(values)) if values else float("nan") for name, values in found.items()
+        name: float(np.mean(values)) if values else float("nan") for name, values in correct.items()
     }

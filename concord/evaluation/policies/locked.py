@@ -1,7 +1,9 @@
-"""The sandbox protocol: answers to prompts of the locked world, judged by gold, which no training stage has seen.
+"""The sandbox protocol: answers to prompts of the locked world, judged by gold that training never
+sees.
 
-Validation prompts are of the world that models were tuned on; their answers carry proxies only, so that whatever is
-chosen on validation cannot have looked at gold. All policies and weights answer the same prompts with the same seed.
+Validation prompts come from the world that models were tuned on. Their answers have proxies only,
+so a choice on validation cannot use gold. All policies and weights answer the same prompts with the
+same seed.
 """
 
 import json
@@ -23,20 +25,24 @@ LOCKED, VALIDATION = "locked", "validation"
 
 @dataclass(frozen=True)
 class Proxies:
-    """The anchored reward vector: what training saw, beside gold."""
+    """The anchored reward vector: the rewards that training used."""
 
     names: list[str]
     vector: Any
     anchors: Any
 
     def score(self, frame: pd.DataFrame) -> np.ndarray:
-        """(rows, objectives) in standard deviations of the SFT model's answers, NaN outside a row's domain."""
+        """Scores, (rows, objectives), in standard deviations of the SFT model's answers; NaN
+        outside of a row's domain.
+        """
         columns = (frame[name].tolist() for name in ("messages", "response", "domain", "reference"))
         return np.asarray(self.anchors.normalise(self.vector.score(*columns), self.names))
 
 
 def prompts(world: World, domains: Sequence[str], count: int, seed: int) -> pd.DataFrame:
-    """`count` distinct prompts per domain of `world`, one row each. Raises ParamsError where it has fewer."""
+    """`count` distinct prompts per domain of `world`, one row each. Raises ParamsError if it has
+    fewer.
+    """
     drawn = [prompt for domain in domains for prompt in _distinct(world, domain, count, seed)]
     fields = ("messages", "domain", "reference", "group_id", "kind")
     frame = pd.DataFrame({name: [getattr(prompt, name) for prompt in drawn] for name in fields})
@@ -44,7 +50,7 @@ def prompts(world: World, domains: Sequence[str], count: int, seed: int) -> pd.D
 
 
 def _distinct(world: World, domain: str, count: int, seed: int) -> list[Prompt]:
-    """The first `count` different ones of the prompts that the world draws."""
+    """The first `count` distinct prompts of the world."""
     for draws in (count, 4 * count, 16 * count):
         different = {
             json.dumps(prompt.messages): prompt for prompt in world.prompts(domain, draws, seed)
@@ -52,13 +58,13 @@ def _distinct(world: World, domain: str, count: int, seed: int) -> list[Prompt]:
         if len(different) >= count:
             return list(different.values())[:count]
     raise ParamsError(
-        f"the {world.name} world has no {count} different prompts in {domain}: {16 * count} draws gave "
-        f"{len(different)}; lower evaluate.prompts to that or less"
+        f"The {world.name} world has no {count} different prompts in {domain}: {16 * count} draws "
+        f"gave {len(different)}. Lower evaluate.prompts to {len(different)} or less."
     )
 
 
 def validation_prompts(table: pd.DataFrame, domains: Sequence[str], count: int) -> pd.DataFrame:
-    """At most `count` prompts per domain of the validation split, those with the smallest content hash."""
+    """At most `count` validation prompts per domain, in the order of their content hash."""
     ordered = table.sort_values("prompt_id", kind="stable")
     chosen = pd.concat(
         [ordered[ordered["domain"] == domain].head(count) for domain in domains], ignore_index=True
@@ -69,9 +75,10 @@ def validation_prompts(table: pd.DataFrame, domains: Sequence[str], count: int) 
 def answers(
     policy: Sampler, table: pd.DataFrame, point: Point, split: str, kl_prompts: int
 ) -> pd.DataFrame:
-    """The policy's answers at `point` to the prompts of its domain, with their length.
+    """Answers of the policy at `point` to the prompts of its domain, with lengths in tokens.
 
-    The first `kl_prompts` also have the log-probability ratio to the reference, whose mean is the KL; the others NaN.
+    The first `kl_prompts` answers also have the log-probability ratio to the reference, whose mean
+    is the KL; the others have NaN.
     """
     frame = table[table["domain"] == point.domain].reset_index(drop=True)
     messages = frame["messages"].tolist()
@@ -93,7 +100,7 @@ def answers(
 
 
 def judged(frame: pd.DataFrame, world: World | None, proxies: Proxies) -> pd.DataFrame:
-    """Adds columns `proxy.<objective>` and `gold.<objective>`; without a world gold stays unknown (NaN).
+    """Adds columns `proxy.<objective>` and `gold.<objective>`; without a world, gold is NaN.
 
     An answer that several points gave to a prompt is judged once.
     """
@@ -105,7 +112,7 @@ def judged(frame: pd.DataFrame, world: World | None, proxies: Proxies) -> pd.Dat
         {} if world is None else world.gold(messages, response) for messages, response in answered
     ]
     columns: dict[str, Any] = {
-        f"proxy.{name}": scores[:, place] for place, name in enumerate(proxies.names)
+        f"proxy.{name}": scores[:, column] for column, name in enumerate(proxies.names)
     }
     columns |= {f"gold.{name}": [row.get(name, np.nan) for row in gold] for name in proxies.names}
     judgements = distinct[answer].assign(
@@ -122,6 +129,8 @@ def dialogues(
     turns: int,
     seed: int,
 ) -> dict[str, float]:
-    """Tutoring rolled on with the simulated student for at most `turns` turns of the tutor."""
+    """Continues the tutoring prompts with the simulated student for at most `turns` tutor turns."""
     messages = table.loc[table["domain"] == "tutoring", "messages"].tolist()
-    return students.roll(world, messages, lambda batch: policy.sample(batch, weights), turns, seed)
+    return students.simulate(
+        world, messages, lambda batch: policy.sample(batch, weights), turns, seed
+    )

@@ -1,9 +1,9 @@
-"""Recomputes the gold of kept answers from their texts, so that nobody has to believe the reports.
+"""Recomputes the gold of stored answers from their texts, to check the reports.
 
     python -m concord.evaluation.policies.regrade reports/samples/mah_dpo.parquet
 
-Prints each objective's mean at equal weights, and ends with an error where an answer's gold is not what was recorded.
-Samples of the likelihood protocol hold people's labels and no gold.
+Prints the mean of each objective at equal weights, and fails if the gold of an answer differs from
+the recorded one. Samples of the likelihood protocol have human labels and no gold.
 """
 
 from pathlib import Path
@@ -19,10 +19,13 @@ from concord.stage.errors import DataError, command
 
 
 def regraded(samples: pd.DataFrame) -> pd.DataFrame:
-    """The answers to locked prompts with `gold.<objective>` computed anew; DataError where there are none."""
+    """The answers to locked prompts with recomputed `gold.<objective>`. Raises DataError without
+    such answers.
+    """
     if "response" not in samples.columns or not (samples["split"] == LOCKED).any():
         raise DataError(
-            "these samples hold no answers to locked prompts, so there is no gold to recompute"
+            "These samples have no answers to locked prompts, so there is no gold to recompute. "
+            "Pass samples of the sandbox protocol."
         )
     answers = samples[samples["split"] == LOCKED].reset_index(drop=True)
     world = World.build(LOCKED, 0)  # the seed draws prompts; gold depends on the texts alone
@@ -38,27 +41,32 @@ def regraded(samples: pd.DataFrame) -> pd.DataFrame:
 
 
 def differences(samples: pd.DataFrame) -> int:
-    """How many answers have another gold than the one recorded."""
-    anew = regraded(samples)
+    """Number of answers whose recomputed gold differs from the recorded one."""
+    recomputed = regraded(samples)
     recorded = samples[samples["split"] == LOCKED].reset_index(drop=True)
-    names = [column for column in anew.columns if column.startswith("gold.")]
-    same = np.isclose(anew[names], recorded[names], rtol=0, atol=1e-6, equal_nan=True).all(axis=1)
+    names = [column for column in recomputed.columns if column.startswith("gold.")]
+    same = np.isclose(recomputed[names], recorded[names], rtol=0, atol=1e-6, equal_nan=True).all(
+        axis=1
+    )
     return int((~same).sum())
 
 
 def main(path: str) -> None:
-    """Prints the means, and checks every answer."""
+    """Prints the means and checks every answer."""
     samples = outputs.read_table(Path(path))
-    anew = regraded(samples)
-    equal = anew[anew["point"] == EQUAL]
-    for name in (column for column in anew.columns if column.startswith("gold.")):
+    recomputed = regraded(samples)
+    equal = recomputed[recomputed["point"] == EQUAL]
+    for name in (column for column in recomputed.columns if column.startswith("gold.")):
         if equal[name].notna().any():
             print(
-                f"{name.removeprefix('gold.'):<20} {equal[name].mean():.4f}  ({equal[name].notna().sum()} answers)"
+                f"{name.removeprefix('gold.'):<20} {equal[name].mean():.4f}  "
+                f"({equal[name].notna().sum()} answers)"
             )
     if wrong := differences(samples):
-        raise DataError(f"{wrong} of {len(anew)} answers have another gold than {path} records")
-    print(f"{len(anew)} answers, all with the gold that was recorded")
+        raise DataError(
+            f"The recomputed gold of {wrong} of {len(recomputed)} answers differs from {path}."
+        )
+    print(f"{len(recomputed)} answers, all with the recorded gold")
 
 
 if __name__ == "__main__":

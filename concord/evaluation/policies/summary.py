@@ -1,8 +1,8 @@
-"""From samples to the figures of one policy: per point and objective a mean with its interval, KL and length.
+"""Figures of one policy from its samples: means with intervals per point and objective, KL, length.
 
-Works on either protocol: it sees a long table with one row per judged unit (an answer, or a pair of human-labelled
-answers) and columns `gold.<objective>`, `proxy.<objective>`, `log_ratio`, `length`, NaN where a measure does not
-apply.
+Both protocols use it. The input is a long table with one row per judged unit (an answer, or a pair
+of human-labelled answers) and the columns `gold.<objective>`, `proxy.<objective>`, `log_ratio` and
+`length`, NaN where a measure does not apply.
 """
 
 import json
@@ -18,14 +18,14 @@ from concord.evaluation.policies.protocol import (
     EQUAL,
     Point,
     find,
-    own_weight,
+    focused_weights,
     same,
     sweep_weights,
 )
 
 
 def points_of(frame: pd.DataFrame) -> list[Point]:
-    """The operating points that a table of samples holds, in its order."""
+    """The operating points in a table of samples, in order."""
     rows = frame[["point", "domain", "weights"]].drop_duplicates()
     return [
         Point(row["point"], row["domain"], json.loads(row["weights"]))
@@ -33,8 +33,8 @@ def points_of(frame: pd.DataFrame) -> list[Point]:
     ]
 
 
-def at(entries: Sequence[dict[str, Any]], domain: str, name: str) -> dict[str, Any]:
-    """The entry of a named point; a name whose weights repeat an earlier point's, or that move nothing, means equal."""
+def entry_at(entries: Sequence[dict[str, Any]], domain: str, name: str) -> dict[str, Any]:
+    """The entry of a named point, or of `equal` if the point was not sampled separately."""
     of_domain = [entry for entry in entries if entry["domain"] == domain]
     named = [entry for entry in of_domain if entry["point"] == name]
     return (named or [entry for entry in of_domain if entry["point"] == EQUAL])[0]
@@ -43,7 +43,9 @@ def at(entries: Sequence[dict[str, Any]], domain: str, name: str) -> dict[str, A
 def figures(
     frame: pd.DataFrame, names: Sequence[str], count: int, seed: int
 ) -> list[dict[str, Any]]:
-    """One entry per point of one domain: gold and proxy mean of each objective, KL to the reference, length."""
+    """One entry per point of one domain: gold and proxy mean of each objective, KL to the
+    reference, length.
+    """
     measures = [
         *(f"gold.{name}" for name in names),
         *(f"proxy.{name}" for name in names),
@@ -54,49 +56,63 @@ def figures(
     means, draws = clusters.mean(), clusters.bootstrap(count, seed)
     units = clusters.counts.sum(axis=0)
     entries = []
-    for place, point in enumerate(points_of(frame)):
+    for row, point in enumerate(points_of(frame)):
         objectives = {}
         for column, name in enumerate(names):
-            gold = interval(means[place, column], draws[:, place, column])
-            proxy = means[place, len(names) + column]
+            gold = interval(means[row, column], draws[:, row, column])
+            proxy = means[row, len(names) + column]
             objectives[name] = {
                 **gold.named("gold_mean"),
                 "proxy_mean": proxy,
-                "n": int(units[place, column]),
+                "n": int(units[row, column]),
             }
-        kl = interval(means[place, -2], draws[:, place, -2])
-        entries.append({
-            "point": point.name, "domain": point.domain, "weights": point.weights, "objectives": objectives,
-            "kl": kl.value, "kl_ci_low": kl.low, "kl_ci_high": kl.high, "length": means[place, -1],
-        })  # fmt: skip
+        kl = interval(means[row, -2], draws[:, row, -2])
+        entries.append(
+            {
+                "point": point.name,
+                "domain": point.domain,
+                "weights": point.weights,
+                "objectives": objectives,
+                "kl": kl.value,
+                "kl_ci_low": kl.low,
+                "kl_ci_high": kl.high,
+                "length": means[row, -1],
+            }
+        )
     return entries
 
 
 def merged(entries: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
-    """The figures of one named point over all domains: objectives side by side, KL and length as means over domains."""
+    """Figures of one named point over all domains; KL and length are means over domains."""
     domains = list(dict.fromkeys(entry["domain"] for entry in entries))
-    chosen = [at(entries, domain, name) for domain in domains]
+    chosen = [entry_at(entries, domain, name) for domain in domains]
+    per_domain = ("kl", "kl_ci_low", "kl_ci_high", "length")
     return {
-        "objectives": {objective: value for entry in chosen for objective, value in entry["objectives"].items()},
-        "weights": {objective: value for entry in chosen for objective, value in entry["weights"].items()},
+        "objectives": {
+            objective: value for entry in chosen for objective, value in entry["objectives"].items()
+        },
+        "weights": {
+            objective: value for entry in chosen for objective, value in entry["weights"].items()
+        },
         "kl": float(np.mean([entry["kl"] for entry in chosen])),
         "length": float(np.mean([entry["length"] for entry in chosen])),
-        "by_domain": {entry["domain"]: {key: entry[key] for key in ("kl", "kl_ci_low", "kl_ci_high", "length")}
-                      for entry in chosen},
-    }  # fmt: skip
+        "by_domain": {entry["domain"]: {key: entry[key] for key in per_domain} for entry in chosen},
+    }
 
 
 def sweep(
     entries: Sequence[dict[str, Any]], names: Mapping[str, Sequence[str]], count: int
 ) -> dict[str, Any]:
-    """Per objective its own weight and, at that weight, every objective of its domain; only where heads were swept."""
+    """Per swept objective: its weights, and all objectives of its domain at each weight."""
     points = [Point(entry["point"], entry["domain"], entry["weights"]) for entry in entries]
     curves: dict[str, Any] = {}
     for domain, members in names.items():
         for objective in members:
-            vectors = [own_weight(members, objective, weight) for weight in sweep_weights(count)]
-            found = [find(points, domain, vector) for vector in vectors]
-            if len(members) > 1 and all(found):
+            vectors = [
+                focused_weights(members, objective, weight) for weight in sweep_weights(count)
+            ]
+            matches = [find(points, domain, vector) for vector in vectors]
+            if len(members) > 1 and all(matches):
                 curves[objective] = [
                     {"weight": vector[objective], **entry}
                     for vector in vectors
@@ -114,15 +130,16 @@ def policy_report(
     count: int,
     seed: int,
 ) -> dict[str, Any]:
-    """The whole report of one policy from its judged units; the figures at equal weights stand at the top.
+    """The full report of one policy from its judged units, with `equal` at the top level.
 
-    `names` maps each domain to the objectives evaluated in it; `sweep_count` is 0 for a policy that cannot be steered.
+    `names` maps each domain to its evaluated objectives. `sweep_count` is 0 for a policy that
+    cannot be steered.
     """
     entries, tuned = (
         [
             entry
             for domain, members in names.items()
-            for entry in figures(_of(frame, domain), members, count, seed)
+            for entry in figures(_rows_of(frame, domain), members, count, seed)
         ]
         for frame in (held_out, validation)
     )
@@ -135,12 +152,12 @@ def policy_report(
     }
 
 
-def _of(frame: pd.DataFrame, domain: str) -> pd.DataFrame:
+def _rows_of(frame: pd.DataFrame, domain: str) -> pd.DataFrame:
     return frame[frame["domain"] == domain]
 
 
 def _proxies(entry: dict[str, Any]) -> dict[str, Any]:
-    """A validation point: what a choice may look at, and no gold."""
+    """A validation point without gold: what selection may use."""
     proxies = {name: value["proxy_mean"] for name, value in entry["objectives"].items()}
     return {
         **{key: entry[key] for key in ("point", "domain", "weights", "kl", "length")},

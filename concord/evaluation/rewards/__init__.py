@@ -1,1 +1,1 @@
-"""Reward models on held-out pairs and steps: quality, baselines, calibration, picking an answer."""
+"""Evaluation of reward models: pairs, steps, grades, and picking among answers."""

@@ -1,8 +1,8 @@
-"""How good reward models are: pair accuracy between its baseline and its ceiling, and how well scores follow people's
-grades.
+"""Quality of reward models: pair accuracy between baseline and ceiling, and agreement with grades.
 
-On the locked world every pair carries the annotators' own probability p, so the best possible pair accuracy, the mean
-of max(p, 1 - p), is known; normalised accuracy is (accuracy - length baseline) / (ceiling - length baseline).
+On the locked world every pair has the annotators' probability p, so the best possible pair
+accuracy, the mean of max(p, 1 - p), is known. Normalised accuracy is (accuracy - length baseline) /
+(ceiling - length baseline).
 """
 
 from typing import Any
@@ -17,13 +17,18 @@ FIGURES = (
     "pair_accuracy", "ci_low", "ci_high", "length_baseline", "ceiling",
     "normalised_accuracy", "normalised_ci_low", "normalised_ci_high", "gold_rank_correlation",
 )  # fmt: skip
-"""What is said of judged pairs; unknown, each of them, where there are none."""
+"""Figures of judged pairs; all are NaN without pairs."""
 GOOD = 0.5
-"""A grade on [0, 1] of at least this is a good one."""
+"""Grades on [0, 1] of at least this value are good."""
 
 
 def pair_hits(chosen: np.ndarray, rejected: np.ndarray) -> np.ndarray:
-    """1 where the chosen side scores above the rejected one, 0.5 where both score the same, else 0; (pairs,)."""
+    """1 if the chosen side scores higher, 0.5 for a tie, else 0, (pairs,).
+
+    Examples:
+        >>> pair_hits(np.array([2.0, 1.0, 0.0]), np.array([1.0, 1.0, 1.0])).tolist()
+        [1.0, 0.5, 0.0]
+    """
     return np.heaviside(
         np.asarray(chosen, dtype=np.float64) - np.asarray(rejected, dtype=np.float64), 0.5
     )
@@ -32,19 +37,24 @@ def pair_hits(chosen: np.ndarray, rejected: np.ndarray) -> np.ndarray:
 def quality(
     pairs: pd.DataFrame, chosen: np.ndarray, rejected: np.ndarray, count: int, seed: int
 ) -> dict[str, Any]:
-    """One objective's report over judged pairs with scores (pairs,) of both sides.
+    """Report of one objective over judged pairs, given the scores (pairs,) of both sides.
 
-    Columns `chosen`, `rejected`, `group_id`; from the locked world also `p`, `gold_chosen`, `gold_rejected`.
+    `pairs` has the columns `chosen`, `rejected`, `group_id`, and from the locked world also `p`,
+    `gold_chosen`, `gold_rejected`.
     """
     if pairs.empty:
         return {**dict.fromkeys(FIGURES, float("nan")), "pairs": 0}
     known = "p" in pairs.columns
-    table = pd.DataFrame({
-        "group_id": pairs["group_id"].to_numpy(), "point": "all",
-        "accuracy": pair_hits(chosen, rejected),
-        "length": pair_hits(pairs["chosen"].str.len().to_numpy(), pairs["rejected"].str.len().to_numpy()),
-        "ceiling": pairs["p"].map(lambda p: max(p, 1 - p)).to_numpy() if known else np.nan,
-    })  # fmt: skip
+    lengths = (pairs[side].str.len().to_numpy() for side in ("chosen", "rejected"))
+    table = pd.DataFrame(
+        {
+            "group_id": pairs["group_id"].to_numpy(),
+            "point": "all",
+            "accuracy": pair_hits(chosen, rejected),
+            "length": pair_hits(*lengths),
+            "ceiling": pairs["p"].map(lambda p: max(p, 1 - p)).to_numpy() if known else np.nan,
+        }
+    )
     clusters = Clusters.of(table, ["accuracy", "length", "ceiling"])
     mean, draws = clusters.mean()[0], clusters.bootstrap(count, seed)[:, 0]
     normalised = interval(normalise(*mean), np.array([normalise(*draw) for draw in draws]))
@@ -69,11 +79,11 @@ def quality(
 def grade_quality(
     graded: pd.DataFrame, scores: np.ndarray, count: int, seed: int
 ) -> dict[str, Any] | None:
-    """How scores (grades,) follow people's grades of single answers (columns `response`, `rating`, `group_id`); None
-    where there are none.
+    """How scores, (grades,), follow people's grades of single answers; None without grades.
 
-    `auc`: how often a good answer, whichever prompt it answers, scores above a bad one, with an interval by group;
-    `length_auc`: how often it is the longer one. NaN where all are good or all are bad.
+    `graded` has the columns `response`, `rating`, `group_id`. `auc` is the probability that a good
+    answer scores above a bad one, across prompts, with an interval by group. `length_auc` is the
+    same for the length as the score. Both are NaN if all answers are good or all are bad.
     """
     if graded.empty:
         return None
@@ -89,7 +99,13 @@ def grade_quality(
 
 
 def normalise(accuracy: float, baseline: float, ceiling: float) -> float:
-    """Where `accuracy` lies between the baseline (0) and the ceiling (1); NaN where there is no room between them."""
+    """Position of `accuracy` between baseline (0) and ceiling (1); NaN if the ceiling is not
+    higher.
+
+    Examples:
+        >>> normalise(0.75, 0.5, 1.0)
+        0.5
+    """
     return (
         float((accuracy - baseline) / (ceiling - baseline)) if ceiling > baseline else float("nan")
     )

@@ -1,7 +1,8 @@
-"""What reward models are judged on: pairs and steps of the locked world with gold, or held-out human labels.
+"""Test sets of reward models: the locked world with gold, or held-out human labels.
 
-Both protocols give the same four tables: judged pairs of an objective, people's grades of single answers, answers whose
-steps are judged, and several answers to one checkable problem, of which a scorer should pick a right one.
+Both protocols provide the same four tables: judged pairs of an objective, people's grades of single
+answers, answers with judged steps, and several answers to one checkable problem, of which a scorer
+should pick a right one.
 """
 
 from __future__ import annotations
@@ -23,15 +24,17 @@ from concord.stage import outputs
 from concord.stage.paths import PREPARED
 
 KNOWN = frozenset({*DOMAIN, "overall"})
-"""Objectives that the sandbox has gold for."""
+"""Objectives with gold in the sandbox."""
 
 Sample = Callable[[list[Any]], list[str]]
-"""Prompts -> one answer of the SFT model each; a prompt that is given again gets another draw."""
+"""Prompts -> one SFT answer per prompt; a repeated prompt gets a new draw."""
 
 
 @dataclass(frozen=True)
 class Locked:
-    """The locked world: annotators' pairs with their own probability, gold of every step of the SFT model's answers."""
+    """The locked world: pairs with the annotators' probability, and step gold of the SFT model's
+    answers.
+    """
 
     world: World
     seed: int
@@ -39,24 +42,28 @@ class Locked:
     samples: int
     sample: Sample
     answered: dict[str, list[str]] = field(default_factory=dict)
-    """By domain: one answer to each of its prompts, once they were asked for."""
+    """Domain -> one answer per prompt, sampled on first use."""
 
     def pairs(self, group: str, objective: str, count: int) -> pd.DataFrame:
-        """`count` judged pairs, whichever model is asked about them; of an objective that the world does not know,
-        held-out labels."""
+        """`count` judged pairs, the same for all models. Objectives that the world does not know
+        use held-out labels.
+        """
         if objective not in KNOWN:
             return HeldOut().pairs(group, objective, count)
         return pd.DataFrame(annotators.comparisons(self.world, objective, count, self.seed))
 
     def grades(self, objective: str, count: int) -> pd.DataFrame:
-        """Held-out grades of an objective that the world does not know; none of the others, which have gold."""
+        """Held-out grades of an objective that the world does not know; the others have gold and no
+        grades.
+        """
         return HeldOut().grades(objective, 0 if objective in KNOWN else count)
 
     def steps(self, name: str, objective: Objective) -> pd.DataFrame:
-        """Columns messages, steps, gold (per prefix), group_id: one answer per prompt of the objective's domain.
+        """Columns messages, steps, gold (per prefix), group_id: one answer per prompt of the
+        domain.
 
-        For a verified objective a prefix is right as long as every step in it is. An objective that the world does not
-        know has people's step labels alone.
+        For a verified objective, a prefix is right if every step in it is. Objectives that the
+        world does not know use people's step labels.
         """
         if name not in KNOWN:
             return HeldOut().steps(name, objective)
@@ -81,7 +88,7 @@ class Locked:
         return pd.DataFrame(rows, columns=["messages", "steps", "gold", "group_id"])
 
     def graded(self, name: str, objective: Objective) -> pd.DataFrame:
-        """Columns messages, response, correct, group_id, problem: `samples` answers to each problem."""
+        """Columns messages, response, correct, group_id, problem: `samples` answers per problem."""
         prompts = [
             p
             for p in self.world.prompts(objective.domain, self.prompts, self.seed)
@@ -105,22 +112,26 @@ class Locked:
 
 @dataclass(frozen=True)
 class HeldOut:
-    """The test split of people's annotations."""
+    """The test split of human annotations."""
 
     def pairs(self, group: str, objective: str, count: int) -> pd.DataFrame:
-        """At most `count` held-out pairs of a reward model's objective, first by the hash of their texts."""
+        """At most `count` held-out pairs of a reward model's objective, in the order of their
+        content hash.
+        """
         table = outputs.read_table(PREPARED / f"rewards/{group}/test.parquet")
         table = table[table["objective"] == objective]
-        return _first(table, ["chosen", "rejected"], count)
+        return _first_by_hash(table, ["chosen", "rejected"], count)
 
     def grades(self, objective: str, count: int) -> pd.DataFrame:
-        """At most `count` held-out grades, a yes or a no among them, of single answers; a rank is no grade."""
+        """At most `count` held-out grades of single answers: ratings and binary labels, no
+        rankings.
+        """
         table = outputs.read_table(PREPARED / "ratings/test.parquet")
         table = table[(table["objective"] == objective) & (table["kind"] != "ranking")]
-        return _first(table, ["messages", "response"], count)
+        return _first_by_hash(table, ["messages", "response"], count)
 
     def steps(self, name: str, objective: Objective, split: str = "test") -> pd.DataFrame:
-        """Answers with people's step labels."""
+        """Answers with human step labels."""
         table = outputs.read_table(PREPARED / f"steps/{split}.parquet")
         table = table[table["objective"] == name].reset_index(drop=True)
         gold = pd.Series(
@@ -129,7 +140,7 @@ class HeldOut:
         return table.assign(gold=gold)
 
     def graded(self, name: str, objective: Objective) -> pd.DataFrame:
-        """Graded answers of problems that have equally many, at least two."""
+        """Graded answers of all problems with the most common number of answers, at least two."""
         table = outputs.read_table(PREPARED / "ratings/test.parquet")
         table = table[table["objective"] == name].rename(columns={"rating": "correct"})
         table = table.assign(problem=[content_hash(messages) for messages in table["messages"]])
@@ -142,8 +153,8 @@ class HeldOut:
         )
 
 
-def _first(table: pd.DataFrame, columns: list[str], count: int) -> pd.DataFrame:
-    """The first `count` rows by the hash of what they say."""
+def _first_by_hash(table: pd.DataFrame, columns: list[str], count: int) -> pd.DataFrame:
+    """The first `count` rows in the order of the content hash of `columns`."""
     order = [content_hash(*row) for row in zip(*(table[name] for name in columns), strict=True)]
     return (
         table.assign(order=order)

@@ -1,4 +1,4 @@
-"""How well scores after each step tell right steps from wrong ones, and find where a solution goes wrong first."""
+"""Quality of step scores: separation of right from wrong steps, and location of the first error."""
 
 from __future__ import annotations
 
@@ -19,23 +19,33 @@ from concord.evaluation.metrics import (
 )
 
 CORRECT = 0.5
-"""A step is right where its gold is at least this."""
+"""Steps with a gold of at least this value are right."""
 
 
 def first_error(gold: np.ndarray) -> int:
-    """Index of the first step whose gold is below `CORRECT`, or -1 if there is none; NaN steps are not judged."""
+    """Index of the first step with gold below `CORRECT`, or -1; NaN steps are not judged.
+
+    Examples:
+        >>> first_error(np.array([1.0, 0.0, 0.0])), first_error(np.array([1.0, np.nan]))
+        (1, -1)
+    """
     wrong = np.flatnonzero(np.asarray(gold) < CORRECT)
     return int(wrong[0]) if wrong.size else -1
 
 
 def first_below(scores: np.ndarray, threshold: float) -> int:
-    """Index of the first step that scores below the threshold, or -1 if there is none."""
+    """Index of the first step with a score below `threshold`, or -1."""
     below = np.flatnonzero(np.asarray(scores) < threshold)
     return int(below[0]) if below.size else -1
 
 
 def largest_drop(scores: np.ndarray, start: float) -> int:
-    """Index of the step at which the score falls most below the one before it (`start` before the first)."""
+    """Index of the step whose score drops most from the one before (`start` before the first).
+
+    Examples:
+        >>> largest_drop(np.array([0.9, 0.3, 0.2]), start=0.8)
+        1
+    """
     return int(np.argmin(np.diff(np.asarray(scores, dtype=np.float64), prepend=start)))
 
 
@@ -46,7 +56,7 @@ def step_quality(
     count: int,
     seed: int,
 ) -> dict[str, Any]:
-    """Scores of the steps of responses, (steps,) each, against gold: AUC over steps and rank correlation."""
+    """Scores of steps against gold, (steps,) per response: AUC over steps, and rank correlation."""
     known = [np.isfinite(each) for each in gold]
     flat_scores = np.concatenate([s[k] for s, k in zip(scores, known, strict=True)])
     flat_gold = np.concatenate([g[k] for g, k in zip(gold, known, strict=True)])
@@ -61,9 +71,10 @@ def step_quality(
 
 
 def error_location(scores: Sequence[np.ndarray], gold: Sequence[np.ndarray]) -> dict[str, Any]:
-    """In responses with a wrong step: how often the first one is where the score drops most.
+    """Over responses with a wrong step: how often the largest drop is at the first wrong step.
 
-    `first_error_prior` is the share found by who always names the commonest place of those responses.
+    `first_error_prior` is the accuracy of always choosing the most common position of those
+    responses.
     """
     wrong = [
         (score, first_error(each))
@@ -77,37 +88,40 @@ def error_location(scores: Sequence[np.ndarray], gold: Sequence[np.ndarray]) -> 
             "responses_with_error": 0,
         }
     start = float(np.mean([score[0] for score in scores]))
-    places = [place for _, place in wrong]
+    positions = [position for _, position in wrong]
     return {
         "first_error_accuracy": float(
-            np.mean([largest_drop(score, start) == place for score, place in wrong])
+            np.mean([largest_drop(score, start) == position for score, position in wrong])
         ),
-        "first_error_prior": Counter(places).most_common(1)[0][1] / len(places),
+        "first_error_prior": Counter(positions).most_common(1)[0][1] / len(positions),
         "responses_with_error": len(wrong),
     }
 
 
 @dataclass(frozen=True)
 class Located:
-    """Where the first errors of some responses are and where they were found, by step (-1: all steps are right)."""
+    """True and predicted first errors of responses, as step indices (-1: no error)."""
 
     true: np.ndarray
-    found: np.ndarray
+    predicted: np.ndarray
 
     @classmethod
     def of(
         cls, scores: Sequence[np.ndarray], gold: Sequence[np.ndarray], threshold: float
     ) -> Located:
-        """The first step that scores below the threshold counts as the error."""
+        """Predicts the first step with a score below `threshold` as the error."""
         return cls(
             np.array([first_error(each) for each in gold]),
             np.array([first_below(each, threshold) for each in scores]),
         )
 
     def f1(self, rows: np.ndarray | slice = slice(None)) -> float:
-        """ProcessBench's F1 (arXiv 2412.06559): the harmonic mean of the share of wrong responses whose first error is
-        found and the share of right ones that are let pass; NaN unless there are both."""
-        hit, wrong = (self.true == self.found)[rows], (self.true >= 0)[rows]
+        """ProcessBench's F1 (arXiv 2412.06559); NaN unless there are right and wrong responses.
+
+        It is the harmonic mean of the share of wrong responses whose first error is found and the
+        share of right responses without a predicted error.
+        """
+        hit, wrong = (self.true == self.predicted)[rows], (self.true >= 0)[rows]
         if not wrong.any() or wrong.all():
             return float("nan")
         on_wrong, on_right = hit[wrong].mean(), hit[~wrong].mean()
@@ -117,9 +131,9 @@ class Located:
 
 
 def best_threshold(scores: Sequence[np.ndarray], gold: Sequence[np.ndarray]) -> float | None:
-    """The threshold with the highest F1, in the middle between two scores; None where right or wrong responses lack."""
-    seen = np.unique(np.concatenate([np.asarray(each, dtype=np.float64) for each in scores]))
-    candidates = np.unique(np.quantile(seen, np.linspace(0, 1, 201)))
+    """The threshold with the highest F1, halfway between two scores; None if F1 is undefined."""
+    distinct = np.unique(np.concatenate([np.asarray(each, dtype=np.float64) for each in scores]))
+    candidates = np.unique(np.quantile(distinct, np.linspace(0, 1, 201)))
     between = np.concatenate([(candidates[:-1] + candidates[1:]) / 2, [candidates[-1] + 1e-6]])
     values = np.array([Located.of(scores, gold, threshold).f1() for threshold in between])
     return None if np.isnan(values).all() else float(between[np.nanargmax(values)])
@@ -133,7 +147,7 @@ def processbench(
     count: int,
     seed: int,
 ) -> dict[str, Any]:
-    """F1 of first errors at a threshold that was chosen elsewhere, with an interval by group."""
+    """F1 of first errors at a threshold chosen on other data, with an interval by group."""
     located, owner = Located.of(scores, gold, threshold), pd.factorize(np.asarray(groups))[0]
     drawn = resamples(int(owner.max()) + 1, count, seed).astype(int)
     draws = np.array(
@@ -143,10 +157,10 @@ def processbench(
     return {
         "f1": interval(located.f1(), draws[~np.isnan(draws)]).named(),
         "threshold": threshold,
-        "wrong_found": float((located.true == located.found)[wrong].mean())
+        "wrong_found": float((located.true == located.predicted)[wrong].mean())
         if wrong.any()
         else None,
-        "right_passed": float((located.true == located.found)[~wrong].mean())
+        "right_passed": float((located.true == located.predicted)[~wrong].mean())
         if not wrong.all()
         else None,
         "wrong": int(wrong.sum()),
@@ -157,7 +171,7 @@ def processbench(
 def clustered_area(
     scores: np.ndarray, labels: np.ndarray, owner: np.ndarray, count: int, seed: int
 ) -> Interval:
-    """AUC with an interval that draws whole clusters; `owner` (steps,) numbers the cluster of each step."""
+    """AUC with an interval over clusters; `owner`, (steps,), is the cluster index of each step."""
     drawn = resamples(int(owner.max()) + 1, count, seed).astype(int)
     rows = [np.repeat(np.arange(len(owner)), times[owner]) for times in drawn]
     draws = np.array([area_under_curve(scores[row], labels[row]) for row in rows])

@@ -1,4 +1,4 @@
-"""What answers to one problem vote for: those that the verifier reads as the same vote together."""
+"""Votes of the answers to one problem: answers that the verifier reads as equal vote together."""
 
 from __future__ import annotations
 
@@ -18,29 +18,34 @@ LETTERS = "ABCDEFGHIJ"
 
 
 def ballots(verifier: str, responses: Sequence[str]) -> list[str | None]:
-    r"""What each response to one problem votes for, named as the first that says so; None where no answer is read.
+    r"""The vote of each response to one problem, named as its first occurrence; None without an
+    answer.
 
-    With math_answer 0.75 and \frac{3}{4} are one vote (what is rounded joins the first that it equals), with
-    multiple_choice "The answer is B." and \boxed{B}.
+    With math_answer, 0.75 and \frac{3}{4} are one vote; a rounded number joins the first answer
+    that it equals. With multiple_choice, "The answer is B." and \boxed{B} are one vote.
+
+    Examples:
+        >>> ballots("multiple_choice", ["The answer is B.", r"\boxed{B}", "I give up"])
+        ['B', 'B', None]
     """
     read = READERS.get(verifier, final_answer)
     same = equivalence.equal if verifier == "math_answer" else operator.eq
-    found: list[str] = []
+    distinct: list[str] = []
     votes: list[str | None] = []
     for answer in map(read, responses):
-        vote = next((known for known in found if same(known, answer)), None) if answer else None
+        vote = next((known for known in distinct if same(known, answer)), None) if answer else None
         if answer and vote is None:
-            found.append(vote := answer)
+            distinct.append(vote := answer)
         votes.append(vote)
     return votes
 
 
 def finals(answers: pd.DataFrame, verifier: str) -> pd.DataFrame:
-    """With the column `final`: what each `response` votes for among those to its problem, None where none is read."""
-    found = np.full(len(answers), None, dtype=object)
+    """Adds the column `final`: the vote of each `response` among those to its problem, or None."""
+    votes = np.full(len(answers), None, dtype=object)
     for rows in answers.groupby("problem", sort=False).indices.values():
-        found[rows] = ballots(verifier, answers["response"].iloc[rows].tolist())
-    return answers.assign(final=found)
+        votes[rows] = ballots(verifier, answers["response"].iloc[rows].tolist())
+    return answers.assign(final=votes)
 
 
 def _letter(response: str) -> str | None:
@@ -48,7 +53,7 @@ def _letter(response: str) -> str | None:
 
 
 def _words(response: str) -> str:
-    """What is marked as the answer, else the whole response, as exact_match compares it."""
+    """The marked answer, otherwise the whole response, normalised as in exact_match."""
     marked = final_answer(response)
     return " ".join((response if marked is None else marked).casefold().split())
 
@@ -58,4 +63,4 @@ READERS: dict[str, Callable[[str], str | None]] = {
     "exact_match": _words,
     "regular_expression": _words,
 }
-"""Of the verifiers that read an answer otherwise than by what is marked as the final one."""
+"""Verifier -> reader; all other verifiers read the marked final answer."""

@@ -1,10 +1,15 @@
-"""DPO (arXiv 2305.18290) with one head, on pairs by one of three judgements; the baselines of `mah_dpo`.
+"""DPO (Rafailov et al., arXiv 2305.18290) with a single head, the baseline of `mah_dpo`.
 
-- `pool: true`: the pairs of all objectives, in exactly the batches of `mah_dpo`: what the heads alone change.
-- `weights`: the weighted sum of the anchored rewards judges which sample is best.
-- `reward`: one objective outside of the vector or in it, such as `overall`, judges.
+Exactly one parameter decides which response of a pair is chosen:
 
-Writes a stock checkpoint of the SFT model's class, its output matrix untied from the embedding, as `mah_dpo`'s are.
+- `pool: true`: the pairs of all objectives, in the same batches as `mah_dpo`. The comparison with
+  `mah_dpo` isolates the effect of the heads.
+- `weights`: the weighted sum of the anchored rewards ranks the samples of a prompt.
+- `reward`: a single objective, such as `overall`, ranks the samples. It need not be in the reward
+  vector.
+
+Writes a stock checkpoint of the SFT model's class. As with `mah_dpo`, the output matrix is not tied
+to the input embedding.
 """
 
 from __future__ import annotations
@@ -17,10 +22,10 @@ from pydantic.dataclasses import dataclass
 from concord.policies.job import ANNOTATED, ROLLOUTS, Method, PolicyJob, save
 from concord.policies.preference import (
     PreferenceParams,
-    learned,
-    objective_pairs,
-    small_batch,
+    batch_size_problems,
+    pairs_by_objective,
     train,
+    trained_objectives,
 )
 from concord.stage import outputs
 from concord.stage.params import FORBID
@@ -34,66 +39,72 @@ HEAD = "policy"
 
 @dataclass(frozen=True, config=FORBID, kw_only=True)
 class DpoParams(PreferenceParams):
-    """The shared parameters and what judges: exactly one of `pool`, `weights` and `reward`."""
+    """The shared parameters, and exactly one of `pool`, `weights` and `reward`."""
 
     method: Literal["dpo"]
     pool: bool = False
-    """Whether the pairs are those of `mah_dpo`."""
+    """Whether to train on the same pairs as `mah_dpo`."""
     weights: dict[str, float] | None = None
-    """Weight of each objective's anchored reward; within a domain made to sum to 1, an absent one counts 0."""
+    """Weight of each objective's anchored reward, normalised to sum to 1 within a domain. Missing
+    objectives get weight 0."""
     reward: str | None = None
-    """The one objective whose reward judges all prompts of its domain."""
+    """The objective whose reward ranks the samples of all prompts in its domain."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if sum([self.pool, self.weights is not None, self.reward is not None]) != 1:
             raise ValueError(
-                "give exactly one of `pool: true`, `weights` and `reward`, which say what is better"
+                "give exactly one of `pool: true`, `weights` and `reward`: "
+                "it decides which response of a pair is better"
             )
         if self.alpha and not self.pool:
             raise ValueError(
-                "`alpha` weighs the objectives of a pool; without `pool: true` there is one judgement"
+                "`alpha` weights the objectives of a pool, and there is no pool; "
+                "remove `alpha` or set `pool: true`"
             )
         if self.weights is not None and self.pairs != "rollouts":
             raise ValueError(
-                "`weights` mix rewards, which annotated pairs do not have; use `pairs: rollouts`"
+                "`weights` combines rewards, and annotated pairs have none; use `pairs: rollouts`"
             )
 
 
 def run(job: PolicyJob) -> None:
-    """Trains the policy and writes it as a stock checkpoint."""
-    groups = judged_pairs(job)
+    """Trains the policy and saves it as a stock checkpoint."""
+    groups = build_pairs(job)
     model = train(job, groups, dict.fromkeys(groups, 0), [HEAD], __file__)
     save(model.merge({HEAD: 1.0}), job)
 
 
-def judged_pairs(job: PolicyJob) -> dict[str, list[Pair]]:
-    """Group -> pairs, by what judges."""
+def build_pairs(job: PolicyJob) -> dict[str, list[Pair]]:
+    """Group -> training pairs. The groups are objectives for `pool`, domains otherwise.
+
+    Annotated pairs of `reward` form a group named after the objective.
+    """
     from concord.policies import training_pairs as pairs
     from concord.rewards.vector.anchors import Anchors
 
     params: DpoParams = job.params
     if params.pool:
-        return objective_pairs(job)
+        return pairs_by_objective(job)
     parts = []
     if params.pairs != "annotations":
         rollouts, anchors = outputs.read_table(ROLLOUTS), Anchors.load(ANCHORS)
         if params.weights is not None:
-            score = pairs.scalarised(
+            score = pairs.weighted_reward(
                 params.weights, job.objectives, anchors, f"{job.where}.weights"
             )
         else:
-            rollouts = pairs.of_domain(rollouts, job.objectives[str(params.reward)].domain)
-            score = pairs.single(str(params.reward), anchors)
+            rollouts = pairs.rows_of_domain(rollouts, job.objectives[str(params.reward)].domain)
+            score = pairs.single_reward(str(params.reward), anchors)
         parts.append(pairs.by_domain(rollouts, score, params.min_gap))
     if params.pairs != "rollouts":
-        parts.append(pairs.annotated(outputs.read_table(ANNOTATED), [str(params.reward)]))
-    return pairs.joined(*parts)
+        parts.append(pairs.from_annotations(outputs.read_table(ANNOTATED), [str(params.reward)]))
+    return pairs.merge_groups(*parts)
 
 
 def problems(params: DpoParams, vector: Sequence[str]) -> Iterator[str]:
-    """A batch of a pool holds a pair of every objective that is learned."""
-    return small_batch(params, learned(params, vector) if params.pool else [])
+    """Reports a batch size too small to hold a pair of every objective of the pool."""
+    return batch_size_problems(params, trained_objectives(params, vector) if params.pool else [])
 
 
 METHOD = Method(DpoParams, heads=False, pairs=True, problems=problems)

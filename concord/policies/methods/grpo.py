@@ -1,7 +1,10 @@
-"""GRPO (arXiv 2402.03300) on the reward vector, by TRL's trainer; also with each reward normalised first, as in GDPO.
+"""GRPO (arXiv 2402.03300) on the reward vector with TRL's trainer.
 
-TRL is given one reward function, which returns finished advantages (`concord.policies.advantages`) and logs their parts:
-raw, anchored and weighted rewards of each objective. Samples come from the project's own sampler.
+With the aggregation `normalize_then_sum`, each reward is normalised first, as in GDPO.
+
+TRL gets a single reward function. It returns the final advantages (`concord.policies.advantages`)
+and logs the raw, anchored and weighted rewards of each objective. Samples are drawn by
+`concord.lm.sample`.
 """
 
 from __future__ import annotations
@@ -18,13 +21,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from concord.lm.lora import Lora
+from concord.lm.chat import render
+from concord.lm.load import load_causal, load_tokenizer
+from concord.lm.lora import Lora, attach, merge
 from concord.objectives import domain_weights
 from concord.policies.job import ROLLOUTS, Method, PolicyJob, save
+from concord.rewards.outcome.reward_model import load
+from concord.rewards.vector.reward_vector import RewardVector
 from concord.stage import outputs, plugins, resume, runtime
 from concord.stage.errors import DataError
 from concord.stage.params import FORBID
 from concord.stage.paths import ANCHORS, REWARDS, SFT
+from concord.stage.progress import Reporter
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,58 +41,58 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, config=FORBID, kw_only=True)
 class GrpoParams:
-    """How the policy samples and learns."""
+    """Settings of sampling and optimisation."""
 
     method: Literal["grpo"]
     weights: dict[str, float]
-    """Weight of each objective's anchored reward; within a domain made to sum to 1, an absent one counts 0."""
+    """Weight of each objective's anchored reward, normalised to sum to 1 within a domain. Missing
+    objectives get weight 0."""
     aggregation: str
-    """A function of concord/policies/advantages.py: how the rewards of a group become advantages."""
+    """How rewards become advantages: a function of concord/policies/advantages.py."""
     learning_rate: Annotated[float, Field(gt=0)]
     """Peak learning rate (AdamW, linear decay)."""
     steps: Annotated[int, Field(ge=1)]
-    """Optimiser steps, each on fresh samples."""
+    """Optimiser steps, each on new samples."""
     prompts_per_step: Annotated[int, Field(ge=1)]
-    """Prompts of one step, balanced over domains."""
+    """Prompts per step, balanced over domains."""
     generations: Annotated[int, Field(ge=2)]
     """Samples per prompt."""
     micro_prompts: Annotated[int, Field(ge=1)] | None = None
-    """Prompts generated and learned from at once (default: all of a step); divides `prompts_per_step`. TRL divides a
-    loss by the tokens generated at once, so with 1 every prompt counts the same, with more the longer answers more."""
+    """Prompts per micro-batch, a divisor of `prompts_per_step`; null: all prompts of a step. TRL
+    divides the loss by the number of tokens in a micro-batch. With 1, all prompts have the same
+    weight; with more, prompts with longer answers have more weight."""
     max_new_tokens: Annotated[int, Field(ge=1)] = 96
-    """Longest sample."""
+    """Longest sample, in tokens."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
-    """Temperature of the samples."""
+    """Sampling temperature."""
     beta: Annotated[float, Field(ge=0)] = 0.02
-    """Weight of the KL divergence from the SFT model; 0 needs no reference model."""
+    """Weight of the KL divergence from the SFT model; with 0, no reference model is loaded."""
     warmup_share: Annotated[float, Field(ge=0, le=1)] = 0.05
-    """Share of the steps in which the learning rate rises."""
+    """Share of the steps used for learning-rate warm-up."""
     max_grad_norm: Annotated[float, Field(gt=0)] = 1.0
-    """Gradient norm above which the gradient is scaled down."""
+    """Gradients with a larger norm are scaled down to it."""
     lora: Lora | None = None
-    """Adapters to train in place of all weights, merged at the end."""
+    """Trains low-rank adapters instead of all weights; merged after training."""
     checkpoint_every: Annotated[int, Field(ge=1)] = 20
-    """Steps between two saved states."""
+    """Steps between checkpoints."""
 
     def __post_init__(self) -> None:
         plugins.check_name("concord.policies.advantages", self.aggregation, "aggregation")
         if self.prompts_per_step % self.micro:
             raise ValueError(
-                f"`micro_prompts` {self.micro} does not divide `prompts_per_step` {self.prompts_per_step}"
+                f"`micro_prompts` {self.micro} does not divide `prompts_per_step` "
+                f"{self.prompts_per_step}; give a divisor"
             )
 
     @property
     def micro(self) -> int:
-        """Prompts in one forward pass."""
+        """Prompts per micro-batch."""
         return self.micro_prompts or self.prompts_per_step
 
 
 def run(job: PolicyJob) -> None:
-    """Trains the policy and writes it as a stock checkpoint."""
-    from concord.lm.load import load_causal, load_tokenizer
-    from concord.lm.lora import attach, merge
+    """Trains the policy and saves it as a stock checkpoint."""
     from concord.rewards.vector.anchors import Anchors
-    from concord.rewards.vector.reward_vector import RewardVector
 
     device = runtime.start(job.runtime, job.seeds.sampling)
     model, tokenizer = load_causal(SFT, device, job.runtime.dtype), load_tokenizer(SFT)
@@ -108,8 +116,7 @@ def run(job: PolicyJob) -> None:
 
 
 def _reward_models(job: PolicyJob, device: Any) -> dict[str, Any]:
-    """The models that score the vector; those of objectives outside of it are not loaded."""
-    from concord.rewards.outcome.reward_model import load
+    """The reward models of the objectives in the reward vector, by name."""
 
     groups = sorted(
         {str(job.objectives[name].reward) for name in job.vector if job.objectives[name].reward}
@@ -118,28 +125,31 @@ def _reward_models(job: PolicyJob, device: Any) -> dict[str, Any]:
 
 
 def prompts_in_order(rollouts: pd.DataFrame, params: GrpoParams, seed: int) -> list[dict[str, Any]]:
-    """One row per prompt and step: `prompts_per_step` for each step, going round the domains, shuffled by `seed`."""
+    """The prompts of all steps, `prompts_per_step` per step, alternating between the domains.
+
+    Prompts are shuffled with `seed`; each prompt of a domain is used once before any is repeated.
+    Raises DataError if there are no prompts.
+    """
     first = rollouts.drop_duplicates("prompt_id").sort_values("prompt_id")
     streams: dict[str, list[dict[str, Any]]] = {}
     domains = sorted(set(first["domain"]))
     if not domains:
-        raise DataError(f"{ROLLOUTS} holds no prompts to train on; raise rollouts.prompts")
+        raise DataError(f"{ROLLOUTS} contains no prompts to train on; raise rollouts.prompts")
     needed = params.steps * params.prompts_per_step
     for domain in domains:
-        own = first[first["domain"] == domain]
-        rows = own.rename(columns={"messages": "prompt"})[
-            ["prompt", "domain", "reference"]
-        ].to_dict("records")
+        columns = ["prompt", "domain", "reference"]
+        of_domain = first[first["domain"] == domain].rename(columns={"messages": "prompt"})
+        rows = of_domain[columns].to_dict("records")
         generator = random.Random(f"{seed}-{domain}")
         passes = math.ceil(math.ceil(needed / len(domains)) / len(rows))
         streams[domain] = [row for _ in range(passes) for row in generator.sample(rows, len(rows))]
     return [
-        streams[domains[place % len(domains)]][place // len(domains)] for place in range(needed)
+        streams[domains[index % len(domains)]][index // len(domains)] for index in range(needed)
     ]
 
 
 class Advantage:
-    """The reward function that TRL calls: anchored reward vector -> advantages, and the parts for the log."""
+    """The reward function for TRL: computes advantages and logs the rewards they are made of."""
 
     def __init__(self, job: PolicyJob, vector: Any, anchors: Any) -> None:
         self.params, self.vector, self.anchors = job.params, vector, anchors
@@ -168,15 +178,11 @@ class Advantage:
         weights = self.row_weights(domain)
         if log_metric is not None:
             self._log(log_metric, raw, anchored, weights)
-        return [
-            *map(
-                float,
-                self.aggregate(anchored, weights, self.params.generations),
-            )
-        ]
+        advantages = self.aggregate(anchored, weights, self.params.generations)
+        return [float(advantage) for advantage in advantages]
 
     def row_weights(self, domains: Sequence[str]) -> np.ndarray:
-        """(rows, H) weights by name, of each row's domain."""
+        """Weights `(rows, objectives)` for the domain of each row."""
         import numpy as np
 
         rows = [
@@ -202,9 +208,8 @@ def build(
     job: PolicyJob, model: Any, tokenizer: Any, advantage: Advantage, prompts: Any, work: Path
 ) -> Any:
     """TRL's trainer for `job`."""
-    os.environ.setdefault(
-        "TRL_EXPERIMENTAL_SILENCE", "1"
-    )  # `rollout_func` is new; the pinned version has it
+    # TRL warns that `rollout_func` is experimental. The pinned version supports it.
+    os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
     from datasets import Dataset  # type: ignore[import-untyped]
     from transformers import PrinterCallback
     from trl.trainer.grpo_trainer import GRPOTrainer
@@ -212,18 +217,21 @@ def build(
     trainer = GRPOTrainer(
         model=model,
         reward_funcs=[cast(Any, advantage)],
-        args=_arguments(job, work, model.device.type == "cpu"),
+        args=_trainer_config(job, work, model.device.type == "cpu"),
         train_dataset=Dataset.from_list(prompts),
         processing_class=tokenizer,
         rollout_func=_sampler(job, tokenizer),
-        callbacks=[_callback(job.name)],
+        callbacks=[_checkpoint_callback(job.name)],
     )
     trainer.remove_callback(PrinterCallback)
     return trainer
 
 
-def _arguments(job: PolicyJob, work: Path, on_cpu: bool) -> Any:
-    """TRL's config: advantages are taken as they come, and every step samples afresh (or a resume would differ)."""
+def _trainer_config(job: PolicyJob, work: Path, on_cpu: bool) -> Any:
+    """TRL's config. TRL must not rescale the advantages.
+
+    Every step draws new samples, so that a resumed training equals an uninterrupted one.
+    """
     from trl.trainer.grpo_config import GRPOConfig
 
     params: GrpoParams = job.params
@@ -256,10 +264,13 @@ def _arguments(job: PolicyJob, work: Path, on_cpu: bool) -> Any:
 
 
 def _sampler(job: PolicyJob, tokenizer: Any) -> Any:
-    """TRL's rollout function: the draws of a step depend on the seed and the step, so a resumed run goes on equally."""
+    """TRL's rollout function.
+
+    The samples of a step depend only on the seed, the step and the model, so a resumed training
+    draws the same samples as an uninterrupted one.
+    """
     from trl.models.utils import unwrap_model_for_generation
 
-    from concord.lm.chat import render
     from concord.lm.sample import sample_ids
 
     accumulation = job.params.prompts_per_step // job.params.micro
@@ -269,32 +280,41 @@ def _sampler(job: PolicyJob, tokenizer: Any) -> Any:
         micro_step = trainer.state.global_step * accumulation + trainer._step % accumulation
         seed = (job.seeds.sampling << 32) + micro_step
         with unwrap_model_for_generation(trainer.model_wrapped, trainer.accelerator) as model:
-            completions = sample_ids(model, tokenizer, ids, max_new_tokens=job.params.max_new_tokens,
-                                     temperature=job.params.temperature, seed=seed, label=None)  # fmt: skip
+            completions = sample_ids(
+                model,
+                tokenizer,
+                ids,
+                max_new_tokens=job.params.max_new_tokens,
+                temperature=job.params.temperature,
+                seed=seed,
+                label=None,
+            )
         return {"prompt_ids": ids, "completion_ids": completions, "logprobs": None}
 
     return rollout
 
 
-def _callback(name: str) -> Any:
-    """Marks checkpoints as complete, and reports progress."""
+def _checkpoint_callback(name: str) -> Any:
+    """Marks checkpoints as complete and reports progress."""
     from transformers import TrainerCallback
 
-    from concord.stage.progress import Reporter
-
-    class Marks(TrainerCallback):
+    class CheckpointCallback(TrainerCallback):
         def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             resume.mark_complete(Path(args.output_dir), state.global_step)
 
         def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             Reporter(state.max_steps, f"policy {name}")(state.global_step)
 
-    return Marks()
+    return CheckpointCallback()
 
 
 def write_curve(path: Path, history: Sequence[dict[str, Any]]) -> None:
-    """CSV of the steps: loss, KL, entropy, lengths, and each objective's raw, anchored and weighted reward."""
-    wanted = (
+    """Writes the training curve as CSV, one row per step.
+
+    The columns are loss, KL, entropy, gradient norm, learning rate, mean length, the standard
+    deviation of the reward, and the raw, anchored and weighted reward of each objective.
+    """
+    columns = (
         "loss",
         "kl",
         "entropy",
@@ -304,7 +324,7 @@ def write_curve(path: Path, history: Sequence[dict[str, Any]]) -> None:
         "reward_std",
     )
     rows = [entry for entry in history if "loss" in entry]
-    parts = sorted(
+    rewards = sorted(
         {
             name
             for row in rows
@@ -314,11 +334,14 @@ def write_curve(path: Path, history: Sequence[dict[str, Any]]) -> None:
     )
     with outputs.file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(
-            file, ["step", *wanted, *parts], extrasaction="ignore", lineterminator="\n"
+            file, ["step", *columns, *rewards], extrasaction="ignore", lineterminator="\n"
         )
         writer.writeheader()
         writer.writerows(
-            {k: float(f"{v:.6g}") if isinstance(v, float) else v for k, v in row.items()}
+            {
+                name: float(f"{value:.6g}") if isinstance(value, float) else value
+                for name, value in row.items()
+            }
             for row in rows
         )
 

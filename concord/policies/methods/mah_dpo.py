@@ -1,6 +1,7 @@
-"""MAH-DPO (MAHALO, arXiv 2510.01167): an action head per objective of the reward vector, each trained on its own pairs.
+"""MAH-DPO (MAHALO, arXiv 2510.01167): one action head per objective, trained on its own pairs.
 
-Writes a `MultiHeadCausalLM`, which `merge` turns into a stock checkpoint for any weights of the heads.
+Writes a `MultiHeadCausalLM`. Its `merge` method turns the heads into a stock checkpoint for given
+weights.
 """
 
 from __future__ import annotations
@@ -13,31 +14,31 @@ from pydantic.dataclasses import dataclass
 from concord.policies.job import Method, PolicyJob, save
 from concord.policies.preference import (
     PreferenceParams,
-    learned,
-    objective_pairs,
-    small_batch,
+    batch_size_problems,
+    pairs_by_objective,
     train,
+    trained_objectives,
 )
 from concord.stage.params import FORBID
 
 
 @dataclass(frozen=True, config=FORBID, kw_only=True)
 class MahDpoParams(PreferenceParams):
-    """The shared parameters."""
+    """Only the parameters that all preference methods share."""
 
     method: Literal["mah_dpo"]
 
 
 def run(job: PolicyJob) -> None:
-    """Trains the policy and writes it."""
+    """Trains and saves the policy."""
     names = job.vector
     heads = {name: head for head, name in enumerate(names)}
-    save(train(job, objective_pairs(job), heads, names, __file__), job)
+    save(train(job, pairs_by_objective(job), heads, names, __file__), job)
 
 
 def problems(params: MahDpoParams, vector: Sequence[str]) -> Iterator[str]:
-    """Every batch holds a pair of every objective that is learned."""
-    return small_batch(params, learned(params, vector))
+    """Reports a batch size too small to hold a pair of every trained objective."""
+    return batch_size_problems(params, trained_objectives(params, vector))
 
 
 METHOD = Method(MahDpoParams, heads=True, pairs=True, problems=problems)

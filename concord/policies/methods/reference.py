@@ -1,4 +1,4 @@
-"""The reference: the SFT model as it is, so that it is evaluated beside the others."""
+"""The reference policy: an unchanged copy of the SFT model, evaluated next to the others."""
 
 from __future__ import annotations
 
@@ -12,17 +12,18 @@ from concord.stage.params import FORBID
 from concord.stage.paths import SFT
 
 NO_TRAINING = "step,loss\n0,\n"
+"""The training curve of a policy that is not trained: one step without a loss."""
 
 
 @dataclass(frozen=True, config=FORBID, kw_only=True)
 class ReferenceParams:
-    """Nothing to choose."""
+    """The reference policy has no parameters."""
 
     method: Literal["reference"]
 
 
 def run(job: PolicyJob) -> None:
-    """Copies the SFT model; the curve has no loss, since nothing is trained."""
+    """Copies the SFT model and writes a training curve without a loss."""
     import shutil
 
     with outputs.directory(job.folder) as folder:

@@ -1,1 +1,1 @@
-"""Reward models of whole responses: one backbone with a head per objective, or probes on frozen features."""
+"""Reward models of whole responses: finetuned classifiers, or linear probes on frozen features."""

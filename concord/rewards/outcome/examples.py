@@ -1,8 +1,8 @@
-"""Training examples of a reward model: the answers to one prompt with all labels that anybody gave them.
+"""Training examples of a reward model: responses to one prompt with all of their labels.
 
-Answers that are labelled together, in an order, stand in one example; every other label on those answers, of whichever
-objective and kind, stands with them, so that each answer goes through the model once however many objectives it was
-judged on. An answer that was only graded is an example of its own.
+The responses of an order are in one example. All other labels of these responses, of any objective
+and kind, are added to the same example, so that the model processes each response once, however
+many objectives it was judged on. A response that only has grades is an example of its own.
 """
 
 from __future__ import annotations
@@ -15,193 +15,208 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from concord.lm.batches import encode_all
+from concord.lm.types import Tokenizer
 from concord.prepared.labels import GRADE, ORDER
 
 if TYPE_CHECKING:
     import pandas as pd
 
-MOST_LEVELS = 11
-"""A scale on which more different grades were given is not a ladder of levels, but continuous."""
+MAX_LEVELS = 11
+"""A scale with more distinct grades than this is treated as continuous."""
 
 
 class Order(NamedTuple):
-    """Which of some answers are better."""
+    """A ranking of two or more responses."""
 
     head: int
+    """Index of the head."""
     members: tuple[int, ...]
-    """Places of the answers in the example."""
+    """Indices of the responses in the example."""
     ranks: tuple[float, ...]
-    """1 is best."""
+    """Rank of each member; 1 is best, ties are allowed."""
     margin: float
-    """What is added to the loser's score of a comparison."""
+    """Margin in logits, added to the score of the loser of a comparison; 0 for rankings."""
 
 
 class Grade(NamedTuple):
-    """What one answer was given."""
+    """The grade of one response.
+
+    A grade g on a continuous scale becomes two grades on two levels: the upper with share g and the
+    lower with share 1 - g (fractional logit, Papke and Wooldridge 1996).
+    """
 
     head: int
+    """Index of the head."""
     member: int
-    """Place of the answer in the example."""
+    """Index of the response in the example."""
     scale: int
-    """Place of its scale in `Scales.ladders`."""
+    """Index of the scale in `Scales.ladders`."""
     level: int
-    """0 is the lowest."""
+    """Level on the scale; 0 is the lowest."""
     share: float
-    """1, or for a grade g of a continuous scale: g of the upper of two levels and 1 - g of the lower (a fractional
-    logit, Papke and Wooldridge 1996)."""
+    """Weight of this grade: 1, or the share of one level for a continuous scale."""
     annotator: int
-    """Place in `Scales.annotators`, 0 where nobody's habits can be told."""
+    """1 + index in `Scales.annotators`; 0 if the scale has only one annotator."""
 
 
 class Example(NamedTuple):
-    """Answers to one prompt, and their labels."""
+    """Responses to one prompt, and their labels."""
 
     sequences: list[list[int]]
+    """Token ids of the prompt with each response."""
     orders: list[Order]
+    """Orders of these responses."""
     grades: list[Grade]
+    """Grades of these responses."""
 
 
 class Scale(NamedTuple):
-    """What grades are comparable: those of one objective on one scale."""
+    """The scale of a grade. Grades are comparable within one objective and scale."""
 
     objective: str
     worst: float
+    """The worst value of the original scale."""
     best: float
+    """The best value of the original scale."""
 
 
 @dataclass(frozen=True)
 class Scales:
-    """The scales of the grades, and who gave them."""
+    """All scales of the grades in a table of labels, and the annotators who used them."""
 
     ladders: dict[Scale, list[float]] = field(default_factory=dict)
-    """The different grades given on each, ascending; [0, 1] for a continuous one."""
+    """Scale -> its levels: the distinct grades, ascending; [0, 1] for a continuous scale."""
     shares: dict[Scale, list[float]] = field(default_factory=dict)
-    """Share of the grades at each level or above, but for the lowest."""
+    """Scale -> share of the grades at or above each level, except the lowest."""
     annotators: dict[tuple[Scale, str], int] = field(default_factory=dict)
-    """(Scale, annotator) -> how many grades, where several annotators share a scale."""
+    """(scale, annotator) -> number of grades, for scales with several annotators."""
 
     @classmethod
-    def of(cls, labels: pd.DataFrame) -> Scales:
-        """Those of the grades among the labels, in a stable order."""
-        found = cls()
+    def from_labels(cls, labels: pd.DataFrame) -> Scales:
+        """Collects the scales of all grades in a table of labels, sorted."""
+        result = cls()
         for scale, rows in sorted(_by_scale(labels).items()):
             values = np.array([row["values"][0] for row in rows])
             levels = np.unique(values).tolist()
-            continuous = not 2 <= len(levels) <= MOST_LEVELS
-            found.ladders[scale] = [0.0, 1.0] if continuous else levels
-            at_least = (
-                [values.mean()]
-                if continuous
-                else [(values >= level).mean() for level in levels[1:]]
-            )
-            found.shares[scale] = [float(share) for share in at_least]
+            continuous = not 2 <= len(levels) <= MAX_LEVELS
+            result.ladders[scale] = [0.0, 1.0] if continuous else levels
+            if continuous:
+                at_least = [values.mean()]
+            else:
+                at_least = [(values >= level).mean() for level in levels[1:]]
+            result.shares[scale] = [float(share) for share in at_least]
             names = [str(row["annotator"]) for row in rows]
             if len(set(names)) > 1:
-                found.annotators.update(
+                result.annotators.update(
                     {(scale, name): names.count(name) for name in sorted(set(names))}
                 )
-        return found
+        return result
 
 
-def prompts_of(labels: pd.DataFrame) -> list[list[dict[str, Any]]]:
-    """The labels as rows, those of one prompt together, in the order in which they come."""
-    found: dict[str, list[dict[str, Any]]] = {}
+def rows_by_prompt(labels: pd.DataFrame) -> list[list[dict[str, Any]]]:
+    """The rows of the table, one list per prompt, in order of first occurrence."""
+    prompts: dict[str, list[dict[str, Any]]] = {}
     for row in labels.to_dict("records"):
-        found.setdefault(json.dumps(row["messages"], sort_keys=True), []).append(
-            {str(k): v for k, v in row.items()}
-        )
-    return list(found.values())
+        key = json.dumps(row["messages"], sort_keys=True)
+        prompts.setdefault(key, []).append({str(name): value for name, value in row.items()})
+    return list(prompts.values())
 
 
 def examples(
     labels: pd.DataFrame,
     names: Sequence[str],
     scales: Scales,
-    tokenizer: Any,
+    tokenizer: Tokenizer,
     margins: Mapping[str, float],
 ) -> list[Example]:
-    """The examples of all labels of the objectives `names`, whose places are the heads.
+    """The examples of all labels of the objectives `names`.
 
-    `margins`: what one unit of a stated margin adds to the score difference that is asked for, by objective. Orders of
-    answers that are the same tokens are left out, and counted aloud.
+    Args:
+        labels: table with the columns of `concord.prepared.labels.COLUMNS`.
+        names: objectives in the order of the heads.
+        scales: the scales of the grades.
+        tokenizer: encodes prompts and responses.
+        margins: objective -> logits per unit of a stated margin.
+
+    Orders in which two responses have the same tokens are left out; their number is printed.
     """
     builder = _Builder(names, scales, margins)
-    made: list[Example] = []
-    for rows in prompts_of(labels[labels["objective"].isin(list(names))]):
-        made.extend(builder.of_prompt(rows, tokenizer))
+    result: list[Example] = []
+    for rows in rows_by_prompt(labels[labels["objective"].isin(list(names))]):
+        result.extend(builder.examples_of_prompt(rows, tokenizer))
     if builder.equal:
         print(
-            f"{builder.equal} of {len(labels)} labels order answers that are equal token by token and were left out"
+            f"dropped {builder.equal} of {len(labels)} labels: "
+            "the responses that they order have the same tokens"
         )
-    return made
+    return result
 
 
 class _Builder:
-    """Makes examples of one prompt after the other."""
+    """Builds the examples of one prompt at a time; `equal` counts the orders that were dropped."""
 
     def __init__(self, names: Sequence[str], scales: Scales, margins: Mapping[str, float]) -> None:
         self.heads = {name: head for head, name in enumerate(names)}
         self.scales, self.margins = scales, margins
-        self.scale_places = {scale: place for place, scale in enumerate(scales.ladders)}
-        self.annotator_places = {key: place for place, key in enumerate(scales.annotators, start=1)}
+        self.scale_index = {scale: index for index, scale in enumerate(scales.ladders)}
+        self.annotator_index = {key: index for index, key in enumerate(scales.annotators, start=1)}
         self.equal = 0
 
-    def of_prompt(self, rows: list[dict[str, Any]], tokenizer: Any) -> Iterator[Example]:
+    def examples_of_prompt(
+        self, rows: list[dict[str, Any]], tokenizer: Tokenizer
+    ) -> Iterator[Example]:
         texts = list(dict.fromkeys(text for row in rows for text in row["responses"]))
-        ids = dict(
-            zip(
-                texts, encode_all(tokenizer, [rows[0]["messages"]] * len(texts), texts), strict=True
-            )
-        )
-        made: list[tuple[list[str], Example]] = []
-        for row in sorted(
-            (row for row in rows if row["kind"] == ORDER), key=lambda row: -len(row["responses"])
-        ):
+        encoded = encode_all(tokenizer, [rows[0]["messages"]] * len(texts), texts)
+        ids = dict(zip(texts, encoded, strict=True))
+        examples: list[tuple[list[str], Example]] = []
+        orders = [row for row in rows if row["kind"] == ORDER]
+        # Large orders come first, so that smaller ones find their responses in an example.
+        for row in sorted(orders, key=lambda row: -len(row["responses"])):
             if len({tuple(ids[text]) for text in row["responses"]}) < len(row["responses"]):
                 self.equal += 1
                 continue
-            answers, example = _place(made, row["responses"], ids)
-            example.orders.append(self._order(row, answers))
+            responses, example = _find_or_add(examples, row["responses"], ids)
+            example.orders.append(self._order(row, responses))
         for row in rows:
             if row["kind"] == GRADE:
-                answers, example = _place(made, row["responses"], ids)
-                example.grades.extend(self._grades(row, answers))
-        yield from (example for _, example in made)
+                responses, example = _find_or_add(examples, row["responses"], ids)
+                example.grades.extend(self._grades(row, responses))
+        yield from (example for _, example in examples)
 
-    def _order(self, row: dict[str, Any], answers: list[str]) -> Order:
-        margin = row["margin"] if row["margin"] is not None and np.isfinite(row["margin"]) else 0.0
-        members = tuple(answers.index(text) for text in row["responses"])
-        asked = margin * self.margins.get(row["objective"], 0.0)
-        return Order(self.heads[row["objective"]], members, tuple(row["values"]), asked)
+    def _order(self, row: dict[str, Any], responses: list[str]) -> Order:
+        stated = row["margin"] if row["margin"] is not None and np.isfinite(row["margin"]) else 0.0
+        members = tuple(responses.index(text) for text in row["responses"])
+        margin = stated * self.margins.get(row["objective"], 0.0)
+        return Order(self.heads[row["objective"]], members, tuple(row["values"]), margin)
 
-    def _grades(self, row: dict[str, Any], answers: list[str]) -> Iterator[Grade]:
+    def _grades(self, row: dict[str, Any], responses: list[str]) -> Iterator[Grade]:
         scale, (value,) = scale_of(row), row["values"]
         ladder = self.scales.ladders[scale]
         levels = [(ladder.index(value), 1.0)] if value in ladder else [(1, value), (0, 1.0 - value)]
-        annotator = self.annotator_places.get((scale, str(row["annotator"])), 0)
-        head, member = self.heads[row["objective"]], answers.index(row["responses"][0])
+        annotator = self.annotator_index.get((scale, str(row["annotator"])), 0)
+        head, member = self.heads[row["objective"]], responses.index(row["responses"][0])
         for level, share in levels:
-            yield Grade(head, member, self.scale_places[scale], level, share, annotator)
+            yield Grade(head, member, self.scale_index[scale], level, share, annotator)
 
 
-def _place(
-    made: list[tuple[list[str], Example]], wanted: list[str], ids: Mapping[str, list[int]]
+def _find_or_add(
+    examples: list[tuple[list[str], Example]], labelled: list[str], ids: Mapping[str, list[int]]
 ) -> tuple[list[str], Example]:
-    """The first example that holds all the answers that are wanted, a new one where there is none."""
-    for answers, example in made:
-        if set(wanted) <= set(answers):
-            return answers, example
-    made.append((list(wanted), Example([ids[text] for text in wanted], [], [])))
-    return made[-1]
+    """The first example, with its responses, that contains all `labelled` ones, else a new one."""
+    for responses, example in examples:
+        if set(labelled) <= set(responses):
+            return responses, example
+    examples.append((list(labelled), Example([ids[text] for text in labelled], [], [])))
+    return examples[-1]
 
 
 def scale_of(row: Mapping[Any, Any]) -> Scale:
-    """The scale of a grade."""
+    """The scale of a grade, given as a row of the table of labels."""
     return Scale(str(row["objective"]), float(row["scale_low"]), float(row["scale_high"]))
 
 
 def _by_scale(labels: pd.DataFrame) -> dict[Scale, list[dict[Any, Any]]]:
-    found: dict[Scale, list[dict[Any, Any]]] = {}
+    rows: dict[Scale, list[dict[Any, Any]]] = {}
     for row in labels[labels["kind"] == GRADE].to_dict("records"):
-        found.setdefault(scale_of(row), []).append(row)
-    return found
+        rows.setdefault(scale_of(row), []).append(row)
+    return rows

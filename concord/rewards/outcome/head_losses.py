@@ -1,15 +1,19 @@
-"""What one annotation says about scores: a loss for an order of answers and one for a grade, on one latent score.
+"""Negative log-likelihoods of labels given scores: one for orders and one for grades.
 
-A score is a utility in logits. Orders speak of differences, so they fix it up to a constant; grades are answers of
-people who compare it with thresholds of their own, so that both kinds can be mixed in one fit:
+A score is a utility in logits. Each kind of label has its own likelihood given the score, so all
+kinds can be mixed in one fit. Orders depend on differences of scores and therefore determine them
+up to a constant. Grades compare a score with the thresholds of a scale:
 
-    comparison  P(a over b) = sigmoid(s_a - s_b - margin)   Bradley and Terry 1952; margin: arXiv 2307.09288, eq. 2
-    ranking     P(order) = prod_j exp(s_j) / sum of exp(s) over those left   Plackett 1975; ties as Breslow 1974
-    rating      P(level >= k) = sigmoid(s - t_k), t_1 < t_2 < ...            proportional odds, McCullagh 1980
-    yes or no   P(yes) = sigmoid(s - t_1)                                    the same with two levels
+    comparison  P(a over b) = sigmoid(s_a - s_b - margin)
+    ranking     P(order) = prod_j exp(s_j) / (sum of exp(s) over the remaining responses)
+    rating      P(level >= k) = sigmoid(s - t_k), t_1 < t_2 < ...
+    yes or no   P(yes) = sigmoid(s - t_1), a rating with two levels
 
-A comparison is a ranking of two, whose loser's score is raised by the margin. Nothing here knows of objectives, masks
-or weights: rows are gathered before.
+Sources: Bradley and Terry 1952, with the margin of arXiv 2307.09288, eq. 2; Plackett 1975, with the
+ties of Breslow 1974; the proportional odds model of McCullagh 1980.
+
+A comparison is a ranking of two in which the margin is added to the score of the loser. The
+functions here know nothing of objectives, masks or weights; the caller selects the rows.
 """
 
 from __future__ import annotations
@@ -20,35 +24,47 @@ from torch.nn.functional import logsigmoid, softplus
 
 
 def order(scores: Tensor, ranks: Tensor) -> Tensor:
-    """(n,) negative log-likelihood of whole orders, from scores (n, k) and ranks (n, k): 1 is best, 0 is padding.
+    """Negative log-likelihood `(n,)` of orders.
 
-    An answer competes with all answers of its rank or a worse one.
+    A response competes with all responses of the same or a worse rank.
+
+    Args:
+        scores: `(n, k)`, margins included.
+        ranks: `(n, k)`; 1 is best, 0 is padding.
+
+    Examples:
+        >>> order(torch.tensor([[2.0, 2.0]]), torch.tensor([[1, 2]])).exp()
+        tensor([2.])
     """
-    there = ranks > 0
-    competes = (ranks[:, None, :] >= ranks[:, :, None]) & there[
-        :, None, :
-    ]  # (n, k, k): [row, answer, rival]
-    competes = (
-        competes | ~there[:, :, None]
-    )  # padding competes with all, so that its sum is finite and its gradient 0
+    real = ranks > 0
+    # (n, k, k): [row, response, rival]
+    competes = (ranks[:, None, :] >= ranks[:, :, None]) & real[:, None, :]
+    # Padding competes with every response, so that its sum is finite and its gradient is 0.
+    competes = competes | ~real[:, :, None]
     rivals = scores[:, None, :].masked_fill(~competes, -torch.inf).logsumexp(dim=2)  # (n, k)
-    return torch.where(there, rivals - scores, 0.0).sum(dim=1)
+    return torch.where(real, rivals - scores, 0.0).sum(dim=1)
 
 
 def grade(scores: Tensor, levels: Tensor, thresholds: Tensor) -> Tensor:
-    """(n,) from scores (n,), levels (n,) from 0 to K - 1, and ascending thresholds (n, K - 1), of which those that a
-    scale with fewer levels has not are inf."""
+    """Negative log-likelihood `(n,)` of grades.
+
+    Args:
+        scores: `(n,)`.
+        levels: `(n,)`, integers from 0 to K - 1.
+        thresholds: `(n, K-1)`, ascending, padded with inf for scales with fewer levels.
+    """
     infinite = torch.full_like(scores, torch.inf)[:, None]
     bounds = torch.cat([-infinite, thresholds, infinite], dim=1)
+    # P(level) = sigmoid(lower) - sigmoid(upper), where upper < lower
     lower = scores - bounds.gather(1, levels[:, None]).squeeze(1)
-    upper = scores - bounds.gather(1, levels[:, None] + 1).squeeze(
-        1
-    )  # P(level) = sigmoid(lower) - sigmoid(upper)
-    # log(sigmoid(a) - sigmoid(b)) = log sigmoid(a) + log sigmoid(-b) + log(1 - exp(b - a)), and b < a
+    upper = scores - bounds.gather(1, levels[:, None] + 1).squeeze(1)
+    # log(sigmoid(a) - sigmoid(b)) = log sigmoid(a) + log sigmoid(-b) + log(1 - exp(b - a))
     return -(logsigmoid(lower) + logsigmoid(-upper) + torch.log1p(-torch.exp(upper - lower)))
 
 
 def ascending(free: Tensor) -> Tensor:
-    """Thresholds (scales, K - 1) in order from free parameters of that shape: the first, and what the steps are made
-    of."""
+    """Ascending thresholds `(scales, K-1)` from unconstrained parameters of the same shape.
+
+    The first parameter of a row is the first threshold; softplus of the others gives the steps.
+    """
     return torch.cumsum(torch.cat([free[:, :1], softplus(free[:, 1:])], dim=1), dim=1)

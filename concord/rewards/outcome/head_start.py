@@ -1,7 +1,7 @@
-"""Where the heads of a finetuned reward model start: a linear fit to their labels on the frozen backbone.
+"""Initialises the heads of a finetuned reward model with a linear fit on the frozen backbone.
 
-A random head bends the backbone to itself before it has learnt anything, and what the backbone knew of unseen prompts
-is lost (Kumar et al., arXiv 2202.10054).
+A random head would distort the features of the backbone in the first steps, which hurts
+generalisation to unseen prompts (Kumar et al., arXiv 2202.10054).
 """
 
 from __future__ import annotations
@@ -12,63 +12,73 @@ from typing import Any
 
 import torch
 
+from concord.lm.types import Tokenizer
 from concord.rewards.outcome.examples import Example, Scales
 from concord.rewards.outcome.head_fit import LabelledModel
 from concord.rewards.outcome.probe import Probe
 from concord.rewards.outcome.probe_fit import fit_heads
 
-ANSWERS = 20_000
-"""Answers with labels of a head that the linear fit sees about at most."""
+MAX_RESPONSES = 20_000
+"""Approximate limit of the labelled responses per head that the linear fit uses."""
 
 
-def from_labels(
+def initialise(
     model: LabelledModel,
-    tokenizer: Any,
+    tokenizer: Tokenizer,
     examples: Sequence[Example],
     scales: Scales,
     names: list[str],
     l2: float,
 ) -> None:
-    """Gives heads and thresholds the values of a linear fit (`concord.rewards.outcome.probe_fit.fit_heads`) on the states before
-    the heads. Thresholds of a scale of which a grade was not among what the fit saw stay as they are."""
+    """Sets heads and thresholds to a linear fit on the hidden states before the heads.
+
+    The fit is `concord.rewards.outcome.probe_fit.fit_heads`. The thresholds of a scale are left as
+    they are if the examples do not contain all of its levels.
+    """
     reward: Any = model.model
-    some = _some(examples, len(names))
+    subset = _subset(examples, len(names))
     probe = Probe(reward, tokenizer, [reward.config.num_hidden_layers], names, {})
-    read = [
-        _read(sequence, reward.config.pad_token_id)
-        for example in some
+    sequences = [
+        _until_last_token(sequence, reward.config.pad_token_id)
+        for example in subset
         for sequence in example.sequences
     ]
-    heads, thresholds = fit_heads(probe.features(read), some, scales, len(names), l2)
-    seen = {(grade.scale, grade.level) for example in some for grade in example.grades}
+    heads, thresholds = fit_heads(probe.features(sequences), subset, scales, len(names), l2)
+    seen = {(grade.scale, grade.level) for example in subset for grade in example.grades}
     with torch.no_grad():
         reward.score.weight.copy_(torch.from_numpy(heads["weight"]))
         model.thresholds.severity.copy_(thresholds.severity)
-        for place, (scale, ladder) in enumerate(scales.ladders.items()):
-            if all((place, level) in seen for level in range(len(ladder))):
-                model.thresholds.free[place] = thresholds.free[place]
+        for index, (scale, ladder) in enumerate(scales.ladders.items()):
+            if all((index, level) in seen for level in range(len(ladder))):
+                model.thresholds.free[index] = thresholds.free[index]
+                # Stock heads have no bias, so it is moved into the thresholds.
                 bias = float(heads["bias"][names.index(scale.objective)])
-                model.thresholds.free[place, 0] -= bias  # a stock head has none
+                model.thresholds.free[index, 0] -= bias
 
 
-def _some(examples: Sequence[Example], heads: int) -> list[Example]:
-    """The examples, in their order; of a head with very many a part, drawn evenly."""
-    rng, taken = random.Random(0), set()
+def _subset(examples: Sequence[Example], heads: int) -> list[Example]:
+    """The examples in their order; for heads with too many responses, a random sample of them."""
+    rng = random.Random(0)
+    selected: set[int] = set()
     for head in range(heads):
-        own = [at for at, example in enumerate(examples) if head in _heads(example)]
-        answers = sum(len(examples[at].sequences) for at in own)
-        taken.update(
-            own if answers <= ANSWERS else rng.sample(own, max(1, len(own) * ANSWERS // answers))
-        )
-    return [examples[at] for at in sorted(taken)]
+        rows = [row for row, example in enumerate(examples) if head in _heads(example)]
+        responses = sum(len(examples[row].sequences) for row in rows)
+        if responses > MAX_RESPONSES:
+            rows = rng.sample(rows, max(1, len(rows) * MAX_RESPONSES // responses))
+        selected.update(rows)
+    return [examples[row] for row in sorted(selected)]
 
 
 def _heads(example: Example) -> set[int]:
-    """The heads that its labels are of."""
+    """The heads for which the example has labels."""
     return {label.head for labels in (example.orders, example.grades) for label in labels}
 
 
-def _read(sequence: Sequence[int], pad: int) -> list[int]:
-    """The ids up to that at which a stock classifier reads: the last one that is no padding, which the end of the
-    sequence is as well where a tokenizer has no padding of its own."""
-    return list(sequence[: max(at for at, token in enumerate(sequence) if token != pad) + 1])
+def _until_last_token(sequence: Sequence[int], pad: int) -> list[int]:
+    """The ids up to the last one that is not padding, where a stock classifier reads its features.
+
+    If the tokenizer pads with its end-of-sequence token, this drops the end of the sequence, as the
+    classifier does.
+    """
+    last = max(index for index, token in enumerate(sequence) if token != pad)
+    return list(sequence[: last + 1])

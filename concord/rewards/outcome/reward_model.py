@@ -1,7 +1,8 @@
-"""Outcome reward models: a score per objective for a whole response, whichever way the model was fitted.
+"""Outcome reward models: a score per objective for a whole response.
 
-`finetune` is a stock AutoModelForSequenceClassification with a head per objective; `probe` linear heads on a frozen
-model's inner states. `load` tells them apart. A score does not depend on the batch that it was computed in.
+There are two kinds. `finetune` is a stock AutoModelForSequenceClassification with one head per
+objective. `probe` has linear heads on the hidden states of a frozen model. `load` detects the kind.
+The score of a response does not depend on the batch in which it is computed.
 """
 
 from __future__ import annotations
@@ -12,54 +13,57 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from concord.lm.batches import encode_all, in_batches, pad_sequences
+from concord.lm.batches import encode_all, pad_sequences, score_in_batches
 from concord.lm.chat import Messages
 from concord.lm.load import load_strictly, load_tokenizer
+from concord.lm.types import Tokenizer
 from concord.stage.errors import ModelError
 
 
 class RewardModel(Protocol):
-    """What scores responses."""
+    """Scores responses on one or more objectives."""
 
     objectives: list[str]
 
     def score(
         self, messages: Sequence[Messages], responses: Sequence[str], batch_size: int = 64
     ) -> np.ndarray:
-        """float32 `[n, H]`, columns in the order of `objectives`."""
+        """Scores float32 `(n, objectives)`, columns in the order of `objectives`."""
         ...
 
 
 class FinetunedRewardModel:
     """A sequence classification model whose labels are the objectives."""
 
-    def __init__(self, model: Any, tokenizer: Any) -> None:
+    def __init__(self, model: Any, tokenizer: Tokenizer) -> None:
         self.model, self.tokenizer = model, tokenizer
         self.objectives = [model.config.id2label[index] for index in range(model.config.num_labels)]
 
     def score(
         self, messages: Sequence[Messages], responses: Sequence[str], batch_size: int = 64
     ) -> np.ndarray:
-        """float32 `[n, H]`."""
+        """Scores float32 `(n, objectives)`."""
         return self.score_ids(encode_all(self.tokenizer, messages, responses), batch_size)
 
     def score_ids(self, encoded: Sequence[list[int]], batch_size: int = 64) -> np.ndarray:
-        """float32 `[n, H]` of sequences of ids."""
-        return in_batches(encoded, batch_size, len(self.objectives), self._scores)
+        """Scores float32 `(n, objectives)` of sequences of token ids."""
+        return score_in_batches(encoded, batch_size, len(self.objectives), self._scores)
 
     def _scores(self, sequences: list[list[int]]) -> np.ndarray:
         import torch
 
         batch = pad_sequences(sequences, self.tokenizer.pad_token_id)
+        inputs = {name: value.to(self.model.device) for name, value in batch.items()}
         with torch.inference_mode():
-            logits = self.model(
-                **{name: value.to(self.model.device) for name, value in batch.items()}
-            ).logits
+            logits = self.model(**inputs).logits
         return np.asarray(logits.float().cpu())
 
 
 def load(path: str | Path, device: Any = "cpu", dtype: str = "float32") -> RewardModel:
-    """The reward model saved in the folder `path`. Raises ModelError where it does not fit."""
+    """The reward model in the folder `path`.
+
+    Raises ModelError if there is none, or if its weights do not match the architecture.
+    """
     from transformers import AutoModelForSequenceClassification
 
     if (Path(path) / "probe.json").is_file():
@@ -68,16 +72,25 @@ def load(path: str | Path, device: Any = "cpu", dtype: str = "float32") -> Rewar
         return load_probe(path, device, dtype)
     if not Path(path).is_dir():
         raise ModelError(
-            f"no reward model at {path}; run its stage: dvc repro reward_model@{Path(path).name}"
+            f"there is no reward model at {path}; train it with "
+            f"`dvc repro reward_model@{Path(path).name}`"
         )
     model = load_strictly(AutoModelForSequenceClassification, path, device, dtype)
     return FinetunedRewardModel(model, load_tokenizer(path))
 
 
 def new_model(
-    sft: str | Path, objectives: Sequence[str], tokenizer: Any, device: Any, dtype: str, seed: int
+    sft: str | Path,
+    objectives: Sequence[str],
+    tokenizer: Tokenizer,
+    device: Any,
+    dtype: str,
+    seed: int,
 ) -> Any:
-    """The SFT backbone under a fresh head per objective; everything but the heads must be in the checkpoint."""
+    """A sequence classifier on the SFT backbone, with one untrained head per objective.
+
+    All weights except the heads must be in the checkpoint. The heads are initialised from `seed`.
+    """
     from transformers import AutoModelForSequenceClassification
 
     return load_strictly(

@@ -1,1 +1,1 @@
-"""Process reward models: step labels, judges, and a head per objective that scores every step."""
+"""Process reward models: step labels, judges, and a model that scores every step of a response."""

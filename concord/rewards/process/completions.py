@@ -1,4 +1,4 @@
-"""A model asked for answers, and for the rest of answers that have begun."""
+"""Samples whole answers, and completions of partial answers, from a model."""
 
 from __future__ import annotations
 
@@ -6,25 +6,28 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from concord.lm.chat import Messages
+from concord.lm.types import CausalLM, Tokenizer
 
 
 class Sampler:
-    """The model and how it is sampled: what `concord.lm.sample.sample` takes."""
+    """A model with its sampling settings, the keyword arguments of `concord.lm.sample.sample`."""
 
-    def __init__(self, model: Any, tokenizer: Any, sampling: Mapping[str, Any]) -> None:
-        self.model, self.tokenizer, self.sampling = model, tokenizer, sampling
+    def __init__(self, model: CausalLM, tokenizer: Tokenizer, sampling: Mapping[str, Any]) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.sampling = sampling
 
     def answers(self, messages: Sequence[Messages]) -> list[str]:
         """One answer per prompt."""
         return self._sample(self.tokenizer, messages)
 
-    def rest(self, messages: Sequence[Messages], beginnings: Sequence[str]) -> list[str]:
-        """What follows each beginning of an answer."""
-        begun = [
+    def continuations(self, messages: Sequence[Messages], beginnings: Sequence[str]) -> list[str]:
+        """One continuation of each partial answer, without the partial answer itself."""
+        partial = [
             [*prompt, {"role": "assistant", "content": beginning}]
             for prompt, beginning in zip(messages, beginnings, strict=True)
         ]
-        return self._sample(_Continuing(self.tokenizer), begun)
+        return self._sample(_ContinuationTokenizer(self.tokenizer), partial)
 
     def _sample(self, tokenizer: Any, messages: Sequence[Messages]) -> list[str]:
         from concord.lm.sample import sample
@@ -32,8 +35,8 @@ class Sampler:
         return sample(self.model, tokenizer, messages, **self.sampling)
 
 
-class _Continuing:
-    """A tokenizer whose prompt goes on into the answer: the last message is the assistant's and not finished."""
+class _ContinuationTokenizer:
+    """Renders prompts that end with a partial answer, the last message of the conversation."""
 
     def __init__(self, tokenizer: Any) -> None:
         self._tokenizer = tokenizer
@@ -43,7 +46,5 @@ class _Continuing:
 
     def apply_chat_template(self, messages: Messages, **options: Any) -> list[int]:
         prompt = self._tokenizer.apply_chat_template(list(messages[:-1]), **options)
-        return [
-            *prompt,
-            *self._tokenizer(messages[-1]["content"], add_special_tokens=False)["input_ids"],
-        ]
+        partial = self._tokenizer(messages[-1]["content"], add_special_tokens=False)["input_ids"]
+        return [*prompt, *partial]

@@ -1,14 +1,15 @@
-"""Which labeller labels the steps of an objective's answers follows from what it is (MAHALO, arXiv 2510.01167):
+"""Derives the step labeller of an objective from its properties (MAHALO, arXiv 2510.01167).
 
 | verifiable | steps | rollouts | label of step t | labeller |
 |---|---|---|---|---|
-| yes | clear | - | mean over completions of gamma^(steps to go) times their correctness | hindsight |
-| no | clear | cheap | whether a judge finds most completions of the prefix good | majority |
-| no | clear | expensive | what a judge says of the prefix itself | prefix |
-| - | none | - | a reward model of whole answers, applied to the prefix | reward |
+| yes | clear | - | mean over completions of gamma^(remaining steps) * correctness | hindsight |
+| no | clear | cheap | whether a judge accepts most completions of the prefix | majority |
+| no | clear | expensive | a judge's verdict on the prefix | prefix |
+| - | none | - | the verdict of a reward model of whole answers on the prefix | reward |
 
-Where people labelled steps, their labels are added; `human` takes these alone. The judge is the reward head of the
-objective, or one with a rubric (`concord/rewards/process/judges`).
+Human step labels of the sources are added to the derived ones. With `labels: human`, only human
+labels are used. The judge is the objective's reward head or a judge with a rubric
+(`concord/rewards/process/judges`).
 """
 
 from __future__ import annotations
@@ -26,47 +27,49 @@ from concord.stage import plugins
 from concord.stage.params import FORBID
 
 HUMAN = "human"
-"""Labels by people alone; nothing is sampled."""
+"""Value of `labels` for human labels only: no answers are sampled."""
 
 
 class Needs(NamedTuple):
-    """What a labeller needs."""
+    """What a labeller requires."""
 
     completions: bool = False
-    """Whole answers that continue every prefix."""
+    """Completions of every prefix."""
     judge: bool = False
     """A judge of answers."""
     verifier: bool = False
-    """A verifier, and samples with a reference."""
+    """A verifier, and samples with a reference answer."""
 
 
 @plain_dataclass(frozen=True)
 class Context:
-    """What a labeller is given besides the samples."""
+    """The arguments of a labeller besides the samples."""
 
     objective: Objective
     gamma: float
     """Discount per step between a prefix and the end of its completion."""
     judge: Judge | None = None
+    """Set if the labeller needs a judge."""
 
-    def asked(self) -> Judge:
-        """The judge of a labeller that needs one."""
+    def required_judge(self) -> Judge:
+        """The judge, for labellers that need one."""
         assert self.judge is not None
         return self.judge
 
 
 @dataclass(frozen=True, config=FORBID)
 class Labelling:
-    """What an objective is, as far as its steps go."""
+    """An entry of `process_labels.objectives`: the properties of an objective's steps."""
 
     steps: Literal["clear", "none"] = "clear"
-    """Whether its answers have steps that can be judged one by one."""
+    """Whether answers have steps that can be judged one by one."""
     rollouts: Literal["cheap", "expensive"] = "cheap"
-    """What it costs to finish an answer from a prefix; a dialogue needs the other side for it."""
+    """Cost of completing an answer from a prefix. Dialogues are expensive: they need a partner."""
     judge: str | None = None
-    """One of `process_labels.judges`; null for the objective's reward head."""
+    """Name of an entry of `process_labels.judges`; null: the objective's reward head."""
     labels: str | None = None
-    """Overrides the derived labeller: a module of concord/rewards/process/labellers, or `human`."""
+    """Overrides the derived labelling method: a module of concord/rewards/process/labellers, or
+    `human`."""
 
     def __post_init__(self) -> None:
         if self.labels not in (None, HUMAN):
@@ -74,52 +77,60 @@ class Labelling:
 
 
 class Derivation(NamedTuple):
-    """Which labeller labels an objective, and why."""
+    """The labeller of an objective and the reason for it."""
 
-    maker: str
+    labeller: str
+    """A module of concord/rewards/process/labellers, or `human`."""
     why: str
 
     @property
     def needs(self) -> Needs:
-        """What the labeller needs; nothing for labels by people."""
-        if self.maker == HUMAN:
+        """What the labeller requires. Human labels require nothing."""
+        if self.labeller == HUMAN:
             return Needs()
-        needs: Needs = plugins.load("concord.rewards.process.labellers", self.maker).NEEDS
+        needs: Needs = plugins.load("concord.rewards.process.labellers", self.labeller).NEEDS
         return needs
 
 
 def derive(objective: Objective, labelling: Labelling) -> Derivation:
-    """The labeller that follows from the objective. Raises ValueError if it cannot work."""
-    found = _derived(objective, labelling)
-    if found.needs.verifier and objective.verifier is None:
+    """The labeller for the objective. Raises ValueError if its requirements are not met."""
+    derivation = _derive(objective, labelling)
+    if derivation.needs.verifier and objective.verifier is None:
         raise ValueError(
-            f"{found.maker} labels need a verifier to check completions with, and it has none; leave labels out"
+            f"{derivation.labeller} labels need a verifier, and the objective has none; "
+            "remove `labels` to use the derived method"
         )
-    if found.needs.judge and objective.reward is None and labelling.judge is None:
+    if derivation.needs.judge and objective.reward is None and labelling.judge is None:
         raise ValueError(
-            f"labels by {found.maker} need a judge; give it a reward model, name a judge, or use human"
+            f"{derivation.labeller} labels need a judge, and the objective has none; "
+            "give the objective a reward model, set `judge`, or use `labels: human`"
         )
-    if labelling.judge is not None and not found.needs.judge:
-        raise ValueError(f"labels by {found.maker} need no judge; leave judge out")
-    return found
+    if labelling.judge is not None and not derivation.needs.judge:
+        raise ValueError(f"{derivation.labeller} labels do not use a judge; remove `judge`")
+    return derivation
 
 
-def label(maker: str, samples: Sequence[dict[str, Any]], context: Context) -> list[list[float]]:
-    """Labels in [0, 1] for every step of every sample, by the labeller `maker`."""
-    module = plugins.load("concord.rewards.process.labellers", maker)
+def label(labeller: str, samples: Sequence[dict[str, Any]], context: Context) -> list[list[float]]:
+    """Labels in [0, 1] for every step of every sample, by the labeller of that name."""
+    module = plugins.load("concord.rewards.process.labellers", labeller)
     labels: list[list[float]] = module.label(samples, context)
     return labels
 
 
 def prefix_verdicts(samples: Sequence[dict[str, Any]], judge: Judge) -> list[list[float]]:
-    """What the judge says of the answer after each step."""
+    """The judge's verdict on the answer after each step, for every sample."""
     texts = [prefixes(sample["steps"]) for sample in samples]
-    messages = [sample["messages"] for sample, own in zip(samples, texts, strict=True) for _ in own]
-    verdicts = iter(judge.verdicts(messages, [text for own in texts for text in own]).tolist())
-    return [[next(verdicts) for _ in own] for own in texts]
+    messages = [
+        sample["messages"]
+        for sample, sample_texts in zip(samples, texts, strict=True)
+        for _ in sample_texts
+    ]
+    flat_texts = [text for sample_texts in texts for text in sample_texts]
+    verdicts = iter(judge.verdicts(messages, flat_texts).tolist())
+    return [[next(verdicts) for _ in sample_texts] for sample_texts in texts]
 
 
-def _derived(objective: Objective, labelling: Labelling) -> Derivation:
+def _derive(objective: Objective, labelling: Labelling) -> Derivation:
     if labelling.labels is not None:
         return Derivation(labelling.labels, "requested")
     if labelling.steps == "none":

@@ -1,9 +1,10 @@
-"""Process reward model: after each step of a response, the worth of the answer so far, per objective.
+"""Process reward model: scores the partial answer after each step, for each objective.
 
-One AutoModelForTokenClassification with a head per objective, read at the last token of each step that is more than
-white space: there the model still has the step before it, while after a blank line it is busy with what comes next.
-Steps are turned into tokens one by one, so a step's score does not depend on what is written after it. What is too long
-is cut from the left: the newest step always stays, and earlier steps are read in windows of their own.
+The model is an AutoModelForTokenClassification with one head per objective. A step is read at its
+last token that is not white space. There the hidden state still represents the step; after a blank
+line it represents what comes next. Steps are tokenised one by one, so the score of a step does not
+depend on later text. Long responses are truncated on the left: the newest step is always kept, and
+earlier steps are scored in windows of their own.
 """
 
 from __future__ import annotations
@@ -11,42 +12,69 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple, TypedDict, cast
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from concord.lm.batches import pad_sequences
 from concord.lm.chat import Messages, render
-from concord.lm.load import demand_offsets, load_strictly, load_tokenizer
+from concord.lm.load import load_strictly, load_tokenizer, require_offsets
+from concord.lm.types import Tokenizer
 from concord.stage.errors import DataError
 
 Row = dict[str, Any]
-ENTRY = ("ends", "heads", "labels", "squared")
-"""What a training row says of each of its labels."""
+"""A window (`windows`) or a training row (`training_rows`)."""
+LABEL_FIELDS = ("ends", "heads", "labels", "squared")
+"""The fields of a training row with one entry per label."""
+
+
+class StepBatch(TypedDict):
+    """A batch of training rows: padded sequences and a flat list of their labels."""
+
+    input_ids: Tensor
+    """int64 `(batch, seq)`, padded on the right."""
+    attention_mask: Tensor
+    """int64 `(batch, seq)`."""
+    row: Tensor
+    """int64 `(labels,)`: the sequence of each label."""
+    end: Tensor
+    """int64 `(labels,)`: the position of the token at which the step is read."""
+    head: Tensor
+    """int64 `(labels,)`: the head of each label."""
+    label: Tensor
+    """float32 `(labels,)`, in [0, 1]."""
+    squared: Tensor
+    """bool `(labels,)`: squared error instead of cross-entropy."""
+    weight: Tensor
+    """float32 `(labels,)`."""
 
 
 class ProcessRewardModel:
-    """Scores the steps of responses."""
+    """Scores the steps of responses on several objectives."""
 
-    def __init__(self, model: Any, tokenizer: Any) -> None:
-        self.model, self.tokenizer = model, tokenizer
+    def __init__(self, model: Any, tokenizer: Tokenizer) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
         self.objectives = [model.config.id2label[index] for index in range(model.config.num_labels)]
 
     def score(self, messages: Messages, steps: Sequence[str]) -> np.ndarray:
-        """float32 `[steps, H]` in (0, 1), columns in the order of `objectives`."""
+        """Scores in (0, 1), float32 `(steps, objectives)`, columns in the order of `objectives`."""
         return self.score_all([messages], [steps])[0]
 
     def score_all(
         self, messages: Sequence[Messages], steps: Sequence[Sequence[str]], batch_size: int = 64
     ) -> list[np.ndarray]:
-        """`score` of many responses."""
-        results = [np.zeros((len(each), len(self.objectives)), dtype=np.float32) for each in steps]
+        """The scores of several responses; see `score`."""
+        results = [
+            np.zeros((len(response), len(self.objectives)), dtype=np.float32) for response in steps
+        ]
         pieces = [
             (index, window)
-            for index, (prompt, each) in enumerate(zip(messages, steps, strict=True))
-            for window in windows(self.tokenizer, prompt, each, self.tokenizer.model_max_length)
+            for index, (prompt, response) in enumerate(zip(messages, steps, strict=True))
+            for window in windows(self.tokenizer, prompt, response, self.tokenizer.model_max_length)
         ]
         pieces.sort(key=lambda piece: len(piece[1]["ids"]))
         for start in range(0, len(pieces), batch_size):
@@ -56,17 +84,17 @@ class ProcessRewardModel:
                 results[index][window["steps"]] = table[window["ends"]].sigmoid().cpu().numpy()
         return results
 
-    def _logits(self, sequences: list[list[int]]) -> torch.Tensor:
+    def _logits(self, sequences: list[list[int]]) -> Tensor:
         batch = pad_sequences(sequences, self.tokenizer.pad_token_id)
         with torch.inference_mode():
             logits = self.model(
                 **{name: value.to(self.model.device) for name, value in batch.items()}
             ).logits
-        return cast(torch.Tensor, logits.float())
+        return cast(Tensor, logits.float())
 
 
 def load(path: str | Path, device: Any = "cpu", dtype: str = "float32") -> ProcessRewardModel:
-    """The process reward model in the folder `path`. Raises ModelError where it does not fit."""
+    """Loads a process reward model. Raises ModelError if the checkpoint does not fit the model."""
     from transformers import AutoModelForTokenClassification
 
     return ProcessRewardModel(
@@ -75,9 +103,14 @@ def load(path: str | Path, device: Any = "cpu", dtype: str = "float32") -> Proce
 
 
 def new_model(
-    sft: str | Path, objectives: Sequence[str], tokenizer: Any, device: Any, dtype: str, seed: int
+    sft: str | Path,
+    objectives: Sequence[str],
+    tokenizer: Tokenizer,
+    device: Any,
+    dtype: str,
+    seed: int,
 ) -> Any:
-    """The SFT backbone under a fresh head per objective, without dropout."""
+    """The SFT backbone with one randomly initialised head per objective, without dropout."""
     from transformers import AutoModelForTokenClassification
 
     model = load_strictly(
@@ -93,124 +126,152 @@ def new_model(
         label2id={name: index for index, name in enumerate(objectives)},
         pad_token_id=tokenizer.pad_token_id,
     )
-    model.dropout = torch.nn.Identity()  # transformers puts a dropout of 0.1 before the heads
+    model.dropout = torch.nn.Identity()  # transformers adds a dropout of 0.1 before the heads
     return model
 
 
-def windows(tokenizer: Any, messages: Messages, steps: Sequence[str], max_length: int) -> list[Row]:
-    """Sequences of at most `max_length` ids that hold the token at which each step is read once.
+def windows(
+    tokenizer: Tokenizer, messages: Messages, steps: Sequence[str], max_length: int
+) -> list[Row]:
+    """Splits a conversation into sequences in which every step can be read once.
 
-    Each is {"ids", "ends": positions of those tokens, "steps": which steps they end}. The newest steps come first;
-    steps whose end was cut off on the left get a window of their own, with as much before them as fits. Raises
-    ModelError for a tokenizer without offsets.
+    The first window holds the newest steps. Steps that do not fit get windows of their own, with as
+    much preceding text as possible.
+
+    Returns:
+        Dicts with the keys ids (at most `max_length` token ids), ends (the positions at which steps
+        are read) and steps (the indices of these steps).
+
+    Raises:
+        ModelError: the tokenizer does not provide offsets.
     """
-    demand_offsets(tokenizer)
+    require_offsets(tokenizer)
     ids, ends = render(tokenizer, messages), []
     for step in steps:
-        own = tokenizer(step, add_special_tokens=False, return_offsets_mapping=True)
-        ends.append(len(ids) + _last([step[start:stop] for start, stop in own["offset_mapping"]]))
-        ids = ids + list(own["input_ids"])
-    found: list[Row] = []
-    left = len(steps)
-    while left:
-        stop = ends[left - 1] + 1
+        encoded = tokenizer(step, add_special_tokens=False, return_offsets_mapping=True)
+        tokens = [step[start:stop] for start, stop in encoded["offset_mapping"]]
+        ends.append(len(ids) + _last_visible(tokens))
+        ids = ids + list(encoded["input_ids"])
+    result: list[Row] = []
+    remaining = len(steps)
+    while remaining:
+        stop = ends[remaining - 1] + 1
         start = max(0, stop - max_length)
-        inside = [step for step in range(left) if ends[step] >= start]
-        found.append(
+        inside = [step for step in range(remaining) if ends[step] >= start]
+        result.append(
             {
                 "ids": ids[start:stop],
                 "ends": [ends[step] - start for step in inside],
                 "steps": inside,
             }
         )
-        left = inside[0]
-    return found
+        remaining = inside[0]
+    return result
 
 
-def _last(tokens: Sequence[str]) -> int:
-    """Place of the last token that is more than white space; the last one where all are white space."""
+def _last_visible(tokens: Sequence[str]) -> int:
+    """Index of the last token that is not white space; of the last token if all are."""
     return next(
-        (at for at in range(len(tokens) - 1, -1, -1) if tokens[at].strip()), len(tokens) - 1
+        (index for index in range(len(tokens) - 1, -1, -1) if tokens[index].strip()),
+        len(tokens) - 1,
     )
 
 
 class StepLabels(NamedTuple):
-    """What one objective says of the steps of a response."""
+    """The step labels of one objective for a response."""
 
     head: int
+    """Index of the objective's head."""
     labels: Sequence[float | None]
-    """In [0, 1], one per step; None or NaN where a step is unlabelled."""
+    """In [0, 1], one per step; None or NaN for unlabelled steps."""
     squared: bool
-    """Whether they are values, fitted by squared error, rather than verdicts."""
+    """Whether the labels are values, fitted with squared error. Verdicts use cross-entropy."""
 
 
 def training_rows(
-    tokenizer: Any,
+    tokenizer: Tokenizer,
     messages: Messages,
     steps: Sequence[str],
     labelled: Sequence[StepLabels],
     max_length: int,
 ) -> list[Row]:
-    """Windows of a response, read once for all objectives, where one step at least is labelled.
+    """The windows of a response that contain labelled steps. All objectives share a window.
 
-    Each is {"ids"} and one entry per label of {"ends": its place, "heads", "labels", "squared"}. Raises DataError for a
-    label outside of [0, 1]: a mark such as -100 would otherwise be learnt as a label.
+    Returns:
+        Dicts with the key ids and, with one entry per label, the keys ends (the positions at which
+        steps are read), heads, labels and squared.
+
+    Raises:
+        DataError: the number of labels differs from the number of steps, or a label is outside of
+            [0, 1]. A placeholder such as -100 would otherwise be trained on.
     """
-    for own in labelled:
-        _demand_labels(own.labels, len(steps))
+    for step_labels in labelled:
+        _check_labels(step_labels.labels, len(steps))
     rows = [
-        _entries(window, labelled) for window in windows(tokenizer, messages, steps, max_length)
+        _add_labels(window, labelled) for window in windows(tokenizer, messages, steps, max_length)
     ]
     return [row for row in rows if row["ends"]]
 
 
-def _demand_labels(labels: Sequence[float | None], steps: int) -> None:
+def _check_labels(labels: Sequence[float | None], steps: int) -> None:
     if len(labels) != steps:
         raise DataError(
-            f"{steps} steps have {len(labels)} labels; give one per step, null where there is none"
+            f"{steps} steps have {len(labels)} labels; give one label per step, null if unlabelled"
         )
-    wrong = [label for label in labels if _given(label) and not 0 <= float(label or 0.0) <= 1]
+    wrong = [label for label in labels if _is_labelled(label) and not 0 <= float(label or 0.0) <= 1]
     if wrong:
-        raise DataError(f"step label {wrong[0]} is not in [0, 1]; leave an unlabelled step null")
+        raise DataError(f"step label {wrong[0]} is not in [0, 1]; use null for an unlabelled step")
 
 
-def _given(label: float | None) -> bool:
+def _is_labelled(label: float | None) -> bool:
     return label is not None and not np.isnan(label)
 
 
-def _entries(window: Row, labelled: Sequence[StepLabels]) -> Row:
+def _add_labels(window: Row, labelled: Sequence[StepLabels]) -> Row:
     entries = [
-        (end, own.head, float(own.labels[step] or 0.0), own.squared)
-        for own in labelled
+        (
+            end,
+            step_labels.head,
+            float(step_labels.labels[step] or 0.0),
+            step_labels.squared,
+        )
+        for step_labels in labelled
         for end, step in zip(window["ends"], window["steps"], strict=True)
-        if _given(own.labels[step])
+        if _is_labelled(step_labels.labels[step])
     ]
-    columns = zip(*entries, strict=True) if entries else [()] * len(ENTRY)
+    columns = zip(*entries, strict=True) if entries else [()] * len(LABEL_FIELDS)
     return {
         "ids": window["ids"],
-        **{name: list(column) for name, column in zip(ENTRY, columns, strict=True)},
+        **{name: list(column) for name, column in zip(LABEL_FIELDS, columns, strict=True)},
     }
 
 
-def of_head(row: Row, head: int) -> Row:
-    """The row with this head's labels alone."""
-    kept = [place for place, own in enumerate(row["heads"]) if own == head]
-    return {**row, **{name: [row[name][place] for place in kept] for name in ENTRY}}
+def select_head(row: Row, head: int) -> Row:
+    """The training row with only the labels of `head`."""
+    kept = [index for index, other in enumerate(row["heads"]) if other == head]
+    return {**row, **{name: [row[name][index] for index in kept] for name in LABEL_FIELDS}}
 
 
 def row_weights(batch: list[Row]) -> list[Any]:
-    """For each label 1 / (labels of its objective in the batch): L = sum over objectives of the mean over its steps."""
+    """The weight of each label: 1 / (number of labels of its objective in the batch).
+
+    The weighted sum of losses is then the sum over objectives of the mean loss over steps.
+
+    Examples:
+        >>> row_weights([{"heads": [0, 0]}, {"heads": [1]}])
+        [[0.5, 0.5], [1.0]]
+    """
     counts = Counter(head for row in batch for head in row["heads"])
     return [[1.0 / counts[head] for head in row["heads"]] for row in batch]
 
 
-def collate(pad: int) -> Callable[[list[Row]], dict[str, torch.Tensor]]:
-    """Padded ids, and one entry per label: its place (`row`, `end`), `head`, `label`, `squared`, `weight`.
+def collate(pad: int) -> Callable[[list[Row]], StepBatch]:
+    """A collate function that pads rows with the token id `pad`.
 
-    A row's `weight` is a list as long as its labels, or one number for all of them.
+    The `weight` of a row is a list with one number per label, or one number for all labels.
     """
 
-    def batch(rows: list[Row]) -> dict[str, torch.Tensor]:
+    def collate_rows(rows: list[Row]) -> StepBatch:
         counts = [len(row["ends"]) for row in rows]
         weights = [
             weight
@@ -219,32 +280,33 @@ def collate(pad: int) -> Callable[[list[Row]], dict[str, torch.Tensor]]:
                 row["weight"] if isinstance(row["weight"], list) else [row["weight"]] * count
             )
         ]
-        columns = {
-            "row": [index for index, count in enumerate(counts) for _ in range(count)],
-            "end": [end for row in rows for end in row["ends"]],
-            "head": [head for row in rows for head in row["heads"]],
-            "label": [label for row in rows for label in row["labels"]],
-            "squared": [squared for row in rows for squared in row["squared"]],
-            "weight": weights,
-        }
+        sequences = pad_sequences([row["ids"] for row in rows], pad)
+        positions = [index for index, count in enumerate(counts) for _ in range(count)]
         return {
-            **pad_sequences([row["ids"] for row in rows], pad),
-            **{name: torch.tensor(column) for name, column in columns.items()},
+            "input_ids": sequences["input_ids"],
+            "attention_mask": sequences["attention_mask"],
+            "row": torch.tensor(positions),
+            "end": torch.tensor([end for row in rows for end in row["ends"]]),
+            "head": torch.tensor([head for row in rows for head in row["heads"]]),
+            "label": torch.tensor([label for row in rows for label in row["labels"]]),
+            "squared": torch.tensor([squared for row in rows for squared in row["squared"]]),
+            "weight": torch.tensor(weights),
         }
 
-    return batch
+    return collate_rows
 
 
-def loss(
-    model: torch.nn.Module, batch: dict[str, torch.Tensor]
-) -> tuple[torch.Tensor, dict[str, float]]:
-    """The weighted sum over labelled steps: squared error for values (hindsight), cross-entropy for verdicts."""
+def loss(model: torch.nn.Module, batch: StepBatch) -> tuple[Tensor, dict[str, float]]:
+    """The weighted sum over labelled steps, and their unweighted root mean squared error.
+
+    Values (hindsight) use squared error, verdicts use cross-entropy.
+    """
     logits = model(
         input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
     ).logits.float()
-    own = logits[batch["row"], batch["end"], batch["head"]]  # (steps,)
-    squared = (own.sigmoid() - batch["label"]) ** 2
-    crossed = binary_cross_entropy_with_logits(own, batch["label"], reduction="none")
+    scores = logits[batch["row"], batch["end"], batch["head"]]  # (labels,)
+    squared = (scores.sigmoid() - batch["label"]) ** 2
+    crossed = binary_cross_entropy_with_logits(scores, batch["label"], reduction="none")
     error = squared.mean().sqrt().item()
     return (torch.where(batch["squared"], squared, crossed) * batch["weight"]).sum(), {
         "rmse": error
@@ -257,7 +319,7 @@ def errors(
     collator: Callable[[list[Row]], Any],
     objectives: Sequence[str],
 ) -> dict[str, float]:
-    """Root mean squared error of each objective's labelled steps, as `validation_<objective>`."""
+    """`validation_<objective>` -> root mean squared error over its labelled steps."""
     squares: dict[int, list[float]] = {}
     device = next(model.parameters()).device
     for start in range(0, len(rows), 64):
@@ -266,12 +328,12 @@ def errors(
         logits = model(
             input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
         ).logits.float()
-        worth = logits[batch["row"], batch["end"], batch["head"]].sigmoid()
+        scores = logits[batch["row"], batch["end"], batch["head"]].sigmoid()
         for head, square in zip(
-            batch["head"].tolist(), ((worth - batch["label"]) ** 2).tolist(), strict=True
+            batch["head"].tolist(), ((scores - batch["label"]) ** 2).tolist(), strict=True
         ):
             squares.setdefault(head, []).append(square)
     return {
-        f"validation_{objectives[head]}": float(np.mean(own) ** 0.5)
-        for head, own in sorted(squares.items())
+        f"validation_{objectives[head]}": float(np.mean(errors_of_head) ** 0.5)
+        for head, errors_of_head in sorted(squares.items())
     }

@@ -1,4 +1,7 @@
-"""How good a process reward model is on held-out step labels, beside two baselines that read no text."""
+"""Quality of a process reward model on held-out step labels.
+
+Two baselines that ignore the text are reported next to it.
+"""
 
 from __future__ import annotations
 
@@ -9,34 +12,44 @@ import pandas as pd
 
 from concord.rewards.process.process_model import ProcessRewardModel
 
-LAST_POSITION = 10  # later steps count as this one
+LAST_POSITION = 10
+"""Later steps are counted as this position."""
 
 
 def quality(
     model: ProcessRewardModel, train: pd.DataFrame, held_out: pd.DataFrame
 ) -> dict[str, dict[str, Any]]:
-    """Per objective: labelled steps, root mean squared error, rank correlation (Spearman) with the labels.
+    """Objective -> number of labelled steps, root mean squared errors, Spearman rank correlation.
 
-    `rmse_mean` is the error of always saying the mean training label, `rmse_position` of the mean training label at
-    the step's position: step labels fall along an answer, so the position alone says much.
+    `rmse` is the error of the model, `rmse_mean` that of always predicting the mean training label,
+    and `rmse_position` that of predicting the mean training label at the step's position. The last
+    baseline is strong, because labels tend to fall along an answer. The correlation is None if the
+    labels or the scores are constant.
     """
     scores = model.score_all(held_out["messages"].tolist(), held_out["steps"].tolist())
-    known = long_table(train)
-    seen = long_table(
-        held_out, [table[:, i] for table, i in zip(scores, _columns(model, held_out), strict=True)]
-    )
+    train_steps = long_table(train)
+    columns = [model.objectives.index(name) for name in held_out["objective"]]
+    own_scores = [table[:, column] for table, column in zip(scores, columns, strict=True)]
+    steps = long_table(held_out, own_scores)
     return {
-        name: _figures(own, known[known["objective"] == name])
+        name: _metrics(of_name, train_steps[train_steps["objective"] == name])
         for name in model.objectives
-        if not (own := seen[seen["objective"] == name]).empty
+        if not (of_name := steps[steps["objective"] == name]).empty
     }
 
 
 def long_table(frame: pd.DataFrame, scores: list[np.ndarray] | None = None) -> pd.DataFrame:
-    """One row per labelled step: objective, position (from 1), label and, where given, score."""
+    """One row per labelled step: objective, position (from 1), label and score.
+
+    Without `scores`, every score is 0.
+
+    Args:
+        frame: rows of the steps table.
+        scores: for each row the scores of its steps, `(steps,)`.
+    """
     rows = [
-        (objective, min(position + 1, LAST_POSITION), float(label), float(own[position]))
-        for objective, labels, own in zip(
+        (objective, min(position + 1, LAST_POSITION), float(label), float(score[position]))
+        for objective, labels, score in zip(
             frame["objective"],
             frame["labels"],
             scores or frame["labels"].map(lambda x: np.zeros(len(x))),
@@ -48,20 +61,17 @@ def long_table(frame: pd.DataFrame, scores: list[np.ndarray] | None = None) -> p
     return pd.DataFrame(rows, columns=["objective", "position", "label", "score"])
 
 
-def _columns(model: ProcessRewardModel, frame: pd.DataFrame) -> list[int]:
-    return [model.objectives.index(name) for name in frame["objective"]]
-
-
-def _figures(seen: pd.DataFrame, known: pd.DataFrame) -> dict[str, Any]:
-    label, mean = seen["label"], known["label"].mean()
-    by_position = seen["position"].map(known.groupby("position")["label"].mean()).fillna(mean)
-    constant = label.nunique() < 2 or seen["score"].nunique() < 2
+def _metrics(steps: pd.DataFrame, train_steps: pd.DataFrame) -> dict[str, Any]:
+    label, mean = steps["label"], train_steps["label"].mean()
+    position_means = train_steps.groupby("position")["label"].mean()
+    by_position = steps["position"].map(position_means).fillna(mean)
+    constant = label.nunique() < 2 or steps["score"].nunique() < 2
     return {
-        "steps": len(seen),
-        "rmse": _rmse(seen["score"] - label),
+        "steps": len(steps),
+        "rmse": _rmse(steps["score"] - label),
         "rmse_mean": _rmse(mean - label),
         "rmse_position": _rmse(by_position - label),
-        "rank_correlation": None if constant else float(label.rank().corr(seen["score"].rank())),
+        "rank_correlation": None if constant else float(label.rank().corr(steps["score"].rank())),
     }
 
 

@@ -1,1 +1,1 @@
-"""The reward vector, its anchors, and the scalarisers that turn it into one number."""
+"""The reward vector, its anchors, and the scalarisers that combine it into one number."""

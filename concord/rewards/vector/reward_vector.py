@@ -1,7 +1,7 @@
-"""The reward vector: every objective's raw score of a batch of responses, NaN where it does not apply.
+"""The reward vector: raw scores of responses for every objective, NaN if one does not apply.
 
-Each objective is scored by the verifier or by the reward model that params.yaml names for it. Nothing here mixes the
-scores: they go through the anchors first.
+Each objective is scored by the verifier or the reward model that params.yaml names for it. Scores
+are not combined here; they must be normalised with the anchors first.
 """
 
 from __future__ import annotations
@@ -19,24 +19,31 @@ from concord.rewards.verifiers import dispatch
 from concord.stage.errors import ModelError
 from concord.stage.paths import REWARDS
 
-EVERYWHERE = "all"  # the domain of an objective that applies to every prompt
+ALL_DOMAINS = "all"
+"""The domain of an objective that applies to every prompt."""
 
 
 class RewardVector:
-    """Scores responses on all objectives. `names` are the members of the vector, in the order of params.yaml."""
+    """Scores responses on all objectives.
 
-    def __init__(self, known: Mapping[str, Objective], models: Mapping[str, RewardModel]) -> None:
-        self.objectives, self.models = dict(known), dict(models)
-        self.names = [name for name, objective in known.items() if objective.in_vector]
-        self.extra = [name for name, objective in known.items() if not objective.in_vector]
-        for name, objective in known.items():
-            if (
-                objective.reward is not None
-                and name not in self.models[objective.reward].objectives
-            ):
+    `names` are the objectives in the vector, in the order of params.yaml; `extra` are the others.
+    `models` maps the name of a reward model to the model. Raises ModelError if a reward model has
+    no head for an objective that names it.
+    """
+
+    def __init__(
+        self, objectives: Mapping[str, Objective], models: Mapping[str, RewardModel]
+    ) -> None:
+        self.objectives, self.models = dict(objectives), dict(models)
+        self.names = [name for name, objective in objectives.items() if objective.in_vector]
+        self.extra = [name for name, objective in objectives.items() if not objective.in_vector]
+        for name, objective in objectives.items():
+            model = objective.reward
+            if model is not None and name not in self.models[model].objectives:
+                heads = ", ".join(self.models[model].objectives)
                 raise ModelError(
-                    f"the reward model {objective.reward} has no head for {name}, only for "
-                    f"{', '.join(self.models[objective.reward].objectives)}; add it to reward_models.{objective.reward}"
+                    f"the reward model {model} has no head for {name}, only for {heads}; "
+                    f"add it to reward_models.{model}"
                 )
 
     @classmethod
@@ -47,15 +54,16 @@ class RewardVector:
         device: Any = "cpu",
         dtype: str = "float32",
     ) -> RewardVector:
-        """With the reward models that the `objectives` section of `params` names, from `root`/models/rewards."""
-        known = objectives_of(params)
-        groups = dict.fromkeys(
-            objective.reward for objective in known.values() if objective.reward is not None
+        """Loads the reward models named in the `objectives` section of `params`.
+
+        They are read from `root`/models/rewards.
+        """
+        objectives = objectives_of(params)
+        names = dict.fromkeys(
+            objective.reward for objective in objectives.values() if objective.reward is not None
         )
-        return cls(
-            known,
-            {group: load(Path(root) / REWARDS / group, device, dtype) for group in groups},
-        )
+        models = {name: load(Path(root) / REWARDS / name, device, dtype) for name in names}
+        return cls(objectives, models)
 
     def score(
         self,
@@ -65,9 +73,12 @@ class RewardVector:
         references: Sequence[str | None],
         batch_size: int = 64,
     ) -> np.ndarray:
-        """float32 `[n, len(names)]`."""
-        every = self._score(self.names, messages, responses, domains, references, batch_size)
-        return np.stack([every[name] for name in self.names], axis=1)
+        """Scores of the objectives in the vector, float32 `(n, len(names))`, columns as in `names`.
+
+        `references` are the reference answers for verifiers, None for prompts without one.
+        """
+        scores = self._score(self.names, messages, responses, domains, references, batch_size)
+        return np.stack([scores[name] for name in self.names], axis=1)
 
     def score_all(
         self,
@@ -77,7 +88,7 @@ class RewardVector:
         references: Sequence[str | None],
         batch_size: int = 64,
     ) -> dict[str, np.ndarray]:
-        """float32 `[n]` by objective, those outside of the vector (`extra`) too."""
+        """Objective -> scores, float32 `(n,)`, including the objectives in `extra`."""
         return self._score(
             [*self.names, *self.extra], messages, responses, domains, references, batch_size
         )
@@ -92,25 +103,24 @@ class RewardVector:
         batch_size: int,
     ) -> dict[str, np.ndarray]:
         result = {name: np.full(len(responses), np.nan, dtype=np.float32) for name in names}
-        by_model: dict[
-            tuple[str, str], np.ndarray
-        ] = {}  # heads of one model share its forward pass
+        # (model, domain) -> scores of all heads, so that objectives share the forward pass.
+        by_model: dict[tuple[str, str], np.ndarray] = {}
         for name in names:
             objective = self.objectives[name]
             rows = [
                 row
                 for row, domain in enumerate(domains)
-                if objective.domain in (EVERYWHERE, domain)
+                if objective.domain in (ALL_DOMAINS, domain)
             ]
-            own = [responses[row] for row in rows]
+            answers = [responses[row] for row in rows]
             if objective.verifier is not None:
                 result[name][rows] = dispatch.score_all(
-                    objective.verifier, own, [references[row] for row in rows]
+                    objective.verifier, answers, [references[row] for row in rows]
                 )
                 continue
             assert objective.reward is not None
             model, key = self.models[objective.reward], (objective.reward, objective.domain)
             if key not in by_model:
-                by_model[key] = model.score([messages[row] for row in rows], own, batch_size)
+                by_model[key] = model.score([messages[row] for row in rows], answers, batch_size)
             result[name][rows] = by_model[key][:, model.objectives.index(name)]
         return result

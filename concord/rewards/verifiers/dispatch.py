@@ -1,14 +1,20 @@
-r"""Verifiers: whether the answer of a response is right, without a model. Nothing in a response is executed or eval-ed.
+"""Finds verifiers by name and scores responses with them.
 
-Each is a function `(response, reference) -> score`: 1 for right, 0 for wrong, NaN where there is no reference (None).
-params.yaml names one, `verifier: math_answer`, or one of your own as module:function, `verifier: my_checks:is_even`:
+A verifier is a function `(response, reference) -> score` that checks an answer without a model. The
+score is 1 for a correct answer, 0 for a wrong one, and NaN if there is no reference (None).
+Built-in verifiers never execute or eval text from a response.
 
-    def is_even(response: str, reference: str | None) -> float:     # my_checks.py in the project's root
+params.yaml names a built-in verifier, `verifier: math_answer`, or a custom one as module:function,
+`verifier: my_checks:is_even`:
+
+    # my_checks.py in the root of the project
+    def is_even(response: str, reference: str | None) -> float:
         return float(response.strip()[-1:] in tuple("02468"))
 
-Its score may be any number in [0, 1]; no limit of time or memory holds for it. dvc.yaml cannot know its file, so edits
-of it rerun nothing. When what a verifier does changes, give it another name (`my_checks:is_even_2`): the name is a
-parameter of every stage that scores with it. Or run those again by `dvc repro --force`.
+A custom verifier may return any number in [0, 1]. Its time and memory are not limited. DVC does not
+track its file, so editing it does not rerun any stage. After a change, rename the function, for
+example to `my_checks:is_even_2`: the name is a parameter of every stage that uses the verifier. Or
+rerun these stages with `dvc repro --force`.
 """
 
 from __future__ import annotations
@@ -29,9 +35,17 @@ Verifier = Callable[[str, str | None], float]
 
 
 def score_all(name: str, responses: Sequence[str], references: Sequence[str | None]) -> np.ndarray:
-    """float32 `[n]` by the verifier called `name`: in [0, 1], or NaN where there is no reference.
+    """The scores of responses by the verifier `name`, float32 `(responses,)`.
 
-    Raises ParamsError for a name that is not one, DataError where the verifier raises or returns anything else.
+    A score is in [0, 1], or NaN if the response has no reference.
+
+    Raises:
+        ParamsError: there is no verifier `name`.
+        DataError: the verifier raises an exception or returns an invalid score.
+
+    Examples:
+        >>> score_all("exact_match", ["Paris", "Rome"], ["paris", "Paris"]).tolist()
+        [1.0, 0.0]
     """
     verifier = find(name)
     pairs = zip(responses, references, strict=True)
@@ -42,44 +56,46 @@ def score_all(name: str, responses: Sequence[str], references: Sequence[str | No
 
 
 def find(name: str) -> Verifier:
-    """The verifier called `name`, one of this file or module:function. Raises ParamsError where there is none."""
+    """The verifier `name`: a module of `concord.rewards.verifiers`, or module:function.
+
+    Raises ParamsError if it does not exist or cannot be called with a response and a reference.
+    """
     module, colon, function = name.partition(":")
     known = plugins.names("concord.rewards.verifiers")
     if not colon and name not in known:
         raise ParamsError(
-            f"{name!r} is not a verifier, so nothing can check the answers; {suggest(name, known)}, "
+            f"{name!r} is not a verifier; {suggest(name, known)}, "
             "or a custom one as module:function"
         )
     if not colon:
         verifier: Verifier = plugins.load("concord.rewards.verifiers", name).verify
         return verifier
-    found = _imported(name, module, function)
+    custom = _import_function(name, module, function)
     try:
-        inspect.signature(found).bind("response", None)
+        inspect.signature(custom).bind("response", None)
     except (TypeError, ValueError):
         raise ParamsError(
-            f"{name!r} cannot be called with a response and a reference, so it can check nothing; "
+            f"{name!r} cannot be called with a response and a reference, so it is not a verifier; "
             f"define it as {function}(response: str, reference: str | None) -> float"
         ) from None
-    return found
+    return custom
 
 
-def _imported(name: str, module: str, function: str) -> Verifier:
+def _import_function(name: str, module: str, function: str) -> Verifier:
     try:
         loaded = importlib.import_module(module)
     except (Exception, SystemExit) as error:
         raise ParamsError(
-            f"{name!r}: importing {module or 'it'} fails ({type(error).__name__}: {error}), so nothing can check the "
-            "answers; put the module into the project's root, and see that it can be imported there"
+            f"{name!r}: importing {module or 'it'} fails ({type(error).__name__}: {error}); "
+            "put the module into the root of the project and check that it can be imported there"
         ) from error
-    found: Verifier | None = getattr(loaded, function, None)
-    if not callable(found):
-        own = [key for key, value in vars(loaded).items() if inspect.isfunction(value)]
+    verifier: Verifier | None = getattr(loaded, function, None)
+    if not callable(verifier):
+        defined = [key for key, value in vars(loaded).items() if inspect.isfunction(value)]
         raise ParamsError(
-            f"{name!r}: {module} has no function {function!r}, so nothing can check the answers; "
-            f"{suggest(function, own)}"
+            f"{name!r}: {module} has no function {function!r}; {suggest(function, defined)}"
         )
-    return found
+    return verifier
 
 
 def _score(name: str, verifier: Verifier, response: str, reference: str | None) -> float:
@@ -90,12 +106,13 @@ def _score(name: str, verifier: Verifier, response: str, reference: str | None) 
         raise
     except Exception as error:
         raise DataError(
-            f"the verifier {name} raised {type(error).__name__} ({error}) on {pair}, so it has no score; mend it"
+            f"the verifier {name} raised {type(error).__name__} ({error}) on {pair}; "
+            "fix the verifier"
         ) from error
     number = float(score) if isinstance(score, Real | np.bool_) else None
     if number is None or not (0 <= number <= 1 or (math.isnan(number) and reference is None)):
         raise DataError(
-            f"the verifier {name} returned {score!r} for {pair}, which is no score; "
-            "return a number from 0 to 1, NaN only where the reference is None"
+            f"the verifier {name} returned {score!r} for {pair}, which is not a valid score; "
+            "return a number from 0 to 1, or NaN if the reference is None"
         )
     return number

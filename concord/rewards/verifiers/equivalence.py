@@ -1,20 +1,31 @@
-r"""Whether two mathematical answers mean the same: plain numbers are compared here, all else by math-verify.
+r"""Mathematical equality of two answers.
 
-What counts (each rule has its cases in tests/rewards/test_verifiers.py):
-- Layout does not: spaces, `$`, `\left`, `\dfrac`, a final period; Unicode stands for its LaTeX (√ π ² ½ ° …).
-- Numbers are exact: 0.5 is 1/2, 0.33 is not 1/3. A decimal of six digits or more also equals what it is rounded from.
-- A unit that only one side names is ignored; two different ones are not equal, and none is converted (1 m is not
-  100 cm). Currencies, degrees and the base of a numeral are units. The percent sign is one too, and 50% is also 0.5.
-- A comma before three digits groups thousands (1,234 and 1{,}234); inside brackets it separates: (1,234) is a pair.
-- (1,2), [1,2], [1,2) and \{1,2\} are four things; a list without brackets may stand for (1,2) or for \{1,2\}.
-- x=5 may stand for 5, not for y=5. Words are compared as words. Letters are the same in either case; i is imaginary.
+Plain numbers are compared in this module, everything else by math-verify. The rules, each with test
+cases in tests/rewards/verifiers/math_answers.txt:
 
-A hostile answer (`9^{9^{9^9}}`) can keep sympy busy for ever inside one C call, or fill the memory. So math-verify runs
-in a process of its own, which forks for each comparison: the fork is ended at limits of memory and of processor time
-(not of the clock: a busy machine must not make right answers wrong), and the next one starts from the same warm state.
-What was ended counts as not equal. Answers are read as LaTeX only: sympy's reader of plain expressions calls `eval`.
-This file is also the program of that process, which answers each line of JSON, [reference, answer, seconds], by true,
-false, or null for what was ended.
+- Layout is ignored: spaces, `$`, `\left`, `\dfrac`, a final period. Unicode symbols equal their
+  LaTeX (√ π ² ½ ° …).
+- Numbers are exact: 0.5 equals 1/2, and 0.33 does not equal 1/3. A decimal with at least six digits
+  also equals the numbers that round to it.
+- A unit on only one side is ignored. Different units are not equal, and units are not converted:
+  1 m is not 100 cm. Currencies, degrees and the base of a numeral are units. So is the percent
+  sign, but 50% also equals 0.5.
+- A comma before three digits separates thousands (1,234 and 1{,}234). Inside brackets it separates
+  elements: (1,234) is a pair.
+- (1,2), [1,2], [1,2) and \{1,2\} are all different. A list without brackets equals (1,2) and
+  \{1,2\}.
+- x=5 equals 5, but not y=5. Words are compared as words. Letters are not case-sensitive; i is the
+  imaginary unit.
+
+A hostile answer such as `9^{9^{9^9}}` can keep sympy busy forever inside a single C call, or
+exhaust the memory. math-verify therefore runs in a separate process that forks for each comparison.
+The fork is killed at a limit of memory or CPU time, and the next fork starts from the same warm
+state. The limit is CPU time rather than wall-clock time, so that a busy machine does not turn
+correct answers into wrong ones. An aborted comparison counts as not equal. Answers are parsed as
+LaTeX only, because sympy's parser of plain expressions calls `eval`.
+
+This file is also the program of the separate process. It reads lines of JSON,
+[reference, answer, seconds], and replies to each with true, false, or null if it was aborted.
 """
 
 from __future__ import annotations
@@ -31,14 +42,17 @@ from functools import cache
 from typing import Any
 
 MAX_CHARACTERS = 200
+"""Longer answers are compared as text."""
 CPU_SECONDS = 0.4
+"""CPU time limit of one comparison."""
 MEMORY_BYTES = 2**30
+"""Memory limit of the comparison process."""
 
 UNICODE = str.maketrans(
     {
-        "−": "-",
-        "–": "-",
-        "×": r"\times ",
+        "−": "-",  # noqa: RUF001
+        "–": "-",  # noqa: RUF001
+        "×": r"\times ",  # noqa: RUF001
         "·": r"\cdot ",
         "⋅": r"\cdot ",
         "÷": r"\div ",
@@ -60,10 +74,8 @@ TEXT = r"\\(?:text(?:rm|bf|it|normal)?|mathrm|mathbf|mbox)\s*\{([^{}]*)\}"
 LAYOUT = [
     (r"(?<!\\)\\[()\[\]]", ""),
     (r"\\(?:left|right|[bB]igg?[lr]?|displaystyle)(?![a-zA-Z])", ""),
-    (
-        r"(?<=\d)(?:\{,\}|,?\\!|\\,)\s?(?=\d{3}(?!\d))",
-        "",
-    ),  # a separator that is marked as one of thousands
+    # An explicit separator of thousands.
+    (r"(?<=\d)(?:\{,\}|,?\\!|\\,)\s?(?=\d{3}(?!\d))", ""),
     (r"(?<!\\)\\[,;:! ]|\\q?quad(?![a-zA-Z])|~|\s+", " "),
     (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
     (r"\\frac ?(\d) ?(\d)", r"\\frac{\1}{\2}"),
@@ -81,20 +93,41 @@ EDGES = [
     (rf"^{TEXT}$", r"\1"),
     (r"(?<!\w) | (?!\w)|\.$", ""),
     (r"^([^=<>!]*[^=<>!a-zA-Z])=([a-zA-Z])$", r"\2=\1"),
-    (",", ", "),  # math-verify takes 1,234 for a number
+    (",", ", "),  # math-verify reads 1,234 as one number
 ]
 BRACKET = re.compile(r"(\\[{}]|[()\[\]])")
 DEPTH = {r"\{": 1, "(": 1, "[": 1, r"\}": -1, ")": -1, "]": -1}
 THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:(?:,\d{3})+(?!,?\d)|(?: \d{3})+(?![\d ,]*[\d/\\]))")
 
 UNITS = {
-    "cm": "centimeter centimetre", "mm": "millimeter millimetre", "km": "kilometer kilometre", "m": "meter metre",
-    "in": "inch inches", "ft": "foot feet", "yd": "yard", "mi": "mile", "kg": "kilogram", "g": "gram",
-    "lb": "pound", "oz": "ounce", "h": "hour hr", "min": "minute", "s": "second sec", "L": "liter litre", "mL": "ml",
-    "km/h": "kph kmh", "mi/h": "mph", "$": "dollar usd", "€": "euro", "¥": "yen", "°": "degree deg", "rad": "radian",
-    "%": "percent pct", "/": "per",
-}  # fmt: skip
-"""The name by which a unit is compared, and others that it goes by."""
+    "cm": "centimeter centimetre",
+    "mm": "millimeter millimetre",
+    "km": "kilometer kilometre",
+    "m": "meter metre",
+    "in": "inch inches",
+    "ft": "foot feet",
+    "yd": "yard",
+    "mi": "mile",
+    "kg": "kilogram",
+    "g": "gram",
+    "lb": "pound",
+    "oz": "ounce",
+    "h": "hour hr",
+    "min": "minute",
+    "s": "second sec",
+    "L": "liter litre",
+    "mL": "ml",
+    "km/h": "kph kmh",
+    "mi/h": "mph",
+    "$": "dollar usd",
+    "€": "euro",
+    "¥": "yen",
+    "°": "degree deg",
+    "rad": "radian",
+    "%": "percent pct",
+    "/": "per",
+}
+"""Canonical name of a unit -> its aliases, separated by spaces."""
 ALIASES = {alias: unit for unit, aliases in UNITS.items() for alias in aliases.split()}
 NO_UNITS = {
     "thousand",
@@ -114,7 +147,8 @@ _LONG = "|".join(
     sorted((re.escape(name) for name in [*UNITS, *ALIASES] if len(name) > 1), key=len, reverse=True)
 )
 _SPELLED = rf"(?:[ /]?{TEXT}(?:\^\{{?-?\d\}}?)?)+"  # 5\text{ cm}^2
-_BARE = rf"(?<=\d)(?: ?(?:{_LONG})| [mgshL])(?:/(?:{_LONG}|[mgshL]))?(?:\^\{{?\d\}}?)?"  # 5cm, 5 m; but 5m is a product
+# 5cm and 5 m have units; 5m is a product.
+_BARE = rf"(?<=\d)(?: ?(?:{_LONG})| [mgshL])(?:/(?:{_LONG}|[mgshL]))?(?:\^\{{?\d\}}?)?"
 _WORDS = r"(?<=\d) [a-zA-Z]{3,}(?: [a-zA-Z]+)*"
 _BASE = r"(?<=\d)_\{?\d+\}?"
 _SIGN = rf"\^\\circ ?(?:{TEXT}|[CF])?|\\?[$%]|[€£¥]"
@@ -125,29 +159,42 @@ CURRENCY = re.compile(r"([+-]?)(\\?\$|[€£¥])(?=[+-]?[\d.])")
 
 DECIMAL = r"\d+\.?\d*|\.\d+"
 SCIENTIFIC = re.compile(
-    rf"([+-]?)({DECIMAL})(?:(?:(?:\\times|\\cdot|\*) ?10\^|[eE])(?:\{{([+-]?\d{{1,3}})\}}|([+-]?\d{{1,3}})))?"
+    rf"([+-]?)({DECIMAL})"
+    r"(?:(?:(?:\\times|\\cdot|\*) ?10\^|[eE])(?:\{([+-]?\d{1,3})\}|([+-]?\d{1,3})))?"
 )
 FRACTION = re.compile(rf"([+-]?) ?(?:(\d+) )?({DECIMAL})/({DECIMAL})")
 REPEATING = re.compile(r"([+-]?)(\d*)\.(\d*)\\(?:overline|bar)\{(\d+)\}")
 ROUNDED_DIGITS = 6
+"""A decimal with at least so many significant digits may be rounded."""
 Number = tuple[Fraction, Fraction]
+"""A value and its largest rounding error, 0 for exact numbers."""
 LETTERS = re.compile(r"[^\W\d_](?:[^\W\d_]|[ '])*")
 ASSIGNED = re.compile("[a-zA-Z]=")
 IMAGINARY = re.compile(r"(?<![a-zA-Z\\_])(?<!_\{)i(?![a-zA-Z]| ?=)")
 
 
 def equal(reference: str, answer: str, seconds: float = CPU_SECONDS) -> bool:
-    """Whether both mean the same; False for what is too long, cannot be read, or takes longer than `seconds`."""
+    r"""Whether two answers are mathematically equal.
+
+    Answers that are too long are compared as text. Answers that cannot be parsed, or take more than
+    `seconds` of CPU time, are not equal.
+
+    Examples:
+        >>> equal(r"\frac{1}{2}", "0.5")
+        True
+        >>> equal("1 m", "100 cm")
+        False
+    """
     reference, answer = reference.strip(), answer.strip()
     if reference == answer or max(len(reference), len(answer)) > MAX_CHARACTERS:
         return reference == answer != ""
-    (wanted, unit), (given, other) = quantity(reference), quantity(answer)
-    if not given or (unit and other and unit != other):
+    (expected, unit), (value, other_unit) = quantity(reference), quantity(answer)
+    if not value or (unit and other_unit and unit != other_unit):
         return False
-    left, right = number(wanted), number(given)
+    left, right = number(expected), number(value)
     if left is None or right is None:
-        return _same_text(wanted, given, seconds)
-    if unit != other and "%" in (unit, other):
+        return _same_expression(expected, value, seconds)
+    if unit != other_unit and "%" in (unit, other_unit):
         percent, bare = (left, right) if unit == "%" else (right, left)
         return _same_number(percent, bare) or _same_number(
             (percent[0] / 100, percent[1] / 100), bare
@@ -156,31 +203,46 @@ def equal(reference: str, answer: str, seconds: float = CPU_SECONDS) -> bool:
 
 
 def quantity(text: str) -> tuple[str, str]:
-    """The value in `text`, its layout made plain, and its unit by one name: `12\\text{ inches}` is ("12", "in")."""
-    text = _plain(text)
+    r"""Splits `text` into a value in canonical layout and the canonical name of its unit.
+
+    Examples:
+        >>> quantity(r"12\text{ inches}")
+        ('12', 'in')
+        >>> quantity("$5")
+        ('5', '$')
+    """
+    text = _canonical_layout(text)
     currency = CURRENCY.match(text)
     if currency:
         text = currency[1] + text[currency.end() :]
-    found = UNIT.fullmatch(text)
-    if not found or NO_UNITS.intersection(re.findall("[a-z]+", found["unit"])):
-        return text, _unit(currency[2]) if currency else ""
-    return found["value"], _unit((currency[2] if currency else "") + found["unit"])
+    match = UNIT.fullmatch(text)
+    if not match or NO_UNITS.intersection(re.findall("[a-z]+", match["unit"])):
+        return text, _canonical_unit(currency[2]) if currency else ""
+    return match["value"], _canonical_unit((currency[2] if currency else "") + match["unit"])
 
 
 def number(text: str) -> Number | None:
-    """The value of a plain number, and how far off a rounded one may be (0 for what is exact); None for all else."""
+    r"""The value of a plain number and its largest rounding error; None for anything else.
+
+    Examples:
+        >>> number("0.5")
+        (Fraction(1, 2), Fraction(0, 1))
+        >>> number(r"\frac{3}{4}")
+        (Fraction(3, 4), Fraction(0, 1))
+        >>> number("x") is None
+        True
+    """
     text = re.sub(rf"\\frac\{{({DECIMAL})\}}\{{({DECIMAL})\}}", r" \1/\2", text).strip()
-    if found := SCIENTIFIC.fullmatch(text):
-        return _decimal(found[1] + found[2], Fraction(10) ** int(found[3] or found[4] or 0))
-    if found := FRACTION.fullmatch(text):
-        top, bottom = Fraction(found[3]), Fraction(found[4])
-        return (
-            (int(found[1] + "1") * (int(found[2] or 0) + top / bottom), Fraction(0))
-            if bottom
-            else None
-        )
-    if found := REPEATING.fullmatch(text):
-        sign, whole, fixed, period = found.groups()
+    if match := SCIENTIFIC.fullmatch(text):
+        return _decimal(match[1] + match[2], Fraction(10) ** int(match[3] or match[4] or 0))
+    if match := FRACTION.fullmatch(text):
+        numerator, denominator = Fraction(match[3]), Fraction(match[4])
+        if not denominator:
+            return None
+        value = int(match[1] + "1") * (int(match[2] or 0) + numerator / denominator)
+        return value, Fraction(0)
+    if match := REPEATING.fullmatch(text):
+        sign, whole, fixed, period = match.groups()
         nines = 10 ** len(fixed) * (10 ** len(period) - 1)
         return Fraction(
             int(sign + "1") * (int(whole + fixed + period) - int(whole + fixed or 0)), nines
@@ -194,112 +256,109 @@ def _decimal(digits: str, power: Fraction) -> Number:
     return Fraction(digits) * power, power / (2 * 10 ** len(places)) if rounded else Fraction(0)
 
 
-def unfinished() -> int:
-    """How many comparisons of this process were ended at their limit, and so counted as not equal."""
-    return _comparer().unfinished
+def aborted_comparisons() -> int:
+    """Number of comparisons of this process that were aborted at a limit."""
+    return _comparison_process().aborted
 
 
-def _plain(text: str) -> str:
+def _canonical_layout(text: str) -> str:
     if not len(re.findall(r"(?<!\\)\$", text)) % 2:
-        text = re.sub(r"(?<!\\)\$", "", text)  # delimiters, no currency
-    text = _replaced(text.translate(UNICODE), LAYOUT)
+        text = re.sub(r"(?<!\\)\$", "", text)  # math delimiters, not currency
+    text = _substitute(text.translate(UNICODE), LAYOUT)
     depth, parts = 0, BRACKET.split(text)
-    for place, part in enumerate(parts):
+    for index, part in enumerate(parts):
         depth += DEPTH.get(part, 0)
-        parts[place] = (
-            part if depth else THOUSANDS.sub(lambda found: re.sub("[, ]", "", found[0]), part)
-        )
-    return _replaced("".join(parts).strip(), EDGES)
+        if not depth:
+            parts[index] = THOUSANDS.sub(lambda match: re.sub("[, ]", "", match[0]), part)
+    return _substitute("".join(parts).strip(), EDGES)
 
 
-def _replaced(text: str, rules: list[tuple[str, str]]) -> str:
-    for pattern, to in rules:
-        text = re.sub(pattern, to, text)
+def _substitute(text: str, rules: list[tuple[str, str]]) -> str:
+    for pattern, replacement in rules:
+        text = re.sub(pattern, replacement, text)
     return text
 
 
-def _unit(text: str) -> str:
-    """One name for a unit: `\\text{ square inches}` and `in^{2}` are in^2."""
+def _canonical_unit(text: str) -> str:
+    r"""The canonical name of a unit: in^2 for `\text{ square inches}` and for `in^{2}`."""
     text = (
         re.sub(TEXT, r" \1", text).replace(r"^\circ", "°").translate(str.maketrans("", "", "\\{}"))
     )
-    text = re.sub(r"[^\W\d_]+", lambda found: _name(found[0]), text)
+    text = re.sub(r"[^\W\d_]+", lambda match: _canonical_unit_name(match[0]), text)
     text = re.sub(r"\b(?:square|sq) (\w+)", r"\1^2", re.sub(r"\bcubic (\w+)", r"\1^3", text))
     return re.sub(r"\s*/\s*", "/", text).strip()
 
 
-def _name(word: str) -> str:
+def _canonical_unit_name(word: str) -> str:
     lower = word.lower()
     singular = lower.removesuffix("s") if len(word) > 2 else lower
     return word if word in UNITS else ALIASES.get(lower) or ALIASES.get(singular) or singular
 
 
 def _same_number(left: Number, right: Number) -> bool:
-    """Equal, or one is a decimal that the other, which is exact, rounds to."""
-    slack = 0 if left[1] and right[1] else max(left[1], right[1])
-    return abs(left[0] - right[0]) <= slack
+    """Whether the numbers are equal, or one is a decimal to which the other, exact one rounds."""
+    tolerance = 0 if left[1] and right[1] else max(left[1], right[1])
+    return abs(left[0] - right[0]) <= tolerance
 
 
-def _same_text(wanted: str, given: str, seconds: float) -> bool:
-    """What is not two plain numbers: the same text, the same words, or the same to math-verify."""
-    if wanted == given:
+def _same_expression(expected: str, value: str, seconds: float) -> bool:
+    """Whether two values are the same text, the same words, or equal according to math-verify."""
+    if expected == value:
         return True
-    words = [re.sub(TEXT, r"\1", side).casefold() for side in (wanted, given)]
-    spoken = all(LETTERS.fullmatch(side) and not re.search(r"\b(and|or)\b", side) for side in words)
-    if spoken and (
-        words[0] == words[1] or min(map(len, words)) > 3
-    ):  # three letters may be a product: xy is yx
+    words = [re.sub(TEXT, r"\1", side).casefold() for side in (expected, value)]
+    are_words = all(
+        LETTERS.fullmatch(side) and not re.search(r"\b(and|or)\b", side) for side in words
+    )
+    # Up to three letters may be a product: xy equals yx.
+    if are_words and (words[0] == words[1] or min(map(len, words)) > 3):
         return words[0] == words[1]
-    kinds = [_outer(wanted), _outer(given)]
-    if "," in wanted + given and all(kinds) and kinds[0] != kinds[1]:
+    brackets = [_outer_brackets(expected), _outer_brackets(value)]
+    if "," in expected + value and all(brackets) and brackets[0] != brackets[1]:
         return False
-    if "()" in kinds:
-        wanted, given = (
+    if "()" in brackets:
+        expected, value = (
             side if BRACKET.search(side) or "," not in side else _tuple(side)
-            for side in (wanted, given)
+            for side in (expected, value)
         )
-    if not re.search(r"\\(?:sum|prod)", wanted + given):
-        wanted, given = IMAGINARY.sub("{I}", wanted), IMAGINARY.sub("{I}", given)
-    return _comparer().ask(wanted, given, seconds)
+    if not re.search(r"\\(?:sum|prod)", expected + value):
+        expected, value = IMAGINARY.sub("{I}", expected), IMAGINARY.sub("{I}", value)
+    return _comparison_process().compare(expected, value, seconds)
 
 
 def _tuple(text: str) -> str:
-    """The list `text` in brackets, assignments in the order of their letters: x=2, y=1 is (2, 1)."""
+    """The list `text` in brackets. Assignments are sorted by variable: y=1, x=2 becomes (2, 1)."""
     parts = text.split(", ")
     if all(ASSIGNED.match(part) for part in parts):
         parts = [ASSIGNED.sub("", part) for part in sorted(parts)]
     return f"({', '.join(parts)})"
 
 
-def _outer(text: str) -> str:
-    """The pair of brackets that encloses all of `text`: `(]` for (1,2]; nothing for (1,2),(3,4)."""
+def _outer_brackets(text: str) -> str:
+    """The pair of brackets around all of `text`: `(]` for (1,2], empty for (1,2),(3,4)."""
     depth, parts = 0, BRACKET.split(text)
-    for place, part in enumerate(parts):
+    for index, part in enumerate(parts):
         depth += DEPTH.get(part, 0)
-        if place and not depth:
-            return (
-                parts[1] + part
-                if not parts[0] and place == len(parts) - 2 and not parts[-1]
-                else ""
-            )
+        if index and not depth:
+            encloses_all = not parts[0] and index == len(parts) - 2 and not parts[-1]
+            return parts[1] + part if encloses_all else ""
     return ""
 
 
-class _Comparer:
-    """The comparing process; started when first asked."""
+class _ComparisonProcess:
+    """The separate process that runs math-verify. It is started with the first comparison."""
 
     def __init__(self) -> None:
         self.process: subprocess.Popen[str] | None = None
-        self.unfinished = 0
+        self.aborted = 0
 
-    def ask(self, reference: str, answer: str, seconds: float) -> bool:
+    def compare(self, reference: str, answer: str, seconds: float) -> bool:
         process = self._running()
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.write(json.dumps([reference, answer, seconds]) + "\n")
         process.stdin.flush()
         verdict = json.loads(process.stdout.readline() or "null")
-        self.unfinished += verdict is None
+        self.aborted += verdict is None
         return verdict is True
 
     def _running(self) -> subprocess.Popen[str]:
@@ -312,7 +371,9 @@ class _Comparer:
             assert self.process.stdout is not None
             if self.process.stdout.readline() != "ready\n":
                 self.close()
-                raise RuntimeError(f"{' '.join(command)} did not start; run it by hand to see why")
+                raise RuntimeError(
+                    f"{' '.join(command)} did not start; run it manually to see the error"
+                )
         return self.process
 
     def close(self) -> None:
@@ -323,10 +384,10 @@ class _Comparer:
 
 
 @cache
-def _comparer() -> _Comparer:
-    comparer = _Comparer()
-    atexit.register(comparer.close)
-    return comparer
+def _comparison_process() -> _ComparisonProcess:
+    process = _ComparisonProcess()
+    atexit.register(process.close)
+    return process
 
 
 WARM = [
@@ -336,7 +397,7 @@ WARM = [
     ("(x,y)=(1,2)", r"\begin{pmatrix}1&2\\3&4\end{pmatrix}"),
     (r"\frac{n(n+1)}{2}", r"\pi r^2"),
 ]
-"""What the comparing process compares first: much of sympy, and the parser's tables, are loaded when they are used."""
+"""Comparisons that warm up the process: sympy and the parser load much of their code lazily."""
 
 
 def _serve() -> None:
@@ -347,27 +408,28 @@ def _serve() -> None:
     logging.disable(logging.CRITICAL)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
     for pair in WARM:
-        _same_to_math_verify(*pair)
+        _equal_by_math_verify(*pair)
     gc.freeze()
     print("ready", flush=True)
     for line in sys.stdin:
-        print(json.dumps(_forked(*json.loads(line))), flush=True)
+        print(json.dumps(_compare_in_fork(*json.loads(line))), flush=True)
 
 
-def _forked(reference: str, answer: str, seconds: float) -> bool | None:
+def _compare_in_fork(reference: str, answer: str, seconds: float) -> bool | None:
+    """Compares in a forked process; None if the fork was killed at a limit."""
     pid = os.fork()
     if not pid:
         verdict = None
         try:
             signal.signal(signal.SIGPROF, signal.SIG_DFL)
             signal.setitimer(signal.ITIMER_PROF, seconds)
-            verdict = _same_to_math_verify(reference, answer)
+            verdict = _equal_by_math_verify(reference, answer)
         finally:
             os._exit({True: 0, False: 1, None: 2}[verdict])
     return {0: True, 1: False}.get(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
 
 
-def _same_to_math_verify(reference: str, answer: str) -> bool:
+def _equal_by_math_verify(reference: str, answer: str) -> bool:
     from latex2sympy2_extended.math_normalization import NormalizationConfig
     from math_verify import LatexExtractionConfig, parse, verify
 
@@ -385,13 +447,15 @@ def _same_to_math_verify(reference: str, answer: str) -> bool:
         )
         for side in (reference, answer)
     ]
-    return bool(verify(*sides, allow_set_relation_comp=True, timeout_seconds=None)) and not _apart(
-        sides
-    )
+    equal_sides = bool(verify(*sides, allow_set_relation_comp=True, timeout_seconds=None))
+    return equal_sides and not _relatively_different(sides)
 
 
-def _apart(sides: list[list[Any]]) -> bool:
-    """Whether two numbers that agree to six decimals, as math-verify asks, are too small for that to mean anything."""
+def _relatively_different(sides: list[list[Any]]) -> bool:
+    """Whether both sides are numbers with a relative difference above 1e-5.
+
+    math-verify compares six decimals, which is not enough for very small numbers.
+    """
     from sympy import Expr
 
     if not all(

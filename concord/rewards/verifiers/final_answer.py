@@ -1,4 +1,4 @@
-r"""The final answer of a response: what is marked by \boxed{...} or, as in GSM8K, by ####."""
+r"""Extracts the final answer of a response, marked by \boxed{...} or, as in GSM8K, by ####."""
 
 from __future__ import annotations
 
@@ -9,24 +9,36 @@ AFTER_HASHES = re.compile(r"####\s*(.+)")
 
 
 def final_answer(text: str) -> str | None:
-    r"""What stands in the last `\boxed{...}`, else after the last `####` (GSM8K); None without either."""
+    r"""The content of the last `\boxed{...}`, else the text after the last `####`, else None.
+
+    Also None if the last box is not closed, because the response was cut off.
+
+    Examples:
+        >>> final_answer(r"so it is \boxed{\frac{1}{2}}.")
+        '\\frac{1}{2}'
+        >>> final_answer("16 - 3 = 13\n#### 13")
+        '13'
+        >>> final_answer("It is 13.") is None
+        True
+    """
     boxes = list(BOX.finditer(text))
     if boxes:
-        return _braced(text, boxes[-1].end())
-    found = AFTER_HASHES.findall(text)
-    return found[-1] if found else None
+        return _up_to_closing_brace(text, boxes[-1].end())
+    answers = AFTER_HASHES.findall(text)
+    return answers[-1] if answers else None
 
 
-def _braced(text: str, start: int) -> str | None:
-    """Text from `start` up to the brace that closes; None where it never does (the response was cut off)."""
+def _up_to_closing_brace(text: str, start: int) -> str | None:
+    """The text from `start` up to the closing brace; None if there is no closing brace."""
     depth = 1
-    for place in range(start, len(text)):
-        depth += {"{": 1, "}": -1}.get(text[place], 0)
+    for index in range(start, len(text)):
+        depth += {"{": 1, "}": -1}.get(text[index], 0)
         if not depth:
-            return text[start:place]
+            return text[start:index]
     return None
 
 
-def marked_or_all(text: str) -> str:
+def final_answer_or_text(text: str) -> str:
+    """The final answer, or the whole text if no answer is marked, stripped of white space."""
     marked = final_answer(text)
     return (text if marked is None else marked).strip()

@@ -1,4 +1,4 @@
-"""Verifier `math_answer`: the final answer equals the reference as mathematics."""
+"""Verifier `math_answer`: the final answer is mathematically equal to the reference."""
 
 from __future__ import annotations
 
@@ -9,9 +9,16 @@ from concord.rewards.verifiers.final_answer import final_answer
 
 
 def verify(response: str, reference: str | None) -> float:
-    r"""1 if the final answer equals `reference` as mathematics, by the rules of concord/rewards/verifiers/equivalence.py.
+    r"""1 if the final answer is mathematically equal to `reference`, else 0.
 
-    \dfrac{3}{4} is 0.75. The answer must be marked by \boxed or ####; `reference` may be a solution that ends in one.
+    `concord.rewards.verifiers.equivalence` defines the rules. The answer must be marked by \boxed
+    or ####. `reference` is an answer, or a solution with a marked answer.
+
+    Examples:
+        >>> verify(r"It is \boxed{\dfrac{3}{4}}", "0.75")
+        1.0
+        >>> verify("It is 0.75", "0.75")
+        0.0
     """
     if reference is None:
         return math.nan

@@ -1,11 +1,11 @@
-"""Verifier `multiple_choice`: the response chooses the letter of the reference."""
+"""Verifier `multiple_choice`: the response chooses the same letter as the reference."""
 
 from __future__ import annotations
 
 import math
 import re
 
-from concord.rewards.verifiers.final_answer import final_answer, marked_or_all
+from concord.rewards.verifiers.final_answer import final_answer, final_answer_or_text
 from concord.stage.errors import DataError
 
 MARKUP = re.compile(r"(?:\\(?:text|math)(?:bf|rm|it)?(?=\s*\{)|[\\{}$*_\s])+")
@@ -21,40 +21,55 @@ BRACKETED = re.compile(r"[(\[][A-J][)\]]")
 
 
 def verify(response: str, reference: str | None) -> float:
-    r"""1 if the response chooses the letter of `reference`, A to J; 0 if another one, none, or more than one.
+    r"""1 if the response chooses the letter of `reference` (A to J), else 0.
 
-    Taken are, in this order: \boxed{B}, \boxed{\text{(B)}} or ####, of which the last counts; "The answer is B.";
-    a response that starts with "B", "(B)" or "B) text"; the only letter in brackets. Raises DataError where
-    `reference` is no such letter.
+    A response that chooses several letters, or none, is wrong. The choice is read from the first of
+    these that the response contains:
+
+    1. the last marked answer, such as \boxed{B}, \boxed{\text{(B)}} or #### B;
+    2. a statement such as "The answer is B.";
+    3. the start of the response, such as "B", "(B)" or "B) text";
+    4. letters in brackets.
+
+    Raises:
+        DataError: `reference` is not a single letter from A to J.
+
+    Examples:
+        >>> verify("A is in Spain. The answer is **B**.", "B")
+        1.0
+        >>> verify("Either (A) or (B)", "B")
+        0.0
     """
     if reference is None:
         return math.nan
-    wanted = _leading(marked_or_all(reference))
-    if len(wanted) != 1:
+    expected = _leading_letters(final_answer_or_text(reference))
+    if len(expected) != 1:
         raise DataError(
-            f"the reference {reference!r} is not one letter from A to J, so no choice can be compared with it; "
-            "give the letter, or take exact_match"
+            f"the reference {reference!r} is not a single letter from A to J; "
+            "give the letter or use the verifier exact_match"
         )
-    return float(_chosen(response) == wanted)
+    return float(_chosen_letters(response) == expected)
 
 
-def _chosen(response: str) -> set[str]:
-    """The letters that a response chooses: one, none, or several where it is ambiguous."""
+def _chosen_letters(response: str) -> set[str]:
+    """The letters that a response chooses; several if it is ambiguous."""
     marked = final_answer(response)
     if marked is not None:
-        return _leading(marked)
+        return _leading_letters(marked)
     text = MARKUP.sub(" ", response)
     stated = "".join(STATED.findall(text))
     return (
         set(re.findall("[A-J]", stated))
-        or _leading(text)
-        or {found[1] for found in BRACKETED.findall(text)}
+        or _leading_letters(text)
+        or {bracketed[1] for bracketed in BRACKETED.findall(text)}
     )
 
 
-def _leading(text: str) -> set[str]:
-    """The letters that `text` starts with, or consists of, which then may be small."""
+def _leading_letters(text: str) -> set[str]:
+    """The letters that `text` starts with. A letter on its own may be lower-case."""
     text = MARKUP.sub(" ", text).strip()
-    alone = re.fullmatch(r"\W*([A-Ja-j])\W*", text)
-    found = LEADING.match(text)
-    return {alone[1].upper()} if alone else set(re.findall("[A-J]", found[1])) if found else set()
+    single = re.fullmatch(r"\W*([A-Ja-j])\W*", text)
+    if single:
+        return {single[1].upper()}
+    leading = LEADING.match(text)
+    return set(re.findall("[A-J]", leading[1])) if leading else set()

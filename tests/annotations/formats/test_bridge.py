@@ -1,7 +1,8 @@
-"""Bridge: a novice's reply and its revision become a comparison of the session's group; what is rejected."""
+"""The format bridge."""
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,11 @@ from concord.annotations.formats import mrbench
 from concord.annotations.record import Record, RowError
 from concord.stage.errors import ParamsError
 
-REAL = Path(__file__).parents[4] / "shared" / "data" / "bridge"
-MRBENCH = REAL.parent / "mrbench" / "MRBench_V2.json"
 
-
-def turns(*said: tuple[str, str]) -> list[dict[str, Any]]:
+def turns(*pairs: tuple[str, str]) -> list[dict[str, Any]]:
     return [
-        {"id": place, "user": user, "text": words, "time": "00:01"}
-        for place, (user, words) in enumerate(said)
+        {"id": number, "user": user, "text": words, "time": "00:01"}
+        for number, (user, words) in enumerate(pairs)
     ]
 
 
@@ -40,7 +38,7 @@ def read(folder: Path, **changed: Any) -> Record:
     return record
 
 
-def test_a_row_becomes_a_comparison_in_which_the_expert_is_preferred(tmp_path: Path) -> None:
+def test_row_becomes_comparison_that_prefers_the_expert(tmp_path: Path) -> None:
     record = read(tmp_path)
     assert record.row is not None
     (made,) = interchange.rows(record.row)
@@ -55,9 +53,9 @@ def test_a_row_becomes_a_comparison_in_which_the_expert_is_preferred(tmp_path: P
     assert (made["objective"], made["annotator"], made["margin"]) == ("expert", "bridge", None)
 
 
-def test_turns_of_one_session_are_one_group(tmp_path: Path) -> None:
-    found = [read(tmp_path, c_id=name).row for name in ("1_105", "1_7", "2_105")]
-    assert [row["group_id"] for row in found if row is not None] == ["1", "1", "2"]
+def test_session_is_the_group(tmp_path: Path) -> None:
+    rows = [read(tmp_path, c_id=name).row for name in ("1_105", "1_7", "2_105")]
+    assert [row["group_id"] for row in rows if row is not None] == ["1", "1", "2"]
 
 
 @pytest.mark.parametrize(
@@ -78,7 +76,7 @@ def test_turns_of_one_session_are_one_group(tmp_path: Path) -> None:
         ({"c_r_": [{"user": "tutor", "text": 3}]}, "wrong_type", "c_r_"),
     ],
 )
-def test_why_a_row_is_rejected(
+def test_invalid_rows_are_rejected(
     tmp_path: Path, changed: dict[str, Any], reason: str, column: str
 ) -> None:
     rejection = read(tmp_path, **changed).rejection
@@ -95,7 +93,7 @@ def test_why_a_row_is_rejected(
         (turns(("student", " ")), "empty_prompt"),
     ],
 )
-def test_what_is_left_to_the_common_check(
+def test_history_is_checked_by_the_interchange_format(
     tmp_path: Path, history: list[dict[str, Any]], reason: str
 ) -> None:
     record = read(tmp_path, c_h=history)
@@ -104,15 +102,14 @@ def test_what_is_left_to_the_common_check(
         interchange.rows(record.row)
 
 
-def test_the_objective_must_be_named(tmp_path: Path) -> None:
+def test_objective_is_required(tmp_path: Path) -> None:
     with pytest.raises(ParamsError, match=r"options\.objective is missing"):
         list(reader.read("bridge", tmp_path, {}, {}))
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="needs ../shared/data")
-def test_the_real_folder_is_read_whole() -> None:
-    """700 rows; in two of them, revisions of one reply, the student's first turn has no words."""
-    records = list(reader.read("bridge", REAL, {"objective": "expert"}, {}))
+def test_real_data(public_data: Callable[[str], Path]) -> None:
+    """700 rows. Two of them revise the same reply to an empty student turn."""
+    records = list(reader.read("bridge", public_data("bridge"), {"objective": "expert"}, {}))
     assert Counter(record.file for record in records) == {
         "train.json": 419,
         "validation.json": 71,
@@ -122,21 +119,20 @@ def test_the_real_folder_is_read_whole() -> None:
     assert Counter(outcome(record) for record in records) == {"kept": 698, "empty_prompt": 2}
 
 
-@pytest.mark.skipif(not MRBENCH.is_file() or not REAL.is_dir(), reason="needs ../shared/data")
-def test_the_dialogues_of_mrbench_that_come_from_here_are_the_same_prompts() -> None:
-    """All 55 of them, so that the leak between the two sources is seen."""
-    here = [
+def test_dialogues_in_mrbench_have_the_same_prompts(public_data: Callable[[str], Path]) -> None:
+    """All 55 shared dialogues, so that leakage between the two sources is detected."""
+    prompts = [
         record.row["messages"]
-        for record in reader.read("bridge", REAL, {"objective": "expert"}, {})
+        for record in reader.read("bridge", public_data("bridge"), {"objective": "expert"}, {})
         if record.row
     ]
     entries = [
         entry
-        for entry in json.loads(MRBENCH.read_text(encoding="utf-8"))
+        for entry in json.loads(public_data("mrbench/MRBench_V2.json").read_text(encoding="utf-8"))
         if entry["Data"] == "Bridge"
     ]
     assert len(entries) == 55
-    assert all(mrbench.messages(entry["conversation_history"]) in here for entry in entries)
+    assert all(mrbench.messages(entry["conversation_history"]) in prompts for entry in entries)
 
 
 def outcome(record: Record) -> str:

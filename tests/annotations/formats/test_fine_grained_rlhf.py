@@ -1,7 +1,8 @@
-"""Fine-Grained RLHF: spans of errors become labels of pieces, preferences become comparisons, or a row says why not."""
+"""The format fine_grained_rlhf."""
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ from concord.annotations import interchange, reader
 from concord.annotations.formats import fine_grained_rlhf
 from concord.annotations.record import Record, RowError
 
-REAL = Path(__file__).parents[4] / "shared" / "data" / "finegrained_rlhf" / "dev_feedback.json"
 ANSWER = "Pears are green, but some of them are red too. They grow on tall trees. Ann ate one."
 CLAUSES = [
     "Pears are green, but some of them are red too.",
@@ -56,7 +56,7 @@ def labels(folder: Path, given: dict[str, Any]) -> dict[str, list[float | None]]
     return {row["objective"]: row["labels"] for row in rows if row is not None}
 
 
-def test_a_row_becomes_steps_of_three_objectives_and_comparisons(tmp_path: Path) -> None:
+def test_row_becomes_steps_of_three_objectives_and_comparisons(tmp_path: Path) -> None:
     rows = [record.row for record in read(tmp_path, row()) if record.row is not None]
     steps = [interchange.rows(made)[0] for made in rows if made["kind"] == "steps"]
     assert [made["objective"] for made in steps] == ["relevance", "factuality", "completeness"]
@@ -82,7 +82,7 @@ def test_a_row_becomes_steps_of_three_objectives_and_comparisons(tmp_path: Path)
     ]
 
 
-def test_a_tie_is_rejected_as_one(tmp_path: Path) -> None:
+def test_ties_are_rejected(tmp_path: Path) -> None:
     tied = [
         made.row
         for made in read(tmp_path, row())
@@ -92,7 +92,7 @@ def test_a_tie_is_rejected_as_one(tmp_path: Path) -> None:
         interchange.rows(tied[0])
 
 
-def test_relevance_is_of_clauses_and_factuality_of_sentences(tmp_path: Path) -> None:
+def test_steps_are_clauses_for_relevance_and_sentences_for_factuality(tmp_path: Path) -> None:
     rows = {
         made.row["objective"]: made.row
         for made in read(tmp_path, row(), overall=None)
@@ -111,20 +111,20 @@ def test_relevance_is_of_clauses_and_factuality_of_sentences(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("kind", ["Irrelevant", "Redundant", "Incoherent"])
-def test_where_text_is_irrelevant_nobody_looked_for_false_facts(tmp_path: Path, kind: str) -> None:
-    found = labels(tmp_path, row(error(kind, "They grow")))
-    assert found == {"relevance": [1, 0, 1], "factuality": [1, None, 1], "completeness": [1]}
+def test_facts_in_irrelevant_text_are_unlabelled(tmp_path: Path, kind: str) -> None:
+    labels_of = labels(tmp_path, row(error(kind, "They grow")))
+    assert labels_of == {"relevance": [1, 0, 1], "factuality": [1, None, 1], "completeness": [1]}
 
 
 @pytest.mark.parametrize("kind", ["Wrong-Grounding", "Unverifiable"])
-def test_a_false_fact_makes_its_sentence_false_and_nothing_else(tmp_path: Path, kind: str) -> None:
-    found = labels(
+def test_wrong_fact_only_affects_factuality(tmp_path: Path, kind: str) -> None:
+    labels_of = labels(
         tmp_path, row(error(kind, "They grow"), error("Irrelevant", "on tall trees. Ann"))
     )
-    assert found == {"relevance": [1, 0, 0], "factuality": [1, 0, None], "completeness": [1]}
+    assert labels_of == {"relevance": [1, 0, 0], "factuality": [1, 0, None], "completeness": [1]}
 
 
-def test_a_span_that_ends_in_the_space_before_a_sentence_does_not_touch_it(tmp_path: Path) -> None:
+def test_span_that_ends_in_the_space_before_a_sentence_does_not_count(tmp_path: Path) -> None:
     assert labels(tmp_path, row(error("Irrelevant", "red too. ")))["relevance"] == [0, 1, 1]
 
 
@@ -137,13 +137,13 @@ def test_a_span_that_ends_in_the_space_before_a_sentence_does_not_touch_it(tmp_p
         (("Missing-Answer",), 0),
     ],
 )
-def test_an_answer_that_misses_something_is_not_complete(
+def test_missing_information_makes_an_answer_incomplete(
     tmp_path: Path, missing: tuple[str, ...], label: int
 ) -> None:
     assert labels(tmp_path, row(missing=missing))["completeness"] == [label]
 
 
-def test_options_name_leave_out_and_add(tmp_path: Path) -> None:
+def test_options(tmp_path: Path) -> None:
     options = {
         "relevance": "to_the_point",
         "factuality": None,
@@ -164,8 +164,8 @@ def test_options_name_leave_out_and_add(tmp_path: Path) -> None:
 
 
 @given(st.text(alphabet="ab,;.! ", min_size=1, max_size=80), st.data())
-def test_a_piece_is_wrong_where_a_letter_of_it_is(answer: str, data: st.DataObject) -> None:
-    """Against the definition, letter by letter; the pieces joined are the answer."""
+def test_piece_is_wrong_if_a_marked_character_is_in_it(answer: str, data: st.DataObject) -> None:
+    """Compares with the definition, character by character. The joined pieces are the answer."""
     start = data.draw(st.integers(0, len(answer) - 1))
     end = data.draw(st.integers(start + 1, len(answer)))
     spans = [{"error type": "Redundant", "start": start, "end": end}]
@@ -173,14 +173,14 @@ def test_a_piece_is_wrong_where_a_letter_of_it_is(answer: str, data: st.DataObje
     made, *_ = fine_grained_rlhf.annotations(given_row, fine_grained_rlhf.Options())
     assert isinstance(made, dict)
     assert "".join(made["steps"]) == answer
-    place = 0
+    start_of_piece = 0
     for piece, label in zip(made["steps"], made["labels"], strict=True):
-        inside = [place + at for at, letter in enumerate(piece) if letter != " "]
+        inside = [start_of_piece + at for at, letter in enumerate(piece) if letter != " "]
         assert label == (0 if any(start <= at < end for at in inside) else 1)
-        place += len(piece)
+        start_of_piece += len(piece)
 
 
-def test_a_preference_off_its_scale_costs_one_comparison(tmp_path: Path) -> None:
+def test_invalid_preference_rejects_one_comparison(tmp_path: Path) -> None:
     records = read(tmp_path, row(preference=[1, 3, 0, 2, 1, 1]))
     (rejection,) = [record.rejection for record in records if record.rejection is not None]
     assert (rejection.reason, rejection.column, len(records)) == ("off_scale", "preference", 9)
@@ -209,7 +209,7 @@ def test_a_preference_off_its_scale_costs_one_comparison(tmp_path: Path) -> None
         (row(preference=None), "missing_key", "preference"),
     ],
 )
-def test_why_a_row_is_rejected(
+def test_invalid_rows_are_rejected(
     tmp_path: Path, given: dict[str, Any], reason: str, column: str
 ) -> None:
     (record,) = read(tmp_path, given)
@@ -217,15 +217,16 @@ def test_why_a_row_is_rejected(
     assert (record.rejection.reason, record.rejection.column) == (reason, column)
 
 
-@pytest.mark.skipif(not REAL.exists(), reason="the real file is not here")
-def test_the_real_file_is_read_whole() -> None:
-    """500 questions, three objectives each; 384 of the 3,000 preferences are ties."""
-    records = list(reader.read("fine_grained_rlhf", REAL, {}, {}))
+def test_real_data(public_data: Callable[[str], Path]) -> None:
+    """500 questions with three objectives each. 384 of the 3,000 preferences are ties."""
+    records = list(
+        reader.read("fine_grained_rlhf", public_data("finegrained_rlhf/dev_feedback.json"), {}, {})
+    )
     rows = [record.row for record in records if record.row is not None]
     assert len(rows) == len(records)
     assert Counter(made["kind"] for made in rows) == {"steps": 1500, "comparison": 3000}
     assert sum(made.get("preferred") == "tie" for made in rows) == 384
-    found = Counter(
+    counts = Counter(
         label for made in rows if made.get("objective") == "factuality" for label in made["labels"]
     )
-    assert 0 < found[0] < found[1] < found[None]
+    assert 0 < counts[0] < counts[1] < counts[None]

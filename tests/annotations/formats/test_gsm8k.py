@@ -1,7 +1,8 @@
-r"""GSM8K: solutions in one form, grades, comparisons on half of the problems, and what is rejected."""
+"""The format gsm8k."""
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from concord.annotations.formats import gsm8k
 from concord.annotations.record import Record
 from concord.stage.errors import DataError, ParamsError
 
-REAL = Path(__file__).parents[4] / "shared" / "data" / "gsm8k"
 PROBLEMS = [f"Ann has {count} pears and eats one. How many are left?" for count in range(2, 8)]
 
 
@@ -24,13 +24,13 @@ def write(path: Path, rows: list[dict[str, Any]]) -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Six problems; of each, a small model's solution is wrong and a large one's right."""
+    """Six problems, each solved wrongly by a small model and correctly by a large one."""
     step = "She has {0}-1=<<{0}-1={1}>>{1} left."
     plain = [step.format(count, count - 1) for count in range(2, 8)]
     answers = [f"#### {count - 1}" for count in range(2, 8)]
-    told = list(zip(PROBLEMS, plain, answers, strict=True))
-    write(tmp_path / "test.jsonl", [{"question": q, "answer": f"{s}\n{a}"} for q, s, a in told])
-    guided = [{"question": q, "answer": f"How many are left? ** {s}\n{a}"} for q, s, a in told]
+    problems = list(zip(PROBLEMS, plain, answers, strict=True))
+    write(tmp_path / "test.jsonl", [{"question": q, "answer": f"{s}\n{a}"} for q, s, a in problems])
+    guided = [{"question": q, "answer": f"How many are left? ** {s}\n{a}"} for q, s, a in problems]
     write(tmp_path / "test_socratic.jsonl", guided)
     graded = [
         {
@@ -39,20 +39,20 @@ def folder(tmp_path: Path) -> Path:
             "small": {"is_correct": False, "solution": f"{s}\nA: 1,000"},
             "large": {"is_correct": True, "solution": f"{s}\n{a.replace('####', 'A:')}"},
         }
-        for q, s, a in told
+        for q, s, a in problems
     ]
     write(tmp_path / "example_model_solutions.jsonl", graded)
     write(
         tmp_path / "train.jsonl",
-        [{"question": f"Also: {q}", "answer": f"{s}\n{a}"} for q, s, a in told],
+        [{"question": f"Also: {q}", "answer": f"{s}\n{a}"} for q, s, a in problems],
     )
     return tmp_path
 
 
 def kept(folder: Path, **options: Any) -> list[dict[str, Any]]:
-    found = [record.row for record in gsm8k.read(folder, options)]
-    assert all(row is not None for row in found)
-    return [row for row in found if row is not None]
+    rows = [record.row for record in gsm8k.read(folder, options)]
+    assert all(row is not None for row in rows)
+    return [row for row in rows if row is not None]
 
 
 @pytest.mark.parametrize(
@@ -66,24 +66,24 @@ def kept(folder: Path, **options: Any) -> list[dict[str, Any]]:
         ("Nothing said\nA: ", "Nothing said"),
     ],
 )
-def test_solutions_are_brought_into_one_form(text: str, form: str) -> None:
-    assert gsm8k.solved(text) == form
+def test_solutions_are_converted_to_one_form(text: str, form: str) -> None:
+    assert gsm8k.formatted(text) == form
 
 
 @given(st.lists(st.text("ab 1=", min_size=1).filter(str.strip), max_size=5), st.integers(0, 10**7))
-def test_a_solution_keeps_its_steps_and_its_answer(steps: list[str], number: int) -> None:
-    form = gsm8k.solved("\n".join([*steps, f"#### {number:,}"]))
+def test_conversion_keeps_steps_and_answer(steps: list[str], number: int) -> None:
+    form = gsm8k.formatted("\n".join([*steps, f"#### {number:,}"]))
     assert form.split("\n\n") == [*(step.strip() for step in steps), f"\\boxed{{{number}}}"]
 
 
-def test_problems_are_prompts_with_their_answer(folder: Path) -> None:
+def test_problems_become_prompts_with_references(folder: Path) -> None:
     prompts = [row for row in kept(folder) if row["kind"] == "prompt"]
     assert [(row["messages"][0]["content"], row["reference"]) for row in prompts] == [
         (problem, str(count)) for count, problem in enumerate(PROBLEMS, start=1)
     ]
 
 
-def test_each_model_is_graded(folder: Path) -> None:
+def test_solutions_of_models_become_labels(folder: Path) -> None:
     grades = [row for row in kept(folder) if row["kind"] == "binary"]
     assert Counter((row["author"], row["label"]) for row in grades) == {
         ("small", 0): 6,
@@ -93,14 +93,14 @@ def test_each_model_is_graded(folder: Path) -> None:
     assert {row["objective"] for row in grades} == {"math_accuracy"}
 
 
-def test_on_some_problems_the_guided_telling_is_preferred(folder: Path) -> None:
+def test_socratic_solutions_are_preferred_for_some_problems(folder: Path) -> None:
     pairs = [row for row in kept(folder) if row["kind"] == "comparison"]
     assert 0 < len(pairs) < len(PROBLEMS)
     made = interchange.rows(pairs[0])[0]
     assert made["chosen"] == "How many are left? " + made["rejected"]
 
 
-def test_rows_are_of_the_interchange_format_and_problems_are_the_groups(folder: Path) -> None:
+def test_annotations_are_valid_and_problems_are_the_groups(folder: Path) -> None:
     made = [row for record in kept(folder, demonstrations=2) for row in interchange.rows(record)]
     assert len({row["group_id"] for row in made}) == len(PROBLEMS) + 2
     assert (
@@ -108,7 +108,7 @@ def test_rows_are_of_the_interchange_format_and_problems_are_the_groups(folder: 
     )
 
 
-def test_caps(folder: Path) -> None:
+def test_options_limit_what_is_read(folder: Path) -> None:
     counted = Counter(row["kind"] for row in kept(folder, problems=3, demonstrations=4))
     assert (counted["prompt"], counted["binary"], counted["demonstration"]) == (3, 6, 4)
 
@@ -126,7 +126,7 @@ def test_caps(folder: Path) -> None:
         ),
     ],
 )
-def test_a_bad_line_is_rejected_with_its_number(
+def test_invalid_line_is_rejected_with_its_number(
     folder: Path, name: str, text: str, reason: str
 ) -> None:
     with (folder / name).open("a", encoding="utf-8") as file:
@@ -137,31 +137,32 @@ def test_a_bad_line_is_rejected_with_its_number(
     ]
 
 
-def test_a_grade_of_another_form_is_rejected_alone(folder: Path) -> None:
+def test_invalid_grade_is_rejected_alone(folder: Path) -> None:
     path = folder / "example_model_solutions.jsonl"
     path.write_text(
         path.read_text(encoding="utf-8").replace("false", '"false"', 1), encoding="utf-8"
     )
-    found = list(gsm8k.read(folder, {}))
-    assert [(record.line, record.rejection.column) for record in found if record.rejection] == [
+    records = list(gsm8k.read(folder, {}))
+    assert [(record.line, record.rejection.column) for record in records if record.rejection] == [
         (1, "small")
     ]
-    assert sum(record.row is not None and record.row["kind"] == "binary" for record in found) == 11
+    assert (
+        sum(record.row is not None and record.row["kind"] == "binary" for record in records) == 11
+    )
 
 
-def test_a_missing_file_and_an_unknown_option_are_told(folder: Path) -> None:
+def test_missing_file_and_unknown_option_raise(folder: Path) -> None:
     with pytest.raises(
         ParamsError, match=r"options\.problem is an unknown key; did you mean problems"
     ):
         list(gsm8k.read(folder, {"problem": 3}))
     (folder / "test_socratic.jsonl").unlink()
-    with pytest.raises(DataError, match=r"test_socratic\.jsonl is not there"):
+    with pytest.raises(DataError, match=r"test_socratic\.jsonl does not exist"):
         list(gsm8k.read(folder, {}))
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="needs ../shared/data")
-def test_the_real_files_are_read_whole() -> None:
-    """1,319 problems with four graded solutions each; socratic over plain on about half of them."""
-    found: list[Record] = list(gsm8k.read(REAL, {}))
-    counted = Counter((record.row or {}).get("kind", "rejected") for record in found)
+def test_real_data(public_data: Callable[[str], Path]) -> None:
+    """1,319 problems with four graded solutions each. About half become comparisons."""
+    records: list[Record] = list(gsm8k.read(public_data("gsm8k"), {}))
+    counted = Counter((record.row or {}).get("kind", "rejected") for record in records)
     assert counted == {"prompt": 1319, "binary": 5276, "comparison": 683}

@@ -1,4 +1,4 @@
-"""HelpSteer: a row of 1 and 2 becomes ratings, one of 3 a comparison; costs run downwards; what is rejected."""
+"""The format helpsteer."""
 
 import json
 from pathlib import Path
@@ -39,7 +39,7 @@ def made(folder: Path, row: dict[str, Any], **options: Any) -> list[dict[str, An
     return [item for record in records for item in interchange.rows(record)]
 
 
-def test_an_answer_becomes_ratings_on_the_attributes_of_which_more_is_better(
+def test_attributes_become_ratings(
     tmp_path: Path,
 ) -> None:
     """3 on the scale 0 to 4 is 0.75."""
@@ -55,7 +55,7 @@ def test_an_answer_becomes_ratings_on_the_attributes_of_which_more_is_better(
     }
 
 
-def test_verbosity_comes_in_when_asked_for_and_may_be_a_cost(tmp_path: Path) -> None:
+def test_other_attributes_are_optional_and_may_be_costs(tmp_path: Path) -> None:
     """1 on the scale 4 (worst) to 0 (best) is (1 - 4) / (0 - 4) = 0.75."""
     objectives = {"terse": "verbosity", "deep": "complexity"}
     rows = {
@@ -66,7 +66,7 @@ def test_verbosity_comes_in_when_asked_for_and_may_be_a_cost(tmp_path: Path) -> 
     assert (rows["terse"]["scale_low"], rows["terse"]["scale_high"]) == (4, 0)
 
 
-def test_a_prompt_of_several_turns_is_told_apart(tmp_path: Path) -> None:
+def test_prompt_is_split_into_turns(tmp_path: Path) -> None:
     prompt = "Hi.\n\n<extra_id_1>Assistant\nHello!\n\n<extra_id_1>User\nName a colour."
     assert made(tmp_path, {**RATED, "prompt": prompt})[0]["messages"] == CONTEXT
 
@@ -75,7 +75,7 @@ def test_a_prompt_of_several_turns_is_told_apart(tmp_path: Path) -> None:
     ("preference", "chosen", "margin"),
     [(-3, "Red.", 3), (-1, "Red.", 1), (1, "No.", 1), (2, "No.", 2)],
 )
-def test_a_preference_becomes_a_comparison(
+def test_preference_becomes_comparison(
     tmp_path: Path, preference: int, chosen: str, margin: float
 ) -> None:
     (row,) = made(tmp_path, {**COMPARED, "overall_preference": preference})
@@ -83,11 +83,11 @@ def test_a_preference_becomes_a_comparison(
     assert row["messages"] == CONTEXT
 
 
-def test_the_objective_of_comparisons_is_chosen(tmp_path: Path) -> None:
+def test_objective_of_comparisons_is_an_option(tmp_path: Path) -> None:
     assert made(tmp_path, COMPARED, objective="helpful")[0]["objective"] == "helpful"
 
 
-def test_a_dialogue_is_one_group_wherever_it_is_cut_off_and_however_it_is_rated(
+def test_first_user_turn_is_the_group(
     tmp_path: Path,
 ) -> None:
     rows = [*made(tmp_path, COMPARED), *made(tmp_path, {**RATED, "prompt": "Hi."})]
@@ -95,7 +95,7 @@ def test_a_dialogue_is_one_group_wherever_it_is_cut_off_and_however_it_is_rated(
     assert made(tmp_path, RATED)[0]["group_id"] != rows[0]["group_id"]
 
 
-def test_no_preference_is_a_tie(tmp_path: Path) -> None:
+def test_preference_of_zero_is_a_tie(tmp_path: Path) -> None:
     (record,) = read(tmp_path, {**COMPARED, "overall_preference": 0})
     assert record.row is not None
     with pytest.raises(RowError, match="tie"):
@@ -119,7 +119,7 @@ def test_no_preference_is_a_tie(tmp_path: Path) -> None:
         ({**COMPARED, "overall_preference": "2"}, "wrong_type", "overall_preference"),
     ],
 )
-def test_why_a_row_is_rejected(
+def test_invalid_rows_are_rejected(
     tmp_path: Path, row: dict[str, Any], reason: str, column: str
 ) -> None:
     (record,) = read(tmp_path, row, objectives={"helpful": "helpfulness"})
@@ -127,7 +127,7 @@ def test_why_a_row_is_rejected(
     assert (record.rejection.reason, record.rejection.column) == (reason, column)
 
 
-def test_a_missing_attribute_leaves_the_others(tmp_path: Path) -> None:
+def test_missing_attribute_rejects_one_rating(tmp_path: Path) -> None:
     assert [record.row is None for record in read(tmp_path, {**RATED, "correctness": None})] == [
         False,
         True,
@@ -135,7 +135,7 @@ def test_a_missing_attribute_leaves_the_others(tmp_path: Path) -> None:
     ]
 
 
-def test_a_rating_off_its_scale_fails_the_common_check(tmp_path: Path) -> None:
+def test_scale_is_checked_by_the_interchange_format(tmp_path: Path) -> None:
     record, *_ = read(tmp_path, {**RATED, "helpfulness": 5})
     assert record.row is not None
     with pytest.raises(RowError, match="off_scale"):
@@ -143,13 +143,13 @@ def test_a_rating_off_its_scale_fails_the_common_check(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({"objectives": {"kind": "kindness"}}, r"options\.objectives\.kind"),
         ({"objectives": {}}, r"options\.objectives"),
-        ({"costs": ["verbosity"]}, "costs holds 'verbosity', which is none of objectives"),
+        ({"costs": ["verbosity"]}, "costs contains 'verbosity', which is not in objectives"),
     ],
 )
-def test_options_are_checked(tmp_path: Path, options: dict[str, Any], told: str) -> None:
-    with pytest.raises(ParamsError, match=told):
+def test_options_are_checked(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ParamsError, match=message):
         read(tmp_path, RATED, **options)

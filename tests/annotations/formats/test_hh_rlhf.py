@@ -1,6 +1,7 @@
-"""HH-RLHF: a line becomes a comparison, or says why not."""
+"""The format hh_rlhf."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,6 @@ from concord.annotations import reader
 from concord.annotations.record import Record
 
 OPENING = "\n\nHuman: Hi.\n\nAssistant: Hello!\n\nHuman: Name a\n\ncolour."
-REAL = Path(__file__).parents[4] / "shared" / "data" / "hh_rlhf_harmless_test" / "test.jsonl.gz"
 
 
 def read(folder: Path, **row: Any) -> Record:
@@ -20,7 +20,7 @@ def read(folder: Path, **row: Any) -> Record:
     return record
 
 
-def test_a_line_becomes_a_comparison(tmp_path: Path) -> None:
+def test_line_becomes_comparison(tmp_path: Path) -> None:
     record = read(
         tmp_path, chosen=f"{OPENING}\n\nAssistant: Red. ", rejected=f"{OPENING}\n\nAssistant: No."
     )
@@ -34,7 +34,7 @@ def test_a_line_becomes_a_comparison(tmp_path: Path) -> None:
     assert {key: record.row[key] for key in wanted} == wanted
 
 
-def test_one_dialogue_cut_off_at_two_turns_is_one_group(tmp_path: Path) -> None:
+def test_first_turn_is_the_group(tmp_path: Path) -> None:
     short = read(
         tmp_path,
         chosen="\n\nHuman: Hi.\n\nAssistant: Yo",
@@ -62,7 +62,7 @@ def test_one_dialogue_cut_off_at_two_turns_is_one_group(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_why_a_line_is_rejected(
+def test_invalid_lines_are_rejected(
     tmp_path: Path, row: dict[str, Any], reason: str, column: str
 ) -> None:
     rejection = read(tmp_path, **row).rejection
@@ -70,8 +70,14 @@ def test_why_a_line_is_rejected(
     assert (rejection.reason, rejection.column) == (reason, column)
 
 
-@pytest.mark.skipif(not REAL.exists(), reason="the real file is not here")
-def test_the_real_file_is_read_whole() -> None:
-    records = list(reader.read("hh_rlhf", REAL, {"objective": "harmless"}, {}))
+def test_real_data(public_data: Callable[[str], Path]) -> None:
+    records = list(
+        reader.read(
+            "hh_rlhf",
+            public_data("hh_rlhf_harmless_test/test.jsonl.gz"),
+            {"objective": "harmless"},
+            {},
+        )
+    )
     assert len(records) == 2312
     assert sum(record.row is None for record in records) < 30

@@ -1,4 +1,4 @@
-r"""Math-Shepherd: a row becomes a solution with a label per mark, or says why not."""
+"""The format math_shepherd."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,10 @@ from concord.annotations import interchange, reader
 from concord.annotations.formats import math_shepherd
 from concord.annotations.record import Record
 
-TEXT = "Ann has 2 pears and buys 3. How many? Step 1: 2+3=<<2+3=6>>6. {}\nStep 2: She has 6. The answer is: 6 {}"
+TEXT = (
+    "Ann has 2 pears and buys 3. How many? Step 1: 2+3=<<2+3=6>>6. {}\n"
+    "Step 2: She has 6. The answer is: 6 {}"
+)
 ROW = {"input": TEXT.format("ки", "ки"), "label": TEXT.format("+", "-"), "task": "GSM8K"}
 
 
@@ -22,7 +25,7 @@ def read(folder: Path, options: dict[str, Any], row: dict[str, Any]) -> list[Rec
     return list(reader.read("math_shepherd", path, {"objective": "promising", **options}, {}))
 
 
-def test_a_row_becomes_a_labelled_solution(tmp_path: Path) -> None:
+def test_row_becomes_labelled_steps(tmp_path: Path) -> None:
     (record,) = read(tmp_path, {}, ROW)
     assert record.row is not None
     (row,) = interchange.rows(record.row)
@@ -36,7 +39,7 @@ def test_a_row_becomes_a_labelled_solution(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("mark", "label"), [("+", 1), ("-", 0)])
-def test_the_last_mark_is_the_outcome(tmp_path: Path, mark: str, label: int) -> None:
+def test_last_mark_is_the_outcome(tmp_path: Path, mark: str, label: int) -> None:
     _, outcome, prompt = read(
         tmp_path, {"outcome": "right", "prompts": True}, {**ROW, "label": TEXT.format("+", mark)}
     )
@@ -48,7 +51,7 @@ def test_the_last_mark_is_the_outcome(tmp_path: Path, mark: str, label: int) -> 
     assert interchange.rows(prompt.row)[0]["reference"] is None
 
 
-def test_a_solution_without_an_answer_has_no_outcome(tmp_path: Path) -> None:
+def test_solution_without_answer_has_no_outcome(tmp_path: Path) -> None:
     cut = {key: value.replace("The answer is: 6 ", "") for key, value in ROW.items()}
     (record,) = read(tmp_path, {"outcome": "right"}, cut)
     assert record.row is not None
@@ -59,17 +62,17 @@ STEP = st.text(alphabet="ab+-. ", min_size=1, max_size=8).filter(str.strip)
 
 
 @given(st.lists(st.tuples(STEP, st.booleans()), min_size=1, max_size=5))
-def test_steps_and_labels_come_back(told: list[tuple[str, bool]]) -> None:
-    """Marks stand in the text as well, without being any."""
-    lines = [f"Step {number}: {step}" for number, (step, _) in enumerate(told, start=1)]
+def test_steps_and_labels_are_recovered(steps: list[tuple[str, bool]]) -> None:
+    """The steps contain + and - as well, which are not marks."""
+    lines = [f"Step {number}: {step}" for number, (step, _) in enumerate(steps, start=1)]
     given_text = "Why + how? " + "\n".join(f"{line} ки" for line in lines)
     label = "Why + how? " + "\n".join(
-        f"{line} {'-+'[good]}" for line, (_, good) in zip(lines, told, strict=True)
+        f"{line} {'-+'[good]}" for line, (_, good) in zip(lines, steps, strict=True)
     )
     row = {"input": given_text, "label": label}
     (made,) = math_shepherd.annotations(row, math_shepherd.Options("promising"))
     assert "".join(made["steps"]) == "\n\n".join(line.strip() for line in lines)
-    assert made["labels"] == [float(good) for _, good in told]
+    assert made["labels"] == [float(good) for _, good in steps]
 
 
 @pytest.mark.parametrize(
@@ -90,7 +93,7 @@ def test_steps_and_labels_come_back(told: list[tuple[str, bool]]) -> None:
         ({"label": TEXT.format("+", "")}, "wrong_type", "label"),
     ],
 )
-def test_why_a_row_is_rejected(
+def test_invalid_rows_are_rejected(
     tmp_path: Path, change: dict[str, Any], reason: str, column: str
 ) -> None:
     (record,) = read(tmp_path, {}, {**ROW, **change})

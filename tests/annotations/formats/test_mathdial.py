@@ -1,7 +1,8 @@
-"""MathDial: every state of a dialogue becomes a prompt, the teacher's answer a demonstration and labels of its move."""
+"""The format mathdial."""
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,7 @@ from concord.annotations.formats.mathdial import PROBLEM
 from concord.annotations.record import Record, RowError
 from concord.stage.errors import ParamsError
 
-REAL = Path(__file__).parents[4] / "shared" / "data" / "mathdial_test" / "test.jsonl"
-SAID = [
+CONVERSATION = [
     "Teacher: (generic)Hi Mariana,  talk me through it",
     "Student: I did 2+3=6.",
     "Teacher: (probing)What: is 2+3?",
@@ -28,7 +28,10 @@ ROW = {
         "question": "What is 2+3?",
         "student_incorrect_solution": "2+3=6\n 6",
     },
-    **{"student_profile": "Mariana is a 7th grade student.", "conversation": "|EOM|".join(SAID)},
+    **{
+        "student_profile": "Mariana is a 7th grade student.",
+        "conversation": "|EOM|".join(CONVERSATION),
+    },
 }
 STATES = [
     {"role": "system", "content": SYSTEM},
@@ -52,7 +55,7 @@ def kept(records: list[Record], kind: str) -> list[dict[str, Any]]:
     ]
 
 
-def test_states_that_end_with_the_student_are_prompts(tmp_path: Path) -> None:
+def test_states_that_end_with_the_student_become_prompts(tmp_path: Path) -> None:
     prompts = kept(read(tmp_path), "prompt")
     assert [row["messages"] for row in prompts] == [STATES[:2], STATES[:4], STATES]
     assert {(row["domain"], row["reference"], row["group_id"]) for row in prompts} == {
@@ -60,7 +63,7 @@ def test_states_that_end_with_the_student_are_prompts(tmp_path: Path) -> None:
     }
 
 
-def test_what_the_teacher_says_next_is_a_demonstration(tmp_path: Path) -> None:
+def test_next_turn_of_the_teacher_becomes_demonstration(tmp_path: Path) -> None:
     shown = kept(read(tmp_path), "demonstration")
     assert [(row["messages"], row["response"]) for row in shown] == [
         (STATES[:2], STATES[2]["content"]),
@@ -69,7 +72,7 @@ def test_what_the_teacher_says_next_is_a_demonstration(tmp_path: Path) -> None:
     assert {(row["author"], row["domain"]) for row in shown} == {("teacher", "tutoring")}
 
 
-def test_a_turn_that_tells_among_other_moves_is_telling(tmp_path: Path) -> None:
+def test_joined_turn_that_includes_telling_is_labelled_0(tmp_path: Path) -> None:
     labels = kept(read(tmp_path), "binary")
     assert [(row["objective"], row["label"]) for row in labels] == [
         ("not_telling", 1),
@@ -79,7 +82,7 @@ def test_a_turn_that_tells_among_other_moves_is_telling(tmp_path: Path) -> None:
     assert {(row["author"], row["annotator"]) for row in labels} == {("teacher", "mathdial")}
 
 
-def test_rows_are_of_the_interchange_format(tmp_path: Path) -> None:
+def test_annotations_are_valid(tmp_path: Path) -> None:
     made = [interchange.rows(record.row) for record in read(tmp_path) if record.row is not None]
     assert len(made) == 3 + 2 + 2
 
@@ -93,7 +96,7 @@ def test_rows_are_of_the_interchange_format(tmp_path: Path) -> None:
         ({"demonstrations": []}, {"prompt": 3, "binary": 2}),
     ],
 )
-def test_options_choose_what_comes_of_a_dialogue(
+def test_options_select_annotations(
     tmp_path: Path, options: dict[str, Any], counts: dict[str, int]
 ) -> None:
     assert (
@@ -102,7 +105,7 @@ def test_options_choose_what_comes_of_a_dialogue(
     )
 
 
-def test_objectives_say_of_which_moves_they_are_true(tmp_path: Path) -> None:
+def test_objectives_list_the_moves_labelled_1(tmp_path: Path) -> None:
     records = read(tmp_path, {"objectives": {"hello": ["generic"], "asks": ["probing", "telling"]}})
     assert [(row["objective"], row["label"]) for row in kept(records, "binary")] == [
         ("hello", 1),
@@ -112,7 +115,7 @@ def test_objectives_say_of_which_moves_they_are_true(tmp_path: Path) -> None:
     ]
 
 
-def test_a_dialogue_that_the_student_begins_is_joined_to_the_solution(tmp_path: Path) -> None:
+def test_first_student_turn_is_joined_to_the_solution(tmp_path: Path) -> None:
     first, *_ = kept(
         read(tmp_path, conversation="Student: It is 6.|EOM|Teacher: (focus)Why?"), "prompt"
     )
@@ -134,7 +137,7 @@ def test_a_dialogue_that_the_student_begins_is_joined_to_the_solution(tmp_path: 
         ({"conversation": "Teacher: (scolding)Why?"}, "off_scale", "conversation"),
     ],
 )
-def test_why_a_dialogue_is_rejected(
+def test_invalid_dialogues_are_rejected(
     tmp_path: Path, changed: dict[str, Any], reason: str, column: str
 ) -> None:
     (record,) = read(tmp_path, **changed)
@@ -142,7 +145,7 @@ def test_why_a_dialogue_is_rejected(
     assert (record.rejection.reason, record.rejection.column) == (reason, column)
 
 
-def test_a_teacher_without_words_leaves_no_prompt_after_it(tmp_path: Path) -> None:
+def test_prompt_after_empty_teacher_turn_is_rejected(tmp_path: Path) -> None:
     records = read(tmp_path, conversation="Teacher: (probing)|EOM|Student: It is 6.")
     with pytest.raises(RowError, match="empty_prompt"):
         interchange.rows(kept(records, "prompt")[1])
@@ -151,15 +154,14 @@ def test_a_teacher_without_words_leaves_no_prompt_after_it(tmp_path: Path) -> No
 @pytest.mark.parametrize(
     "options", [{"prompts": "some"}, {"demonstrations": ["scolding"]}, {"objectives": {"kind": []}}]
 )
-def test_options_are_checked(tmp_path: Path, options: dict[str, Any]) -> None:
+def test_invalid_options_raise(tmp_path: Path, options: dict[str, Any]) -> None:
     with pytest.raises(ParamsError, match=rf"options\.{next(iter(options))}"):
         read(tmp_path, options)
 
 
-@pytest.mark.skipif(not REAL.is_file(), reason="needs ../shared/data")
-def test_the_real_file_is_read_whole() -> None:
-    """599 dialogues, 3,699 turns of teachers, of which 96 follow another turn of theirs: 3,603 answers."""
-    records = list(reader.read("mathdial", REAL, {}, {}))
+def test_real_data(public_data: Callable[[str], Path]) -> None:
+    """599 dialogues with 3,699 teacher turns. 96 follow another and are joined to it."""
+    records = list(reader.read("mathdial", public_data("mathdial_test/test.jsonl"), {}, {}))
     assert Counter(record.row["kind"] for record in records if record.row is not None) == {
         "prompt": 3928,
         "demonstration": 3603,

@@ -1,7 +1,8 @@
-"""MR-GSM8K: a row becomes a solution labelled up to its first error, or says why not."""
+"""The format mr_gsm8k."""
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,6 @@ from concord.annotations import interchange, reader
 from concord.annotations.record import Record
 from concord.stage.errors import ParamsError
 
-REAL = Path(__file__).parents[4] / "shared" / "data" / "mr_gsm8k_wrong590" / "mr_gsm8k_wrong.jsonl"
 FIRST = "model_output_solution_first_error_step"
 ROW = {
     "question": "Ann has 2 red pears and buys 3 green ones. How many has she?",
@@ -30,7 +30,7 @@ def read(folder: Path, options: dict[str, Any], row: dict[str, Any]) -> list[Rec
     return list(reader.read("mr_gsm8k", path, {"objective": "sound", **options}, {}))
 
 
-def test_a_row_becomes_a_labelled_solution(tmp_path: Path) -> None:
+def test_row_becomes_labelled_steps(tmp_path: Path) -> None:
     (record,) = read(tmp_path, {}, ROW)
     assert record.row is not None
     (row,) = interchange.rows(record.row)
@@ -40,7 +40,7 @@ def test_a_row_becomes_a_labelled_solution(tmp_path: Path) -> None:
     assert record.row["question_type"] == "original"
 
 
-def test_a_correct_solution_needs_no_error_step(tmp_path: Path) -> None:
+def test_correct_solution_needs_no_error_step(tmp_path: Path) -> None:
     (record,) = read(
         tmp_path, {}, {**ROW, "model_output_solution_correctness": "correct", FIRST: "N/A"}
     )
@@ -49,9 +49,7 @@ def test_a_correct_solution_needs_no_error_step(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("correctness", "label"), [("correct", 1), ("wrong", 0)])
-def test_the_outcome_and_the_prompt_come_if_asked_for(
-    tmp_path: Path, correctness: str, label: int
-) -> None:
+def test_outcome_and_prompt_are_optional(tmp_path: Path, correctness: str, label: int) -> None:
     row = {**ROW, "model_output_answer_correctness": correctness, "ground_truth_answer": 5}
     steps, outcome, prompt = read(tmp_path, {"outcome": "right", "prompts": True}, row)
     assert steps.row is not None
@@ -63,8 +61,11 @@ def test_the_outcome_and_the_prompt_come_if_asked_for(
     assert (asked["domain"], asked["reference"]) == ("math", "5")
 
 
-def test_a_problem_and_its_reversal_are_one_group(tmp_path: Path) -> None:
-    turned = "Ann has x red pears and buys 3 green ones. How many has she?\nIf the answer is 5, what is x?"
+def test_problem_and_its_reversal_are_one_group(tmp_path: Path) -> None:
+    turned = (
+        "Ann has x red pears and buys 3 green ones. How many has she?\n"
+        "If the answer is 5, what is x?"
+    )
     other = "Ben has 2 red pears and buys 3 green ones. How many has he?"
     groups = [
         record.row["group_id"]
@@ -75,7 +76,7 @@ def test_a_problem_and_its_reversal_are_one_group(tmp_path: Path) -> None:
     assert groups[0] == groups[1] != groups[2]
 
 
-def test_types_that_are_not_asked_for_are_not_read(tmp_path: Path) -> None:
+def test_types_select_rows(tmp_path: Path) -> None:
     assert read(tmp_path, {"types": ["reversed"]}, ROW) == []
     assert len(read(tmp_path, {"types": ["reversed", "original"]}, ROW)) == 1
     with pytest.raises(ParamsError, match="types"):
@@ -83,16 +84,16 @@ def test_types_that_are_not_asked_for_are_not_read(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("answer", ["Let's think step by step.", "", "x=5", "5,", True])
-def test_without_a_number_as_answer_only_the_steps_are_kept(tmp_path: Path, answer: Any) -> None:
+def test_only_steps_are_kept_unless_the_answer_is_a_number(tmp_path: Path, answer: Any) -> None:
     row = {**ROW, "ground_truth_answer": answer}
     steps, *others = read(tmp_path, {"outcome": "right", "prompts": True}, row)
     assert steps.row is not None
-    found = [
+    rejections = [
         (other.rejection.reason, other.rejection.column)
         for other in others
         if other.rejection is not None
     ]
-    assert found == [("wrong_type", "ground_truth_answer")] * 2
+    assert rejections == [("wrong_type", "ground_truth_answer")] * 2
 
 
 @pytest.mark.parametrize(
@@ -117,7 +118,7 @@ def test_without_a_number_as_answer_only_the_steps_are_kept(tmp_path: Path, answ
         ({FIRST: 4}, "off_scale", FIRST),
     ],
 )
-def test_why_a_row_is_rejected(
+def test_invalid_rows_are_rejected(
     tmp_path: Path, change: dict[str, Any], reason: str, column: str
 ) -> None:
     (record,) = read(tmp_path, {"outcome": "right"}, {**ROW, **change})
@@ -125,12 +126,14 @@ def test_why_a_row_is_rejected(
     assert (record.rejection.reason, record.rejection.column) == (reason, column)
 
 
-@pytest.mark.skipif(not REAL.exists(), reason="the real file is not here")
-def test_the_real_file_is_read_whole() -> None:
-    """590 wrong solutions, 19 with the right answer; 75 of them of problems whose answer is a sentence."""
+def test_real_data(public_data: Callable[[str], Path]) -> None:
+    """590 wrong solutions, 19 with the correct answer. The answers to 75 are sentences."""
     records = list(
         reader.read(
-            "mr_gsm8k", REAL, {"objective": "sound", "outcome": "right", "prompts": True}, {}
+            "mr_gsm8k",
+            public_data("mr_gsm8k_wrong590/mr_gsm8k_wrong.jsonl"),
+            {"objective": "sound", "outcome": "right", "prompts": True},
+            {},
         )
     )
     rows = [record.row for record in records if record.row is not None]

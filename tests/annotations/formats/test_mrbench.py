@@ -1,8 +1,9 @@
-"""MRBench: grades as numbers, transcripts as turns, line numbers in a JSON array, and what is rejected."""
+"""The format mrbench."""
 
 import itertools
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from concord.annotations.formats import mrbench
 from concord.annotations.record import Record, RowError
 from concord.stage.errors import DataError, ParamsError
 
-REAL = Path(__file__).parents[4] / "shared" / "data" / "mrbench" / "MRBench_V2.json"
 GRADES = {
     "Mistake_Identification": "Yes",
     "Mistake_Location": "To some extent",
@@ -58,7 +58,7 @@ def kept(path: Path, **options: Any) -> list[dict[str, Any]]:
     return [record.row for record in mrbench.read(path, options) if record.row is not None]
 
 
-def test_a_reply_becomes_a_rating_per_objective(tmp_path: Path) -> None:
+def test_reply_becomes_rating_per_objective(tmp_path: Path) -> None:
     rows = kept(write(tmp_path, entry("a")), objectives=list(mrbench.DIMENSIONS))
     given = {
         row["objective"]: (row["rating"], row["scale"])
@@ -81,7 +81,7 @@ def test_a_reply_becomes_a_rating_per_objective(tmp_path: Path) -> None:
     }
 
 
-def test_rows_are_of_the_interchange_format(tmp_path: Path) -> None:
+def test_annotations_are_valid(tmp_path: Path) -> None:
     rows = kept(write(tmp_path, entry("a"), entry("b")), demonstrations=["Expert"])
     made = [row for record in rows for row in interchange.rows(record)]
     assert Counter(row["kind"] for row in rows) == {"rating": 8, "prompt": 2, "demonstration": 2}
@@ -89,13 +89,16 @@ def test_rows_are_of_the_interchange_format(tmp_path: Path) -> None:
     assert {row["group_id"] for row in made} == {"a", "b"}
 
 
-def test_an_id_that_stands_twice_is_one_prompt(tmp_path: Path) -> None:
+def test_repeated_id_makes_one_prompt(tmp_path: Path) -> None:
     rows = kept(write(tmp_path, entry("a"), entry("a")))
     assert Counter(row["kind"] for row in rows) == {"rating": 8, "prompt": 1}
 
 
-def test_a_transcript_becomes_turns_that_start_with_the_student() -> None:
-    history = "Tutor: Hello.\nTutor: What is 2+3?\n \xa0Student: It is\n\n 6.\n Tutor: Sure?\nStudent : Yes: 6."
+def test_turns_start_with_the_student() -> None:
+    history = (
+        "Tutor: Hello.\nTutor: What is 2+3?\n \xa0Student: It is\n\n 6.\n Tutor: Sure?\n"
+        "Student : Yes: 6."
+    )
     assert mrbench.messages(history) == [
         {"role": "system", "content": SYSTEM},
         {"role": "user", "content": "You asked: Hello.\nWhat is 2+3?\n\nIt is\n6."},
@@ -112,7 +115,7 @@ def test_a_transcript_becomes_turns_that_start_with_the_student() -> None:
         )
     )
 )
-def test_any_transcript_has_alternating_turns_and_loses_no_word(
+def test_turns_alternate_and_keep_every_word(
     turns: list[tuple[str, str]],
 ) -> None:
     made = mrbench.messages("\n".join(f"{speaker}: {said}" for speaker, said in turns))
@@ -124,13 +127,13 @@ def test_any_transcript_has_alternating_turns_and_loses_no_word(
     assert words == [word for _, said in turns for word in said.split()]
 
 
-def test_a_dialogue_that_ends_with_the_tutor_fails_the_common_check(tmp_path: Path) -> None:
+def test_dialogue_that_ends_with_the_tutor_is_rejected(tmp_path: Path) -> None:
     rows = kept(write(tmp_path, entry("a", "Student: It is 6.\nTutor: Hm.")))
     with pytest.raises(RowError, match="roles_do_not_alternate"):
         interchange.rows(rows[0])
 
 
-def test_lines_are_those_on_which_entries_begin(tmp_path: Path) -> None:
+def test_source_line_is_the_first_line_of_the_entry(tmp_path: Path) -> None:
     path = write(tmp_path, entry("a"), entry("b"))
     lines = path.read_text(encoding="utf-8").splitlines()
     begins = [number for number, text in enumerate(lines, start=1) if text == " {"]
@@ -146,7 +149,7 @@ def rejections(path: Path) -> list[tuple[int, str, str]]:
     ]
 
 
-def test_rows_of_another_form_are_rejected_and_the_rest_is_kept(tmp_path: Path) -> None:
+def test_invalid_entries_are_rejected_and_others_kept(tmp_path: Path) -> None:
     strange = entry("c", Providing_Guidance="Perhaps")
     strange["anno_llm_responses"]["Robot"] = "It is 5."
     path = write(tmp_path, entry("a"), 3, {"conversation_id": "b"}, strange)
@@ -162,37 +165,36 @@ def test_rows_of_another_form_are_rejected_and_the_rest_is_kept(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("cut", [1, 30, 400])
-def test_a_file_that_is_cut_off_keeps_what_came_before(tmp_path: Path, cut: int) -> None:
+def test_entries_before_a_truncation_are_kept(tmp_path: Path, cut: int) -> None:
     path = write(tmp_path, entry("a"), entry("b"))
     path.write_text(path.read_text(encoding="utf-8")[:-cut], encoding="utf-8")
     assert [reason for _, reason, _ in rejections(path)] == ["not_json"]
     assert len(kept(path)) == (10 if cut == 1 else 5)
 
 
-def test_files_that_cannot_be_this_format_are_told(tmp_path: Path) -> None:
+def test_invalid_files_raise(tmp_path: Path) -> None:
     path = tmp_path / "replies.json"
-    with pytest.raises(DataError, match="is not there"):
+    with pytest.raises(DataError, match="does not exist"):
         list(mrbench.read(path, {}))
     path.write_text('{"a": 1}', encoding="utf-8")
-    with pytest.raises(DataError, match="does not hold a JSON array"):
+    with pytest.raises(DataError, match="is not a JSON array"):
         list(mrbench.read(path, {}))
     path.write_bytes(b'[\n"\xe9"]')
     with pytest.raises(DataError, match=r"is not UTF-8 \(line 2\)"):
         list(mrbench.read(path, {}))
 
 
-def test_options_are_checked_and_dialogues_capped(tmp_path: Path) -> None:
+def test_options(tmp_path: Path) -> None:
     path = write(tmp_path, *(entry(name) for name in "abc"))
     assert len({row["group_id"] for row in kept(path, dialogues=2)}) == 2
-    with pytest.raises(ParamsError, match="holds \\['kindness'\\]; allowed: mistake_identified"):
+    with pytest.raises(ParamsError, match="contains \\['kindness'\\]; allowed: mistake_identified"):
         list(mrbench.read(path, {"objectives": ["kindness"]}))
 
 
-@pytest.mark.skipif(not REAL.is_file(), reason="needs ../shared/data")
-def test_the_real_file_is_read_whole() -> None:
-    """1,655 replies to 195 dialogues (field notes); the six that end with the tutor are left to the common check."""
-    found: list[Record] = list(mrbench.read(REAL, {}))
-    assert Counter((record.row or {}).get("objective", "prompt") for record in found) == {
+def test_real_data(public_data: Callable[[str], Path]) -> None:
+    """1,655 replies to 195 dialogues. Six dialogues end with the tutor and are rejected later."""
+    records: list[Record] = list(mrbench.read(public_data("mrbench/MRBench_V2.json"), {}))
+    assert Counter((record.row or {}).get("objective", "prompt") for record in records) == {
         "guidance": 1655,
         "not_revealing": 1655,
         "prompt": 195,

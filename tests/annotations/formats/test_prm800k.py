@@ -1,4 +1,4 @@
-"""PRM800K: a row becomes the path of chosen completions with their labels, or says why not."""
+"""The format prm800k."""
 
 import json
 from pathlib import Path
@@ -45,62 +45,64 @@ def made(folder: Path, given: dict[str, Any], **options: Any) -> list[dict[str, 
     return [record.row for record in read(folder, given, **options) if record.row is not None]
 
 
-def test_the_chosen_completions_are_the_solution(tmp_path: Path) -> None:
+def test_chosen_completions_are_the_solution(tmp_path: Path) -> None:
     solution = row(
         step(NEUTRAL),
         step(OTHER, GOOD, chosen=1),
         step(UNRATED),
         step(completion("5.", 1, flagged=True)),
     )
-    (found,) = made(tmp_path, solution)
-    (checked,) = interchange.rows(found)
+    (solution,) = made(tmp_path, solution)
+    (checked,) = interchange.rows(solution)
     assert "".join(checked["steps"]) == "Look at 2+3.\n\nAdd 3.\n\nWell.\n\n5."
     assert (checked["labels"], checked["label_kind"]) == ([1, 1, None, None], "human")
     assert checked["messages"] == [{"role": "user", "content": "What is 2+3?"}]
 
 
 @pytest.mark.parametrize("neutral", [0.0, 0.5, None])
-def test_the_label_of_neutral_steps_may_be_chosen(tmp_path: Path, neutral: float | None) -> None:
-    (found,) = made(tmp_path, row(step(NEUTRAL), step(BAD), step(GOOD)), neutral=neutral)
-    assert found["labels"] == [neutral, 0, 1]
+def test_label_of_neutral_steps_is_an_option(tmp_path: Path, neutral: float | None) -> None:
+    (solution,) = made(tmp_path, row(step(NEUTRAL), step(BAD), step(GOOD)), neutral=neutral)
+    assert solution["labels"] == [neutral, 0, 1]
 
 
-def test_a_persons_own_step_is_right_unless_corrected(tmp_path: Path) -> None:
-    own = {
+def test_human_completion_is_correct_unless_its_rating_differs(tmp_path: Path) -> None:
+    human = {
         "text": "Mine.",
         "rating": None,
         "source": "human",
         "flagged": False,
         "corrected_rating": None,
     }
-    (found,) = made(tmp_path, row(step(BAD, chosen=None, human=own), step(GOOD)))
-    assert (found["steps"], found["labels"]) == (["Mine.\n\n", "Add 3."], [1, 1])
-    (found,) = made(tmp_path, row(step(BAD, chosen=None, human={**own, "corrected_rating": -1})))
-    assert found["labels"] == [0]
+    (solution,) = made(tmp_path, row(step(BAD, chosen=None, human=human), step(GOOD)))
+    assert (solution["steps"], solution["labels"]) == (["Mine.\n\n", "Add 3."], [1, 1])
+    (solution,) = made(
+        tmp_path, row(step(BAD, chosen=None, human={**human, "corrected_rating": -1}))
+    )
+    assert solution["labels"] == [0]
 
 
-def test_an_error_that_nobody_chose_ends_the_solution(tmp_path: Path) -> None:
-    """The first completion rated -1 is the solution's own step, later ones were drawn in its place."""
+def test_unchosen_error_ends_the_solution(tmp_path: Path) -> None:
+    """The first completion rated -1 is the original step; the others were sampled later."""
     cut = row(step(GOOD), step(BAD, NEUTRAL, OTHER, chosen=None), finish="found_error")
-    (found,) = made(tmp_path, cut)
-    assert (found["steps"], found["labels"]) == (["Add 3.\n\n", "So 6."], [1, 0])
+    (solution,) = made(tmp_path, cut)
+    assert (solution["steps"], solution["labels"]) == (["Add 3.\n\n", "So 6."], [1, 0])
 
 
-def test_a_last_step_that_was_given_up_is_missing(tmp_path: Path) -> None:
-    (found,) = made(
+def test_last_step_is_missing_after_give_up(tmp_path: Path) -> None:
+    (solution,) = made(
         tmp_path, row(step(GOOD), step(BAD, chosen=None), finish="give_up"), finished=["give_up"]
     )
-    assert (found["steps"], found["labels"]) == (["Add 3."], [1])
+    assert (solution["steps"], solution["labels"]) == (["Add 3."], [1])
 
 
-def test_alternatives_are_labelled_behind_an_unlabelled_path(tmp_path: Path) -> None:
+def test_alternatives_follow_unlabelled_steps(tmp_path: Path) -> None:
     cut = row(step(GOOD, UNRATED), step(BAD, NEUTRAL, OTHER, chosen=None), finish="found_error")
     _, neutral, other = made(tmp_path, cut, alternatives=True, neutral=0.5)
     assert (neutral["steps"], neutral["labels"]) == (["Add 3.\n\n", "Look at 2+3."], [None, 0.5])
     assert (other["steps"], other["labels"]) == (["Add 3.\n\n", "Or: 7."], [None, 0])
 
 
-def test_only_a_finished_solution_has_an_outcome(tmp_path: Path) -> None:
+def test_only_finished_solutions_have_an_outcome(tmp_path: Path) -> None:
     steps, outcome, prompt = made(
         tmp_path, row(step(NEUTRAL), step(GOOD)), outcome="right", prompts=True
     )
@@ -112,24 +114,24 @@ def test_only_a_finished_solution_has_an_outcome(tmp_path: Path) -> None:
     )
     (asked,) = interchange.rows(prompt)
     assert (asked["domain"], asked["reference"]) == ("math", "5")
-    (found,) = made(tmp_path, row(step(BAD), finish="found_error"), outcome="right")
-    assert found["kind"] == "steps"
+    (solution,) = made(tmp_path, row(step(BAD), finish="found_error"), outcome="right")
+    assert solution["kind"] == "steps"
 
 
 @pytest.mark.parametrize("finish", ["give_up", "bad_problem"])
-def test_unfinished_rows_are_read_if_asked_for(tmp_path: Path, finish: str) -> None:
+def test_unfinished_rows_are_optional(tmp_path: Path, finish: str) -> None:
     assert read(tmp_path, row(step(GOOD), finish=finish)) == []
     assert len(made(tmp_path, row(step(GOOD), finish=finish), finished=["solution", finish])) == 1
 
 
 @pytest.mark.parametrize("key", ["is_quality_control_question", "is_initial_screening_question"])
-def test_controls_of_the_annotators_are_read_if_asked_for(tmp_path: Path, key: str) -> None:
+def test_control_rows_are_optional(tmp_path: Path, key: str) -> None:
     assert read(tmp_path, row(step(GOOD), **{key: True})) == []
     assert len(made(tmp_path, row(step(GOOD), **{key: True}), controls=True)) == 1
 
 
 @pytest.mark.parametrize("options", [{"neutral": 2.0}, {"finished": ["done"]}])
-def test_options_off_their_scale(tmp_path: Path, options: dict[str, Any]) -> None:
+def test_invalid_options_raise(tmp_path: Path, options: dict[str, Any]) -> None:
     with pytest.raises(ParamsError, match=next(iter(options))):
         read(tmp_path, row(step(GOOD)), **options)
 
@@ -139,18 +141,20 @@ def test_options_off_their_scale(tmp_path: Path, options: dict[str, Any]) -> Non
         st.tuples(st.text(min_size=1), st.sampled_from([-1, 0, 1, None])), min_size=1, max_size=6
     )
 )
-def test_every_step_keeps_its_own_label(told: list[tuple[str, int | None]]) -> None:
-    solution = row(*(step(OTHER, completion(text, rating), chosen=1) for text, rating in told))
-    (found,) = prm800k.annotations(solution, prm800k.Options("sound", neutral=0.5))
-    assert "".join(found["steps"]) == "\n\n".join(text for text, _ in told)
-    assert found["labels"] == [None if rating is None else (rating + 1) / 2 for _, rating in told]
+def test_every_step_has_its_label(steps: list[tuple[str, int | None]]) -> None:
+    solution = row(*(step(OTHER, completion(text, rating), chosen=1) for text, rating in steps))
+    (solution,) = prm800k.annotations(solution, prm800k.Options("sound", neutral=0.5))
+    assert "".join(solution["steps"]) == "\n\n".join(text for text, _ in steps)
+    assert solution["labels"] == [
+        None if rating is None else (rating + 1) / 2 for _, rating in steps
+    ]
 
 
-def test_no_steps_fail_the_check_of_the_table(tmp_path: Path) -> None:
-    (found,) = made(tmp_path, row())
+def test_solution_without_steps_fails_the_schema(tmp_path: Path) -> None:
+    (solution,) = made(tmp_path, row())
     table = schemas.build(
         "steps",
-        [{**interchange.rows(found)[0], "source": "s", "source_file": "", "source_line": 1}],
+        [{**interchange.rows(solution)[0], "source": "s", "source_file": "", "source_line": 1}],
     )
     assert schemas.failures("steps", table)[0].reason == "empty_response"
 
@@ -182,7 +186,7 @@ def test_no_steps_fail_the_check_of_the_table(tmp_path: Path) -> None:
         (row(step(NEUTRAL, chosen=None), finish="found_error"), "missing_key", "rating"),
     ],
 )
-def test_why_a_row_is_rejected(
+def test_invalid_rows_are_rejected(
     tmp_path: Path, given: dict[str, Any], reason: str, column: str
 ) -> None:
     (record,) = read(tmp_path, given, prompts=True)

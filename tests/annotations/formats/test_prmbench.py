@@ -1,7 +1,8 @@
-"""PRMBench: a row becomes the original and the modified solution, or says why not."""
+"""The format prmbench."""
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,6 @@ from concord.annotations.formats import prmbench
 from concord.annotations.record import Record
 from concord.stage.errors import ParamsError
 
-REAL = Path(__file__).parents[4] / "shared" / "data" / "prmbench"
 ROW = {
     "idx": "prm_test_p1_0",
     "classification": "circular",
@@ -48,8 +48,8 @@ def made(folder: Path, options: dict[str, Any], row: dict[str, Any]) -> list[dic
     return [record.row for record in read(folder, options, row) if record.row is not None]
 
 
-def test_a_row_becomes_two_labelled_solutions(tmp_path: Path) -> None:
-    """Step 4 follows from the errors in 2 and 3, but is none itself."""
+def test_row_becomes_two_labelled_solutions(tmp_path: Path) -> None:
+    """Step 4 follows from the errors in steps 2 and 3, but is not an error itself."""
     original, modified = made(tmp_path, {}, ROW)
     assert (original["variant"], modified["variant"]) == ("original", "modified")
     assert {original["classification"], modified["classification"]} == {"circular"}
@@ -64,7 +64,7 @@ def test_a_row_becomes_two_labelled_solutions(tmp_path: Path) -> None:
     assert second["messages"] == [{"role": "user", "content": "What is 2+3, then?"}]
 
 
-def test_a_row_without_errors_tells_the_answer(tmp_path: Path) -> None:
+def test_row_without_errors_has_the_answer(tmp_path: Path) -> None:
     original, modified, prompt = made(tmp_path, {"prompts": True}, {**ROW, **OTHERS})
     assert original["labels"] == modified["labels"] == [1, 1]
     assert "".join(modified["steps"]) == "Step 1. Two.\n\nThree.\n\n  \n\nStep 2. Five."
@@ -72,7 +72,7 @@ def test_a_row_without_errors_tells_the_answer(tmp_path: Path) -> None:
     assert (row["messages"], row["domain"], row["reference"]) == (original["messages"], "math", "5")
 
 
-def test_retellings_of_a_problem_are_one_group(tmp_path: Path) -> None:
+def test_rewordings_of_a_problem_are_one_group(tmp_path: Path) -> None:
     one, *_ = made(tmp_path, {}, ROW)
     other, *_ = made(
         tmp_path, {}, {**ROW, "idx": "prm_test_p2_0", "original_question": "2 plus 3?"}
@@ -81,7 +81,7 @@ def test_retellings_of_a_problem_are_one_group(tmp_path: Path) -> None:
     assert one["group_id"] == other["group_id"] != stranger["group_id"]
 
 
-def test_classes_that_are_not_asked_for_are_not_read(tmp_path: Path) -> None:
+def test_classes_select_rows(tmp_path: Path) -> None:
     assert read(tmp_path, {"classes": ["deception"]}, ROW) == []
     assert len(read(tmp_path, {"classes": ["deception", "circular"]}, ROW)) == 2
     with pytest.raises(ParamsError, match="classes"):
@@ -90,7 +90,7 @@ def test_classes_that_are_not_asked_for_are_not_read(tmp_path: Path) -> None:
         read(tmp_path, {"classes": []}, ROW)
 
 
-def test_a_right_solution_that_is_called_wrong_is_rejected(tmp_path: Path) -> None:
+def test_unmodified_solution_with_errors_is_rejected(tmp_path: Path) -> None:
     original, modified = read(
         tmp_path, {}, {**ROW, "modified_process": ROW["original_process"], "error_steps": [2]}
     )
@@ -102,14 +102,14 @@ def test_a_right_solution_that_is_called_wrong_is_rejected(tmp_path: Path) -> No
     )
 
 
-def test_an_empty_step_fails_the_check_of_the_table(tmp_path: Path) -> None:
+def test_empty_step_fails_the_schema(tmp_path: Path) -> None:
     original, modified = made(
         tmp_path, {}, {**ROW, "original_process": ["1. Count on from 2.", " "]}
     )
-    place = {"source": "s", "source_file": "", "source_line": 1}
+    location = {"source": "s", "source_file": "", "source_line": 1}
     table = schemas.build(
         "steps",
-        [{**row, **place} for row in interchange.rows(original) + interchange.rows(modified)],
+        [{**row, **location} for row in interchange.rows(original) + interchange.rows(modified)],
     )
     assert {row: failure.reason for row, failure in schemas.failures("steps", table).items()} == {
         0: "empty_response"
@@ -117,7 +117,7 @@ def test_an_empty_step_fails_the_check_of_the_table(tmp_path: Path) -> None:
 
 
 @given(st.data())
-def test_a_step_is_0_where_it_is_an_error(data: st.DataObject) -> None:
+def test_error_steps_are_labelled_0(data: st.DataObject) -> None:
     steps = data.draw(st.lists(st.text(min_size=1), min_size=3, max_size=6))
     errors = data.draw(st.lists(st.integers(1, len(steps)), min_size=1))
     row = {**ROW, "modified_process": steps, "error_steps": errors}
@@ -147,7 +147,7 @@ def test_a_step_is_0_where_it_is_an_error(data: st.DataObject) -> None:
         ({**OTHERS, "ground_truth": 5}, "wrong_type", "ground_truth"),
     ],
 )
-def test_why_a_row_is_rejected(
+def test_invalid_rows_are_rejected(
     tmp_path: Path, change: dict[str, Any], reason: str, column: str
 ) -> None:
     (record,) = read(tmp_path, {"prompts": True}, {**ROW, **change})
@@ -155,10 +155,9 @@ def test_why_a_row_is_rejected(
     assert (record.rejection.reason, record.rejection.column) == (reason, column)
 
 
-@pytest.mark.skipif(not REAL.exists(), reason="the real files are not here")
-def test_the_real_files_are_read_whole() -> None:
-    """5,017 rows, 78 with an index past the end; four modified solutions are the original ones."""
-    records = list(reader.read("prmbench", REAL, {"objective": "sound"}, {}))
+def test_real_data(public_data: Callable[[str], Path]) -> None:
+    """5,017 rows, 78 with an invalid error step. Four modified solutions equal the originals."""
+    records = list(reader.read("prmbench", public_data("prmbench"), {"objective": "sound"}, {}))
     rows = [record.row for record in records if record.row is not None]
     rejected = Counter(
         record.rejection.reason for record in records if record.rejection is not None

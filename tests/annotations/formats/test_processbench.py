@@ -1,4 +1,4 @@
-"""ProcessBench: a row becomes a solution labelled up to its first error, or says why not."""
+"""The format processbench."""
 
 import json
 from pathlib import Path
@@ -28,7 +28,7 @@ def read(folder: Path, options: dict[str, Any], row: dict[str, Any]) -> list[Rec
     return list(reader.read("processbench", path, {"objective": "sound", **options}, {}))
 
 
-def test_a_row_becomes_a_labelled_solution(tmp_path: Path) -> None:
+def test_row_becomes_labelled_steps(tmp_path: Path) -> None:
     (record,) = read(tmp_path, {}, ROW)
     assert record.row is not None
     (row,) = interchange.rows(record.row)
@@ -38,13 +38,13 @@ def test_a_row_becomes_a_labelled_solution(tmp_path: Path) -> None:
     assert record.row["author"] == "small-model"
 
 
-def test_a_flawless_row_has_labels_of_1_only(tmp_path: Path) -> None:
+def test_correct_solution_has_labels_of_1(tmp_path: Path) -> None:
     (record,) = read(tmp_path, {}, {**ROW, "label": -1})
     assert record.row is not None
     assert record.row["labels"] == [1, 1, 1]
 
 
-def test_the_outcome_and_the_prompt_come_if_asked_for(tmp_path: Path) -> None:
+def test_outcome_and_prompt_are_optional(tmp_path: Path) -> None:
     steps, outcome, prompt = read(
         tmp_path, {"outcome": "right", "prompts": True}, {**ROW, "final_answer_correct": True}
     )
@@ -62,7 +62,7 @@ def test_the_outcome_and_the_prompt_come_if_asked_for(tmp_path: Path) -> None:
 
 
 @given(st.data())
-def test_no_label_but_one_is_0_and_none_follows_it(data: st.DataObject) -> None:
+def test_first_error_is_the_only_0_and_the_last_label(data: st.DataObject) -> None:
     steps = data.draw(st.lists(st.text(min_size=1), min_size=1, max_size=6))
     label = data.draw(st.integers(-1, len(steps) - 1))
     row = {**ROW, "steps": steps, "label": label}
@@ -86,7 +86,7 @@ def test_no_label_but_one_is_0_and_none_follows_it(data: st.DataObject) -> None:
         ({"final_answer_correct": "no"}, "wrong_type", "final_answer_correct"),
     ],
 )
-def test_why_a_row_is_rejected(
+def test_invalid_rows_are_rejected(
     tmp_path: Path, change: dict[str, Any], reason: str, column: str
 ) -> None:
     (record,) = read(tmp_path, {"outcome": "right"}, {**ROW, **change})

@@ -1,4 +1,4 @@
-"""Plain rows: columns, constants and a prompt become annotations of any kind; text becomes numbers and lists."""
+"""The format table."""
 
 import csv
 import json
@@ -98,7 +98,7 @@ KINDS = [
 
 
 @pytest.mark.parametrize(("kind", "row", "constants", "wanted"), KINDS)
-def test_a_row_of_text_becomes_an_annotation_of_its_kind(
+def test_row_of_text_becomes_annotation(
     tmp_path: Path,
     kind: str,
     row: dict[str, Any],
@@ -111,11 +111,11 @@ def test_a_row_of_text_becomes_an_annotation_of_its_kind(
     assert {key: first[key] for key in wanted} == wanted
 
 
-def test_every_kind_of_annotation_was_tried() -> None:
+def test_every_kind_is_covered() -> None:
     assert {kind for kind, *_ in KINDS} == set(interchange.KINDS)
 
 
-def test_values_that_are_no_text_stay_as_they_are(tmp_path: Path) -> None:
+def test_values_other_than_text_are_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     row = {
         "messages": MESSAGES,
@@ -135,7 +135,7 @@ def test_values_that_are_no_text_stay_as_they_are(tmp_path: Path) -> None:
     assert made(record)[0]["rating"] == 1.0
 
 
-def test_the_prompt_is_the_group_unless_a_column_says_which(tmp_path: Path) -> None:
+def test_prompt_is_the_group_unless_there_is_a_group_column(tmp_path: Path) -> None:
     options = {"kind": "prompt", "prompt": "question", "constants": {"domain": "values"}}
     groups = {
         name: made(read(tmp_path, {"question": question, **row}, **options))[0]["group_id"]
@@ -152,7 +152,7 @@ def test_the_prompt_is_the_group_unless_a_column_says_which(tmp_path: Path) -> N
     assert groups["named"] == "7"
 
 
-def test_the_system_speaks_before_the_prompt(tmp_path: Path) -> None:
+def test_system_turn_precedes_the_prompt(tmp_path: Path) -> None:
     options = {
         "kind": "prompt",
         "prompt": "question",
@@ -167,7 +167,7 @@ def test_the_system_speaks_before_the_prompt(tmp_path: Path) -> None:
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False) | st.integers(-(10**6), 10**6))
-def test_every_number_is_read_back_from_its_text(number: float) -> None:
+def test_numbers_are_parsed_from_their_text(number: float) -> None:
     assert converted("rating", str(number)) == number
 
 
@@ -188,7 +188,7 @@ def test_every_number_is_read_back_from_its_text(number: float) -> None:
         ({"question": "Hi.", "labels": "[" * 100_000}, "not_json", "labels"),
     ],
 )
-def test_why_a_row_is_rejected(
+def test_invalid_rows_are_rejected(
     tmp_path: Path, row: dict[str, Any], reason: str, column: str
 ) -> None:
     rejection = read(tmp_path, row, kind="rating", prompt="question").rejection
@@ -204,7 +204,7 @@ def test_why_a_row_is_rejected(
         ({"messages": "[3]"}, "wrong_type"),
     ],
 )
-def test_without_a_prompt_column_messages_are_needed(
+def test_messages_are_required_without_prompt_column(
     tmp_path: Path, row: dict[str, Any], reason: str
 ) -> None:
     rejection = read(tmp_path, row, kind="prompt").rejection
@@ -212,25 +212,25 @@ def test_without_a_prompt_column_messages_are_needed(
     assert (rejection.reason, rejection.column) == (reason, "messages")
 
 
-def test_what_a_kind_needs_is_left_to_the_common_check(tmp_path: Path) -> None:
+def test_keys_of_a_kind_are_checked_by_the_interchange_format(tmp_path: Path) -> None:
     record = read(tmp_path, {"question": "Hi."}, kind="prompt", prompt="question")
     with pytest.raises(RowError, match="domain: missing_key"):
         made(record)
 
 
 @pytest.mark.parametrize(
-    ("options", "told"),
+    ("options", "message"),
     [
         ({}, r"options\.kind is missing"),
         ({"kind": "opinion"}, r"options\.kind: input should be 'prompt'"),
         (
             {"kind": "prompt", "constants": {"domian": "x"}},
-            r"constants\.domian is no key .* did you mean domain\?",
+            r"constants\.domian is not a key .* did you mean domain\?",
         ),
-        ({"kind": "prompt", "constants": {"kind": "x"}}, r"constants\.kind is no key"),
-        ({"kind": "prompt", "system": "Be brief."}, "system needs prompt"),
+        ({"kind": "prompt", "constants": {"kind": "x"}}, r"constants\.kind is not a key"),
+        ({"kind": "prompt", "system": "Be brief."}, "system requires prompt"),
     ],
 )
-def test_options_are_checked(tmp_path: Path, options: dict[str, Any], told: str) -> None:
-    with pytest.raises(ParamsError, match=told):
+def test_invalid_options_raise(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    with pytest.raises(ParamsError, match=message):
         list(reader.read("table", tmp_path / "rows.csv", options, {}))

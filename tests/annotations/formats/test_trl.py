@@ -1,4 +1,4 @@
-"""TRL's preference data: what becomes of rows, text or turns, implicit or unpaired, and why one is rejected."""
+"""The format trl."""
 
 import json
 from pathlib import Path
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from trl import extract_prompt
 
 from concord.annotations import interchange, reader
-from concord.annotations.formats.trl import divided
+from concord.annotations.formats.trl import split_prompt
 from concord.annotations.record import Record, RowError
 from concord.stage.errors import ParamsError
 
@@ -43,7 +43,7 @@ PAIRS = [
 
 
 @pytest.mark.parametrize("row", PAIRS)
-def test_a_pair_becomes_the_same_comparison_however_it_is_written(
+def test_all_forms_of_a_pair_become_the_same_comparison(
     tmp_path: Path, row: dict[str, Any]
 ) -> None:
     record = read(tmp_path, row)
@@ -54,30 +54,30 @@ def test_a_pair_becomes_the_same_comparison_however_it_is_written(
     assert (made["objective"], made["annotator"]) == ("helpful", "trl")
 
 
-def test_an_implicit_prompt_in_text_is_what_comes_before_the_answers_differ() -> None:
-    """'The sky is' is common; of '... is |blue' and '... is |green' the space before belongs to the answers."""
-    made = divided("The sky is blue.", "The sky is green.")
+def test_implicit_prompt_of_text_is_the_common_prefix() -> None:
+    """The space before the first difference belongs to the answers."""
+    made = split_prompt("The sky is blue.", "The sky is green.")
     assert made == {"prompt": "The sky is", "chosen": " blue.", "rejected": " green."}
 
 
 @given(st.text("ab ", min_size=1), st.text("ab "), st.text("ab "))
-def test_an_implicit_prompt_in_text_is_the_one_that_trl_extracts(
-    prompt: str, one: str, other: str
-) -> None:
-    """But where one text begins with the other, which leaves no answer, or where they have nothing in common."""
+def test_implicit_prompt_of_text_is_that_of_trl(prompt: str, one: str, other: str) -> None:
+    """Unless one text begins with the other, which leaves an empty answer."""
     chosen, rejected = f"{prompt}{one}", f"{prompt}{other}"
     if not chosen.startswith(rejected) and not rejected.startswith(chosen):
-        assert divided(chosen, rejected) == extract_prompt({"chosen": chosen, "rejected": rejected})
+        assert split_prompt(chosen, rejected) == extract_prompt(
+            {"chosen": chosen, "rejected": rejected}
+        )
 
 
-def test_an_implicit_prompt_of_turns_is_the_one_that_trl_extracts(tmp_path: Path) -> None:
+def test_implicit_prompt_of_turns_is_that_of_trl(tmp_path: Path) -> None:
     row = {"chosen": [ASKED, GREEN, ASKED, BLUE], "rejected": [ASKED, GREEN, ASKED, GREEN]}
     record = read(tmp_path, row)
     assert record.row is not None
     assert record.row["messages"] == extract_prompt(row)["prompt"] == [ASKED, GREEN, ASKED]
 
 
-def test_a_dialogue_cut_off_at_two_turns_is_one_group(tmp_path: Path) -> None:
+def test_first_user_turn_is_the_group(tmp_path: Path) -> None:
     short = read(tmp_path, PAIRS[0]).row
     long = read(
         tmp_path, {"chosen": [ASKED, GREEN, ASKED, BLUE], "rejected": [ASKED, GREEN, ASKED, GREEN]}
@@ -90,7 +90,7 @@ def test_a_dialogue_cut_off_at_two_turns_is_one_group(tmp_path: Path) -> None:
 @pytest.mark.parametrize("right", [True, False])
 @pytest.mark.parametrize("prompt", [ASKED["content"], [ASKED]])
 @pytest.mark.parametrize("completion", ["Blue.", [BLUE]])
-def test_an_unpaired_answer_becomes_a_binary_label(
+def test_unpaired_answer_becomes_binary_label(
     tmp_path: Path, right: bool, prompt: Any, completion: Any
 ) -> None:
     record = read(
@@ -110,7 +110,7 @@ def test_an_unpaired_answer_becomes_a_binary_label(
         ({"margin": 3, "score_chosen": 8.5, "score_rejected": 6}, 3),
     ],
 )
-def test_margins_and_scores(tmp_path: Path, given: dict[str, Any], margin: float) -> None:
+def test_margin(tmp_path: Path, given: dict[str, Any], margin: float) -> None:
     record = read(tmp_path, {**PAIRS[0], **given})
     assert record.row is not None
     assert record.row["margin"] == margin
@@ -144,7 +144,7 @@ def test_margins_and_scores(tmp_path: Path, given: dict[str, Any], margin: float
         ),
     ],
 )
-def test_why_a_row_is_rejected(
+def test_invalid_rows_are_rejected(
     tmp_path: Path, row: dict[str, Any], reason: str, column: str
 ) -> None:
     rejection = read(tmp_path, row).rejection
@@ -163,14 +163,16 @@ def test_why_a_row_is_rejected(
         ({"chosen": [BLUE], "rejected": [GREEN]}, "roles_do_not_alternate"),
     ],
 )
-def test_what_is_left_to_the_common_check(tmp_path: Path, row: dict[str, Any], reason: str) -> None:
+def test_messages_are_checked_by_the_interchange_format(
+    tmp_path: Path, row: dict[str, Any], reason: str
+) -> None:
     record = read(tmp_path, row)
     assert record.row is not None
     with pytest.raises(RowError, match=reason):
         interchange.rows(record.row)
 
 
-def test_the_objective_must_be_named(tmp_path: Path) -> None:
+def test_objective_is_required(tmp_path: Path) -> None:
     path = tmp_path / "rows.jsonl"
     path.write_text("{}\n", encoding="utf-8")
     with pytest.raises(ParamsError, match=r"options\.objective is missing"):

@@ -1,7 +1,8 @@
-"""TruthfulQA: what lines become, which lines are rejected, and what the options keep."""
+"""The format truthfulqa."""
 
 import json
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +13,13 @@ from concord.annotations.formats import truthfulqa
 from concord.annotations.record import Record
 from concord.stage.errors import DataError, ParamsError
 
-REAL = Path(__file__).parents[4] / "shared" / "data" / "truthfulqa_reeval"
-
 
 def line(question: str, answer: str, label: str, head: str) -> str:
     return json.dumps({"prompt": f"Q: {question}\nA: {answer}\n{head}:", "completion": f" {label}"})
 
 
 def write(folder: Path, answers: list[tuple[str, str, str, str]]) -> Path:
-    """Both files, from (question, answer, true, informative)."""
+    """Writes both files from rows (question, answer, truthful, informative)."""
     truth = [line(question, answer, true, "True") for question, answer, true, _ in answers]
     info = [
         line(question, answer, informative, "Helpful")
@@ -33,7 +32,7 @@ def write(folder: Path, answers: list[tuple[str, str, str, str]]) -> Path:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Two questions; the moon has an answer of each sort, and one that spans two lines."""
+    """Two questions. One has an answer of each kind, the other an answer of two lines."""
     return write(
         tmp_path,
         [
@@ -46,12 +45,12 @@ def folder(tmp_path: Path) -> Path:
 
 
 def rows(folder: Path, **options: Any) -> list[dict[str, Any]]:
-    found = [record.row for record in truthfulqa.read(folder, options)]
-    assert all(row is not None for row in found)
-    return [row for row in found if row is not None]
+    annotations = [record.row for record in truthfulqa.read(folder, options)]
+    assert all(row is not None for row in annotations)
+    return [row for row in annotations if row is not None]
 
 
-def test_a_line_becomes_a_binary_label(folder: Path) -> None:
+def test_line_becomes_binary_label(folder: Path) -> None:
     records = [
         record
         for record in truthfulqa.read(folder, {})
@@ -70,7 +69,7 @@ def test_a_line_becomes_a_binary_label(folder: Path) -> None:
     }
 
 
-def test_every_row_is_of_the_interchange_format_and_questions_are_the_groups(folder: Path) -> None:
+def test_annotations_are_valid_and_questions_are_the_groups(folder: Path) -> None:
     made = [row for record in rows(folder, demonstrations=1) for row in interchange.rows(record)]
     assert {row["messages"][0]["content"] for row in made} == {
         "Is the moon cheese?",
@@ -85,7 +84,7 @@ def test_every_row_is_of_the_interchange_format_and_questions_are_the_groups(fol
     }
 
 
-def test_each_question_is_a_prompt_once(folder: Path) -> None:
+def test_each_question_becomes_one_prompt(folder: Path) -> None:
     prompts = [
         record
         for record in truthfulqa.read(folder, {})
@@ -97,7 +96,7 @@ def test_each_question_is_a_prompt_once(folder: Path) -> None:
     ]
 
 
-def test_only_answers_that_are_true_and_informative_are_demonstrated(folder: Path) -> None:
+def test_demonstrations_are_truthful_and_informative(folder: Path) -> None:
     shown = [
         row["response"] for row in rows(folder, demonstrations=5) if row["kind"] == "demonstration"
     ]
@@ -105,7 +104,7 @@ def test_only_answers_that_are_true_and_informative_are_demonstrated(folder: Pat
     assert not [row for row in rows(folder) if row["kind"] == "demonstration"]
 
 
-def test_caps_keep_the_same_rows_whatever_their_order(folder: Path, tmp_path: Path) -> None:
+def test_limits_do_not_depend_on_the_order_of_lines(folder: Path, tmp_path: Path) -> None:
     turned = tmp_path / "turned"
     turned.mkdir()
     for name in truthfulqa.FILES.values():
@@ -134,7 +133,7 @@ def test_caps_keep_the_same_rows_whatever_their_order(folder: Path, tmp_path: Pa
         ('{"prompt": "Q: a\\nA: b\\nTrue:", "completion": " maybe"}', "off_scale", "completion"),
     ],
 )
-def test_a_bad_line_is_rejected_with_its_number(
+def test_invalid_line_is_rejected_with_its_number(
     folder: Path, text: str, reason: str, column: str
 ) -> None:
     with (folder / "finetune_truth.jsonl").open("a", encoding="utf-8") as file:
@@ -145,8 +144,8 @@ def test_a_bad_line_is_rejected_with_its_number(
     assert (bad[0].rejection.reason, bad[0].rejection.column) == (reason, column)
 
 
-def test_a_missing_file_and_an_unknown_option_are_told(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"finetune_truth\.jsonl is not there"):
+def test_missing_file_and_unknown_option_raise(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"finetune_truth\.jsonl does not exist"):
         list(truthfulqa.read(tmp_path, {}))
     with pytest.raises(
         ParamsError, match=r"options\.answer is an unknown key; did you mean answers"
@@ -154,11 +153,10 @@ def test_a_missing_file_and_an_unknown_option_are_told(tmp_path: Path) -> None:
         list(truthfulqa.read(tmp_path, {"answer": 3}))
 
 
-@pytest.mark.skipif(not REAL.is_dir(), reason="needs ../shared/data")
-def test_the_real_files_are_read_whole() -> None:
-    """22,434 labels of each objective on 817 questions (field notes)."""
-    found: list[Record] = list(truthfulqa.read(REAL, {}))
-    assert Counter((record.row or {}).get("objective", "prompt") for record in found) == {
+def test_real_data(public_data: Callable[[str], Path]) -> None:
+    """22,434 labels of each objective for 817 questions."""
+    records: list[Record] = list(truthfulqa.read(public_data("truthfulqa_reeval"), {}))
+    assert Counter((record.row or {}).get("objective", "prompt") for record in records) == {
         "truthful": 22434,
         "informative": 22434,
         "prompt": 817,

@@ -1,4 +1,4 @@
-"""UltraFeedback: an instruction becomes ratings of its answers by aspect; N/A is no label; what is rejected."""
+"""The format ultrafeedback."""
 
 import json
 from collections import Counter
@@ -23,13 +23,13 @@ def completion(model: str, **grades: Any) -> dict[str, Any]:
     annotations = {
         aspect: {"Rating": grade, "Rationale": "Because."} for aspect, grade in given.items()
     }
-    told = {
+    answer = {
         "model": model,
         "principle": "honesty",
         "custom_system_prompt": "Be honest.",
         "response": f"I am {model}.",
     }
-    return {**told, "annotations": annotations, "overall_score": 7.0}
+    return {**answer, "annotations": annotations, "overall_score": 7.0}
 
 
 def read(folder: Path, row: dict[str, Any], **options: Any) -> list[Record]:
@@ -47,8 +47,8 @@ def row(*completions: Any) -> dict[str, Any]:
     }
 
 
-def test_an_answer_becomes_a_rating_for_each_aspect_that_applies(tmp_path: Path) -> None:
-    """4 on the scale 1 to 5 is (4 - 1) / 4 = 0.75; truthfulness is N/A, of which nothing comes."""
+def test_answer_becomes_rating_for_each_aspect_that_applies(tmp_path: Path) -> None:
+    """4 on the scale 1 to 5 is (4 - 1) / 4 = 0.75. Truthfulness is N/A and makes no rating."""
     records = [
         record.row for record in read(tmp_path, row(completion("gpt"))) if record.row is not None
     ]
@@ -64,23 +64,23 @@ def test_an_answer_becomes_a_rating_for_each_aspect_that_applies(tmp_path: Path)
     assert {record["author"] for record in records} == {"gpt"}
 
 
-def test_all_answers_to_one_instruction_are_of_one_group(tmp_path: Path) -> None:
+def test_instruction_is_the_group(tmp_path: Path) -> None:
     records = [
         *read(tmp_path, row(completion("a"), completion("b"))),
         *read(tmp_path, row(completion("c"))),
     ]
-    found = [record.row for record in records if record.row is not None]
-    assert Counter(made["author"] for made in found) == {"a": 3, "b": 3, "c": 3}
-    assert len({made["group_id"] for made in found}) == 1
+    rows = [record.row for record in records if record.row is not None]
+    assert Counter(made["author"] for made in rows) == {"a": 3, "b": 3, "c": 3}
+    assert len({made["group_id"] for made in rows}) == 1
 
 
-def test_aspects_are_renamed_and_chosen(tmp_path: Path) -> None:
+def test_objectives_select_and_rename_aspects(tmp_path: Path) -> None:
     (record,) = read(tmp_path, row(completion("a")), objectives={"helpful": "helpfulness"})
     assert record.row is not None
     assert (record.row["objective"], record.row["rating"]) == ("helpful", 4)
 
 
-def test_the_instruction_is_a_prompt_of_the_domain_that_is_named(tmp_path: Path) -> None:
+def test_instruction_becomes_prompt_of_the_domain(tmp_path: Path) -> None:
     first, *rest = read(tmp_path, row(completion("a")), domain="values")
     assert first.row is not None
     (made,) = interchange.rows(first.row)
@@ -107,22 +107,22 @@ def test_the_instruction_is_a_prompt_of_the_domain_that_is_named(tmp_path: Path)
         (row(completion("a", honesty="")), [("wrong_type", "honesty")]),
     ],
 )
-def test_why_a_rating_is_rejected(
+def test_invalid_ratings_are_rejected(
     tmp_path: Path, broken: dict[str, Any], wanted: list[tuple[str, str]]
 ) -> None:
-    found = [
+    rejections = [
         record.rejection for record in read(tmp_path, broken, objectives={"honest": "honesty"})
     ]
-    assert [(rejection.reason, rejection.column) for rejection in found if rejection] == wanted
-    assert len(found) == len(wanted)
+    assert [(rejection.reason, rejection.column) for rejection in rejections if rejection] == wanted
+    assert len(rejections) == len(wanted)
 
 
-def test_what_is_sound_beside_a_broken_answer_or_aspect_is_kept(tmp_path: Path) -> None:
+def test_valid_ratings_beside_invalid_ones_are_kept(tmp_path: Path) -> None:
     records = read(tmp_path, row("broken", completion("a", honesty="?"), completion("b")))
     assert Counter(record.row is not None for record in records) == {True: 2 + 3, False: 2}
 
 
-def test_a_rating_off_its_scale_fails_the_common_check(tmp_path: Path) -> None:
+def test_scale_is_checked_by_the_interchange_format(tmp_path: Path) -> None:
     (record,) = read(tmp_path, row(completion("a", honesty="7")), objectives={"honest": "honesty"})
     assert record.row is not None
     with pytest.raises(RowError, match="off_scale"):

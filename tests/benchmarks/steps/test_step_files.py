@@ -1,4 +1,4 @@
-"""A process reward model on files of labelled steps: what is read, what is printed, and what is refused."""
+"""Evaluation of a process reward model on files of labelled steps."""
 
 import json
 from pathlib import Path
@@ -38,7 +38,7 @@ def prmbench_row(number: int, classification: str, errors: list[int]) -> dict[st
 
 @pytest.fixture
 def prmbench(tmp_path: Path) -> Path:
-    """Twelve problems in each of two classes, with errors at steps 2 and 3, and at 3 alone."""
+    """Twelve problems in each of two classes, with errors at steps 2 and 3, and at step 3 only."""
     rows = [prmbench_row(n, "circular", [2, 3]) for n in range(12)] + [
         prmbench_row(n, "deception", [3]) for n in range(12)
     ]
@@ -49,7 +49,7 @@ def prmbench(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def model(tiny_model: Path, tmp_path: Path) -> Path:
-    """An untrained process reward model with heads for `correct` and `kind`."""
+    """An untrained process reward model with the heads `correct` and `kind`."""
     tokenizer = load_tokenizer(tiny_model)
     tokenizer.model_max_length = 128
     new_model(tiny_model, ["correct", "kind"], tokenizer, "cpu", "float32", 0).save_pretrained(
@@ -59,22 +59,23 @@ def model(tiny_model: Path, tmp_path: Path) -> Path:
     return tmp_path / "model"
 
 
-def test_each_class_is_read_apart_and_shares_its_questions(
+def test_classes_are_read_separately_and_share_questions(
     prmbench: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     table = solutions("prmbench", str(prmbench), "correct")
-    assert "confidence: no rows that can be read" in capsys.readouterr().out.splitlines()
+    assert "confidence: no readable rows" in capsys.readouterr().out.splitlines()
     assert table["kind"].value_counts().to_dict() == {"circular": 24, "deception": 24}
     assert (table["wrong"].sum(), table["group_id"].nunique()) == (24, 12)
     firsts = {
-        kind: own[own["wrong"]]["gold"].iloc[0].tolist() for kind, own in table.groupby("kind")
+        kind: rows[rows["wrong"]]["gold"].iloc[0].tolist() for kind, rows in table.groupby("kind")
     }
     assert firsts == {"circular": [1.0, 0.0, 0.0], "deception": [1.0, 1.0, 0.0]}
 
 
-def test_known_scores_give_known_figures(prmbench: Path) -> None:
-    """Scores that are the labels find every error and order every pair; turned, they order every step wrongly, and
-    the worst step of either solution is as low. One place for all finds the errors of one class or of the other."""
+def test_perfect_and_inverted_scores(prmbench: Path) -> None:
+    """Scores equal to the labels find every error and order every pair. Inverted, they order every
+    step wrongly, and both solutions have equal worst steps. The prior finds the errors of one class
+    only."""
     table = solutions("prmbench", str(prmbench), "correct")
     rows = step_files.report(table, [0.1 + 0.8 * gold for gold in table["gold"]])
     assert list(rows) == ["circular (12)", "deception (12)", "all (24)"]
@@ -89,30 +90,30 @@ def test_known_scores_give_known_figures(prmbench: Path) -> None:
     ) == pytest.approx(1.0)
     assert (
         rows["circular (12)"]["AUC, not in the original"] is None
-    )  # all steps that were rewritten are wrong
-    turned = step_files.report(table, [0.9 - 0.8 * gold for gold in table["gold"]])
+    )  # all rewritten steps are wrong
+    inverted = step_files.report(table, [0.9 - 0.8 * gold for gold in table["gold"]])
     assert (
-        _value(turned["all (24)"], "AUC"),
-        _value(turned["all (24)"], "original above modified"),
+        _value(inverted["all (24)"], "AUC"),
+        _value(inverted["all (24)"], "original above modified"),
     ) == (0.0, 0.5)
 
 
 def _value(row: step_files.Row, name: str) -> float:
-    found = row[name]
-    assert found is not None
-    return found.value
+    interval = row[name]
+    assert interval is not None
+    return interval.value
 
 
-def test_the_objectives_own_head_is_measured(
+def test_the_head_of_the_objective_is_evaluated(
     prmbench: Path, model: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The first head scores right steps .9 and wrong ones .1, the second the other way round."""
+    """The first head scores correct steps .9 and wrong ones .1; the second does the opposite."""
 
-    def told(self: ProcessRewardModel, messages: Any, steps: list[list[str]]) -> list[np.ndarray]:
-        right = [np.array([0.1 if "but" in step else 0.9 for step in own]) for own in steps]
-        return [np.stack([own, 1 - own], axis=1) for own in right]
+    def scores(self: ProcessRewardModel, messages: Any, steps: list[list[str]]) -> list[np.ndarray]:
+        right = [np.array([0.1 if "but" in step else 0.9 for step in texts]) for texts in steps]
+        return [np.stack([each, 1 - each], axis=1) for each in right]
 
-    monkeypatch.setattr(ProcessRewardModel, "score_all", told)
+    monkeypatch.setattr(ProcessRewardModel, "score_all", scores)
     for objective, area in (("correct", "1.000"), ("kind", "0.000")):
         step_files.main(str(model), "prmbench", str(prmbench), objective)
         printed = capsys.readouterr().out.splitlines()
@@ -130,12 +131,14 @@ def test_a_model_scores_the_file(
     assert all(0 <= value <= 1 for value in values)
 
 
-def test_what_cannot_be_measured_is_refused(prmbench: Path, model: Path, tmp_path: Path) -> None:
+def test_unusable_arguments_and_files_are_rejected(
+    prmbench: Path, model: Path, tmp_path: Path
+) -> None:
     with pytest.raises(
         ParamsError, match=r"has no head for the objective tone.*give one of correct, kind"
     ):
         step_files.main(str(model), "prmbench", str(prmbench), "tone")
-    with pytest.raises(ParamsError, match="there is no format 'prmbank'"):
+    with pytest.raises(ParamsError, match="unknown format 'prmbank'"):
         step_files.main(str(model), "prmbank", str(prmbench), "correct")
     shared = {"group_id": "g", "messages": [{"role": "user", "content": "ab"}]}
     rated = {
@@ -155,9 +158,17 @@ def test_what_cannot_be_measured_is_refused(prmbench: Path, model: Path, tmp_pat
         "label_kind": "human",
     }
     for rows, objective, message in (
-        ([rated], "correct", r"labels no step for the objective correct \(but for none\)"),
-        ([rated, steps], "correct", r"labels no step for the objective correct \(but for kind\)"),
-        ([steps], "kind", "holds no solution with a wrong step"),
+        (
+            [rated],
+            "correct",
+            r"no step labels for the objective correct \(it has labels for: none\)",
+        ),
+        (
+            [rated, steps],
+            "correct",
+            r"no step labels for the objective correct \(it has labels for: kind\)",
+        ),
+        ([steps], "kind", "has no solution with a wrong step"),
     ):
         path = tmp_path / "rows.jsonl"
         path.write_text("\n".join(map(json.dumps, rows)) + "\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Hypervolume of sets whose volume is known, non-dominated points, and control."""
+"""Hypervolume of known sets, non-dominated points, and control."""
 
 import numpy as np
 import pytest
@@ -46,23 +46,23 @@ def test_no_kept_point_is_beaten_and_every_other_is(points: np.ndarray) -> None:
     def beats(one: np.ndarray, two: np.ndarray) -> bool:
         return bool((one >= two).all() and (one > two).any())
 
-    for place, point in enumerate(points):
-        assert kept[place] == (not any(beats(other, point) for other in points))
+    for index, point in enumerate(points):
+        assert kept[index] == (not any(beats(other, point) for other in points))
 
 
 def test_hypervolume_interval_holds_the_value() -> None:
     noise = np.random.default_rng(0)
     means = np.array([[0.6, 0.4], [0.4, 0.6]])
-    found = hypervolume_interval(means, means + noise.normal(0, 0.01, (200, 2, 2)), [0, 0])
-    assert found.value == pytest.approx(0.32)
-    assert found.low < 0.32 < found.high
+    result = hypervolume_interval(means, means + noise.normal(0, 0.01, (200, 2, 2)), [0, 0])
+    assert result.value == pytest.approx(0.32)
+    assert result.low < 0.32 < result.high
 
 
 def test_control_states_order_and_range() -> None:
-    """Means .2 .3 .5 over weights 0 .5 1: perfectly ordered, range .3; resamples around them give an interval."""
+    """Means .2 .3 .5 over weights 0 .5 1: perfect order, range .3; resamples give an interval."""
     means = np.array([0.2, 0.3, 0.5])
     draws = means + np.random.default_rng(0).normal(0, 0.01, (100, 3))
-    found = control([0.0, 0.5, 1.0], means, draws)
-    assert found["rank_correlation"] == pytest.approx(1.0)
-    assert found["range"] == pytest.approx(0.3)
-    assert found["gold_means"] == [0.2, 0.3, 0.5]
+    result = control([0.0, 0.5, 1.0], means, draws)
+    assert result["rank_correlation"] == pytest.approx(1.0)
+    assert result["range"] == pytest.approx(0.3)
+    assert result["gold_means"] == [0.2, 0.3, 0.5]

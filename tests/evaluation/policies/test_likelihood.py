@@ -16,7 +16,7 @@ POINT = Point("equal", "qa", {"truthful": 0.5, "informative": 0.5})
 
 
 class Given:
-    """log p = -(letters of the answer that are `x`) - 1, of as many tokens as letters; KL 2 for every answer."""
+    """log p = -(number of `x` in the answer) - 1; one token per letter; KL 2 for every answer."""
 
     def likelihood(
         self,
@@ -44,9 +44,10 @@ def rating(group: str, response: str, objective: str, value: float) -> dict[str,
 
 
 def test_pair_accuracy_by_hand() -> None:
-    """Per token: 'yyyy' -1/4, 'xx' -3/2, 'yy' -1/2. truthful prefers yyyy to xx (right) and xx to yy (wrong).
+    """Per token: 'yyyy' -1/4, 'xx' -3/2, 'yy' -1/2.
 
-    informative: equal ratings make no pair, so one pair of three is left, and it is right.
+    truthful prefers yyyy to xx (right) and xx to yy (wrong). For informative, equal ratings make no
+    pair; the single pair is right.
     """
     rows = [
         rating("g", "yyyy", "truthful", 1.0),
@@ -73,8 +74,8 @@ def test_answers_of_different_questions_make_no_pair() -> None:
     assert units["gold.truthful"].notna().sum() == 1
 
 
-def test_kl_and_length_are_means_over_answers_however_many_pairs_they_are_in() -> None:
-    """One question has three answers of four letters in three pairs, the other two of one letter in one pair."""
+def test_kl_and_length_are_means_over_answers() -> None:
+    """Three answers of four letters make three pairs; two answers of one letter make one."""
     rows = [
         rating("g", text, "truthful", value)
         for text, value in (("abcd", 1.0), ("efgh", 0.5), ("ijkl", 0.0))
@@ -97,8 +98,8 @@ def test_repeated_ratings_of_an_answer_are_averaged() -> None:
     assert answers["rating.informative"].isna().all()
 
 
-def test_choice_of_groups_does_not_hang_on_the_order_of_the_file() -> None:
-    rows = pd.DataFrame([rating(str(place), "a", "truthful", 1.0) for place in range(10)])
+def test_choice_of_groups_does_not_depend_on_the_order_of_the_file() -> None:
+    rows = pd.DataFrame([rating(str(index), "a", "truthful", 1.0) for index in range(10)])
     one = labelled_answers(rows, "qa", NAMES, 4)["group_id"]
     two = labelled_answers(rows.iloc[::-1], "qa", NAMES, 4)["group_id"]
     assert set(one) == set(two)

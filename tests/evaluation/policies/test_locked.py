@@ -13,7 +13,7 @@ from concord.stage.errors import ParamsError
 NAMES = ["helpful", "honest", "harmless"]
 
 
-def test_the_prompts_are_distinct_and_keep_their_order_when_more_are_asked_for() -> None:
+def test_prompts_are_distinct_and_a_prefix_of_a_larger_request() -> None:
     world = World.build("locked", 1)
     few, many = (
         locked.prompts(world, ["math", "values", "tutoring"], count, 0) for count in (50, 400)
@@ -31,15 +31,15 @@ def test_the_prompts_are_distinct_and_keep_their_order_when_more_are_asked_for()
         )
 
 
-def test_more_questions_than_the_world_has_are_refused() -> None:
+def test_requests_beyond_the_questions_of_the_world_fail() -> None:
     with pytest.raises(
-        ParamsError, match=r"no 700 different prompts in values.*lower evaluate\.prompts"
+        ParamsError, match=r"no 700 different prompts in values.*Lower evaluate\.prompts"
     ):
         locked.prompts(World.build("locked", 1), ["values"], 700, 0)
 
 
 def test_an_answer_given_at_two_points_is_judged_once() -> None:
-    """Three rows of two answers: the scores are those of the rows one by one."""
+    """Three rows with two distinct answers get the same scores as row by row."""
     world = World.build("locked", 1)
     prompts = locked.prompts(world, ["values"], 2, 0)
     frame = pd.concat([prompts, prompts.head(1)], ignore_index=True)

@@ -1,4 +1,4 @@
-"""From samples to one policy's report: the keys that tools rely on, and the means behind them."""
+"""The report of one policy: the keys that tools rely on, and the means."""
 
 import numpy as np
 import pandas as pd

@@ -1,4 +1,4 @@
-"""The baselines on tables small enough to know every figure by hand."""
+"""The baselines on small tables with figures worked out by hand."""
 
 import json
 from pathlib import Path
@@ -34,28 +34,28 @@ def table(*rows: dict[str, Any]) -> pd.DataFrame:
 
 
 def test_longer_counts_a_tie_one_half() -> None:
-    """Of four pairs the longer answer wins two, loses one, and one is a tie: (2 + 0.5) / 4."""
+    """Of four pairs the longer answer wins two, loses one and ties one: (2 + 0.5) / 4."""
     test = table(
         pair(1, "aaa", "a", None, None),
         pair(2, "aaa", "a", None, None),
         pair(3, "a", "aaa", None, None),
         pair(4, "aa", "bb", None, None),
     )
-    found = baselines.measured(test, np.array([1.0, 1.0, -1.0, 0.0]))
-    assert found.value == pytest.approx(0.625)
-    assert baselines.pair_baselines(test, test)["longer"] == found
-    assert found.low < 0.625 < found.high
+    result = baselines.accuracy(test, np.array([1.0, 1.0, -1.0, 0.0]))
+    assert result.value == pytest.approx(0.625)
+    assert baselines.pair_baselines(test, test)["longer"] == result
+    assert result.low < 0.625 < result.high
 
 
 def test_authors_and_words_are_learned_from_the_training_pairs() -> None:
-    """Ann writes better than Bob, and `please` is the better word: held-out pairs are all right."""
+    """Ann writes better than Bob, and `please` is the better word: all test pairs are right."""
     train = table(*(pair(i, "please go", "just go", "Ann", "Bob") for i in range(6)))
     test = table(
         pair(7, "please sit", "just sit", "Ann", "Bob"),
         pair(8, "please go", "just go", "Ann", "Bob"),
     )
-    found = baselines.pair_baselines(train, test)
-    assert {name: found[name].value for name in ("author", "tf_idf") if found[name]} == {
+    result = baselines.pair_baselines(train, test)
+    assert {name: result[name].value for name in ("author", "tf_idf") if result[name]} == {
         "author": 1.0,
         "tf_idf": 1.0,
     }
@@ -64,20 +64,20 @@ def test_authors_and_words_are_learned_from_the_training_pairs() -> None:
     )
     other = baselines.pair_baselines(train, turned)
     assert other["author"] is not None
-    assert (other["author"].value, found["tf_idf"]) == (0.0, other["tf_idf"])
+    assert (other["author"].value, result["tf_idf"]) == (0.0, other["tf_idf"])
 
 
 def test_without_authors_those_columns_stay_empty() -> None:
     train = table(*(pair(i, "please go", "just go", None, None) for i in range(3)))
-    found = baselines.pair_baselines(train, train)
-    assert (found["author"], found["unseen authors"]) == (None, None)
-    assert baselines.shown(None) == "-"
+    result = baselines.pair_baselines(train, train)
+    assert (result["author"], result["unseen authors"]) == (None, None)
+    assert baselines.format_interval(None) == "-"
 
 
 def test_pairs_of_unseen_authors_share_no_author_with_training(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Authors a, b, c, d: trained on pairs within {a, c}, measured within {b, d}, and the other way round."""
+    """Authors a, b, c, d: trained on pairs within {a, c}, tested within {b, d}, and vice versa."""
     train = table(
         *(
             pair(i, "please go", "just go", *names)
@@ -115,8 +115,12 @@ def graded(problem: int, author: str, final: int | None, right: int) -> dict[str
 
 
 def test_picking_among_answers() -> None:
-    """Two problems of four answers. Random: (2/4 + 1/4) / 2. The large model is right on the second only. Most of the
-    first agree on 3 (right); on the second the vote ties at one each, without the answer that gives none: 1/3."""
+    """Two problems with four answers each.
+
+    Random: (2/4 + 1/4) / 2. The large model is right on the second problem only. The majority of
+    the first problem says 3 (right). On the second, three answers tie with one vote each, and the
+    answer without a final answer has none: 1/3.
+    """
     test = table(
         *(
             graded(1, name, final, int(final == 3))
@@ -128,9 +132,9 @@ def test_picking_among_answers() -> None:
         ),
     )
     train = table(graded(5, "a", 1, 0), graded(5, "L", 2, 1))
-    ways = baselines.guesses(train, test)
-    means = {way: baselines.picked(test, scores) for way, scores in ways.items()}
-    assert {way: found.value for way, found in means.items() if found} == {
+    ways = baselines.pick_baselines(train, test)
+    means = {way: baselines.pick_accuracy(test, scores) for way, scores in ways.items()}
+    assert {way: result.value for way, result in means.items() if result} == {
         "random": pytest.approx(3 / 8),
         "majority": pytest.approx((1 + 1 / 3) / 2),
         "best author": 0.5,
@@ -139,12 +143,12 @@ def test_picking_among_answers() -> None:
 
 
 def test_votes_are_weighed() -> None:
-    """3 and 3 weigh .2 together, 5 alone .7; on the second problem what cannot be read weighs nothing."""
+    """3 and 3 weigh .2 together, 5 alone .7; an answer that cannot be read weighs nothing."""
     test = table(
         *(graded(1, name, final, 0) for name, final in zip("abc", (3, 3, 5), strict=True)),
         graded(2, "a", None, 0),
     )
-    ways = baselines.by_scores(test, np.array([0.1, 0.1, 0.7, 0.9]))
+    ways = baselines.pick_by_scores(test, np.array([0.1, 0.1, 0.7, 0.9]))
     assert ways["weighted vote"].tolist() == pytest.approx([0.2, 0.2, 0.7, 0.0])
     assert ways["reward model"].tolist() == [0.1, 0.1, 0.7, -np.inf]
 
@@ -183,7 +187,7 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_the_printed_tables(project: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
-    """Ann is right on every problem; both answers are the only one of their kind, so a majority is either's half."""
+    """Ann is right on every problem. Each final answer has one vote, so the majority ties."""
     Path("params.yaml").write_text(json.dumps(project), encoding="utf-8")
     baselines.main()
     printed = capsys.readouterr().out.splitlines()

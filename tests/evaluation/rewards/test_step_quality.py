@@ -1,4 +1,4 @@
-"""Scores of steps by hand: first errors, their F1, and steps without a label."""
+"""Step scores by hand: first errors, their F1, and unlabelled steps."""
 
 import numpy as np
 import pytest
@@ -15,7 +15,7 @@ from concord.evaluation.rewards.step_quality import (
 
 
 def test_first_errors_are_where_the_score_drops_most() -> None:
-    """Errors at steps 1, 0 and none: of the two responses with an error both are found; the prior finds one."""
+    """Errors at steps 1, 0 and none: the largest drop finds both, the prior finds one."""
     gold = [np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0]), np.array([1.0, 1.0])]
     scores = [np.array([0.9, 0.2, 0.1]), np.array([0.1, 0.1]), np.array([0.9, 0.9])]
     assert [first_error(each) for each in gold] == [1, 0, -1]
@@ -27,14 +27,14 @@ def test_first_errors_are_where_the_score_drops_most() -> None:
 
 
 def test_step_quality_leaves_unlabelled_steps_out() -> None:
-    """Labelled steps score .9 and .8 when right, .1 when wrong: AUC 1, though the unlabelled one would spoil it."""
+    """Right steps score .9 and .8, the wrong one .1: AUC 1, without the unlabelled step."""
     scores, gold = (
         [np.array([0.9, 0.1]), np.array([0.8, 0.0])],
         [np.array([1.0, 0.0]), np.array([1.0, np.nan])],
     )
-    found = step_quality(scores, gold, ["a", "b"], 20, 0)
-    assert (found["auc"], found["steps"], found["responses"]) == (1.0, 3, 2)
-    assert found["right_share"] == pytest.approx(2 / 3)
+    result = step_quality(scores, gold, ["a", "b"], 20, 0)
+    assert (result["auc"], result["steps"], result["responses"]) == (1.0, 3, 2)
+    assert result["right_share"] == pytest.approx(2 / 3)
 
 
 GOLD = [np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0]), np.array([1.0, 1.0]), np.array([1.0])]
@@ -42,8 +42,10 @@ SCORES = [np.array([0.9, 0.2, 0.6]), np.array([0.8, 0.3]), np.array([0.9, 0.7]),
 
 
 def test_f1_by_hand() -> None:
-    """At .5: the first error of one of two wrong responses is found, one of two right ones passes: 2 * .25 / 1 = .5.
-    At .35 both right ones pass: 2 * .5 * 1 / 1.5 = 2 / 3."""
+    """At .5, one of two first errors is found and one of two right responses passes: .5.
+
+    At .35 both right responses pass: 2 * .5 * 1 / 1.5 = 2 / 3.
+    """
     assert [first_below(each, 0.5) for each in SCORES] == [1, 1, -1, 0]
     assert Located.of(SCORES, GOLD, 0.5).f1() == 0.5
     assert Located.of(SCORES, GOLD, 0.35).f1() == pytest.approx(2 / 3)
@@ -52,7 +54,7 @@ def test_f1_by_hand() -> None:
 
 
 def test_the_best_threshold_lies_between_scores() -> None:
-    """Between .3, which must count as an error, and .4, which must not, nothing is lost."""
+    """The best threshold lies between .3, an error, and .4, which is right."""
     threshold = best_threshold(SCORES, GOLD)
     assert threshold is not None
     assert 0.2 < threshold <= 0.4
@@ -60,10 +62,10 @@ def test_the_best_threshold_lies_between_scores() -> None:
 
 
 def test_the_report_of_first_errors() -> None:
-    found = processbench(SCORES * 5, GOLD * 5, [str(n) for n in range(20)], 0.35, 200, 0)
-    assert found["f1"]["value"] == pytest.approx(2 / 3)
-    assert 0 < found["f1"]["ci_low"] < 2 / 3 < found["f1"]["ci_high"] <= 1
-    assert (found["wrong_found"], found["right_passed"], found["wrong"], found["right"]) == (
+    result = processbench(SCORES * 5, GOLD * 5, [str(n) for n in range(20)], 0.35, 200, 0)
+    assert result["f1"]["value"] == pytest.approx(2 / 3)
+    assert 0 < result["f1"]["ci_low"] < 2 / 3 < result["f1"]["ci_high"] <= 1
+    assert (result["wrong_found"], result["right_passed"], result["wrong"], result["right"]) == (
         0.5,
         1.0,
         10,

@@ -1,4 +1,4 @@
-"""What is said of a reward head beside its accuracy: baselines, calibration, and its surest errors."""
+"""Diagnostics of a reward head: baselines, calibration, most confident errors."""
 
 from typing import Any
 
@@ -6,7 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from concord.evaluation.rewards.trust import SHOWN, agreement, confident_errors, trust
+from concord.evaluation.rewards.trust import (
+    SHOWN,
+    agreement,
+    confident_errors,
+    head_diagnostics,
+)
 
 
 def _pairs(count: int, **columns: Any) -> pd.DataFrame:
@@ -22,14 +27,14 @@ def _pairs(count: int, **columns: Any) -> pd.DataFrame:
     return pd.DataFrame(rows).assign(**columns)
 
 
-def test_the_surest_errors_come_first_and_right_pairs_never() -> None:
-    """Margins -2, 1, -4, 0 at temperature 2: held wrongly by sigmoid(2) = .881 and sigmoid(1) = .731."""
-    found = confident_errors(_pairs(4), np.array([-2.0, 1.0, -4.0, 0.0]), 2.0)
-    assert [(each["prompt"], each["chosen"]) for each in found] == [
+def test_most_confident_errors_come_first() -> None:
+    """Margins -2 1 -4 0 at temperature 2: errors with sigmoid(2) = .881 and sigmoid(1) = .731."""
+    result = confident_errors(_pairs(4), np.array([-2.0, 1.0, -4.0, 0.0]), 2.0)
+    assert [(each["prompt"], each["chosen"]) for each in result] == [
         ("q2", "please 2"),
         ("q0", "please 0"),
     ]
-    assert [each["probability"] for each in found] == pytest.approx([0.880797, 0.731059], abs=1e-6)
+    assert [each["probability"] for each in result] == pytest.approx([0.880797, 0.731059], abs=1e-6)
 
 
 def test_long_texts_are_cut() -> None:
@@ -38,15 +43,18 @@ def test_long_texts_are_cut() -> None:
 
 
 def test_baselines_are_fitted_to_the_training_pairs() -> None:
-    found = trust(_pairs(20), _pairs(20), np.ones(20), np.zeros(20), 1.0)
-    assert found["baselines"]["tf_idf"]["value"] == 1.0
-    assert found["baselines"]["author"] is None
-    assert trust(_pairs(3), _pairs(0), np.ones(3), np.zeros(3), 1.0)["baselines"]["tf_idf"] is None
+    result = head_diagnostics(_pairs(20), _pairs(20), np.ones(20), np.zeros(20), 1.0)
+    assert result["baselines"]["tf_idf"]["value"] == 1.0
+    assert result["baselines"]["author"] is None
+    assert (
+        head_diagnostics(_pairs(3), _pairs(0), np.ones(3), np.zeros(3), 1.0)["baselines"]["tf_idf"]
+        is None
+    )
     named = {"chosen_author": "Ann", "rejected_author": "Bob"}
     assert (
-        trust(_pairs(9, **named), _pairs(9, **named), np.ones(9), np.zeros(9), 1.0)["baselines"][
-            "author"
-        ]["value"]
+        head_diagnostics(_pairs(9, **named), _pairs(9, **named), np.ones(9), np.zeros(9), 1.0)[
+            "baselines"
+        ]["author"]["value"]
         == 1
     )
 
@@ -57,48 +65,62 @@ def test_a_baseline_says_on_how_many_pairs_it_stands() -> None:
         side: [name] * 7 + [None] * 13
         for side, name in (("chosen_author", "Ann"), ("rejected_author", "Bob"))
     }
-    found = trust(_pairs(20, **named), _pairs(20, **named), np.ones(20), np.zeros(20), 1.0)[
-        "baselines"
-    ]
-    assert (found["author"]["pairs"], found["longer"]["pairs"]) == (7, 20)
+    result = head_diagnostics(
+        _pairs(20, **named), _pairs(20, **named), np.ones(20), np.zeros(20), 1.0
+    )["baselines"]
+    assert (result["author"]["pairs"], result["longer"]["pairs"]) == (7, 20)
     named["source"] = ["a"] * 5 + ["b"] * 15
-    by_source = trust(_pairs(20, **named), _pairs(20, **named), np.ones(20), np.zeros(20), 1.0)[
-        "by_source"
-    ]
-    assert [own["author"]["pairs"] for own in by_source.values()] == [5, 2]
+    by_source = head_diagnostics(
+        _pairs(20, **named), _pairs(20, **named), np.ones(20), np.zeros(20), 1.0
+    )["by_source"]
+    assert [values["author"]["pairs"] for values in by_source.values()] == [5, 2]
 
 
 def test_each_source_has_its_own_figures() -> None:
-    """Right on the 12 pairs of one source, wrong on the 8 of the other; one source alone needs no table."""
+    """Right on the 12 pairs of one source, wrong on the 8 of the other; no table for one source."""
     pairs = _pairs(20, source=["b"] * 12 + ["a"] * 8)
     margins = np.array([1.0] * 12 + [-1.0] * 8)
-    found = trust(pairs, _pairs(20), margins, np.zeros(20), 1.0)["by_source"]
-    assert {name: (own["pairs"], own["head"]["value"]) for name, own in found.items()} == {
+    result = head_diagnostics(pairs, _pairs(20), margins, np.zeros(20), 1.0)["by_source"]
+    assert {
+        name: (values["pairs"], values["head"]["value"]) for name, values in result.items()
+    } == {
         "a": (8, 0.0),
         "b": (12, 1.0),
     }
-    assert (found["a"]["tf_idf"]["value"], found["a"]["author"]) == (1.0, None)
-    assert trust(_pairs(9, source="a"), _pairs(9), np.ones(9), np.zeros(9), 1.0)["by_source"] == {}
-    assert trust(_pairs(9), _pairs(9), np.ones(9), np.zeros(9), 1.0)["by_source"] == {}
+    assert (result["a"]["tf_idf"]["value"], result["a"]["author"]) == (1.0, None)
+    assert (
+        head_diagnostics(_pairs(9, source="a"), _pairs(9), np.ones(9), np.zeros(9), 1.0)[
+            "by_source"
+        ]
+        == {}
+    )
+    assert head_diagnostics(_pairs(9), _pairs(9), np.ones(9), np.zeros(9), 1.0)["by_source"] == {}
 
 
-def test_a_bold_head_is_told_from_a_careful_one() -> None:
-    """Right half of the time: sure of nothing is calibrated, sure of all is off by a half."""
+def test_overconfidence_increases_the_calibration_error() -> None:
+    """Right half of the time: unsure is calibrated, fully confident is off by one half."""
     margins = np.array([1.0, -1.0] * 10)
     errors = [
-        trust(_pairs(20), _pairs(20), margins, np.zeros(20), scale)["calibration"]["error"]
+        head_diagnostics(_pairs(20), _pairs(20), margins, np.zeros(20), scale)["calibration"][
+            "error"
+        ]
         for scale in (1e4, 0.01)
     ]
     assert errors == pytest.approx([0.0, 0.5], abs=1e-3)
 
 
 def test_without_pairs_there_is_no_calibration() -> None:
-    found = trust(_pairs(3)[:0], _pairs(3)[:0], np.zeros(0), np.zeros(0), None)
-    assert set(found["baselines"].values()) == {None}
-    assert (found["calibration"]["temperature"], found["calibration"]["reliability"]) == (None, [])
-    assert np.isnan(found["calibration"]["error"])
-    assert found["confident_errors"] == []
-    uncalibrated = trust(_pairs(3), _pairs(3), np.ones(3), np.zeros(3), None)["calibration"]
+    result = head_diagnostics(_pairs(3)[:0], _pairs(3)[:0], np.zeros(0), np.zeros(0), None)
+    assert set(result["baselines"].values()) == {None}
+    assert (result["calibration"]["temperature"], result["calibration"]["reliability"]) == (
+        None,
+        [],
+    )
+    assert np.isnan(result["calibration"]["error"])
+    assert result["confident_errors"] == []
+    uncalibrated = head_diagnostics(_pairs(3), _pairs(3), np.ones(3), np.zeros(3), None)[
+        "calibration"
+    ]
     assert uncalibrated["temperature"] is None
     assert uncalibrated["error"] == pytest.approx(1 / (1 + np.e))
 

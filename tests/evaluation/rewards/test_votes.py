@@ -1,4 +1,4 @@
-"""Answers vote together where the verifier reads them as the same."""
+"""Answers vote together if the verifier reads them as equal."""
 
 from typing import Any
 
@@ -17,10 +17,10 @@ def boxed(*answers: str) -> list[str]:
     return [rf"so \boxed{{{answer}}}" for answer in answers]
 
 
-def test_what_is_equal_as_mathematics_votes_together() -> None:
-    """Named as it stands first: two of five say three quarters, one of them in a box with braces of its own."""
-    found = ballots("math_answer", [*boxed("2", "0.75", r"\frac{3}{4}"), "I give up", r"\boxed{}"])
-    assert found == ["2", "0.75", "0.75", None, None]
+def test_equal_values_vote_together() -> None:
+    """The vote has the name of its first answer; a box may contain braces."""
+    result = ballots("math_answer", [*boxed("2", "0.75", r"\frac{3}{4}"), "I give up", r"\boxed{}"])
+    assert result == ["2", "0.75", "0.75", None, None]
     assert ballots("math_answer", ["#### 1,204", *boxed("1204")]) == ["1,204", "1,204"]
 
 
@@ -41,14 +41,14 @@ def test_what_is_equal_as_mathematics_votes_together() -> None:
         ("my_checks:is_even", [*boxed("4"), "#### 4", "4"], ["4", "4", None]),
     ],
 )
-def test_other_verifiers_read_in_their_own_way(
+def test_other_verifiers_have_other_readers(
     verifier: str, responses: list[str], expected: list[Any]
 ) -> None:
     assert ballots(verifier, responses) == expected
 
 
-def test_the_baselines_vote_by_the_same_reading(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of three answers to one problem two are 3/4 in different words, which is the majority."""
+def test_the_baselines_use_the_reader_of_the_verifier(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two of three answers are 3/4 in different notation, which is the majority."""
     rows = [
         {
             "objective": "right",
@@ -62,11 +62,11 @@ def test_the_baselines_vote_by_the_same_reading(monkeypatch: pytest.MonkeyPatch)
     graded = baselines.answers("test", "right", "math_answer").assign(
         author="a", correct=[0.0, 1.0, 1.0]
     )
-    assert baselines.guesses(graded, graded)["majority"].tolist() == [1.0, 2.0, 2.0]
+    assert baselines.pick_baselines(graded, graded)["majority"].tolist() == [1.0, 2.0, 2.0]
 
 
-def test_best_of_n_votes_by_the_same_reading() -> None:
-    """The majority is right: two of three, who write it in different words; the scorer takes the wrong one."""
+def test_best_of_n_uses_the_reader_of_the_verifier() -> None:
+    """The majority (two of three, in different notation) is right; the scorer is wrong."""
     graded = pd.DataFrame(
         {"response": boxed("2", "0.75", r"\frac{3}{4}"), "correct": [0.0, 1.0, 1.0]}
     )
@@ -82,7 +82,9 @@ def test_best_of_n_votes_by_the_same_reading() -> None:
     )
     job = evaluate_rewards.EvaluateRewardsJob(params, "sandbox", 1, 10, settings, Seeds(0, 0))
     known = {"right": Objective("math", "", verifier="math_answer")}
-    found = evaluate_rewards.Answers(job, Judge(), known).picked("right", np.array([1.0, 0.0, 0.0]))  # type: ignore[arg-type]
-    assert found is not None
-    all_of = found["by_size"]["3"]
-    assert (all_of["majority"]["value"], all_of["scorer"]["value"], found["n"]) == (1.0, 0.0, 3)
+    result = evaluate_rewards.Answers(job, Judge(), known).best_of_n(
+        "right", np.array([1.0, 0.0, 0.0])
+    )  # type: ignore[arg-type]
+    assert result is not None
+    all_of = result["by_size"]["3"]
+    assert (all_of["majority"]["value"], all_of["scorer"]["value"], result["n"]) == (1.0, 0.0, 3)

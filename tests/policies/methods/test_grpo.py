@@ -1,4 +1,4 @@
-"""GRPO on the reward vector: what TRL is given, what it logs, what moves, and a kill that changes nothing."""
+"""GRPO on the reward vector: advantages, logs, trained parameters and resuming."""
 
 import random
 from pathlib import Path
@@ -36,11 +36,11 @@ ENTRY = {
 TRL_READS_AN_OLD_NAME = pytest.mark.filterwarnings(
     "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"
 )
-"""TRL 1.16 asks transformers 5.23 for it in `trl.models.utils.unwrap_model_for_generation`."""
+"""TRL 1.16 reads the name in `trl.models.utils.unwrap_model_for_generation`."""
 
 
 def trained(job: PolicyJob) -> dict[str, torch.Tensor]:
-    random.seed(9)  # a run must not depend on the state of the process that it starts in
+    random.seed(9)  # a run must not depend on the state of the global generators
     torch.manual_seed(9)
     grpo.run(job)
     return load_file(job.folder / "model.safetensors")
@@ -52,10 +52,10 @@ class FakeVector:
     names = ("helpful", "honest", "right", "vivid")
 
     def score(self, messages: Any, responses: Any, domains: Any, references: Any) -> np.ndarray:
-        own = {"math": (2, 3), "values": (0, 1)}
+        columns = {"math": (2, 3), "values": (0, 1)}
         raw = np.full((len(responses), 4), np.nan)
         for row, (text, domain) in enumerate(zip(responses, domains, strict=True)):
-            raw[row, own[domain][0]], raw[row, own[domain][1]] = (
+            raw[row, columns[domain][0]], raw[row, columns[domain][1]] = (
                 text.count("a"),
                 10.0 * text.count("b"),
             )
@@ -69,14 +69,17 @@ def advantage(job: PolicyJob) -> grpo.Advantage:
 
 
 def test_advantages_and_their_parts(make_job: MakeJob) -> None:
-    """values: only helpful has a weight. a counts 0 1 2, mean 1, standard deviation 1: -1 0 1 (less TRL's 1e-4).
+    """Values by hand.
 
-    math: right .25, vivid .75; right counts a: 0 0 3, vivid 10 per b: 10 20 30; anchored (raw - 1) / 2.
-    Each normalised: right -.577 -.577 1.155, vivid -1 0 1; mixed -.894 -.144 1.039.
+    values: only helpful has a weight. It is 0, 1, 2 with mean 1 and standard deviation 1, so the
+    advantages are -1, 0, 1 up to TRL's epsilon.
+    math: right (weight .25) is 0, 0, 3 and vivid (weight .75) is 10, 20, 30, anchored as
+    (raw - 1) / 2. Normalised, right is -.577, -.577, 1.155 and vivid is -1, 0, 1; the weighted sums
+    are -.894, -.144, 1.039.
     """
     job, logged = make_job(**ENTRY), {}
     texts = ["", "a", "aabbb", "b", "bb", "aaabbb"]
-    found = advantage(job)(
+    advantages = advantage(job)(
         [[{"role": "user", "content": "q"}]] * 6,
         [[{"role": "assistant", "content": text}] for text in texts],
         domain=["values"] * 3 + ["math"] * 3,
@@ -84,7 +87,7 @@ def test_advantages_and_their_parts(make_job: MakeJob) -> None:
         log_metric=logged.__setitem__,
         trainer_state=None,
     )
-    np.testing.assert_allclose(found, [-1, 0, 1, -0.894, -0.144, 1.039], atol=1e-3)
+    np.testing.assert_allclose(advantages, [-1, 0, 1, -0.894, -0.144, 1.039], atol=1e-3)
     assert logged["raw.helpful"] == 1.0
     assert logged["raw.vivid"] == 20.0
     assert logged["anchored.vivid"] == 9.5
@@ -92,16 +95,16 @@ def test_advantages_and_their_parts(make_job: MakeJob) -> None:
     assert logged["weighted.honest"] == 0.0
 
 
-def test_weights_bind_by_name(make_job: MakeJob) -> None:
-    """Field notes 2.21: order of the weights and of the objectives changes nothing."""
+def test_weights_are_matched_by_name(make_job: MakeJob) -> None:
+    """The order of the weights and of the objectives does not matter."""
     reverse = {**ENTRY, "weights": dict(reversed(ENTRY["weights"].items()))}
     jobs = make_job(**ENTRY), make_job(objectives=dict(reversed(OBJECTIVES.items())), **reverse)
     one, other = (advantage(job).row_weights(["math", "values"]).tolist() for job in jobs)
     assert one == other == [[0.0, 0.0, 0.25, 0.75], [1.0, 0.0, 0.0, 0.0]]
 
 
-def test_prompts_go_round_the_domains(project: Path, make_job: MakeJob) -> None:
-    """7 steps of 2 prompts over 6 prompts of each domain: each once before any twice."""
+def test_prompts_alternate_between_domains(project: Path, make_job: MakeJob) -> None:
+    """7 steps of 2 prompts with 6 prompts per domain: each is used once before any is repeated."""
     rows = grpo.prompts_in_order(
         outputs.read_table(ROLLOUTS), make_job(**{**ENTRY, "steps": 7}).params, seed=0
     )
@@ -113,7 +116,7 @@ def test_prompts_go_round_the_domains(project: Path, make_job: MakeJob) -> None:
 
 @TRL_READS_AN_OLD_NAME
 @pytest.mark.parametrize("aggregation", ["sum_then_normalize", "normalize_then_sum"])
-def test_every_parameter_moves_and_parts_are_logged(
+def test_all_parameters_are_trained_and_rewards_are_logged(
     reward_models: Path, make_job: MakeJob, aggregation: str
 ) -> None:
     job = make_job(**{**ENTRY, "aggregation": aggregation})
@@ -133,10 +136,10 @@ def test_every_parameter_moves_and_parts_are_logged(
 
 
 @TRL_READS_AN_OLD_NAME
-def test_a_killed_training_goes_on_bitwise(
+def test_a_killed_training_resumes_bitwise(
     reward_models: Path, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed in the third step, after two checkpoints, with two micro-batches a step."""
+    """Killed in the third step, after two checkpoints, with two micro-batches per step."""
     job = make_job(**{**ENTRY, "micro_prompts": 1, "lora": {"rank": 2}})
     expected, calls, score = trained(job), [], grpo.Advantage.__call__
 
@@ -159,10 +162,10 @@ def test_a_killed_training_goes_on_bitwise(
 
 
 @TRL_READS_AN_OLD_NAME
-def test_every_micro_step_has_its_own_draws(
+def test_every_micro_step_draws_different_samples(
     make_job: MakeJob, tiny_model: Path, tiny_tokenizer: Any
 ) -> None:
-    """TRL's own counter starts at 0 again after a resume; the draws follow the number of the step instead."""
+    """TRL's counter restarts at 0 after a resume; the draws depend on the global step."""
     rollout = grpo._sampler(make_job(**{**ENTRY, "micro_prompts": 1}), tiny_tokenizer)
     accelerator = SimpleNamespace(
         unwrap_model=lambda model, **_: model, state=SimpleNamespace(deepspeed_plugin=None)
@@ -181,6 +184,8 @@ def test_every_micro_step_has_its_own_draws(
     assert [drawn(1, 0), drawn(1, 1)] == draws[2:]
 
 
-def test_micro_prompts_divide_the_step() -> None:
-    with pytest.raises(ParamsError, match="`micro_prompts` 3 does not divide `prompts_per_step` 2"):
+def test_micro_prompts_must_divide_the_step() -> None:
+    with pytest.raises(
+        ParamsError, match="`micro_prompts` 3 does not divide `prompts_per_step` 2; give"
+    ):
         section(grpo.GrpoParams, {**ENTRY, "micro_prompts": 3}, "policies.grpo")

@@ -1,4 +1,4 @@
-"""The methods that learn from pairs, end to end: what moves, what is shared, what kills and orders of names do."""
+"""The preference methods, end to end: trained parameters, batches, resuming."""
 
 from pathlib import Path
 from typing import Any
@@ -29,8 +29,8 @@ def same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
     return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)
 
 
-def unmoved(job: PolicyJob, weights: dict[str, torch.Tensor]) -> set[str]:
-    """Parameters that are as in a fresh multi-head model."""
+def unchanged(job: PolicyJob, weights: dict[str, torch.Tensor]) -> set[str]:
+    """The parameters that equal those of a new multi-head model."""
     fresh = model.MultiHeadCausalLM.from_sft(
         SFT, job.vector, getattr(job.params, "head_rank", None)
     )
@@ -42,35 +42,37 @@ def unmoved(job: PolicyJob, weights: dict[str, torch.Tensor]) -> set[str]:
 
 
 @pytest.mark.parametrize("rank", [None, 2])
-def test_every_parameter_moves(project: Path, make_job: MakeJob, rank: int | None) -> None:
-    """Of low-rank heads all but the SFT model's matrix: trained too, it would take up what the heads should learn."""
+def test_all_parameters_are_trained(project: Path, make_job: MakeJob, rank: int | None) -> None:
+    """Low-rank heads do not train the SFT model's matrix, which all heads share."""
     job = make_job(method="mah_dpo", head_rank=rank)
     weights = trained(job)
-    assert unmoved(job, weights) == (set() if rank is None else {"shared"})
-    own = weights["heads"] if rank is None else weights["up"]
-    assert all(not torch.equal(own[0], own[head]) for head in range(1, 4))
+    assert unchanged(job, weights) == (set() if rank is None else {"shared"})
+    heads = weights["heads"] if rank is None else weights["up"]
+    assert all(not torch.equal(heads[0], heads[head]) for head in range(1, 4))
     policy = model.load(job.folder)
     assert policy.head_names == ["helpful", "honest", "right", "vivid"]
     assert (job.folder / "tokenizer.json").exists()
     assert "accuracy.helpful" in job.curve.read_text().splitlines()[0]
 
 
-def test_a_frozen_backbone_does_not_move(project: Path, make_job: MakeJob) -> None:
+def test_a_frozen_backbone_is_not_trained(project: Path, make_job: MakeJob) -> None:
     job = make_job(method="mah_dpo", heads_only=True)
     weights = trained(job)
-    assert unmoved(job, weights) == {name for name in weights if name.startswith("backbone.")}
+    assert unchanged(job, weights) == {name for name in weights if name.startswith("backbone.")}
 
 
-def test_adapters_train_the_backbone_and_leave_no_trace(project: Path, make_job: MakeJob) -> None:
+def test_adapters_train_the_backbone_and_are_merged(project: Path, make_job: MakeJob) -> None:
     job = make_job(method="mah_dpo", lora={"rank": 2, "alpha": 4})
     weights = trained(job)
     projections = {name for name in weights if name.endswith("_proj.weight")}
-    assert unmoved(job, weights) == weights.keys() - projections - {"heads"}
+    assert unchanged(job, weights) == weights.keys() - projections - {"heads"}
     assert not any("lora" in name for name in weights)
 
 
-def test_an_objective_without_alpha_keeps_its_head(project: Path, make_job: MakeJob) -> None:
-    """alpha: 0 for `right`: its head still exists, for steering, as the SFT model's; field notes 2.5."""
+def test_an_objective_without_alpha_keeps_the_initial_head(
+    project: Path, make_job: MakeJob
+) -> None:
+    """`right` has weight 0. Its head exists and equals the SFT model's output matrix."""
     job = make_job(
         method="mah_dpo", heads_only=True, alpha={"helpful": 1.0, "honest": 2.0, "vivid": 1.0}
     )
@@ -79,8 +81,10 @@ def test_an_objective_without_alpha_keeps_its_head(project: Path, make_job: Make
     assert [torch.equal(head, expected) for head in heads] == [False, False, True, False]
 
 
-def test_helpful_and_honest_are_pulled_apart(project: Path, make_job: MakeJob) -> None:
-    """Their rewards are opposed: under its own head each prefers its own best, which one head could not do."""
+def test_heads_of_opposed_objectives_learn_opposite_preferences(
+    project: Path, make_job: MakeJob
+) -> None:
+    """helpful and honest have opposed rewards; a single head could not rank both correctly."""
     training = {**TRAINING, "steps": 30, "learning_rate": 1e-2}
     job = make_job(method="mah_dpo", training=training)
     mah_dpo.run(job)
@@ -89,10 +93,10 @@ def test_helpful_and_honest_are_pulled_apart(project: Path, make_job: MakeJob) -
     assert last["loss"] < 0.6  # log 2 at the start
 
 
-def test_pooled_dpo_sees_exactly_the_batches_of_mah_dpo(
+def test_pooled_dpo_uses_the_batches_of_mah_dpo(
     project: Path, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Same tokens, same weights, same reference log-probabilities, same steps; only the head differs."""
+    """Tokens, weights, reference log-probabilities and steps are equal; only the heads differ."""
     seen: dict[str, Any] = {}
     for job in (make_job(method="mah_dpo"), make_job(method="dpo", pool=True)):
 
@@ -101,9 +105,8 @@ def test_pooled_dpo_sees_exactly_the_batches_of_mah_dpo(
         ) -> None:
             seen[method] = [{**row, "head": None} for row in rows]
             seen[method + " heads"] = {row["head"] for row in rows}
-            assert (
-                kwargs["order"] == "given"
-            )  # shuffled rows would carry the weights of other batches
+            # Shuffled rows would carry the weights of other batches.
+            assert kwargs["order"] == "given"
 
         monkeypatch.setattr(preference, "fit", record)
         METHODS[job.params.method].run(job)
@@ -113,7 +116,7 @@ def test_pooled_dpo_sees_exactly_the_batches_of_mah_dpo(
     assert seen["dpo heads"] == {0}
 
 
-def test_one_head_writes_a_stock_checkpoint(project: Path, make_job: MakeJob) -> None:
+def test_dpo_writes_a_stock_checkpoint(project: Path, make_job: MakeJob) -> None:
     job = make_job(method="dpo", pool=True)
     weights = trained(job)
     policy = load_causal(job.folder)
@@ -126,30 +129,30 @@ def test_one_head_writes_a_stock_checkpoint(project: Path, make_job: MakeJob) ->
     "entry",
     [{"method": "mah_dpo"}, {"method": "dpo", "weights": {"right": 1, "vivid": 2, "helpful": 3}}],
 )
-def test_the_order_of_objectives_changes_nothing(
+def test_the_order_of_objectives_does_not_matter(
     project: Path, make_job: MakeJob, entry: dict[str, Any]
 ) -> None:
-    """Bit for bit; field notes 2.21."""
+    """The weights are equal bit for bit."""
     first = trained(make_job(**entry))
     if "weights" in entry:
         entry = {**entry, "weights": dict(reversed(entry["weights"].items()))}
     assert same(first, trained(make_job(objectives=dict(reversed(OBJECTIVES.items())), **entry)))
 
 
-def test_accumulation_changes_nothing(project: Path, make_job: MakeJob) -> None:
+def test_gradient_accumulation_does_not_change_the_result(project: Path, make_job: MakeJob) -> None:
     whole = trained(make_job(method="mah_dpo"))
     parts = trained(make_job(method="mah_dpo", training={**TRAINING, "micro_batch": 1}))
     assert max(float((whole[name] - parts[name]).abs().max()) for name in whole) < 1e-4
 
 
-def test_a_killed_training_goes_on_bitwise(
+def test_a_killed_training_resumes_bitwise(
     project: Path, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed in its 6th step of 8, with a checkpoint every 2: goes on with step 5. Field notes 2.6: errors show."""
+    """Killed in step 6 of 8 with a checkpoint every 2 steps: the next run resumes with step 5."""
     training = {**TRAINING, "steps": 8, "checkpoint_every": 2}
     job = make_job(method="mah_dpo", training=training, lora={"rank": 2, "alpha": 4})
     expected = trained(job)
-    whole, calls, plain = job.curve.read_text(), [], preference.objective
+    whole, calls, plain = job.curve.read_text(), [], preference.make_loss
 
     def counted(names: list[str], beta: float, fatal: int | None) -> Any:
         def loss(*arguments: Any) -> Any:
@@ -160,10 +163,10 @@ def test_a_killed_training_goes_on_bitwise(
 
         return loss
 
-    monkeypatch.setattr(preference, "objective", lambda names, beta: counted(names, beta, 6))
+    monkeypatch.setattr(preference, "make_loss", lambda names, beta: counted(names, beta, 6))
     with pytest.raises(RuntimeError, match="killed"):
         mah_dpo.run(job)
-    monkeypatch.setattr(preference, "objective", lambda names, beta: counted(names, beta, None))
+    monkeypatch.setattr(preference, "make_loss", lambda names, beta: counted(names, beta, None))
     calls.clear()
     assert same(trained(job), expected)
     assert len(calls) == 4
@@ -182,40 +185,40 @@ def test_a_killed_training_goes_on_bitwise(
         ({"pool": True, "pairs": "both"}, {"right", "vivid", "honest", "helpful"}),
     ],
 )
-def test_what_judges(
+def test_groups_of_dpo_pairs(
     project: Path, make_job: MakeJob, entry: dict[str, Any], groups: set[str]
 ) -> None:
-    assert dpo.judged_pairs(make_job(method="dpo", **entry)).keys() == groups
+    assert dpo.build_pairs(make_job(method="dpo", **entry)).keys() == groups
 
 
-def test_both_sources_are_joined(project: Path, make_job: MakeJob) -> None:
+def test_both_sources_are_merged(project: Path, make_job: MakeJob) -> None:
     sizes = {}
     for source in ("rollouts", "annotations", "both"):
-        pairs = preference.objective_pairs(make_job(method="mah_dpo", pairs=source))
+        pairs = preference.pairs_by_objective(make_job(method="mah_dpo", pairs=source))
         sizes[source] = {name: len(rows) for name, rows in pairs.items()}
     assert sizes["annotations"] == dict.fromkeys(["helpful", "honest", "right", "vivid"], 12)
     assert sizes["both"] == {name: sizes["rollouts"][name] + 12 for name in sizes["both"]}
 
 
-def test_only_the_sources_that_are_asked_for_are_read(project: Path, make_job: MakeJob) -> None:
+def test_only_the_requested_sources_are_read(project: Path, make_job: MakeJob) -> None:
     ANNOTATED.unlink()
-    assert preference.objective_pairs(make_job(method="mah_dpo"))
+    assert preference.pairs_by_objective(make_job(method="mah_dpo"))
     ROLLOUTS.unlink()
-    with pytest.raises(DataError, match="is not there"):
-        preference.objective_pairs(make_job(method="mah_dpo"))
+    with pytest.raises(DataError, match="does not exist"):
+        preference.pairs_by_objective(make_job(method="mah_dpo"))
 
 
 def test_epochs_become_steps(project: Path, make_job: MakeJob) -> None:
-    """2 epochs of 20 pairs in batches of 6: 40 / 6 = 6.67, so 7 steps."""
+    """2 epochs of 20 pairs in batches of 6 are 40 / 6 = 6.67 batches, so 7 steps."""
     job = make_job(
         method="mah_dpo", training={"learning_rate": 1e-3, "batch_size": 6, "epochs": 2.0}
     )
-    training, steps = preference.in_steps(job.params.training, 20)
+    training, steps = preference.epochs_to_steps(job.params.training, 20)
     assert (steps, training.steps, training.epochs) == (7, 7, None)
 
 
-def test_alpha() -> None:
-    """Names bind; none is equal; an absent one counts 0."""
+def test_loss_weights() -> None:
+    """Weights are matched by name. Missing ones are 0; without any, all are equal."""
     assert preference.loss_weights({}, ["a", "b"]) == {"a": 0.5, "b": 0.5}
     assert preference.loss_weights({"b": 3.0, "a": 1.0}, ["a", "b", "c"]) == {
         "a": 0.25,
@@ -231,9 +234,9 @@ def test_alpha() -> None:
     [
         ({}, "exactly one of `pool: true`, `weights` and `reward`"),
         ({"pool": True, "reward": "overall"}, "exactly one of"),
-        ({"reward": "overall", "alpha": {"a": 1.0}}, "`alpha` weighs the objectives of a pool"),
+        ({"reward": "overall", "alpha": {"a": 1.0}}, "`alpha` weights the objectives of a pool"),
         ({"weights": {"a": 1.0}, "pairs": "annotations"}, "use `pairs: rollouts`"),
-        ({"pool": True, "heads_only": True, "lora": {}}, "give one of them"),
+        ({"pool": True, "heads_only": True, "lora": {}}, "give only one of them"),
         (
             {"pool": True, "betta": 0.1},
             r"policies\.x\.betta is an unknown key; did you mean beta\?",
@@ -241,7 +244,7 @@ def test_alpha() -> None:
         ({"pool": True, "beta": 0.0}, r"policies\.x\.beta"),
     ],
 )
-def test_contradictions_are_named(entry: dict[str, Any], message: str) -> None:
+def test_contradictory_parameters_are_rejected(entry: dict[str, Any], message: str) -> None:
     with pytest.raises(ParamsError, match=message):
         section(dpo.DpoParams, {"method": "dpo", "training": TRAINING, **entry}, "policies.x")
 

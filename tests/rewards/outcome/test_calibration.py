@@ -1,11 +1,11 @@
-"""Temperatures and reliability, on margins whose truth is known."""
+"""Temperatures and reliability, on margins with a known scale."""
 
 import numpy as np
 import pytest
 
 from concord.rewards.outcome.calibration import (
-    calibrated,
-    expected_error,
+    calibrate,
+    expected_calibration_error,
     nll,
     reliability,
     temperature,
@@ -13,7 +13,7 @@ from concord.rewards.outcome.calibration import (
 
 
 def _margins(scale: float, count: int = 20_000) -> np.ndarray:
-    """Of a head whose scores are `scale` times what they should be."""
+    """Margins of a head whose scores are too large by the factor `scale`."""
     generator = np.random.default_rng(0)
     true = generator.normal(scale=2, size=count)
     won = generator.random(count) < 1 / (1 + np.exp(-true))
@@ -21,32 +21,32 @@ def _margins(scale: float, count: int = 20_000) -> np.ndarray:
 
 
 @pytest.mark.parametrize("scale", [0.25, 1.0, 4.0])
-def test_the_temperature_is_what_the_scores_are_too_large_by(scale: float) -> None:
+def test_the_temperature_recovers_the_scale_of_the_scores(scale: float) -> None:
     margins = _margins(scale)
     assert temperature(margins) == pytest.approx(scale, rel=0.05)
     assert nll(margins, temperature(margins)) <= nll(margins)
 
 
-def test_a_head_that_knows_nothing_or_all_stays_finite() -> None:
+def test_temperatures_of_uninformative_and_perfect_heads_are_finite() -> None:
     assert temperature(np.array([1.0, -1.0])) > 50
     assert temperature(np.array([1.0, 2.0])) == pytest.approx(np.exp(-4), rel=0.01)
 
 
-def test_an_objective_without_pairs_keeps_its_scale() -> None:
-    found = calibrated({"helpful": _margins(4.0), "honest": np.zeros(0)})
-    assert found["helpful"]["nll_after"] < found["helpful"]["nll_before"]
-    assert (found["honest"]["temperature"], found["honest"]["pairs"]) == (1.0, 0)
+def test_an_objective_without_pairs_has_temperature_1() -> None:
+    result = calibrate({"helpful": _margins(4.0), "honest": np.zeros(0)})
+    assert result["helpful"]["nll_after"] < result["helpful"]["nll_before"]
+    assert (result["honest"]["temperature"], result["honest"]["pairs"]) == (1.0, 0)
 
 
 def test_reliability_by_hand() -> None:
-    """sigmoid(0.2) = .55, right twice of three, one tie counts half; sigmoid(3) = .95, right."""
+    """sigmoid(0.2) = .55: two of three correct, one tie counts half; sigmoid(3) = .95: correct."""
     bins = reliability([0.2, 0.2, -0.2, 0.0, 3.0], 1.0, bins=5)
     assert [each["pairs"] for each in bins] == [4, 1]
     assert bins[0]["observed"] == pytest.approx(2.5 / 4)
     assert bins[1]["predicted"] == pytest.approx(1 / (1 + np.exp(-3)))
 
 
-def test_a_calibrated_head_is_reliable_and_a_bold_one_is_not() -> None:
+def test_the_calibration_error_of_an_overconfident_head_is_large() -> None:
     margins = _margins(4.0)
-    assert expected_error(reliability(margins, 4.0)) < 0.02
-    assert expected_error(reliability(margins, 1.0)) > 0.08
+    assert expected_calibration_error(reliability(margins, 4.0)) < 0.02
+    assert expected_calibration_error(reliability(margins, 1.0)) > 0.08

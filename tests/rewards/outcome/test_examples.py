@@ -1,4 +1,4 @@
-"""Examples: which labels stand together, and what becomes of grades."""
+"""Training examples: which labels share an example, and how grades are represented."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from concord.prepared.labels import COLUMNS
-from concord.rewards.outcome.examples import MOST_LEVELS, Example, Scale, Scales, examples
+from concord.rewards.outcome.examples import MAX_LEVELS, Example, Scale, Scales, examples
 
 NAMES = ["helpful", "honest"]
 
@@ -28,7 +28,7 @@ def _made(
     tokenizer: Any, *rows: dict[str, Any], margins: dict[str, float] | None = None
 ) -> list[Example]:
     frame = pd.DataFrame(rows)
-    return examples(frame, NAMES, Scales.of(frame), tokenizer, margins or {})
+    return examples(frame, NAMES, Scales.from_labels(frame), tokenizer, margins or {})
 
 
 @pytest.fixture
@@ -37,8 +37,8 @@ def tokenizer(tiny_tokenizer: Any) -> Any:
     return tiny_tokenizer
 
 
-def test_an_answer_goes_through_the_model_once_for_all_its_labels(tokenizer: Any) -> None:
-    """A ranking of abc; a pair the other way round on another objective; grades of a and c; d stands alone."""
+def test_all_labels_of_a_response_share_one_example(tokenizer: Any) -> None:
+    """A ranking of abc, a reversed pair on another objective, grades of a and c; d is separate."""
     (first, second) = _made(
         tokenizer,
         _label("ba", [1, 2], objective="honest"),
@@ -56,17 +56,17 @@ def test_an_answer_goes_through_the_model_once_for_all_its_labels(tokenizer: Any
     assert (len(second.sequences), second.orders, len(second.grades)) == (1, [], 1)
 
 
-def test_orders_that_overlap_without_one_holding_the_other_stand_apart(tokenizer: Any) -> None:
+def test_partly_overlapping_orders_are_separate_examples(tokenizer: Any) -> None:
     made = _made(tokenizer, _label("ab", [1, 2]), _label("bc", [1, 2]))
     assert [len(example.sequences) for example in made] == [2, 2]
 
 
-def test_other_prompts_are_other_examples(tokenizer: Any) -> None:
+def test_different_prompts_are_different_examples(tokenizer: Any) -> None:
     other = [{"role": "user", "content": "r"}]
     assert len(_made(tokenizer, _label("ab", [1, 2]), _label("ab", [2, 1], messages=other))) == 2
 
 
-def test_margins_are_in_logits_of_the_objective(tokenizer: Any) -> None:
+def test_margins_are_converted_to_logits_per_objective(tokenizer: Any) -> None:
     rows = [
         _label("ab", [1, 2], margin=3.0),
         _label("ab", [1, 2], objective="honest", margin=3.0),
@@ -76,30 +76,33 @@ def test_margins_are_in_logits_of_the_objective(tokenizer: Any) -> None:
     assert [order.margin for order in example.orders] == [1.5, 0.0, 0.0]
 
 
-def test_orders_of_equal_tokens_are_left_out_aloud(
+def test_orders_of_responses_with_equal_tokens_are_dropped_with_a_message(
     tokenizer: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Two letters that the tokenizer does not know become the same unknown token."""
+    """Two letters unknown to the tokenizer become the same token."""
     made = _made(tokenizer, _label("éü", [1, 2]), _label("ab", [1, 2]))
     assert len(made) == 1
-    assert "1 of 2 labels order answers that are equal token by token" in capsys.readouterr().out
+    assert (
+        "dropped 1 of 2 labels: the responses that they order have the same tokens"
+        in capsys.readouterr().out
+    )
 
 
-def test_levels_are_the_grades_that_were_given() -> None:
+def test_levels_are_the_distinct_grades() -> None:
     rows = [
         _label("a", [value], scale_low=1.0, scale_high=5.0) for value in (0.25, 0.75, 0.75, 1.0)
     ]
-    scales = Scales.of(pd.DataFrame(rows))
+    scales = Scales.from_labels(pd.DataFrame(rows))
     scale = Scale("helpful", 1.0, 5.0)
     assert scales.ladders == {scale: [0.25, 0.75, 1.0]}
     assert scales.shares == {scale: [0.75, 0.25]}
-    assert scales.annotators == {}  # one alone has no habits that could be told from the scale
+    assert scales.annotators == {}  # A single annotator has no severity.
 
 
-def test_a_continuous_grade_is_two_parts_of_one(tokenizer: Any) -> None:
-    rows = [_label("a", [index / MOST_LEVELS]) for index in range(MOST_LEVELS + 1)]
+def test_a_continuous_grade_is_split_into_two_weighted_grades(tokenizer: Any) -> None:
+    rows = [_label("a", [index / MAX_LEVELS]) for index in range(MAX_LEVELS + 1)]
     (example,) = _made(tokenizer, *rows)
-    assert Scales.of(pd.DataFrame(rows)).shares == {
+    assert Scales.from_labels(pd.DataFrame(rows)).shares == {
         Scale("helpful", 0.0, 1.0): [pytest.approx(0.5)]
     }
     shares: dict[int, float] = {0: 0.0, 1: 0.0}
@@ -108,9 +111,12 @@ def test_a_continuous_grade_is_two_parts_of_one(tokenizer: Any) -> None:
     assert shares == {0: pytest.approx(6.0), 1: pytest.approx(6.0)}
 
 
-def test_annotators_count_where_they_share_a_scale(tokenizer: Any) -> None:
+def test_annotators_are_listed_if_they_share_a_scale(tokenizer: Any) -> None:
     rows = [_label("a", [1.0]), _label("b", [0.0]), _label("a", [0.0], annotator="bo")]
     scale = Scale("helpful", 0.0, 1.0)
-    assert Scales.of(pd.DataFrame(rows)).annotators == {(scale, "ada"): 2, (scale, "bo"): 1}
+    assert Scales.from_labels(pd.DataFrame(rows)).annotators == {
+        (scale, "ada"): 2,
+        (scale, "bo"): 1,
+    }
     made = _made(tokenizer, *rows)
     assert sorted(grade.annotator for example in made for grade in example.grades) == [1, 1, 2]

@@ -1,4 +1,4 @@
-"""Cosines between the gradients of objectives: 1 where they ask the same, -1 where they ask the opposite."""
+"""Cosines between gradients: 1 for identical objectives, near -1 for opposite ones."""
 
 from pathlib import Path
 
@@ -18,18 +18,20 @@ def model(tiny_model: Path):
     with torch.no_grad():
         model.score.weight[1:] = model.score.weight[
             0
-        ]  # the heads are one head, so what they ask is all that differs
+        ]  # The heads are equal, so only the pairs differ.
     return model
 
 
-def test_the_same_and_the_opposite(model):
-    found = cosines(model, {"a": (ONE, OTHER), "b": (ONE[::-1], OTHER[::-1]), "c": (OTHER, ONE)}, 0)
-    assert found["a"]["b"] == pytest.approx(1.0, abs=1e-5)
-    assert found["a"]["c"] < -0.9
-    assert found["c"]["b"] == pytest.approx(found["b"]["c"])
+def test_identical_and_opposite_objectives(model):
+    result = cosines(
+        model, {"a": (ONE, OTHER), "b": (ONE[::-1], OTHER[::-1]), "c": (OTHER, ONE)}, 0
+    )
+    assert result["a"]["b"] == pytest.approx(1.0, abs=1e-5)
+    assert result["a"]["c"] < -0.9
+    assert result["c"]["b"] == pytest.approx(result["b"]["c"])
 
 
-def test_an_objective_without_pairs_is_left_out_and_nothing_is_left_behind(model):
+def test_objectives_without_pairs_are_left_out_and_no_gradients_remain(model):
     assert set(cosines(model, {"a": (ONE, OTHER), "b": ([], []), "c": (OTHER, ONE)}, 0)) == {
         "a",
         "c",

@@ -1,4 +1,4 @@
-"""Fitting heads to labels: the loss by hand, with heads missing, with weights, and however the batch is cut."""
+"""Fitting heads: the loss by hand, heads without labels, weights, and micro-batches."""
 
 import math
 from pathlib import Path
@@ -14,8 +14,8 @@ from concord.rewards.outcome.head_fit import (
     LabelledModel,
     Thresholds,
     collate,
-    gathered,
-    longest,
+    label_batch,
+    longest_answer,
     loss,
     losses,
     row_weights,
@@ -59,30 +59,30 @@ def _nll(margin: float) -> float:
     return math.log1p(math.exp(-margin))
 
 
-def test_the_loss_by_hand() -> None:
-    """Head 0 has margins 1 and -1, head 1 has 2 * 1: .5 * mean(.313, 1.313) + 2 * .127 = .4065 + .2539."""
+def test_the_loss_equals_a_hand_computed_value() -> None:
+    """Margins 1 and -1 (head 0), 2 (head 1): .5 * mean(.313, 1.313) + 2 * .127 = .6604."""
     rows = _rows((3, 2, 0), (2, 3, 0), (2, 1, 1))
     assert _loss(rows, [0.5, 2.0]) == pytest.approx(
         0.5 * (_nll(1) + _nll(-1)) / 2 + 2.0 * _nll(2), rel=1e-6
     )
 
 
-def test_kinds_and_objectives_mix_in_one_example() -> None:
-    """Tokens 3 and 1: head 0 orders them (nll 2), head 1 grades the second, at score 2, "yes": two means of one."""
+def test_one_example_can_mix_kinds_and_objectives() -> None:
+    """Tokens 3 and 1: head 0 orders them (margin 2), head 1 grades the second "yes" (score 2)."""
     row = {
         "example": Example([[3], [1]], [Order(0, (0, 1), (1, 2), 0.0)], [Grade(1, 1, 0, 1, 1.0, 0)])
     }
     assert _loss([row], [1.0, 3.0]) == pytest.approx(_nll(2) + 3.0 * _nll(2), rel=1e-5)
 
 
-def test_a_head_without_labels_contributes_exactly_nothing() -> None:
-    """Averaged over the heads that are there, head 0 would weigh twice as much as when head 1 has rows."""
+def test_a_head_without_labels_contributes_exactly_zero() -> None:
+    """With a mean over the heads with labels, the weight of head 0 would depend on head 1."""
     alone = _rows((3, 2, 0), (2, 3, 0))
     both = alone + _rows((2, 1, 1))
     assert _loss(alone, [1.0, 1.0]) + _nll(2) == pytest.approx(_loss(both, [1.0, 1.0]), rel=1e-6)
 
 
-def test_a_missing_head_has_no_gradient_and_the_other_keeps_its_own(
+def test_a_head_without_labels_has_no_gradient_and_does_not_change_others(
     tiny_model: Path, tiny_tokenizer: Any
 ) -> None:
     gradients = []
@@ -101,11 +101,11 @@ def test_a_missing_head_has_no_gradient_and_the_other_keeps_its_own(
 
 @pytest.mark.parametrize("micro", [1, 2, 4, 8])
 def test_the_global_batch_decides_the_weights_not_the_micro_batch(micro: int) -> None:
-    """The last rows fill the batch up and weigh nothing."""
+    """The last rows fill the batch and have weight 0."""
     rows = _rows((3, 2, 0), (2, 3, 0), (4, 1, 0), (2, 1, 1))
     rows.append({"example": Example([[2]], [], [Grade(1, 0, 0, 1, 1.0, 0)])})
     training = Training(learning_rate=0.1, batch_size=8, epochs=1, micro_batch=micro)
-    plan = Plan(rows, training, seed=0, weights=row_weights([1.0, 3.0]), length=longest)
+    plan = Plan(rows, training, seed=0, weights=row_weights([1.0, 3.0]), length=longest_answer)
     model = LabelledModel(Fixed(), Thresholds(SCALES))
     parts = [[plan[i] for i in range(start, start + micro)] for start in range(0, 8, micro)]
     total = sum(loss(model, collate(9)(part))[0].item() for part in parts)
@@ -121,38 +121,39 @@ def test_a_continuous_grade_counts_once() -> None:
     assert _loss([row], [1.0, 1.0]) == pytest.approx(0.75 * _nll(2) + 0.25 * _nll(-2), rel=1e-5)
 
 
-def test_thresholds_begin_at_the_shares_of_the_grades() -> None:
-    """Half say yes: 0. Of five, 80 % are at the middle or above, 20 % at the top: -+ log 4."""
-    table = Thresholds(SCALES).of_scales().tolist()
+def test_initial_thresholds_are_logits_of_the_shares() -> None:
+    """Half say yes: 0. Of five, 80 % are in the middle or above, 20 % at the top: -+ log 4."""
+    table = Thresholds(SCALES).per_scale().tolist()
     assert table[0] == [pytest.approx(0.0, abs=1e-6), math.inf]
     assert table[1] == pytest.approx([-math.log(4), math.log(4)], rel=1e-5)
 
 
 def test_a_severe_annotator_gives_less_for_the_same_score() -> None:
-    """Severity 1: a yes at score 2 is as likely as at score 1 by others. Its prior costs 1/2, in as many parts as he
-    gave grades (2)."""
+    """With severity 1, a yes at score 2 is as likely as at score 1 for the others.
+
+    The prior costs 1/2, divided between the two grades of the annotator.
+    """
     thresholds = Thresholds(SCALES)
     with torch.no_grad():
         thresholds.severity[1] = 1.0
-    batch = gathered(
+    batch = label_batch(
         [Example([[2], [2]], [], [Grade(0, 0, 0, 1, 1.0, 1), Grade(0, 1, 0, 1, 1.0, 2)])], [1.0]
     )
     ada, bo = losses(torch.tensor([[2.0], [2.0]]), thresholds, batch)[1].tolist()
     assert bo == pytest.approx(_nll(2), rel=1e-5)
     assert ada == pytest.approx(_nll(1) + 1 / 2 / 2, rel=1e-5)
-    described = thresholds.described(SCALES)
-    assert described["severity"] == {"a [0, 1] ada": 1.0, "a [0, 1] bo": 0.0}
-    assert list(described["thresholds"]["b [1, 5]"]) == ["0.5 or more", "1 or more"]
+    summary = thresholds.summary(SCALES)
+    assert summary["severity"] == {"a [0, 1] ada": 1.0, "a [0, 1] bo": 0.0}
+    assert list(summary["thresholds"]["b [1, 5]"]) == ["0.5 or more", "1 or more"]
 
 
-def test_bias_of_annotators_is_told_from_the_answers() -> None:
-    """Ada is lenient by 2, Bo severe by 2, and Bo saw the better answers: grades alone would turn the order."""
+def test_annotator_bias_is_separated_from_response_quality() -> None:
+    """Ada is lenient and Bo severe, and Bo saw the better response: raw grades would mislead."""
     generator = np.random.default_rng(0)
     scales = Scales({YES: [0.0, 1.0]}, {YES: [0.5]}, {(YES, "ada"): 400, (YES, "bo"): 400})
     thresholds = Thresholds(scales)
-    scores = torch.nn.Parameter(
-        torch.zeros(3, 1)
-    )  # a poor answer that Ada saw, a good one that Bo saw, one both saw
+    # A poor response that Ada saw, a good one that Bo saw, and one that both saw.
+    scores = torch.nn.Parameter(torch.zeros(3, 1))
     grades = []
     for answer, annotator, gold, bias in (
         (0, 1, -1.0, 2.0),
@@ -162,7 +163,7 @@ def test_bias_of_annotators_is_told_from_the_answers() -> None:
     ):
         yes = generator.random(200) < 1 / (1 + math.exp(-(gold + bias)))
         grades += [Grade(0, answer, 0, int(label), 1.0, annotator) for label in yes]
-    batch = gathered([Example([[0], [0], [0]], [], grades)], [1.0])
+    batch = label_batch([Example([[0], [0], [0]], [], grades)], [1.0])
     optimiser = torch.optim.Adam([scores, thresholds.severity], lr=0.05)  # the threshold stays at 0
     for _ in range(300):
         optimiser.zero_grad()

@@ -1,4 +1,4 @@
-"""Outcome reward models: scores that no batch changes, heads bound by name, and checkpoints that must fit."""
+"""Outcome reward models: batches, names of heads, and checks of checkpoints."""
 
 from pathlib import Path
 from typing import Any
@@ -60,13 +60,13 @@ def test_scores_do_not_depend_on_the_batch(
     np.testing.assert_allclose(alone, together, atol=1e-4)
 
 
-def test_a_probe_reads_the_answer_alone(probe: Path, tiny_model: Path) -> None:
-    """The states after both layers: of the last token, then their means over the answer and its end."""
+def test_a_probe_reads_only_the_response(probe: Path, tiny_model: Path) -> None:
+    """States of both layers: of the last token, then the mean over the response and its end."""
     made = load(probe)
     assert isinstance(made, Probe)
     model = load_causal(tiny_model)
-    found = made.features(encode_all(made.tokenizer, MESSAGES[:5], RESPONSES[:5]))
-    for place, (messages, response) in enumerate(zip(MESSAGES, RESPONSES[:5], strict=False)):
+    features = made.features(encode_all(made.tokenizer, MESSAGES[:5], RESPONSES[:5]))
+    for row, (messages, response) in enumerate(zip(MESSAGES, RESPONSES[:5], strict=False)):
         ids, start = encode(made.tokenizer, messages, response, 64)
         with torch.no_grad():
             states = model(torch.tensor([ids]), output_hidden_states=True).hidden_states
@@ -76,17 +76,17 @@ def test_a_probe_reads_the_answer_alone(probe: Path, tiny_model: Path) -> None:
             states[1][0, start:].mean(0),
             states[2][0, start:].mean(0),
         ]
-        np.testing.assert_allclose(found[place], torch.cat(parts).numpy(), atol=1e-5)
+        np.testing.assert_allclose(features[row], torch.cat(parts).numpy(), atol=1e-5)
 
 
-def test_where_an_answer_begins() -> None:
-    """After the last header, which may be the answer's last token as well; where none is left, at the beginning."""
+def test_the_start_of_a_response() -> None:
+    """After the last header, ignoring the last token; 0 without a header."""
     assert answer_start([1, 9, 8, 2, 9, 8, 3, 4], [9, 8]) == 6
     assert answer_start([1, 9, 4, 9], [9]) == 2
     assert answer_start([3, 4], [9, 8]) == 0
 
 
-def test_a_stock_pipeline_reads_the_same_scores(finetuned: Path) -> None:
+def test_a_stock_model_gives_the_same_scores(finetuned: Path) -> None:
     from transformers import AutoModelForSequenceClassification
 
     ours = load(finetuned)
@@ -100,7 +100,7 @@ def test_a_stock_pipeline_reads_the_same_scores(finetuned: Path) -> None:
 
 
 def test_a_transformers_pipeline_gives_the_same_scores(finetuned: Path) -> None:
-    """As docs/rewards.md shows it: `problem_type` keeps the pipeline from making probabilities of the scores."""
+    """See docs/explanation/reward-models.md: `problem_type` keeps the scores as they are."""
     from transformers import pipeline
 
     ours = load(finetuned)
@@ -109,17 +109,17 @@ def test_a_transformers_pipeline_gives_the_same_scores(finetuned: Path) -> None:
         MESSAGES[0], add_generation_prompt=True, tokenize=False
     )  # type: ignore[attr-defined]
     text = prompt + RESPONSES[0] + ours.tokenizer.eos_token  # type: ignore[attr-defined]
-    found = {
+    actual = {
         entry["label"]: entry["score"]
         for entry in reads(text, top_k=None, add_special_tokens=False)
     }
-    wanted = dict(
+    expected = dict(
         zip(ours.objectives, ours.score(MESSAGES[:1], RESPONSES[:1])[0].tolist(), strict=True)
     )
-    assert found == pytest.approx(wanted, abs=1e-5)
+    assert actual == pytest.approx(expected, abs=1e-5)
 
 
-def test_the_prompt_is_cut_from_the_left_and_the_response_never(finetuned: Path) -> None:
+def test_prompts_are_truncated_on_the_left_and_responses_never(finetuned: Path) -> None:
     model = load(finetuned)
     long = [
         [{"role": "user", "content": "x" * 100 + "end"}],
@@ -127,7 +127,7 @@ def test_the_prompt_is_cut_from_the_left_and_the_response_never(finetuned: Path)
     ]
     scores = model.score(long, ["yes", "yes"])
     assert np.isfinite(scores).all()
-    with pytest.raises(DataError, match="does not fit in max_length 64"):
+    with pytest.raises(DataError, match="do not fit in max_length 64"):
         model.score(MESSAGES[:1], ["z" * 70])
 
 
@@ -139,13 +139,13 @@ def test_a_checkpoint_that_does_not_fit_is_an_error(
     save_file(renamed, finetuned / "model.safetensors", {"format": "pt"})
     with pytest.raises(ModelError, match="does not fit"):
         load(finetuned)
-    with pytest.raises(ModelError, match=r"no reward model at .*missing"):
+    with pytest.raises(ModelError, match=r"there is no reward model at .*missing"):
         load(tmp_path / "missing")
-    with pytest.raises(ModelError, match=r"lacks score\.weight"):
+    with pytest.raises(ModelError, match=r"1 missing: score\.weight"):
         load(tiny_model)
 
 
-def test_a_new_model_is_the_sft_model_but_for_its_heads(
+def test_a_new_model_equals_the_sft_model_except_for_the_heads(
     tiny_model: Path, tiny_tokenizer: Any
 ) -> None:
     before = torch.get_rng_state()
@@ -162,11 +162,11 @@ def test_a_new_model_is_the_sft_model_but_for_its_heads(
     assert not torch.equal(models[0].score.weight, models[2].score.weight)
 
 
-def test_a_probe_scores_nothing_where_nothing_is_asked(probe: Path) -> None:
+def test_scoring_no_responses_with_a_probe(probe: Path) -> None:
     assert load(probe).score([], []).shape == (0, 2)
 
 
-def test_a_probe_demands_its_own_backbone(probe: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_a_probe_rejects_another_backbone(probe: Path, tiny_model: Path, tmp_path: Path) -> None:
     entry = (probe / "probe.json").read_text()
     assert '"objectives"' in entry
     (probe / "probe.json").write_text(entry.replace('"backbone_hash": "', '"backbone_hash": "0'))
@@ -174,11 +174,11 @@ def test_a_probe_demands_its_own_backbone(probe: Path, tiny_model: Path, tmp_pat
         load(probe)
 
 
-def test_layers_that_are_not_there(tiny_model: Path) -> None:
+def test_unknown_layers_are_rejected(tiny_model: Path) -> None:
     model = load_causal(tiny_model)
     assert check_layers(model, [0, 2]) == [0, 2]
     for layers in ([], [3], [-1]):
-        with pytest.raises(ParamsError, match=r"give some of 0 \(embeddings\) to 2"):
+        with pytest.raises(ParamsError, match=r"choose one or more from 0 \(embeddings\) to 2"):
             check_layers(model, layers)
 
 
@@ -186,9 +186,11 @@ def _random(count: int, width: int) -> np.ndarray:
     return np.random.default_rng(0).normal(size=(count, width))
 
 
-def test_heads_are_fitted_to_orders_and_grades_at_once() -> None:
-    """Head 0 wants feature 0 high, as pairs say; head 1 wants feature 1 low, as yes and no say; feature 2 never
-    differs; mean features score 0."""
+def test_heads_are_fitted_to_orders_and_grades_together() -> None:
+    """Pairs prefer a high feature 0 (head 0), grades a low feature 1 (head 1).
+
+    Feature 2 is constant. A response with mean features has score 0.
+    """
     features = _random(400, 3).astype(np.float32)
     features[:, 2] = 4.0
     made = []
@@ -196,7 +198,7 @@ def test_heads_are_fitted_to_orders_and_grades_at_once() -> None:
         one, other = features[first : first + 2]
         order = Order(0, (0, 1) if one[0] > other[0] else (1, 0), (1, 2), 0.0)
         grades = [
-            Grade(1, place, 0, int(row[1] < 0.5), 1.0, 0) for place, row in enumerate((one, other))
+            Grade(1, index, 0, int(row[1] < 0.5), 1.0, 0) for index, row in enumerate((one, other))
         ]
         made.append(Example([[0], [0]], [order], grades))
     scale = Scale("b", 0.0, 1.0)
@@ -209,7 +211,9 @@ def test_heads_are_fitted_to_orders_and_grades_at_once() -> None:
     np.testing.assert_allclose(
         heads["weight"] @ features.mean(axis=0) + heads["bias"], 0.0, atol=1e-5
     )
-    cut = thresholds.of_scales().item() - heads["bias"][1]  # where a yes is as likely as a no
+    cut = (
+        thresholds.per_scale().item() - heads["bias"][1]
+    )  # The score at which yes and no are equally likely.
     assert cut / heads["weight"][1, 1] == pytest.approx(0.5, abs=0.1)
 
 
@@ -235,10 +239,10 @@ def test_features_are_computed_once_until_something_changes(
     monkeypatch.setattr(
         made, "features", lambda encoded: (asked.append(len(encoded)), compute(encoded))[1]
     )
-    first = Features(made, tiny_model, sequences, tmp_path / "kept").of(sequences)
+    first = Features(made, tiny_model, sequences, tmp_path / "kept").lookup(sequences)
     np.testing.assert_array_equal(first[0], first[2])
     np.testing.assert_array_equal(
-        Features(made, tiny_model, sequences, tmp_path / "kept").of(sequences), first
+        Features(made, tiny_model, sequences, tmp_path / "kept").lookup(sequences), first
     )
     assert asked == [2]
     Features(made, tiny_model, [*sequences, [4]], tmp_path / "kept")

@@ -1,4 +1,4 @@
-"""Judges: a reward head, a local model that says yes or no, and an endpoint, here a server of the test's own."""
+"""Judges: a reward head, a local model that answers yes or no, and an endpoint (a test server)."""
 
 import json
 from collections.abc import Iterator
@@ -23,21 +23,21 @@ PROMPTS = [[{"role": "user", "content": f"q{n}?"}] for n in range(3)]
 ANSWERS = ["yes 0", "1", "2"]
 
 
-def said(content: str) -> tuple[int, str]:
+def reply(content: str) -> tuple[int, str]:
     return 200, json.dumps({"choices": [{"message": {"content": content}}]})
 
 
 class Server:
-    """Answers with what is in `script`, the last one again and again; keeps what it was asked."""
+    """Replies with the entries of `script`, repeating the last one, and records the requests."""
 
     def __init__(self, *script: tuple[int, str]) -> None:
-        self.script, self.asked, self.keys = list(script), [], []  # type: ignore[var-annotated]
+        self.script, self.requests, self.keys = list(script), [], []  # type: ignore[var-annotated]
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
                 body = self.rfile.read(int(self.headers["content-length"]))
-                outer.asked.append(json.loads(body))
+                outer.requests.append(json.loads(body))
                 outer.keys.append(self.headers["authorization"])
                 status, text = outer.script.pop(0) if len(outer.script) > 1 else outer.script[0]
                 self.send_response(status)
@@ -73,12 +73,12 @@ def judge(server: Server, cache: Path, **changes: Any) -> EndpointJudge:
     return EndpointJudge(params, cache, wait=0.001)
 
 
-def test_an_endpoint_is_asked_by_the_rubric_and_its_json_is_the_verdict(
+def test_an_endpoint_gets_the_rubric_and_returns_the_verdict_as_json(
     serve: Any, tmp_path: Path
 ) -> None:
-    server = serve(said('{"verdict": 0.25}'), said('{"verdict": 1}'))
+    server = serve(reply('{"verdict": 0.25}'), reply('{"verdict": 1}'))
     assert judge(server, tmp_path).verdicts(PROMPTS[:2], ANSWERS[:2]).tolist() == [0.25, 1.0]
-    first = server.asked[0]
+    first = server.requests[0]
     assert (first["model"], first["temperature"]) == ("m", 0)
     assert first["response_format"]["json_schema"]["strict"]
     (message,) = first["messages"]
@@ -86,61 +86,72 @@ def test_an_endpoint_is_asked_by_the_rubric_and_its_json_is_the_verdict(
     assert server.keys == [None, None]
 
 
-def test_nothing_is_asked_twice(serve: Any, tmp_path: Path) -> None:
-    server = serve(said('{"verdict": 0.5}'))
+def test_no_question_is_sent_twice(serve: Any, tmp_path: Path) -> None:
+    server = serve(reply('{"verdict": 0.5}'))
     for _ in range(2):
         judge(server, tmp_path).verdicts([*PROMPTS, PROMPTS[0]], [*ANSWERS, ANSWERS[0]])
-    assert len(server.asked) == 3
+    assert len(server.requests) == 3
     judge(server, tmp_path, parallel=4).verdicts(PROMPTS, ["x", "y", "z"])
-    assert len(server.asked) == 6
+    assert len(server.requests) == 6
 
 
 @pytest.mark.parametrize(
     "bad",
-    [(503, "busy"), (429, "slow down"), said("0.5"), said('{"verdict": 2}'), said('{"verdict": "1"}'), said("no"),
-     said('{"verdict": 1, "why": "x"}'), (200, "{}"), (200, "not json")],
-)  # fmt: skip
-def test_what_may_pass_is_asked_again(serve: Any, tmp_path: Path, bad: tuple[int, str]) -> None:
-    server = serve(bad, bad, said('{"verdict": 0.75}'))
+    [
+        (503, "busy"),
+        (429, "slow down"),
+        reply("0.5"),
+        reply('{"verdict": 2}'),
+        reply('{"verdict": "1"}'),
+        reply("no"),
+        reply('{"verdict": 1, "why": "x"}'),
+        (200, "{}"),
+        (200, "not json"),
+    ],
+)
+def test_temporary_failures_are_retried(serve: Any, tmp_path: Path, bad: tuple[int, str]) -> None:
+    server = serve(bad, bad, reply('{"verdict": 0.75}'))
     assert judge(server, tmp_path).verdicts(PROMPTS[:1], ANSWERS[:1]).tolist() == [0.75]
-    assert len(server.asked) == 3
+    assert len(server.requests) == 3
 
 
-def test_an_endpoint_that_never_answers_ends_the_stage(serve: Any, tmp_path: Path) -> None:
-    server = serve(said("no"))
-    with pytest.raises(ModelError, match=r"gives no verdict: .*\(2 attempts\)"):
+def test_an_endpoint_without_a_verdict_is_an_error(serve: Any, tmp_path: Path) -> None:
+    server = serve(reply("no"))
+    with pytest.raises(ModelError, match=r"returned no verdict .* in 2 attempts"):
         judge(server, tmp_path, attempts=2).verdicts(PROMPTS[:1], ANSWERS[:1])
-    assert len(server.asked) == 2
+    assert len(server.requests) == 2
     gone = EndpointJudgeParams(rubric="r", model="m", endpoint="http://127.0.0.1:9", attempts=2)
     with pytest.raises(ModelError, match="cannot be reached"):
         EndpointJudge(gone, tmp_path, wait=0.001).verdicts(PROMPTS[:1], ANSWERS[:1])
 
 
-def test_a_refusal_is_not_asked_again(serve: Any, tmp_path: Path) -> None:
+def test_a_rejected_request_is_not_retried(serve: Any, tmp_path: Path) -> None:
     server = serve((401, "bad key"))
-    with pytest.raises(ModelError, match=r"refuses with status 401: bad key"):
+    with pytest.raises(ModelError, match=r"rejected the request with status 401: bad key"):
         judge(server, tmp_path).verdicts(PROMPTS[:1], ANSWERS[:1])
-    assert len(server.asked) == 1
+    assert len(server.requests) == 1
 
 
 def test_the_key_comes_from_the_environment(
     serve: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("THE_KEY", raising=False)
-    server = serve(said('{"verdict": 1}'))
-    with pytest.raises(ParamsError, match="THE_KEY, which holds the judge's key, is not set"):
+    server = serve(reply('{"verdict": 1}'))
+    with pytest.raises(ParamsError, match="THE_KEY with the judge's API key is not set"):
         judge(server, tmp_path, key="THE_KEY")
     monkeypatch.setenv("THE_KEY", "s3cret")
     judge(server, tmp_path, key="THE_KEY").verdicts(PROMPTS[:1], ANSWERS[:1])
     assert server.keys == ["Bearer s3cret"]
 
 
-def test_a_local_judge_says_how_likely_yes_is(tiny_model: Path, tiny_tokenizer: Any) -> None:
-    """By hand from the logits after the question: P(y) / (P(y) + P(n)), over the forms of either word."""
+def test_the_verdict_of_a_local_judge_is_the_probability_of_yes(
+    tiny_model: Path, tiny_tokenizer: Any
+) -> None:
+    """Computed from the logits after the question, over all spellings of both words."""
     model = load_causal(tiny_model)
     model.config.max_position_embeddings = 512
-    made = LocalJudge(model, tiny_tokenizer, "Be kind.", batch_size=2)
-    found = made.verdicts(PROMPTS, ANSWERS)
+    local = LocalJudge(model, tiny_tokenizer, "Be kind.", batch_size=2)
+    verdicts = local.verdicts(PROMPTS, ANSWERS)
     text = (
         question("Be kind.", PROMPTS[2], ANSWERS[2])
         + "\nDoes the answer do well by the rubric? Reply with yes or no."
@@ -148,37 +159,41 @@ def test_a_local_judge_says_how_likely_yes_is(tiny_model: Path, tiny_tokenizer: 
     ids = render(tiny_tokenizer, [{"role": "user", "content": text}])
     with torch.no_grad():
         odds = model(torch.tensor([ids])).logits[0, -1].softmax(0)
-    yes, no = (odds[words].sum().item() for words in made.words)
-    assert found[2] == pytest.approx(yes / (yes + no), abs=1e-5)
-    assert ((found > 0) & (found < 1)).all()
+    yes, no = (odds[words].sum().item() for words in local.words)
+    assert verdicts[2] == pytest.approx(yes / (yes + no), abs=1e-5)
+    assert ((verdicts > 0) & (verdicts < 1)).all()
 
 
-def asked_with(
+def question_tokens(
     tiny_model: Path, tokenizer: Any, context: int, prompt: Any, answer: str
 ) -> list[str]:
-    """The tokens that a local judge with that context is asked."""
+    """The tokens of the question from a local judge whose context has `context` tokens."""
     model = load_causal(tiny_model)
     model.config.max_position_embeddings = context
-    made, seen = LocalJudge(model, tokenizer, "Be kind."), []
-    made._sure = lambda rows: seen.extend(rows) or np.full((len(rows), 1), 0.5)  # type: ignore[method-assign,func-returns-value]
-    made.verdicts([prompt], [answer])
+    local, seen = LocalJudge(model, tokenizer, "Be kind."), []
+    local._yes_probability = lambda rows: seen.extend(rows) or np.full((len(rows), 1), 0.5)  # type: ignore[method-assign,func-returns-value]
+    local.verdicts([prompt], [answer])
     return list(tokenizer.convert_ids_to_tokens(seen[0]))
 
 
-def test_a_question_that_is_too_long_loses_its_beginning_never_the_newest_step(
+def test_long_questions_are_truncated_on_the_left(
     tiny_model: Path, tiny_tokenizer: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """A character is a token, and [...] is five. To lose 10, the conversation of 106 drops 15; to lose 105, it drops
-    all (101 less), and the answer 9 (4 less). Its first step, 13 and a blank line, can make 9 less, so 110 is most."""
+    """Every character is one token, and the mark [...] is five.
+
+    To save 10 tokens, the conversation of 106 drops 15. To save 105, it drops all 106 (saves 101)
+    and the answer drops 9 (saves 4). The first step of the answer saves at most 9, so 110 is the
+    maximum. The newest step is always kept.
+    """
     prompt, answer = (
         [{"role": "user", "content": "0123456789" * 10}],
         "an early step\n\nthe newest step\n\n",
     )
-    whole = asked_with(tiny_model, tiny_tokenizer, 4096, prompt, answer)
+    whole = question_tokens(tiny_model, tiny_tokenizer, 4096, prompt, answer)
     assert "[...]" not in "".join(whole)
     assert capsys.readouterr().out == ""
     some, more = (
-        asked_with(tiny_model, tiny_tokenizer, len(whole) - less, prompt, answer)
+        question_tokens(tiny_model, tiny_tokenizer, len(whole) - less, prompt, answer)
         for less in (10, 105)
     )
     assert (len(some), len(more)) == (len(whole) - 10, len(whole) - 105)
@@ -187,26 +202,26 @@ def test_a_question_that_is_too_long_loses_its_beginning_never_the_newest_step(
     assert "[...]step" in "".join(more)
     assert "the newest step" in "".join(more)
     assert capsys.readouterr().out.startswith(
-        "1 of 1 questions lost their beginning: the judge reads"
+        "truncated 1 of 1 questions on the left: the judge's context has"
     )
-    most = asked_with(tiny_model, tiny_tokenizer, len(whole) - 110, prompt, answer)
+    most = question_tokens(tiny_model, tiny_tokenizer, len(whole) - 110, prompt, answer)
     assert "[...]the newest step" in "".join(most)
     with pytest.raises(
-        ModelError, match=rf"alone takes {len(most)}, so .*shorten the rubric, or take a judge"
+        ModelError, match=rf"alone need {len(most)}; shorten the rubric or use a judge"
     ):
-        asked_with(tiny_model, tiny_tokenizer, len(whole) - 111, prompt, answer)
+        question_tokens(tiny_model, tiny_tokenizer, len(whole) - 111, prompt, answer)
 
 
-def test_no_more_is_lost_than_must_be(tiny_model: Path, tiny_tokenizer: Any) -> None:
-    """Without the conversation alone it fits, while [...] before the newest step would take more than the "a" saves."""
+def test_as_little_as_possible_is_truncated(tiny_model: Path, tiny_tokenizer: Any) -> None:
+    """Dropping the conversation is enough. The answer must not be marked with [...] as well."""
     prompt, answer = [{"role": "user", "content": "0123456789"}], "a\n\nthe newest step"
-    whole = asked_with(tiny_model, tiny_tokenizer, 4096, prompt, answer)
-    cut = asked_with(tiny_model, tiny_tokenizer, len(whole) - 11, prompt, answer)
+    whole = question_tokens(tiny_model, tiny_tokenizer, 4096, prompt, answer)
+    cut = question_tokens(tiny_model, tiny_tokenizer, len(whole) - 11, prompt, answer)
     assert len(cut) == len(whole) - 11
     assert "".join(cut).count("[...]") == 1
 
 
-def test_the_tokenizer_may_know_a_shorter_context(tiny_model: Path, tiny_tokenizer: Any) -> None:
+def test_the_context_is_limited_by_the_tokenizer(tiny_model: Path, tiny_tokenizer: Any) -> None:
     tiny_tokenizer.model_max_length = 99
     assert LocalJudge(load_causal(tiny_model), tiny_tokenizer, "Be kind.").context == 99
 
@@ -228,7 +243,7 @@ def test_a_head_is_a_judge() -> None:
 @pytest.mark.parametrize(
     ("entry", "message"),
     [
-        ({"endpoint": "localhost:8000"}, "begins with http"),
+        ({"endpoint": "localhost:8000"}, "starts with http"),
         ({"key": "K"}, "key is an unknown key; .*allowed: rubric, model, kind"),
         ({"rubric": ""}, "rubric: .*at least 1 character"),
         ({"endpoint": "http://x", "attempts": 0}, "attempts: .*greater than or equal to 1"),
@@ -236,12 +251,12 @@ def test_a_head_is_a_judge() -> None:
         ({"kind": "locale"}, "did you mean local"),
     ],
 )
-def test_params_that_cannot_work(entry: dict[str, Any], message: str) -> None:
+def test_invalid_parameters(entry: dict[str, Any], message: str) -> None:
     with pytest.raises(ParamsError, match=message):
         judge_params({"rubric": "r", "model": "m", **entry}, "process_labels.judges.j")
 
 
-def test_which_judge_it_is(tiny_model: Path, tmp_path: Path) -> None:
+def test_the_kind_of_a_judge(tiny_model: Path, tmp_path: Path) -> None:
     local = {"rubric": "r", "model": str(tiny_model)}
     served = {"rubric": "r", "model": "m", "endpoint": "http://localhost:1/v1"}
     assert (kind_of(local), kind_of(served)) == ("local", "endpoint")

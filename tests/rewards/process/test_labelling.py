@@ -1,4 +1,4 @@
-"""Which maker labels the steps of an objective, by what the objective is."""
+"""The labeller of an objective is derived from its properties."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ JUDGED = Objective(domain="values", description="", reward="values")
 
 
 @pytest.mark.parametrize(
-    ("objective", "labelling", "maker"),
+    ("objective", "labelling", "labeller"),
     [
         (CHECKED, {}, "hindsight"),
         (CHECKED, {"rollouts": "expensive"}, "hindsight"),
@@ -23,21 +23,21 @@ JUDGED = Objective(domain="values", description="", reward="values")
         (JUDGED, {"steps": "none", "labels": "majority"}, "majority"),
     ],
 )
-def test_the_maker_follows_from_the_objective(
-    objective: Objective, labelling: dict[str, Any], maker: str
+def test_the_labeller_is_derived_from_the_objective(
+    objective: Objective, labelling: dict[str, Any], labeller: str
 ) -> None:
-    assert derive(objective, Labelling(**labelling)).maker == maker
+    assert derive(objective, Labelling(**labelling)).labeller == labeller
 
 
 @pytest.mark.parametrize(
     ("objective", "labelling", "message"),
     [
         (JUDGED, {"labels": "hindsight"}, "hindsight labels need a verifier"),
-        (CHECKED, {"steps": "none"}, "labels by reward need a judge"),
-        (CHECKED, {"labels": "prefix"}, "labels by prefix need a judge"),
+        (CHECKED, {"steps": "none"}, "reward labels need a judge"),
+        (CHECKED, {"labels": "prefix"}, "prefix labels need a judge"),
     ],
 )
-def test_a_maker_without_its_means(
+def test_a_labeller_without_its_requirements(
     objective: Objective, labelling: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):

@@ -1,4 +1,4 @@
-"""The process reward model: masks, windows that keep the newest step, and scores that no batch changes."""
+"""The process reward model: windows, training rows, the loss, and scores."""
 
 import math
 from pathlib import Path
@@ -15,8 +15,8 @@ from concord.rewards.process.process_model import (
     load,
     loss,
     new_model,
-    of_head,
     row_weights,
+    select_head,
     training_rows,
     windows,
 )
@@ -39,8 +39,8 @@ def test_a_step_is_read_at_its_last_token_before_the_blank_line(tiny_tokenizer: 
     assert (len(window["ids"]), window["ends"], window["steps"]) == (25, [13, 19, 24], [0, 1, 2])
 
 
-def test_what_is_too_long_loses_its_beginning_never_the_newest_step(tiny_tokenizer: Any) -> None:
-    """12 of 25 tokens: the newest window starts at 13 and holds all three ends; 10: the first step gets its own."""
+def test_long_responses_are_truncated_on_the_left(tiny_tokenizer: Any) -> None:
+    """A window of 12 of the 25 tokens holds all steps; with 10, the first step needs another."""
     newest, *earlier = windows(tiny_tokenizer, MESSAGES, STEPS, 12)
     assert (newest["ends"], newest["steps"], earlier) == ([0, 6, 11], [0, 1, 2], [])
     newest, first = windows(tiny_tokenizer, MESSAGES, STEPS, 10)
@@ -56,9 +56,9 @@ def test_unlabelled_steps_are_masked(tiny_tokenizer: Any) -> None:
 
 
 @pytest.mark.parametrize("label", [-100.0, 1.5])
-def test_a_mark_is_no_label(tiny_tokenizer: Any, label: float) -> None:
-    """Cast to bool, the usual -100 for "unlabelled" becomes True."""
-    with pytest.raises(DataError, match="not in \\[0, 1\\]; leave an unlabelled step null"):
+def test_a_placeholder_is_not_a_label(tiny_tokenizer: Any, label: float) -> None:
+    """The usual placeholder -100 for "unlabelled" must not be trained on."""
+    with pytest.raises(DataError, match="not in \\[0, 1\\]; use null for an unlabelled step"):
         _rows(tiny_tokenizer, [0.5, label, None])
     with pytest.raises(DataError, match="3 steps have 2 labels"):
         _rows(tiny_tokenizer, [0.5, 0.5])
@@ -70,38 +70,42 @@ def _rows(
     return training_rows(tokenizer, MESSAGES, STEPS, [StepLabels(head, labels, squared)], 64)
 
 
-class Level(torch.nn.Module):
-    """Logit 0 everywhere: every worth is one half."""
+class ZeroLogits(torch.nn.Module):
+    """A model whose logits are all 0, so every score is 0.5."""
 
     def forward(self, input_ids: torch.Tensor, attention_mask: torch.Tensor) -> Any:
         return type("Output", (), {"logits": torch.zeros(*input_ids.shape, 2)})
 
 
 def test_the_loss_by_hand(tiny_tokenizer: Any) -> None:
-    """Head 0, cross-entropy at one half: ln 2. Head 1, squares of .5 and .25: mean .15625. Each objective counts 1."""
+    """Head 0: cross-entropy ln 2 at 0.5. Head 1: mean of .5^2 and .25^2. The two are added."""
     batch = _rows(tiny_tokenizer, [1.0, 0.0, 0.3]) + _rows(
         tiny_tokenizer, [1.0, None, 0.25], head=1, squared=True
     )
     weights = row_weights(batch)
     assert weights == [[1 / 3] * 3, [1 / 2] * 2]
     weighted = [{**row, "weight": weight} for row, weight in zip(batch, weights, strict=True)]
-    value, _ = loss(Level(), collate(0)(weighted))
+    value, _ = loss(ZeroLogits(), collate(0)(weighted))
     assert value.item() == pytest.approx(math.log(2) + (0.25 + 0.0625) / 2)
 
 
-def test_an_answer_that_two_objectives_label_is_read_once(tiny_tokenizer: Any) -> None:
-    """The same loss as from a row for each objective, with half of the tokens."""
+def test_objectives_share_the_row_of_an_answer(tiny_tokenizer: Any) -> None:
+    """The loss equals that of one row per objective, with half of the tokens."""
     both = [StepLabels(0, [1.0, 0.0, 0.3], False), StepLabels(1, [1.0, None, 0.25], True)]
     (row,) = training_rows(tiny_tokenizer, MESSAGES, STEPS, both, 64)
     assert (row["heads"], row["ends"]) == ([0, 0, 0, 1, 1], [13, 19, 24, 13, 24])
     (weights,) = row_weights([row])
     batch = collate(0)([{**row, "weight": weights}])
     assert batch["input_ids"].shape == (1, 25)
-    assert loss(Level(), batch)[0].item() == pytest.approx(math.log(2) + (0.25 + 0.0625) / 2)
-    own = of_head(row, 1)
-    assert (own["ends"], own["labels"], own["squared"]) == ([13, 24], [1.0, 0.25], [True, True])
+    assert loss(ZeroLogits(), batch)[0].item() == pytest.approx(math.log(2) + (0.25 + 0.0625) / 2)
+    selected = select_head(row, 1)
+    assert (selected["ends"], selected["labels"], selected["squared"]) == (
+        [13, 24],
+        [1.0, 0.25],
+        [True, True],
+    )
     filler = collate(0)([{**row, "weight": 0.0}])
-    assert loss(Level(), filler)[0].item() == 0.0
+    assert loss(ZeroLogits(), filler)[0].item() == 0.0
 
 
 def test_a_head_without_steps_gets_no_gradient(model: ProcessRewardModel) -> None:

@@ -1,4 +1,4 @@
-"""Figures of a process reward model, worked out by hand, beside the baselines that read no text."""
+"""Quality of a process reward model and of the baselines, computed by hand."""
 
 from typing import Any
 
@@ -10,7 +10,7 @@ from concord.rewards.process.process_quality import long_table, quality
 
 
 class Fixed:
-    """Scores step 1 with .5 and step 2 with 0, on both objectives; objective b is off by .5 more."""
+    """Scores steps 1 and 2 with .5 and 0 on objective a, with 1 and .5 on objective b."""
 
     objectives = ("a", "b")
 
@@ -32,8 +32,8 @@ def _frame(*labels: list[float | None], objective: str = "a") -> pd.DataFrame:
     )
 
 
-def test_figures_by_hand() -> None:
-    """Held out 1 and 0 against .5 and 0: sqrt(.125). The training mean is .5; by position it is .625 and .25."""
+def test_metrics_by_hand() -> None:
+    """Labels 1 and 0, scores .5 and 0. The training mean is .5; by position it is .625 and .25."""
     train = _frame([1.0, 0.5], [1.0, 0.0], [0.0, None], [0.5, None])
     train = pd.concat([train, _frame([None, None])])
     figures = quality(Fixed(), train, _frame([1.0, 0.0]))  # type: ignore[arg-type]
@@ -47,14 +47,14 @@ def test_figures_by_hand() -> None:
     }
 
 
-def test_an_objective_reads_its_own_head() -> None:
+def test_an_objective_uses_its_own_head() -> None:
     figures = quality(Fixed(), _frame([1.0, 0.5], objective="b"), _frame([1.0, 0.5], objective="b"))  # type: ignore[arg-type]
     assert figures["b"]["rmse"] == pytest.approx(0.0)
 
 
-def test_labels_that_are_all_equal_have_no_rank_correlation() -> None:
+def test_constant_labels_have_no_rank_correlation() -> None:
     assert quality(Fixed(), _frame([1.0, 1.0]), _frame([1.0, 1.0]))["a"]["rank_correlation"] is None  # type: ignore[arg-type]
 
 
-def test_unlabelled_steps_do_not_count() -> None:
+def test_unlabelled_steps_are_ignored() -> None:
     assert long_table(_frame([None, 0.5], [float("nan"), 1.0]))["position"].tolist() == [2, 2]

@@ -1,4 +1,4 @@
-"""Where the heads of a process reward model start: a linear fit on the frozen backbone, or two words."""
+"""Initial heads of a process reward model: a linear fit on the frozen backbone, or two words."""
 
 from pathlib import Path
 from typing import Any
@@ -31,18 +31,18 @@ def model(tiny_model: Path, tiny_tokenizer: Any) -> ProcessRewardModel:
 
 
 def _rows(tokenizer: Any, head: int, labels: list[float]) -> list[dict[str, Any]]:
-    made = [([f"{number} x"], label) for number, label in enumerate(labels)]
+    examples = [([f"{number} x"], label) for number, label in enumerate(labels)]
     return [
         row
-        for steps, label in made
+        for steps, label in examples
         for row in training_rows(tokenizer, MESSAGES, steps, [StepLabels(head, [label], False)], 64)
     ]
 
 
-def test_a_linear_fit_learns_the_labels_of_its_head_alone(
+def test_a_linear_fit_changes_only_its_own_head(
     tiny_tokenizer: Any, model: ProcessRewardModel
 ) -> None:
-    """Steps of head 1 that are told by their first token; head 0 and the backbone stay as they were."""
+    """The steps of head 1 differ in their first token. Head 0 and the backbone do not change."""
     before = {name: value.clone() for name, value in model.model.state_dict().items()}
     labels = [0.1, 0.9, 0.9, 0.1]
     rows = _rows(tiny_tokenizer, 1, labels) + _rows(tiny_tokenizer, 0, [1.0, 0.0, 0.0, 1.0])
@@ -55,7 +55,7 @@ def test_a_linear_fit_learns_the_labels_of_its_head_alone(
     assert torch.equal(after["score.weight"][0], before["score.weight"][0])
 
 
-def test_a_strong_penalty_leaves_the_mean_label(
+def test_with_a_strong_penalty_the_score_is_the_mean_label(
     tiny_tokenizer: Any, model: ProcessRewardModel
 ) -> None:
     rows = _rows(tiny_tokenizer, 0, [0.0, 0.5, 1.0, 1.0])
@@ -63,18 +63,18 @@ def test_a_strong_penalty_leaves_the_mean_label(
     assert model.score(MESSAGES, ["1 x"])[0, 0] == pytest.approx(0.625, abs=0.01)
 
 
-def test_a_fit_sees_a_part_of_very_many_steps(
+def test_the_fit_uses_a_subsample_of_many_steps(
     tiny_tokenizer: Any, model: ProcessRewardModel, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(process_start, "STEPS", 2)
     rows = _rows(tiny_tokenizer, 0, [1.0, 0.0, 0.0, 1.0])
-    assert process_start._some(rows) == [rows[0], rows[3]]
+    assert process_start._subsample(rows) == [rows[0], rows[3]]
 
 
-def test_a_row_of_several_heads_is_fitted_for_each(
+def test_a_row_with_several_heads_is_used_for_each(
     tiny_tokenizer: Any, model: ProcessRewardModel
 ) -> None:
-    """Head 0 is told the opposite of head 1 about the same steps."""
+    """Heads 0 and 1 have opposite labels for the same steps."""
     rows = [
         row
         for number, label in enumerate([0.1, 0.9, 0.9, 0.1])
@@ -92,10 +92,10 @@ def test_a_row_of_several_heads_is_fitted_for_each(
     np.testing.assert_allclose(scores[:, 0], 1 - scores[:, 1], atol=0.05)
 
 
-def test_a_head_starts_from_the_words_that_the_base_would_say(
+def test_a_head_is_initialised_with_the_logit_difference_of_two_words(
     tiny_model: Path, tiny_tokenizer: Any, model: ProcessRewardModel
 ) -> None:
-    """Its score is the difference of the two words' logits after the step; the other head stays as it was."""
+    """The score is the sigmoid of the difference; the other head does not change."""
     other = model.score(MESSAGES, STEPS)[:, 1]
     process_start.from_words(model.model, {0: ("x", "y")}, tiny_model, tiny_tokenizer)
     (window,) = windows(tiny_tokenizer, MESSAGES, STEPS, 64)
@@ -110,8 +110,8 @@ def test_a_head_starts_from_the_words_that_the_base_would_say(
     np.testing.assert_array_equal(model.score(MESSAGES, STEPS)[:, 1], other)
 
 
-def test_a_verdict_is_one_token(
+def test_a_verdict_must_be_a_single_token(
     tiny_model: Path, tiny_tokenizer: Any, model: ProcessRewardModel
 ) -> None:
-    with pytest.raises(ParamsError, match="the verdict 'xy' is 2 tokens; give a word that is one"):
+    with pytest.raises(ParamsError, match="the verdict 'xy' is 2 tokens, but it must be one"):
         process_start.from_words(model.model, {1: ("x", "xy")}, tiny_model, tiny_tokenizer)

@@ -1,4 +1,4 @@
-"""Step labels: hindsight values by hand, completions per prefix, and verdicts of a judge."""
+"""Step labels: hindsight values, completions of prefixes, and verdicts of a judge."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +10,7 @@ from concord.objectives import Objective
 from concord.rewards.process.judging import HeadJudge
 from concord.rewards.process.labellers.hindsight import hindsight_value
 from concord.rewards.process.labelling import Context, label
-from concord.rewards.process.step_labels import complete, prefixes, standard_of
+from concord.rewards.process.step_labels import complete, prefixes, score_mean_and_std
 
 CHECKED = Context(Objective(domain="math", description="", verifier="math_answer"), gamma=0.9)
 QUESTION = [{"role": "user", "content": "1 + 1?"}]
@@ -21,7 +21,7 @@ def _sample(*steps: str) -> dict[str, Any]:
 
 
 def test_hindsight_value_by_hand() -> None:
-    """From step 1: right after 2 more steps, wrong, right at once: (.9^2 + 0 + 1) / 3."""
+    """From step 1: correct after 2 more steps, wrong, correct at once: (.9^2 + 0 + 1) / 3."""
     assert hindsight_value([1, 0, 1], [3, 4, 1], step=1, gamma=0.9) == pytest.approx(
         (0.81 + 0 + 1) / 3
     )
@@ -32,19 +32,19 @@ def test_prefixes_join_the_steps() -> None:
 
 
 def test_every_prefix_but_the_last_is_completed() -> None:
-    asked: list[str] = []
+    completed: list[str] = []
 
     def generate(messages: Sequence[Any], beginnings: Sequence[str]) -> list[str]:
-        asked.extend(beginnings)
-        return [f"end {place}" for place in range(len(beginnings))]
+        completed.extend(beginnings)
+        return [f"end {index}" for index in range(len(beginnings))]
 
-    found = complete([_sample("a ", "b "), _sample("c ")], generate, 2)
-    assert asked == ["a ", "a "]
-    assert found == [[["a end 0", "a end 1"], ["a b "]], [["c "]]]
+    completions = complete([_sample("a ", "b "), _sample("c ")], generate, 2)
+    assert completed == ["a ", "a "]
+    assert completions == [[["a end 0", "a end 1"], ["a b "]], [["c "]]]
 
 
-def test_by_hindsight_by_hand() -> None:
-    """Two completions of step 1, one right after one more step: .9 / 2; the whole answer is right: 1."""
+def test_hindsight_labels_by_hand() -> None:
+    """One of two completions of step 1 is correct after one more step: .9 / 2."""
     step, right, wrong = "1 + 1 = 2\n\n", r"\boxed{2}", r"\boxed{3}"
     sample = {**_sample(step, right), "completed": [[step + right, step + wrong], [step + right]]}
     assert label("hindsight", [sample], CHECKED) == [[pytest.approx(0.45), pytest.approx(1.0)]]
@@ -70,18 +70,18 @@ def judged_by(judge: Any) -> Context:
     return Context(Objective(domain="math", description="", reward="r"), gamma=0.9, judge=judge)
 
 
-def test_by_judge_is_the_sigmoid_of_the_standardised_score() -> None:
-    """Whole answers of 2 and 4 letters: mean 3, std 1. Prefixes of 1 and 2: sigmoid(-2) and sigmoid(-1)."""
+def test_prefix_labels_are_the_sigmoid_of_the_standardised_score() -> None:
+    """Whole answers have 2 and 4 letters: mean 3, std 1. The prefixes have 1 and 2 letters."""
     samples = [_sample("a", "b"), _sample("abcd")]
-    standard = standard_of(samples, Length(), "helpful")
+    standard = score_mean_and_std(samples, Length(), "helpful")
     assert standard == (3.0, 1.0)
     labels = label("prefix", samples, judged_by(HeadJudge(Length(), "helpful", standard)))
     assert labels[0] == pytest.approx([1 / (1 + np.e**2), 1 / (1 + np.e)])
     assert labels[1] == pytest.approx([1 / (1 + np.e**-1)])
 
 
-def test_by_majority_needs_more_than_half() -> None:
-    """The mean length of answers is 3: of four completions of step 1 two are longer, of three of step 2 two are."""
+def test_a_majority_is_more_than_half() -> None:
+    """Verdicts are above 0.5 for more than 3 letters: 2 of 4 completions, then 2 of 3."""
     completed = [["aaaa", "aaaa", "a", "a"], ["aaaa", "aaaa", "a"], ["aaa"]]
     sample = {**_sample("a", "a", "a"), "completed": completed}
     assert label("majority", [sample], judged_by(HeadJudge(Length(), "helpful", (3.0, 1.0)))) == [

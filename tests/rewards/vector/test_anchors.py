@@ -1,4 +1,4 @@
-"""Anchors: fitted by hand's numbers, bound by name, saved, and with the sign of a cost."""
+"""Anchors: fitting, names, saving, and the sign of costs."""
 
 from pathlib import Path
 
@@ -15,21 +15,21 @@ RAW = {
 }
 
 
-def test_fitted_on_what_is_present() -> None:
-    """helpful: mean 2, std 1 over 2 samples; flat: only its mean is taken away."""
+def test_missing_rewards_are_ignored() -> None:
+    """helpful: mean 2, std 1 over 2 samples; flat: only its mean is subtracted."""
     anchors = Anchors.fit(RAW).anchors
     assert (anchors["helpful"].mean, anchors["helpful"].std, anchors["helpful"].n) == (2.0, 1.0, 2)
     assert (anchors["flat"].mean, anchors["flat"].std) == (2.0, 1.0)
 
 
-def test_a_cost_has_the_other_sign() -> None:
-    """Released code added cost models with the wrong sign."""
+def test_the_sign_of_a_cost_is_reversed() -> None:
+    """A high cost gives a low normalised reward."""
     anchors = Anchors.fit(RAW, {"cost": -1})
     normalised = anchors.normalise(RAW["cost"][:, None], ["cost"])[:, 0]
     assert normalised[0] > 0 > normalised[1]
 
 
-def test_bound_by_name_and_nan_stays() -> None:
+def test_columns_are_identified_by_name_and_nan_is_kept() -> None:
     anchors = Anchors.fit(RAW)
     raw = np.array([[3.0, 4.0], [np.nan, 2.0]])
     np.testing.assert_allclose(
@@ -44,8 +44,8 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
     assert Anchors.load(tmp_path / "anchors.json").anchors == Anchors.fit(RAW, {"cost": -1}).anchors
 
 
-def test_what_cannot_be_anchored() -> None:
+def test_objectives_without_rewards_or_anchors_are_errors() -> None:
     with pytest.raises(DataError, match="no sample has a reward for objective empty"):
         Anchors.fit({"empty": np.array([np.nan])})
-    with pytest.raises(DataError, match="no anchor for other"):
+    with pytest.raises(DataError, match="there is no anchor for other"):
         Anchors.fit(RAW).normalise(np.zeros((1, 1)), ["other"])

@@ -1,4 +1,4 @@
-"""The reward vector: who scores what, NaN elsewhere, and names rather than positions."""
+"""The reward vector: scorers, NaN where an objective does not apply, and names of columns."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -12,7 +12,7 @@ from concord.stage.errors import ModelError
 
 
 class Counting:
-    """A reward model whose head h gives h + length of the response; it counts its calls."""
+    """A reward model that counts its calls; head h scores h + length of the response."""
 
     def __init__(self, *objectives: str) -> None:
         self.objectives = list(objectives)
@@ -51,7 +51,7 @@ def _vector() -> tuple[RewardVector, dict[str, Counting]]:
     return RewardVector(KNOWN, models), models
 
 
-def test_columns_follow_params_and_heads_are_bound_by_name() -> None:
+def test_columns_follow_params_and_heads_are_identified_by_name() -> None:
     """The model's heads are helpful, honest; the vector's columns are honest, accuracy, helpful."""
     vector, models = _vector()
     assert (vector.names, vector.extra) == (["honest", "accuracy", "helpful"], ["overall"])
@@ -60,7 +60,7 @@ def test_columns_follow_params_and_heads_are_bound_by_name() -> None:
     assert (models["values"].calls, models["overall"].calls) == (1, 0)
 
 
-def test_score_all_adds_those_outside_of_the_vector() -> None:
+def test_score_all_includes_objectives_outside_the_vector() -> None:
     scores = _vector()[0].score_all(**ROWS)
     assert list(scores) == ["honest", "accuracy", "helpful", "overall"]
     np.testing.assert_array_equal(scores["overall"], [2, 9, 3])
@@ -79,5 +79,5 @@ def test_a_model_without_the_head_is_an_error() -> None:
         RewardVector(KNOWN, {"values": Counting("helpful"), "overall": Counting("overall")})
 
 
-def test_no_rows_at_all() -> None:
+def test_scoring_no_rows() -> None:
     assert _vector()[0].score([], [], [], []).shape == (0, 3)

@@ -1,11 +1,15 @@
-"""A model behind an OpenAI-compatible server as a judge. It answers in JSON of a fixed form.
+"""A judge behind an OpenAI-compatible server, which replies in JSON of a fixed form.
 
-Replies are cached, so that no question is asked, or paid for, twice.
+Replies are cached, so the same question is never sent, or paid for, twice.
 
     process_labels:
       judges:
-        tutor: {kind: endpoint, rubric: "Guides ...", endpoint: "http://localhost:8000/v1", model: Qwen3-32B,
-                key: JUDGE_API_KEY}
+        tutor:
+          kind: endpoint
+          rubric: Guides ...
+          endpoint: http://localhost:8000/v1
+          model: Qwen3-32B
+          key: JUDGE_API_KEY
 """
 
 from __future__ import annotations
@@ -29,36 +33,41 @@ from concord.stage import outputs, progress
 from concord.stage.errors import ModelError, ParamsError
 from concord.stage.params import FORBID
 
-IN_JSON = '\nReply with JSON of the form {"verdict": v}: v is a number from 0 (does badly) to 1 (does well).'
+IN_JSON = (
+    '\nReply with JSON of the form {"verdict": v}: '
+    "v is a number from 0 (does badly) to 1 (does well)."
+)
 RETRIED = (408, 409, 429, 500, 502, 503, 504, 529)
-"""HTTP statuses that may pass."""
+"""HTTP statuses of temporary failures."""
 
 
 @dataclass(frozen=True, config=FORBID)
 class EndpointJudgeParams:
-    """A judge behind a server."""
+    """Parameters of a judge behind a server."""
 
     rubric: Annotated[str, Field(min_length=1)]
-    """What is judged, and what is good."""
+    """What to judge, and what a good answer is."""
     model: str
-    """Name at the endpoint."""
+    """Name of the model at the endpoint."""
     endpoint: str
-    """Base address of an OpenAI-compatible server, such as http://localhost:8000/v1."""
+    """Base URL of an OpenAI-compatible server, such as http://localhost:8000/v1."""
     kind: Literal["endpoint"] = "endpoint"
     """The name of this module."""
     key: str | None = None
-    """Name of the environment variable that holds the endpoint's key; null if it needs none."""
+    """Environment variable with the endpoint's API key; null if it needs none."""
     parallel: Annotated[int, Field(ge=1)] = 8
-    """Questions that are asked at once."""
+    """Number of concurrent requests."""
     attempts: Annotated[int, Field(ge=1)] = 5
-    """How often a question is asked before the stage fails; the wait doubles from one second."""
+    """Attempts per question before the stage fails. The wait between them starts at one second and
+    doubles."""
     timeout: Annotated[float, Field(gt=0)] = 60.0
-    """Seconds to wait for an answer."""
+    """Seconds to wait for a reply."""
 
     def __post_init__(self) -> None:
         if not self.endpoint.startswith(("http://", "https://")):
             raise ValueError(
-                f"endpoint is {self.endpoint!r}; give an address that begins with http:// or https://"
+                f"endpoint is {self.endpoint!r}, which is not a URL; "
+                "give one that starts with http:// or https://"
             )
 
 
@@ -66,7 +75,7 @@ PARAMS = EndpointJudgeParams
 
 
 class Verdict(BaseModel):
-    """What an endpoint must reply."""
+    """The reply that an endpoint must give."""
 
     model_config = ConfigDict(extra="forbid", strict=True)
     verdict: Annotated[float, Field(ge=0, le=1)]
@@ -88,23 +97,39 @@ SCHEMA = {
 
 
 class EndpointJudge:
-    """A model behind an OpenAI-compatible server, asked at temperature 0 for JSON. Replies are kept in `cache`."""
+    """A model behind an OpenAI-compatible server, queried for JSON at temperature 0.
+
+    Args:
+        params: the parameters of the judge.
+        cache: folder for the replies.
+        wait: seconds before the second attempt.
+
+    Raises:
+        ParamsError: the environment variable of the API key is not set.
+    """
 
     def __init__(self, params: EndpointJudgeParams, cache: Path, wait: float = 1.0) -> None:
-        self.params, self.cache, self.wait = params, cache, wait
+        self.params = params
+        self.cache = cache
+        self.wait = wait
         self.headers = {"authorization": f"Bearer {_key(params.key)}"} if params.key else {}
 
     def verdicts(self, messages: Sequence[Messages], answers: Sequence[str]) -> np.ndarray:
-        """float64 `[n]`. Raises ModelError where the endpoint refuses, or gives no verdict after all attempts."""
+        """Verdicts in [0, 1], float64 `(answers,)`.
+
+        Raises:
+            ModelError: the endpoint rejects a request, or returns no valid verdict in all attempts.
+        """
         import httpx
 
-        asked = [
-            question(self.params.rubric, m, answer) + IN_JSON
-            for m, answer in zip(messages, answers, strict=True)
+        questions = [
+            question(self.params.rubric, prompt, answer) + IN_JSON
+            for prompt, answer in zip(messages, answers, strict=True)
         ]
-        new = [text for text in dict.fromkeys(asked) if not self._file(text).is_file()]
+        new = [text for text in dict.fromkeys(questions) if not self._file(text).is_file()]
         print(
-            f"{len(new)} questions to {self.params.model}, {len(set(asked)) - len(new)} answered before"
+            f"{len(new)} questions to {self.params.model}, "
+            f"{len(set(questions)) - len(new)} more in the cache"
         )
         with (
             httpx.Client(timeout=self.params.timeout, headers=self.headers) as client,
@@ -115,15 +140,15 @@ class EndpointJudge:
             ):
                 pass
         return np.array(
-            [outputs.read_json(self._file(text))["verdict"] for text in asked], dtype=float
+            [outputs.read_json(self._file(text))["verdict"] for text in questions], dtype=float
         )
 
     def _replies(
         self, pool: ThreadPoolExecutor, client: Any, texts: Sequence[str]
     ) -> Iterator[None]:
-        yield from pool.map(lambda text: self._answered(client, text), texts)
+        yield from pool.map(lambda text: self._ask_and_cache(client, text), texts)
 
-    def _answered(self, client: Any, text: str) -> None:
+    def _ask_and_cache(self, client: Any, text: str) -> None:
         outputs.write_json(self._file(text), {"verdict": self._ask(client, text)})
 
     def _ask(self, client: Any, text: str) -> float:
@@ -141,24 +166,26 @@ class EndpointJudge:
             try:
                 reply = client.post(address, json=body)
             except httpx.TransportError as error:
-                problem = f"cannot be reached: {error}"
+                problem = f"cannot be reached ({error})"
                 continue
             if reply.status_code in RETRIED:
-                problem = f"answers with status {reply.status_code}"
+                problem = f"returned status {reply.status_code}"
                 continue
             if reply.status_code != 200:
                 raise ModelError(
-                    f"the judge at {address} refuses with status {reply.status_code}: {reply.text[:200]}; "
-                    "correct the endpoint, its model or its key"
+                    f"the judge at {address} rejected the request with status "
+                    f"{reply.status_code}: {reply.text[:200]}; "
+                    "correct the endpoint, the model or the key"
                 )
             try:
                 return Verdict.model_validate_json(
                     reply.json()["choices"][0]["message"]["content"]
                 ).verdict
             except (ValidationError, ValueError, KeyError, IndexError, TypeError) as error:
-                problem = f"gives no verdict: {' '.join(str(error).split())[:200]}"
+                problem = f"returned no verdict ({' '.join(str(error).split())[:200]})"
         raise ModelError(
-            f"the judge at {address} {problem} ({self.params.attempts} attempts); look at its server"
+            f"the judge at {address} {problem} in {self.params.attempts} attempts; "
+            "check that its server works"
         )
 
     def _file(self, text: str) -> Path:
@@ -169,19 +196,22 @@ class EndpointJudge:
 
 
 def load(params: EndpointJudgeParams, device: Any, dtype: str, cache: Path) -> EndpointJudge:
-    """The judge; its replies are cached in `cache`. Raises ParamsError if its key is not set."""
+    """The judge. Its replies are cached in `cache`. Raises ParamsError if its key is not set."""
     return EndpointJudge(params, cache)
 
 
 def missing(params: EndpointJudgeParams, where: str, root: Path) -> Iterator[str]:
-    """The problem of a key that is not set."""
+    """Yields a message if the environment variable of the API key is not set."""
     if params.key is not None and not os.environ.get(params.key):
-        yield f"{where}.key: the environment variable {params.key} is not set, so the endpoint would refuse; set it"
+        yield (
+            f"{where}.key: the environment variable {params.key} is not set, "
+            "so the endpoint would reject every request; set it"
+        )
 
 
 def _key(name: str) -> str:
     if not os.environ.get(name):
         raise ParamsError(
-            f"the environment variable {name}, which holds the judge's key, is not set; set it"
+            f"the environment variable {name} with the judge's API key is not set; set it"
         )
     return os.environ[name]

@@ -1,4 +1,4 @@
-"""A local causal model as a judge: the probability that it says yes rather than no.
+"""A local causal language model as a judge: the probability of yes against no.
 
 process_labels:
   judges:
@@ -16,7 +16,10 @@ import numpy as np
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from concord.lm.chat import Messages
+from concord.lm.batches import pad_sequences, score_in_batches
+from concord.lm.chat import Messages, render
+from concord.lm.load import load_causal, load_tokenizer
+from concord.lm.types import CausalLM, Tokenizer
 from concord.rewards.process.judges.rubric import conversation_text, question
 from concord.stage import preflight
 from concord.stage.errors import ModelError
@@ -28,12 +31,12 @@ YES_OR_NO = "\nDoes the answer do well by the rubric? Reply with yes or no."
 
 @dataclass(frozen=True, config=FORBID)
 class LocalJudgeParams:
-    """A local model that reads a rubric."""
+    """Parameters of a local judge."""
 
     rubric: Annotated[str, Field(min_length=1)]
-    """What is judged, and what is good."""
+    """What to judge, and what a good answer is."""
     model: str
-    """Its folder. An edit of the folder reruns nothing by itself."""
+    """Folder of the model. Changing its files does not rerun any stage."""
     kind: Literal["local"] = "local"
     """The name of this module."""
 
@@ -42,47 +45,59 @@ PARAMS = LocalJudgeParams
 
 
 class LocalJudge:
-    """A causal model that says yes or no; the verdict is how likely yes is, of the two.
+    """A causal language model that answers yes or no. The verdict is P(yes) / (P(yes) + P(no)).
 
-    A question that is longer than the model's context loses the beginning of the conversation, then that of the answer;
-    the answer's last paragraph, in which its newest step is, always stays.
+    Questions longer than the model's context are truncated on the left: conversation first, then
+    answer. The last paragraph of the answer, which contains the newest step, is always kept.
+
+    Raises:
+        ModelError: the tokenizer starts yes and no with the same token.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, rubric: str, batch_size: int = 16) -> None:
-        self.model, self.tokenizer, self.rubric, self.batch_size = (
-            model,
-            tokenizer,
-            rubric,
-            batch_size,
-        )
-        yes, no = (self._words(word) for word in ("yes", "no"))
+    def __init__(
+        self, model: CausalLM, tokenizer: Tokenizer, rubric: str, batch_size: int = 16
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.rubric = rubric
+        self.batch_size = batch_size
+        yes, no = (self._first_tokens(word) for word in ("yes", "no"))
         self.words = [sorted(yes - no), sorted(no - yes)]
+        """Token ids of yes, and of no."""
         if not all(self.words):
             raise ModelError(
-                "the judge's tokenizer cannot tell yes from no by their first token; take another model"
+                "the judge's tokenizer starts yes and no with the same token, so their "
+                "probabilities cannot be compared; use another model"
             )
         positions = getattr(model.config.get_text_config(), "max_position_embeddings", None)
         self.context = min(tokenizer.model_max_length, positions or tokenizer.model_max_length)
 
     def verdicts(self, messages: Sequence[Messages], answers: Sequence[str]) -> np.ndarray:
-        """float64 `[n]`. Raises ModelError where the rubric and the last paragraph of an answer do not fit."""
-        from concord.lm.batches import in_batches
+        """Verdicts in [0, 1], float64 `(answers,)`.
 
-        asked = [
-            self._asked(prompt, answer) for prompt, answer in zip(messages, answers, strict=True)
+        Raises:
+            ModelError: the rubric and the last paragraph of an answer exceed the context.
+        """
+
+        questions = [
+            self._truncated_question(prompt, answer)
+            for prompt, answer in zip(messages, answers, strict=True)
         ]
-        cut = sum(dropped > 0 for _, dropped in asked)
-        if cut:
+        truncated = sum(dropped > 0 for _, dropped in questions)
+        if truncated:
             print(
-                f"{cut} of {len(asked)} questions lost their beginning: the judge reads {self.context} tokens"
+                f"truncated {truncated} of {len(questions)} questions on the left: "
+                f"the judge's context has {self.context} tokens"
             )
-        return in_batches([ids for ids, _ in asked], self.batch_size, 1, self._sure)[:, 0].astype(
-            float
-        )
+        return score_in_batches(
+            [ids for ids, _ in questions], self.batch_size, 1, self._yes_probability
+        )[:, 0].astype(float)
 
-    def _asked(self, messages: Messages, answer: str) -> tuple[list[int], int]:
-        """The question as ids, and how many characters it lost, as few as must be."""
-        from concord.lm.chat import render
+    def _truncated_question(self, messages: Messages, answer: str) -> tuple[list[int], int]:
+        """The token ids of the question, and how many characters were dropped to make it fit.
+
+        As few characters as possible are dropped.
+        """
 
         def ids(dropped: int) -> list[int]:
             text = question(self.rubric, messages, answer, dropped) + YES_OR_NO
@@ -98,23 +113,23 @@ class LocalJudge:
             if fits(least):
                 return ids(least), least
         raise ModelError(
-            f"the judge reads {self.context} tokens, and its rubric with the last paragraph of an answer alone takes "
-            f"{len(ids(least))}, so it cannot be asked; shorten the rubric, or take a judge with a longer context"
+            f"the judge's context has {self.context} tokens, but the rubric and the last paragraph "
+            f"of an answer alone need {len(ids(least))}; "
+            "shorten the rubric or use a judge with a longer context"
         )
 
-    def _words(self, word: str) -> set[int]:
-        """First tokens of the word as it may be written."""
+    def _first_tokens(self, word: str) -> set[int]:
+        """The first token of each spelling of the word."""
         forms = (word, word.capitalize(), f" {word}", f" {word.capitalize()}")
         return {self.tokenizer(form, add_special_tokens=False)["input_ids"][0] for form in forms}
 
-    def _sure(self, sequences: list[list[int]]) -> np.ndarray:
+    def _yes_probability(self, sequences: list[list[int]]) -> np.ndarray:
+        """P(yes) / (P(yes) + P(no)) after each question, `(batch, 1)`."""
         import torch
 
-        from concord.lm.batches import pad_sequences
-
         batch = {
-            n: v.to(self.model.device)
-            for n, v in pad_sequences(sequences, self.tokenizer.pad_token_id).items()
+            name: tensor.to(self.model.device)
+            for name, tensor in pad_sequences(sequences, self.tokenizer.pad_token_id).items()
         }
         last = batch["attention_mask"].sum(dim=1) - 1
         with torch.inference_mode():
@@ -127,8 +142,7 @@ class LocalJudge:
 
 
 def load(params: LocalJudgeParams, device: Any, dtype: str, cache: Path) -> LocalJudge:
-    """The judge; `cache` is not used."""
-    from concord.lm.load import load_causal, load_tokenizer
+    """The judge. It does not use `cache`."""
 
     return LocalJudge(
         load_causal(params.model, device, dtype), load_tokenizer(params.model), params.rubric
@@ -136,7 +150,10 @@ def load(params: LocalJudgeParams, device: Any, dtype: str, cache: Path) -> Loca
 
 
 def missing(params: LocalJudgeParams, where: str, root: Path) -> Iterator[str]:
-    """The problem of a model that is not there; models/sft is made by its stage in time."""
+    """Yields a message if the model is missing or incomplete.
+
+    models/sft is not checked, because its stage creates it.
+    """
     if Path(params.model) != SFT:
-        absent = list(preflight.there(params.model, f"{where}.model", root))
+        absent = list(preflight.path_exists(params.model, f"{where}.model", root))
         yield from absent or preflight.checkpoint(params.model, f"{where}.model", root)

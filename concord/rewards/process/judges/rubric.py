@@ -1,4 +1,4 @@
-"""The question that a judge is asked: rubric, conversation, answer."""
+"""The question for a judge: rubric, conversation and answer."""
 
 from __future__ import annotations
 
@@ -19,7 +19,11 @@ The answer to judge, which may stop before its end; judge what is there:
 
 
 def question(rubric: str, messages: Messages, answer: str, dropped: int = 0) -> str:
-    """What a judge is asked, up to how to reply, without the first `dropped` characters of conversation and answer."""
+    """The question without the instruction on how to reply.
+
+    The first `dropped` characters are left out and marked by `[...]`: first those of the
+    conversation, then those of the answer.
+    """
     conversation = conversation_text(messages)
     answer, conversation = (
         _without_start(answer, dropped - len(conversation)),
@@ -29,9 +33,15 @@ def question(rubric: str, messages: Messages, answer: str, dropped: int = 0) -> 
 
 
 def conversation_text(messages: Messages) -> str:
+    """The conversation as text: the role and the content of each turn, separated by blank lines.
+
+    Examples:
+        >>> conversation_text([{"role": "user", "content": "2 + 2?"}])
+        'user: 2 + 2?'
+    """
     return "\n\n".join(f"{turn['role']}: {turn['content']}" for turn in messages)
 
 
 def _without_start(text: str, dropped: int) -> str:
-    """A text without its beginning, which is marked."""
+    """The text without its first `dropped` characters; `[...]` marks the gap."""
     return f"[...]{text[dropped:]}" if dropped > 0 else text

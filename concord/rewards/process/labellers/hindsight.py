@@ -1,7 +1,9 @@
-"""Hindsight values (MAHALO, arXiv 2510.01167): V_t = mean over completions m of gamma^(n_m - t) * z_m.
+"""Hindsight values of steps (MAHALO, arXiv 2510.01167).
 
-z_m is the correctness of completion m and n_m its number of steps. The verifier says nothing about a single step, so the
-paper's r_t is 0 and V_t stays in [0, 1].
+    V_t = mean over completions m of gamma^(n_m - t) * z_m
+
+z_m is the correctness of completion m and n_m its number of steps. A verifier cannot judge a single
+step, so the step reward r_t of the paper is 0 and V_t stays in [0, 1].
 """
 
 from __future__ import annotations
@@ -32,8 +34,8 @@ def label(samples: Sequence[dict[str, Any]], context: Context) -> list[list[floa
         values = []
         for step, answers in enumerate(sample["completed"], start=1):
             counts = [len(split(text, sample["domain"])) for text in answers]
-            right = [next(correct) for _ in answers]
-            values.append(hindsight_value(right, counts, step, context.gamma))
+            correctness = [next(correct) for _ in answers]
+            values.append(hindsight_value(correctness, counts, step, context.gamma))
         labels.append(values)
     return labels
 
@@ -41,7 +43,20 @@ def label(samples: Sequence[dict[str, Any]], context: Context) -> list[list[floa
 def hindsight_value(
     correct: Sequence[float], steps: Sequence[int], step: int, gamma: float
 ) -> float:
-    """V_t of prefix `step` (1 for the first) from its completions: `correct` z_m and `steps` n_m, all steps counted."""
+    """V_t of the prefix that ends with step t.
+
+    Args:
+        correct: z_m, the correctness of each completion.
+        steps: n_m, the number of steps of each completion, including those of the prefix.
+        step: t, counted from 1.
+        gamma: discount per step.
+
+    Examples:
+        One completion is correct after one more step, the other is wrong.
+
+        >>> hindsight_value([1.0, 0.0], [2, 3], step=1, gamma=0.9)
+        0.45
+    """
     return float(
         np.mean([gamma ** max(0, n - step) * z for z, n in zip(correct, steps, strict=True)])
     )

@@ -1,4 +1,7 @@
-"""Prefix: what a judge says of the answer after each step; for clear steps whose rollouts are expensive."""
+"""Prefix labels: a judge scores the answer after each step.
+
+For objectives with clear steps whose rollouts are expensive.
+"""
 
 from __future__ import annotations
 
@@ -12,4 +15,4 @@ NEEDS = Needs(judge=True)
 
 def label(samples: Sequence[dict[str, Any]], context: Context) -> list[list[float]]:
     """The judge's verdict on the answer after each step."""
-    return prefix_verdicts(samples, context.asked())
+    return prefix_verdicts(samples, context.required_judge())

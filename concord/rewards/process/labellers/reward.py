@@ -1,4 +1,7 @@
-"""Reward: a judge of whole answers, such as a reward head, applied to prefixes; for answers without clear steps."""
+"""Reward labels: a judge of whole answers, such as a reward head, scores the prefixes.
+
+For answers without clear steps.
+"""
 
 from __future__ import annotations
 
@@ -12,4 +15,4 @@ NEEDS = Needs(judge=True)
 
 def label(samples: Sequence[dict[str, Any]], context: Context) -> list[list[float]]:
     """The judge's verdict on the answer after each step."""
-    return prefix_verdicts(samples, context.asked())
+    return prefix_verdicts(samples, context.required_judge())

@@ -1,0 +1,87 @@
+"""The contents of reports/ that the page and its figures show."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from concord.report import figures
+from concord.stage import outputs
+
+Report = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Reports:
+    """The reports below `root`; every property is read once, when it is used."""
+
+    params: Report
+    root: Path
+
+    def json(self, name: str) -> Any:
+        """The content of a JSON report, by its name without the ending."""
+        return outputs.read_json(self.root / f"{name}.json")
+
+    @cached_property
+    def front(self) -> Report:
+        """Comparison of the policies: domain -> its entry, and `control`."""
+        content: Report = self.json("front")
+        return content
+
+    @cached_property
+    def choice(self) -> Report:
+        """The selected policy and weights."""
+        content: Report = self.json("select")
+        return content
+
+    @cached_property
+    def data(self) -> Report:
+        """Sources, splits, labels and rejected rows."""
+        content: Report = self.json("data")
+        return content
+
+    @cached_property
+    def process(self) -> Report:
+        """Quality of the process reward model."""
+        content: Report = self.json("process_reward")
+        return content
+
+    @cached_property
+    def policies(self) -> dict[str, Report]:
+        """Policy -> its report."""
+        return {name: self.json(f"policies/{name}") for name in self.params["policies"]}
+
+    @cached_property
+    def heads(self) -> list[dict[str, Any]]:
+        """Every head of every reward model, sorted by objective.
+
+        `used` is true if the reward vector scores the objective with this head.
+        """
+        rows = []
+        for group in self.params["reward_models"]:
+            for name, report in self.json(f"rewards/{group}").items():
+                objective = self.params["objectives"].get(name, {})
+                used = objective.get("reward") == group and objective.get("in_vector", True)
+                rows.append({"group": group, "objective": name, "used": used, **report})
+        return sorted(rows, key=lambda row: row["objective"])  # stable within an objective
+
+    @cached_property
+    def curves(self) -> dict[str, tuple[list[float], list[float]]]:
+        """Trained stage -> steps and losses; fits with fewer than two logged steps are left out."""
+        curves = {}
+        for file in sorted((self.root / "curves").glob("*.csv")):
+            with file.open(encoding="utf-8") as lines:
+                rows = [row for row in csv.DictReader(lines) if row.get("loss")]
+            if len(rows) > 1:
+                steps, losses = ([float(row[name]) for row in rows] for name in ("step", "loss"))
+                curves[file.stem] = (steps, losses)
+        return curves
+
+    @cached_property
+    def colours(self) -> dict[str, int]:
+        """Policy -> number of its colour and mark."""
+        return figures.policy_colours(self.front)

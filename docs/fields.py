@@ -1,0 +1,134 @@
+"""The fields of a dataclass of parameters as a Markdown table."""
+
+from __future__ import annotations
+
+import ast
+import dataclasses
+import inspect
+import itertools
+import json
+import types
+import typing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+from docs.markdown import cell, parsed, table
+
+WORDS = {int: "integer", float: "number", str: "text", bool: "true or false", type(None): "null"}
+BOUNDS = {
+    "ge": "at least",
+    "gt": "above",
+    "le": "at most",
+    "lt": "below",
+    "min_length": "length at least",
+}
+MEANINGS = {"method": "Selects this method."}
+"""Meaning of a field that has no string under it."""
+
+
+def field_docs(cls: type) -> dict[str, str]:
+    """Field -> the string under it, of a dataclass and of those it inherits from."""
+    docs: dict[str, str] = {}
+    for base in reversed(cls.__mro__):
+        if not dataclasses.is_dataclass(base) or base.__module__ == "builtins":
+            continue
+        tree = parsed(Path(inspect.getfile(base)))
+        body = next(
+            (
+                node.body
+                for node in tree.body
+                if isinstance(node, ast.ClassDef) and node.name == base.__name__
+            ),
+            [],
+        )
+        for field, text in itertools.pairwise(body):
+            if (
+                isinstance(field, ast.AnnAssign)
+                and isinstance(field.target, ast.Name)
+                and is_text(text)
+            ):
+                docs[field.target.id] = inspect.cleandoc(text.value.value)  # type: ignore[attr-defined]
+    return docs
+
+
+def is_text(node: ast.stmt) -> bool:
+    """Whether a statement is a string and nothing else."""
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )
+
+
+def type_words(hint: Any, links: Callable[[type], str]) -> str:
+    """A type as people read it: `integer (at least 1)`, `text or null`, `mapping to number`."""
+    origin, arguments = typing.get_origin(hint), typing.get_args(hint)
+    if origin is Annotated:
+        bounds = [limit for extra in arguments[1:] for limit in bound_words(extra)]
+        words = type_words(arguments[0], links)
+        return f"{words} ({', '.join(bounds)})" if bounds else words
+    if origin is typing.Literal:
+        return " or ".join(f"`{value}`" for value in arguments)
+    if origin in (typing.Union, types.UnionType):
+        return " or ".join(type_words(argument, links) for argument in arguments)
+    if origin in (dict, Mapping):
+        return f"mapping to {type_words(arguments[1], links)}"
+    if origin in (list, tuple, Sequence):
+        return f"list of {type_words(arguments[0], links)}"
+    if hint in WORDS:
+        return WORDS[hint]
+    if dataclasses.is_dataclass(hint):
+        return links(typing.cast(type, hint))
+    return "anything" if hint is Any else f"`{getattr(hint, '__name__', hint)}`"
+
+
+def bound_words(extra: Any) -> Iterator[str]:
+    """The limits that a pydantic Field sets, in words."""
+    for item in getattr(extra, "metadata", [extra]):
+        for name, words in BOUNDS.items():
+            if (value := getattr(item, name, None)) is not None:
+                yield f"{words} {value}"
+        if (pattern := getattr(item, "pattern", None)) is not None:
+            yield f"matching `{pattern}`"
+
+
+def default_words(cls: type, name: str) -> str:
+    """The default of a field as YAML would write it, or `required`."""
+    field = cls.__pydantic_fields__[name]  # type: ignore[attr-defined]
+    if field.is_required():
+        return "required"
+    value = field.get_default(call_default_factory=True)
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return f"`{type(value).__name__}()`"
+    return f"`{value if isinstance(value, str) else json.dumps(value)}`"
+
+
+def fields_table(cls: type, links: Callable[[type], str]) -> str:
+    """Key, type, default and meaning of every field of a dataclass."""
+    hints, docs = typing.get_type_hints(cls, include_extras=True), field_docs(cls)
+    rows = [
+        (
+            f"`{field.name}`",
+            type_words(hints[field.name], links).replace("|", "\\|"),
+            default_words(cls, field.name).replace("|", "\\|"),
+            cell(docs.get(field.name, MEANINGS.get(field.name, ""))),
+        )
+        for field in dataclasses.fields(cls)
+    ]
+    return table(["key", "type", "default", "meaning"], rows)
+
+
+def nested(cls: type) -> Iterator[type]:
+    """The dataclasses that the fields of a dataclass are of, at any depth."""
+    for hint in typing.get_type_hints(cls, include_extras=True).values():
+        yield from dataclasses_in(hint)
+
+
+def dataclasses_in(hint: Any) -> Iterator[type]:
+    """The dataclasses that a type names."""
+    if dataclasses.is_dataclass(hint):
+        yield typing.cast(type, hint)
+        yield from nested(typing.cast(type, hint))
+    for argument in typing.get_args(hint):
+        yield from dataclasses_in(argument)

@@ -1,0 +1,169 @@
+"""The console command `concord`: short names for what `python -m ...` and DVC already do.
+
+    concord check                                   # is params.yaml right?
+    concord run [RECIPE] [KEY=VALUE ...]            # the whole pipeline
+    concord demo                                    # the tiny recipe, in a few minutes
+    concord status                                  # what would rerun, and why
+    concord report                                  # write the report page again
+    concord regrade reports/samples/mah_dpo.parquet # recompute the gold scores of saved answers
+
+Run it in the root of the project, or of a clone under `runs/`. Most commands start `python -m ...`
+there, because a clone has its own copy of the code, and the installed `concord` would run the code
+of the folder that it was installed from. For the
+same reason nothing here imports model code, so `concord --help` answers at once.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from concord.stage.errors import ConcordError
+from concord.stage.paths import REPORTS
+from flows.clone import clone
+from flows.status import describe
+
+DEFAULT = Path("params.yaml")
+TINY = Path("recipes/tiny.yaml")
+PAGE = REPORTS / "index.html"
+
+
+class CommandError(ConcordError):
+    """The command cannot work here or with these arguments."""
+
+
+class _Commands(TyperGroup):
+    """Prints a ConcordError in one block, without a traceback, and exits with status 1."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ConcordError as error:
+            typer.echo(f"{type(error).__name__}: {error}", err=True)
+            raise typer.Exit(1) from None
+
+
+app = typer.Typer(
+    cls=_Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    help="Aligns one language model to several objectives. Run it in the root of the project.",
+)
+
+
+@app.command()
+def check() -> None:
+    """Check params.yaml and record the code of every stage."""
+    _require_project()
+    _python("tasks.check")
+    typer.echo(f"{DEFAULT} is valid; `concord status` shows what would run")
+
+
+@app.command()
+def run(
+    recipe: Annotated[
+        str, typer.Argument(help="A params file; another one than params.yaml runs in a clone.")
+    ] = str(DEFAULT),
+    changes: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KEY=VALUE", help="Values to change, for example sft.steps=50."),
+    ] = None,
+) -> None:
+    """Run the pipeline. Another recipe, or changed values, run in a clone under runs/."""
+    _require_project()
+    values = list(changes or [])
+    if "=" in recipe:
+        recipe, values = str(DEFAULT), [recipe, *values]
+    _run(Path(recipe), values)
+
+
+@app.command()
+def demo() -> None:
+    """Run the tiny recipe in a few minutes."""
+    _require_project()
+    folder = _run(TINY, [])
+    typer.echo(f"\nThe report page: {(folder / PAGE).resolve()}")
+
+
+@app.command()
+def status() -> None:
+    """Show which stages would rerun, and why."""
+    _require_project()
+    _python("tasks.check")
+    typer.echo(describe(Path.cwd()))
+
+
+@app.command()
+def report() -> None:
+    """Write the report page again, and print its path."""
+    _require_project()
+    if not (REPORTS / "front.json").is_file():
+        raise CommandError(f"{Path.cwd() / REPORTS} holds no results to show. Run `concord run`.")
+    _python("tasks.report")
+
+
+@app.command()
+def regrade(
+    file: Annotated[Path, typer.Argument(help="Saved answers, reports/samples/<policy>.parquet.")],
+) -> None:
+    """Recompute the gold scores of saved answers."""
+    _require_project()
+    if not file.is_file():
+        names = ", ".join(sorted(str(path) for path in (REPORTS / "samples").glob("*.parquet")))
+        raise CommandError(f"{file} does not exist. Choose one of: {names or 'none here yet'}.")
+    _python("concord.evaluation.policies.regrade", str(file))
+
+
+def _require_project() -> None:
+    if not Path("dvc.yaml").is_file() or not DEFAULT.is_file():
+        raise CommandError(
+            f"{Path.cwd()} holds no dvc.yaml and params.yaml, so there is no project to work on. "
+            "Change to the root of the project."
+        )
+
+
+def _run(recipe: Path, changes: list[str]) -> Path:
+    """Runs every stage; returns the folder of the run."""
+    folder = Path.cwd()
+    if recipe != DEFAULT or changes:
+        folder = clone(recipe, folder, changes)
+        typer.echo(f"in {folder}")
+    _python("tasks.check", folder=folder)
+    _python("flows.align", folder=folder)
+    return folder
+
+
+def _python(module: str, *arguments: str, folder: Path | None = None) -> None:
+    """Runs `python -m module` in `folder`; exits with its status if it failed.
+
+    Ctrl-C reaches the child too. The child ends its stages and says so; this process waits for it.
+    """
+    before = signal.signal(signal.SIGINT, lambda *_: None)
+    try:
+        with subprocess.Popen([sys.executable, "-m", module, *arguments], cwd=folder) as process:
+            ended = signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+            try:
+                code = process.wait()
+            finally:
+                signal.signal(signal.SIGTERM, ended)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    if code:
+        raise typer.Exit(code if code > 0 else 128 - code)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    os.environ.setdefault("PYTHONUNBUFFERED", "1")
+    app()
+
+
+if __name__ == "__main__":
+    main()
