@@ -9,8 +9,8 @@
 
 Run it in the root of the project, or of a clone under `runs/`. Most commands start `python -m ...`
 there, because a clone has its own copy of the code, and the installed `concord` would run the code
-of the folder that it was installed from. For the
-same reason nothing here imports model code, so `concord --help` answers at once.
+of the folder that it was installed from. So nothing here imports model code, which takes seconds to
+load, and `concord --help` answers at once.
 """
 
 import os
