@@ -33,7 +33,12 @@ SPECIAL = ["<|pad|>", "<|end|>", "<|unk|>", "<|system|>", "<|user|>", "<|assista
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Runs tests of the finished pipeline last, because it runs in the background meanwhile."""
-    items.sort(key=lambda item: [item.path.parent.name == "chain", "cold" in item.fixturenames])  # type: ignore[attr-defined]
+    items.sort(key=_needed_late)
+
+
+def _needed_late(item: pytest.Item) -> list[bool]:
+    in_chain = item.path.parent.name == "chain"
+    return [in_chain, "cold" in item.fixturenames, in_chain and "tutorial" in item.path.name]  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -42,7 +47,11 @@ def runs(
 ) -> Iterator[Runs | None]:
     """The pipeline in the background, if a selected test needs it."""
     chosen = [item for item in request.session.items if item.path.parent.name == "chain"]
-    if not any({"finished", "cold"}.intersection(item.fixturenames) for item in chosen):  # type: ignore[attr-defined]
+    if not any(
+        {"finished", "cold"}.intersection(item.fixturenames)  # type: ignore[attr-defined]
+        or "tutorial" in item.path.name
+        for item in chosen
+    ):
         yield None
         return
     started = Runs(tmp_path_factory.mktemp("chain"))

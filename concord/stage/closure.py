@@ -23,7 +23,7 @@ PluginNames = Mapping[str, Collection[str]]
 ALL = "*"
 """Stands for every name of a module."""
 PLUGIN_REGISTRY = "concord/stage/plugins.py"
-"""The file that lists the plugin packages but loads none of them."""
+"""The file that lists the locations of plugins but loads none of them."""
 
 
 class Source(NamedTuple):
@@ -34,8 +34,8 @@ class Source(NamedTuple):
     """(absolute module name, names imported from it)."""
     files: list[Path]
     """The files below the root that these imports load."""
-    plugin_packages: list[str]
-    """The plugin packages from which it loads modules by name."""
+    plugin_locations: list[str]
+    """The plugin packages and modules from which it loads by name."""
     has_code: bool
     """Whether it contains anything but a docstring."""
     digest: str
@@ -94,7 +94,7 @@ def source_of(file: Path, root: Path = ROOT) -> Source:
 def _parsed(file: Path, root: Path, _time: int, _size: int) -> Source:
     tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
     imports: list[tuple[str, tuple[str, ...]]] = []
-    plugin_packages: list[str] = []
+    plugin_locations: list[str] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             imports.extend((alias.name, ()) for alias in node.names)
@@ -102,14 +102,14 @@ def _parsed(file: Path, root: Path, _time: int, _size: int) -> Source:
             imports.append((_absolute(node, file, root), tuple(alias.name for alias in node.names)))
         elif (
             isinstance(node, ast.Constant)
-            and node.value in PACKAGES
+            and (node.value in PACKAGES or node.value in MODULES)
             and file != root / PLUGIN_REGISTRY
         ):
-            plugin_packages.append(str(node.value))
+            plugin_locations.append(str(node.value))
     has_code = any(not _is_docstring(node) for node in tree.body)
     modules = [name for module, names in imports for name in (module, *_members(module, names))]
     files = [path for module in dict.fromkeys(modules) for path in _files(module, root)]
-    return Source(tree, imports, files, plugin_packages, has_code, _digest(tree))
+    return Source(tree, imports, files, plugin_locations, has_code, _digest(tree))
 
 
 def _members(module: str, names: Collection[str]) -> list[str]:
@@ -131,10 +131,14 @@ def _absolute(node: ast.ImportFrom, file: Path, root: Path) -> str:
 
 def _imported_files(source: Source, root: Path, named: PluginNames) -> Iterator[Path]:
     yield from source.files
-    for package in source.plugin_packages:
-        folder = root.joinpath(*package.split("."))
-        for name in named.get(package, sorted(path.stem for path in folder.glob("*.py"))):
-            yield from _files(f"{package}.{name}", root)
+    for location in source.plugin_locations:
+        if location in MODULES:
+            if named.get(location, [ALL]):
+                yield from _files(location, root)
+            continue
+        folder = root.joinpath(*location.split("."))
+        for name in named.get(location, sorted(path.stem for path in folder.glob("*.py"))):
+            yield from _files(f"{location}.{name}", root)
 
 
 def _files(module: str, root: Path) -> Iterator[Path]:

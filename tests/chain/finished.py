@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.chain import hermetic
 from tests.chain.tree import copy_project, dvc, environment, make
+from tests.chain.tutorial import follow
 
 
 @dataclass
@@ -23,10 +24,11 @@ class Finished:
 
 
 class Runs:
-    """Futures of two finished projects. Tests that edit a project must copy it.
+    """Futures of finished projects. Tests that edit a project must copy it.
 
     `flow` was made by `make run`. `cold` was made by `dvc repro` without flow, server or cache;
-    there, each stage sees only its declared deps and params.
+    there, each stage sees only its declared deps and params. `tutorial` is a project in which every
+    block of the tutorial has run, and the output of each command.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -36,6 +38,7 @@ class Runs:
         self._pool = ThreadPoolExecutor(1)
         self.flow = self._pool.submit(self._flow)
         self.cold = self._pool.submit(self._cold)
+        self.tutorial = self._pool.submit(self._tutorial)
 
     def _flow(self) -> Finished:
         folder = self.folder / "flow"
@@ -53,6 +56,14 @@ class Runs:
         env = environment(HERMETIC_LOCK=str(self.flow.result().folder / "dvc.lock"))
         env["PATH"] = f"{wrapper.parent}{os.pathsep}{env['PATH']}"
         return Finished(project, folder / "cache", self._run(project, dvc("repro"), env))
+
+    def _tutorial(self) -> tuple[Path, dict[str, str]]:
+        folder = self.folder / "tutorial"
+        project = copy_project(folder / "project", folder / "cache", recorded=True)
+        env = environment()
+        return project, follow(
+            project, lambda text: self._run(project, ["bash", "-euc", text], env)
+        )
 
     def _run(self, project: Path, command: list[str], env: dict[str, str]) -> str:
         core = str(min(os.sched_getaffinity(0)))

@@ -14,7 +14,7 @@ import pytest
 
 from concord.stage.params import read
 from tests.chain.finished import Finished
-from tests.chain.tree import dvc, lock, run
+from tests.chain.tree import commit, dvc, lock, run
 
 Params = dict[str, Any]
 
@@ -246,14 +246,16 @@ def extended(finished: Finished, tmp_path_factory: pytest.TempPathFactory) -> Pa
         before = path.read_text(encoding="utf-8") if path.exists() else ""
         path.write_text(f"{before}{text}", encoding="utf-8")
     (project / "data/raw/toy.jsonl").write_text(json.dumps(ROW) + "\n", encoding="utf-8")
+    commit(project, "every toy, and the record")
     return project
 
 
 @pytest.fixture
 def project(extended: Path) -> Iterator[Path]:
-    """The same, with params.yaml and the record restored after the test."""
+    """The same, restored after the test."""
     yield extended
-    run(extended, "git", "checkout", "--quiet", "--", "params.yaml")
+    run(extended, "git", "checkout", "--quiet", "--", ".")
+    run(extended, "git", "clean", "--quiet", "--force", "-d")
     run(extended, *dvc("checkout", "--quiet", "--force"))
 
 
@@ -282,7 +284,6 @@ def test_one_file_adds_it(project: Path, thing: str) -> None:
         output = run(project, *dvc("repro", "--single-item", stage))
         assert re.findall(r"Running stage '(\S+)'", output) == [stage]
         assert lock(project)[stage] != before.get(stage)
-        (project / "dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": before}))
 
 
 def test_a_wrong_name_lists_what_there_is(project: Path) -> None:
@@ -299,4 +300,3 @@ def test_a_figure_is_one_function_and_one_line(project: Path) -> None:
         text = path.read_text(encoding="utf-8")
         path.write_text(f"{text}\nADDED_BY_A_TEST = 1\n", encoding="utf-8")
     assert touched(project) == {"front", "report"}
-    run(project, "git", "checkout", "--quiet", "--", "concord/report")

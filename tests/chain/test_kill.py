@@ -11,7 +11,7 @@ import pytest
 
 from tests.chain.tree import dvc, environment, lock, run
 
-STEPS = 24
+STEPS = 14
 
 
 def lengthen(project: Path, before: str, after: str) -> None:

@@ -1,53 +1,24 @@
-"""The tutorial "your own data" works as written: its blocks run in a fresh copy of the project.
+"""The tutorial "your own data" works as written, in a fresh copy of the project.
 
-A block with a title is a file; a `bash` block is run. The copy has the record of the default run,
-as a clone has, and an empty cache.
+The copy has the record of the default run, as a clone has, and an empty cache. It is made in the
+background (`tests.chain.finished`).
 """
 
-import re
 from pathlib import Path
-from typing import NamedTuple
 
 import pandas as pd
 import pytest
 
 from concord.stage.params import read
-from tests.chain.tree import ROOT, copy_project, run
+from tests.chain.finished import Runs
 
-PAGE = ROOT / "docs/tutorial/own-data.md"
-BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 SECONDS = 900
 """Limit on a shared core; alone it takes about two minutes."""
 
 
-class Block(NamedTuple):
-    """A fenced block of the page."""
-
-    language: str
-    title: str | None
-    """Name of the file that it is."""
-    text: str
-
-
-def blocks() -> list[Block]:
-    """The fenced blocks, in order."""
-    parts = BLOCK.findall(PAGE.read_text(encoding="utf-8"))
-    titles = [re.search(r'title="([^"]+)"', info) for _, info, _ in parts]
-    return [
-        Block(language, title[1] if title else None, text)
-        for (language, _, text), title in zip(parts, titles, strict=True)
-    ]
-
-
 @pytest.mark.timeout(SECONDS)
-def test_the_tutorial_works_as_written(tmp_path: Path) -> None:
-    project = copy_project(tmp_path / "project", tmp_path / "cache", recorded=True)
-    output: dict[str, str] = {}
-    for block in blocks():
-        if block.title is not None:
-            (project / block.title).write_text(block.text, encoding="utf-8")
-        elif block.language == "bash":
-            output[block.text.strip()] = run(project, "bash", "-euc", block.text)
+def test_the_tutorial_works_as_written(runs: Runs) -> None:
+    project, output = runs.tutorial.result()
     assert {path.suffix for path in (project / "data/raw/plants").iterdir()} == {
         ".csv",
         ".jsonl",

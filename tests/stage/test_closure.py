@@ -142,3 +142,15 @@ def test_a_plugin_module_imported_as_a_whole_counts_as_a_whole(plugin_project: P
     before = of(plugin_project, "one", "first")
     losses(plugin_project, shared="1", first="2", third="3")
     assert of(plugin_project, "one", "first") != before
+
+
+def test_a_module_of_plugins_counts_without_an_import(project: Path) -> None:
+    """It is loaded by name alone; a stage whose parameters name nothing in it does not load it."""
+    write(project, "tasks/p.py", f'plugins.function("{LOSSES}", name)\n')
+    losses(project, first="1", second="2")
+    named = digests(project / "tasks/p.py", root=project, named={LOSSES: {"first"}})
+    unnamed = digests(project / "tasks/p.py", root=project, named={LOSSES: set()})
+    assert "concord/policies/losses.py" in named
+    assert "concord/policies/losses.py" not in unnamed
+    losses(project, first="1", second="3")
+    assert digests(project / "tasks/p.py", root=project, named={LOSSES: {"first"}}) == named

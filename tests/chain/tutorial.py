@@ -1,0 +1,44 @@
+"""The blocks of the tutorial "your own data".
+
+A block with a title is a file; a `bash` block is run.
+"""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from tests.chain.tree import ROOT
+
+PAGE = ROOT / "docs/tutorial/own-data.md"
+BLOCK = re.compile(r"^```(\w+)([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+
+
+class Block(NamedTuple):
+    """A fenced block of the page."""
+
+    language: str
+    title: str | None
+    """Name of the file that it is."""
+    text: str
+
+
+def blocks() -> list[Block]:
+    """The fenced blocks, in order."""
+    parts = BLOCK.findall(PAGE.read_text(encoding="utf-8"))
+    titles = [re.search(r'title="([^"]+)"', info) for _, info, _ in parts]
+    return [
+        Block(language, title[1] if title else None, text)
+        for (language, _, text), title in zip(parts, titles, strict=True)
+    ]
+
+
+def follow(project: Path, shell: Callable[[str], str]) -> dict[str, str]:
+    """Writes every file and runs every command in `project`; command -> its output."""
+    output: dict[str, str] = {}
+    for block in blocks():
+        if block.title is not None:
+            (project / block.title).write_text(block.text, encoding="utf-8")
+        elif block.language == "bash":
+            output[block.text.strip()] = shell(block.text)
+    return output
