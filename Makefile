@@ -1,6 +1,6 @@
-# The commands of the project.
-# `make run` runs params.yaml here. `make run RECIPE=recipes/x.yaml` runs another recipe in a separate clone, runs/x, which
-# shares the cache. `make run SET=evaluate.locked_seed=2` runs params.yaml with that value in a clone.
+# The commands of the project. `make run` runs params.yaml here. `make run RECIPE=recipes/x.yaml`
+# runs another recipe in a separate clone, runs/x, which shares the cache. `make run
+# SET=evaluate.locked_seed=2` runs params.yaml with that value in a clone.
 PYTHON ?= python3
 RECIPE ?= params.yaml
 SET ?=
