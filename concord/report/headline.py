@@ -156,7 +156,7 @@ def sentence(record: Record, rows: Sequence[Row]) -> str:
     above = sum(row.rival is not None and row.rival.value > row.published.value for row in rows)
     text = (
         f"Gold means on {prompts} held-out prompts per domain, 95 % intervals, one training run. "
-        "Beyond the paired interval to SFT (▲ ▼), the published model raises "
+        "▲ ▼: the difference to SFT on the same prompts excludes 0. The published model raises "
         f"{higher} of {len(rows)} objectives and lowers {', '.join(lower) or 'none'}. "
     )
     if rival := record.best_rival():
