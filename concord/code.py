@@ -11,18 +11,23 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from concord.annotations.hub import read_spec
-from concord.annotations.reader import HUB, object_formats
+from concord.annotations.reader import HUB
 from concord.objectives import Objective, objectives_of
 from concord.rewards.process.judging import kind_of
 from concord.rewards.process.labelling import HUMAN, Labelling, derive
 from concord.stage import plugins
-from concord.stage.closure import ROOT, digests
+from concord.stage.closure import ROOT, digests, files_of, local_imports
 from concord.stage.params import section
 
 Params = Mapping[str, Any]
-DEFAULT_LOSS = "dpo"
 Names = dict[str, set[str]]
+DISPATCH = ROOT / "concord/rewards/verifiers/dispatch.py"
+"""A stage runs verifiers if it can import this file."""
+POLICY_PLUGINS = {
+    "loss": "concord.policies.losses",
+    "aggregation": "concord.policies.advantages",
+}
+"""Parameter of a policy that names a function -> the plugin module."""
 
 
 def listings(params: Params, stages: Mapping[str, str | None], root: Path) -> dict[str, str]:
@@ -31,17 +36,19 @@ def listings(params: Params, stages: Mapping[str, str | None], root: Path) -> di
     Args:
         params: the whole params.yaml, already validated.
         stages: stage -> the section of params.yaml whose items it repeats for, or None.
-        root: base of the relative paths in params.yaml.
+        root: the folder of params.yaml, where custom verifiers are.
     """
     objectives = objectives_of(params)
-    custom = sorted(_custom_verifiers(objectives, root))
+    custom = [file for name in objectives for file in custom_files(objectives[name], root)]
     listing_by_stage = {}
     for stage, key in stages.items():
         for item in params[key] if key else [None]:
-            names = _names(stage, item, params, objectives, root)
-            module = ROOT / f"tasks/{stage}.py"
-            files = digests(module, *(custom if _runs_verifiers(stage) else ()), named=names)
-            text = "".join(f"{digest}  {path}\n" for path, digest in files.items())
+            names = _names(stage, item, params, objectives)
+            files = [str(ROOT / f"tasks/{stage}.py")]
+            if DISPATCH in local_imports(*files, named=names):
+                files += custom
+            lines = digests(*files, named=names).items()
+            text = "".join(f"{digest}  {path}\n" for path, digest in lines)
             listing_by_stage[stage if item is None else f"{stage}@{item}"] = text
     return listing_by_stage
 
@@ -58,22 +65,19 @@ def read_listing(text: str) -> dict[str, str]:
     }
 
 
-def _runs_verifiers(stage: str) -> bool:
-    """Whether a stage runs the verifiers."""
-    return stage in (
-        "process_labels",
-        "anchors",
-        "rollouts",
-        "policy",
-        "evaluate",
-        "evaluate_rewards",
-    )
+def custom_files(objective: Objective, root: Path) -> list[str]:
+    """Files of the objective's custom verifier (`module:function`) that are below `root`."""
+    module, colon, _ = (objective.verifier or "").partition(":")
+    return [str(file) for file in files_of(module, root)] if colon else []
 
 
 def _names(
-    stage: str, item: str | None, params: Params, objectives: Mapping[str, Objective], root: Path
+    stage: str, item: str | None, params: Params, objectives: Mapping[str, Objective]
 ) -> Names:
-    """Plugin package or module -> the plugins that the parameters of this stage name."""
+    """Plugin package or module -> the plugins that the parameters of this stage name.
+
+    If a location is missing, all of its plugins count.
+    """
     names: Names = {location: set() for location in (*plugins.PACKAGES, *plugins.MODULES)}
     names["concord.rewards.verifiers"] = {
         objective.verifier
@@ -81,7 +85,10 @@ def _names(
         if objective.verifier and ":" not in objective.verifier
     }
     if stage == "ingest":
-        names["concord.annotations.formats"] = {_format(params["sources"][item], root)}
+        source_format = params["sources"][item]["format"]
+        names["concord.annotations.formats"] = {source_format}
+        if source_format == HUB:  # the YAML file that names the format is not a dep of `check`
+            del names["concord.annotations.formats"]
     elif stage == "process_labels":
         labels = params["process_labels"]
         names["concord.rewards.process.labellers"] = set(_labellers(labels, objectives))
@@ -90,36 +97,24 @@ def _names(
         }
     elif stage == "policy":
         entry = params["policies"][item]
-        names["concord.policies.methods"] = {entry["method"]}
-        names["concord.policies.losses"] = {entry.get("loss", DEFAULT_LOSS)}
-        names["concord.policies.advantages"] = (
-            {entry["aggregation"]} if "aggregation" in entry else set()
+        method = plugins.load(
+            "concord.policies.methods", entry["method"], f"policies.{item}.method"
         )
+        settings = section(method.METHOD.params, entry, f"policies.{item}")
+        names["concord.policies.methods"] = {entry["method"]}
+        for parameter, location in POLICY_PLUGINS.items():
+            if hasattr(settings, parameter):
+                names[location] = {getattr(settings, parameter)}
+            else:
+                del names[location]
     elif stage == "select":
         names["concord.rewards.vector.scalarisers"] = {params["select"]["rule"]}
     return names
 
 
-def _format(source: Params, root: Path) -> str:
-    """The name of the format module; for a data set on the Hub, the module that parses its rows."""
-    if source["format"] != HUB:
-        return str(source["format"])
-    return read_spec(root / source["path"], object_formats()).format
-
-
 def _labellers(labels: Params, objectives: Mapping[str, Objective]) -> Iterator[str]:
     for name, entry in labels["objectives"].items():
-        maker = derive(
-            objectives[name], section(Labelling, entry, f"process_labels.objectives.{name}")
-        ).labeller
-        if maker != HUMAN:
-            yield maker
-
-
-def _custom_verifiers(objectives: Mapping[str, Objective], root: Path) -> Iterator[Path]:
-    """Files of custom verifiers (`module:function`) inside the project."""
-    for objective in objectives.values():
-        module, colon, _ = (objective.verifier or "").partition(":")
-        file = root.joinpath(*module.split(".")).with_suffix(".py") if colon else None
-        if file is not None and file.is_file():
-            yield file
+        labelling = section(Labelling, entry, f"process_labels.objectives.{name}")
+        labeller = derive(objectives[name], labelling).labeller
+        if labeller != HUMAN:
+            yield labeller

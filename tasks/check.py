@@ -28,6 +28,7 @@ from concord.rewards.verifiers import dispatch
 from concord.sandbox.source import read_spec
 from concord.sandbox.world import OBJECTIVES
 from concord.stage import outputs, paths, preflight
+from concord.stage.closure import local_imports
 from concord.stage.errors import DataError, ParamsError, command
 from concord.stage.params import Model, Runtime, Seeds, mapping_of, read, section, suggest
 from tasks import (
@@ -124,6 +125,7 @@ def reference_problems(params: Mapping[str, Any], root: Path) -> Iterator[str]:
     """Problems between sections, and with files and models. The sections must be valid."""
     objectives = mapping_of(Objective, params, "objectives")
     yield from _scorer_problems(objectives, params["reward_models"])
+    yield from _custom_verifier_problems(objectives, root)
     yield from _label_problems(objectives, params)
     labels = section(process_labels.ProcessLabelsParams, params["process_labels"], "process_labels")
     yield from _judge_problems(labels, root)
@@ -224,6 +226,20 @@ def _scorer_problems(
         yield from _unknown_names(
             entry["objectives"], objectives, f"reward_models.{group}.objectives"
         )
+
+
+def _custom_verifier_problems(objectives: Mapping[str, Objective], root: Path) -> Iterator[str]:
+    """Files of custom verifiers that DVC does not track: `check` must depend on them."""
+    base, graph = root.resolve(), root / "dvc.yaml"
+    deps = read(graph)["stages"]["check"]["deps"] if graph.is_file() else []
+    for name, objective in objectives.items():
+        for file in sorted(local_imports(*code.custom_files(objective, base), root=base)):
+            path = file.relative_to(base)
+            if deps and not any(path.is_relative_to(dep) for dep in deps):
+                yield (
+                    f"objectives.{name}.verifier: {path} is not a dep of `check` in dvc.yaml, so "
+                    f"an edit of it would rerun nothing; add {path} to stages.check.deps"
+                )
 
 
 def _label_problems(

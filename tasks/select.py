@@ -43,7 +43,7 @@ class SelectParams:
 
     policy: str
     """The policy whose weights are chosen, and which is exported."""
-    rule: str
+    rule: Annotated[str, plugins.named("concord.rewards.vector.scalarisers")]
     """The scalariser that ranks the points: a function of concord/rewards/vector/scalarisers.py."""
     weights: dict[str, float] = field(default_factory=dict)
     """Objective -> its importance. Empty for equal weights within each domain."""
@@ -53,9 +53,6 @@ class SelectParams:
     max_kl: Annotated[float, Field(gt=0)] | None = None
     """Maximum KL divergence from the SFT model on validation, in nats per answer; null for no
     limit."""
-
-    def __post_init__(self) -> None:
-        plugins.check_name("concord.rewards.vector.scalarisers", self.rule, "rule")
 
 
 class Measured(NamedTuple):

@@ -33,7 +33,7 @@ def format_names() -> list[str]:
 
 def renames_columns(name: str) -> bool:
     """Whether `columns` may be given for a source in this format."""
-    return name == HUB or _converts_objects(_module(name))
+    return name == HUB or name in object_formats()
 
 
 def options_of(name: str, path: Path) -> type:
@@ -55,7 +55,7 @@ def read(name: str, path: Path, given: GivenOptions, columns: Columns) -> Iterat
         spec = hub.read_spec(path, object_formats())
         return convert_objects(_module(spec.format), hub.objects(spec), given, columns)
     module = _module(name)
-    if _converts_objects(module):
+    if name in object_formats():
         return convert_objects(module, files.objects(path), given, columns)
     assert not columns
     records: Iterator[Record] = module.read(path, given)
@@ -64,8 +64,7 @@ def read(name: str, path: Path, given: GivenOptions, columns: Columns) -> Iterat
 
 def object_formats() -> list[str]:
     """The names of the formats that convert one object at a time."""
-    names = plugins.names("concord.annotations.formats")
-    return [name for name in names if _converts_objects(_module(name))]
+    return plugins.names("concord.annotations.formats", entries=["annotations"])
 
 
 def convert_objects(
@@ -93,8 +92,4 @@ def rename_columns(row: dict[str, Any], columns: Columns) -> dict[str, Any]:
 
 
 def _module(name: str) -> ModuleType:
-    return plugins.load("concord.annotations.formats", name)
-
-
-def _converts_objects(module: ModuleType) -> bool:
-    return hasattr(module, "annotations")
+    return plugins.load("concord.annotations.formats", name, "sources")

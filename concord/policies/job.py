@@ -53,6 +53,11 @@ class PolicyJob:
     """Longest sequence in tokens, prompt and response together."""
 
     @property
+    def stage(self) -> str:
+        """DVC's name of the stage that trains the policy."""
+        return f"policy@{self.name}"
+
+    @property
     def where(self) -> str:
         """The path of the policy's section in params.yaml."""
         return f"policies.{self.name}"

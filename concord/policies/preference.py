@@ -45,7 +45,7 @@ class PreferenceParams:
     SFT model)."""
     beta: Annotated[float, Field(gt=0)] = 0.1
     """Strength of the regularisation towards the reference model."""
-    loss: str = "dpo"
+    loss: Annotated[str, plugins.named("concord.policies.losses")] = "dpo"
     """A function of concord/policies/losses.py."""
     loss_parameters: dict[str, float] = Field(default_factory=dict)
     """Values for the loss function's arguments that have a default."""
@@ -63,7 +63,6 @@ class PreferenceParams:
     """Trains low-rank adapters instead of the backbone's weights; merged after training."""
 
     def __post_init__(self) -> None:
-        plugins.check_name("concord.policies.losses", self.loss, "loss")
         allowed = plugins.defaults("concord.policies.losses", self.loss)
         for name in self.loss_parameters:
             if name not in allowed:
@@ -177,7 +176,7 @@ def train(
         make_loss(names, params),
         training,
         seed=job.seeds.data,
-        work=resume.folder("policy", [job, names], input_files(params), module_file),
+        work=resume.folder(job.stage, [job, names], input_files(params), module_file),
         curve=job.curve,
         order="given",
         length=pair_length,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,9 +31,9 @@ class Source(NamedTuple):
 
     tree: ast.Module
     imports: list[tuple[str, tuple[str, ...]]]
-    """(absolute module name, names imported from it)."""
+    """(absolute module name, names imported from it), including imports for types alone."""
     files: list[Path]
-    """The files below the root that these imports load."""
+    """The files below the root that its imports load at run time."""
     plugin_locations: list[str]
     """The plugin packages and modules from which it loads by name."""
     has_code: bool
@@ -52,7 +52,7 @@ def local_imports(
     `concord.stage.plugins`.
     """
     files: set[Path] = set()
-    waiting = [Path(file).resolve() for file in module_files]
+    waiting = [path for file in module_files for path in _with_packages(Path(file).resolve(), root)]
     while waiting:
         file = waiting.pop()
         if file not in files:
@@ -71,7 +71,7 @@ def digests(
     digest_by_path: dict[str, str] = {}
     files = sorted(local_imports(*module_files, root=root, named=named))
     for file in files:
-        path = file.relative_to(root) if file.is_relative_to(root) else Path(file.name)
+        path = _relative(file, root)
         source, module = source_of(file, root), ".".join(path.with_suffix("").parts)
         if not source.has_code:
             continue
@@ -85,6 +85,12 @@ def digests(
     return digest_by_path
 
 
+def _relative(file: Path, root: Path) -> Path:
+    """The path relative to `root`, or else to the working directory, where custom verifiers are."""
+    bases = (root, Path.cwd(), file.parent)
+    return next(file.relative_to(base) for base in bases if file.is_relative_to(base))
+
+
 def source_of(file: Path, root: Path = ROOT) -> Source:
     """The parsed file. It is parsed again only after it has been modified."""
     return _parsed(file, root, file.stat().st_mtime_ns, file.stat().st_size)
@@ -92,24 +98,40 @@ def source_of(file: Path, root: Path = ROOT) -> Source:
 
 @cache
 def _parsed(file: Path, root: Path, _time: int, _size: int) -> Source:
-    tree = ast.parse(file.read_text(encoding="utf-8"), filename=str(file))
-    imports: list[tuple[str, tuple[str, ...]]] = []
-    plugin_locations: list[str] = []
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            imports.extend((alias.name, ()) for alias in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            imports.append((_absolute(node, file, root), tuple(alias.name for alias in node.names)))
-        elif (
-            isinstance(node, ast.Constant)
-            and (node.value in PACKAGES or node.value in MODULES)
-            and file != root / PLUGIN_REGISTRY
-        ):
-            plugin_locations.append(str(node.value))
+    tree = ast.parse(file.read_bytes(), filename=str(file))
+    nodes = list(ast.walk(tree))
+    plugin_locations = [
+        str(node.value)
+        for node in nodes
+        if isinstance(node, ast.Constant)
+        and (node.value in PACKAGES or node.value in MODULES)
+        and file != root / PLUGIN_REGISTRY
+    ]
     has_code = any(not _is_docstring(node) for node in tree.body)
-    modules = [name for module, names in imports for name in (module, *_members(module, names))]
-    files = [path for module in dict.fromkeys(modules) for path in _files(module, root)]
+    imports = list(_imports(nodes, file, root))
+    type_checking = [node for node in nodes if isinstance(node, ast.If) and _for_types(node)]
+    never_run = {
+        inner for node in type_checking for child in node.body for inner in ast.walk(child)
+    }
+    run_time = _imports([node for node in nodes if node not in never_run], file, root)
+    modules = [name for module, names in run_time for name in (module, *_members(module, names))]
+    files = [path for module in dict.fromkeys(modules) for path in files_of(module, root)]
     return Source(tree, imports, files, plugin_locations, has_code, _digest(tree))
+
+
+def _imports(
+    nodes: Iterable[ast.AST], file: Path, root: Path
+) -> Iterator[tuple[str, tuple[str, ...]]]:
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, ()) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield _absolute(node, file, root), tuple(alias.name for alias in node.names)
+
+
+def _for_types(node: ast.If) -> bool:
+    """Whether a statement is `if TYPE_CHECKING:`, whose imports never run."""
+    return ast.unparse(node.test) in ("TYPE_CHECKING", "typing.TYPE_CHECKING")
 
 
 def _members(module: str, names: Collection[str]) -> list[str]:
@@ -134,14 +156,21 @@ def _imported_files(source: Source, root: Path, named: PluginNames) -> Iterator[
     for location in source.plugin_locations:
         if location in MODULES:
             if named.get(location, [ALL]):
-                yield from _files(location, root)
+                yield from files_of(location, root)
             continue
         folder = root.joinpath(*location.split("."))
         for name in named.get(location, sorted(path.stem for path in folder.glob("*.py"))):
-            yield from _files(f"{location}.{name}", root)
+            yield from files_of(f"{location}.{name}", root)
 
 
-def _files(module: str, root: Path) -> Iterator[Path]:
+def _with_packages(file: Path, root: Path) -> Iterator[Path]:
+    """A file, and the `__init__.py` files of the packages that contain it."""
+    yield file
+    if file.is_relative_to(root):
+        yield from files_of(".".join(file.relative_to(root).with_suffix("").parts), root)
+
+
+def files_of(module: str, root: Path = ROOT) -> Iterator[Path]:
     """The file of `module`, if it is below `root`, and the `__init__.py` files above it."""
     parts = module.split(".")
     for depth in range(1, len(parts) + 1):
@@ -188,7 +217,9 @@ def _used_functions(nodes: Collection[ast.AST], functions: Collection[str]) -> s
 
 
 def _serializable(node: Any) -> Any:
-    """The syntax tree as lists and strings, without docstrings; the same in all Python versions."""
+    """The syntax tree as lists and strings, without docstrings and empty parts of f-strings."""
+    if isinstance(node, ast.JoinedStr):  # Python versions differ in the empty parts
+        node = ast.JoinedStr([part for part in node.values if getattr(part, "value", None) != ""])
     if isinstance(node, ast.AST):
         fields = ((name, _serializable(value)) for name, value in ast.iter_fields(node))
         return [

@@ -16,7 +16,7 @@ from typing import Any
 
 from concord.stage.closure import digests
 from concord.stage.errors import DataError
-from concord.stage.paths import WORK
+from concord.stage.paths import CODE, WORK
 
 COMPLETE = "complete"
 """Marker file, written last. A checkpoint without it is incomplete and ignored."""
@@ -32,6 +32,7 @@ def folder(
     """The checkpoint folder of `stage`, relative to the working directory. It is not created.
 
     Args:
+        stage: DVC's name of the stage, such as `sft` or `policy@mah_dpo`.
         params: the stage's parameters: dataclasses, mappings, lists, paths, numbers, strings.
         inputs: files or folders that the stage reads.
         module_file: `__file__` of the stage.
@@ -45,6 +46,8 @@ def folder(
         for file in _files(path):
             digest.update(f"{path.name}/{file.relative_to(path)}:{_file_hash(file)}\n".encode())
     digest.update(json.dumps(digests(module_file)).encode())
+    if (listing := CODE / stage).is_file():  # it also covers custom verifiers
+        digest.update(listing.read_bytes())
     return work / stage / digest.hexdigest()[:16]
 
 

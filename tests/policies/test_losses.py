@@ -73,7 +73,7 @@ def test_names_and_parameters_of_losses() -> None:
         "robust_dpo",
         "simpo",
     }
-    assert plugins.defaults("concord.policies.losses", "simpo") == {"margin": 0.5}
+    assert plugins.defaults("concord.policies.losses", "simpo") == {"margin": "0.5"}
     assert plugins.defaults("concord.policies.losses", "dpo") == {}
 
 

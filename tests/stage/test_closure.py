@@ -42,6 +42,25 @@ def test_the_closure_follows_functions_relative_imports_and_cycles(project: Path
     assert paths == FILES.keys() - {"tasks/d.py"}
 
 
+def test_the_package_of_the_first_file_counts(project: Path) -> None:
+    write(project, "tasks/area/__init__.py", "STRICT = True\n")
+    assert "tasks/area/__init__.py" in digests(project / "tasks/area/c.py", root=project)
+
+
+def test_imports_for_types_alone_do_not_count(project: Path) -> None:
+    text = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from tasks import d\n"
+    write(project, "tasks/area/c.py", text)
+    assert "tasks/d.py" not in digests(project / "tasks/a.py", root=project)
+    write(project, "tasks/area/c.py", text + "else:\n    from tasks import d\n")
+    assert "tasks/d.py" in digests(project / "tasks/a.py", root=project)
+
+
+def test_a_byte_order_mark_does_not_change_a_digest(project: Path) -> None:
+    before = digests(project / "tasks/d.py", root=project)
+    (project / "tasks/d.py").write_bytes(b"\xef\xbb\xbf" + FILES["tasks/d.py"].encode())
+    assert digests(project / "tasks/d.py", root=project) == before
+
+
 def test_the_closure_of_a_file_of_this_project() -> None:
     paths = {str(path.relative_to(ROOT)) for path in local_imports(ROOT / "concord/lm/train.py")}
     assert {"concord/lm/train.py", "concord/lm/trainer.py", "concord/stage/progress.py"} <= paths

@@ -32,6 +32,17 @@ def test_what_changes_the_key(tmp_path: Path) -> None:
     assert len({key, *others}) == 4
 
 
+def test_the_listing_of_the_stage_changes_the_key(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A custom verifier is in no import, only in the listing."""
+    monkeypatch.chdir(tmp_path)
+    key = _key(tmp_path)
+    Path("data/code").mkdir(parents=True)
+    Path("data/code/sft").write_text("5427d20fde942544  my_checks.py\n")
+    assert _key(tmp_path) != key
+
+
 def test_a_missing_input_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         folder("sft", {}, [tmp_path / "missing"], __file__)

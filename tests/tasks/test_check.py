@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from concord import code
 from concord.stage import outputs
 from concord.stage.errors import ParamsError
 from concord.stage.params import read
@@ -410,6 +411,37 @@ def test_a_custom_verifier(sandbox: Params, root: Path, monkeypatch: pytest.Monk
     check.run(
         _edited(sandbox, "objectives/math_accuracy/verifier", "checks_of_this_test:is_even"), root
     )
+
+
+def test_the_file_of_a_custom_verifier_must_be_a_dep_of_check(
+    sandbox: Params, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A package counts with its `__init__.py` and with what it imports."""
+    (root / "judging_pk").mkdir()
+    (root / "judging_pk/__init__.py").write_text("STRICT = True")
+    (root / "judging_pk/even.py").write_text(
+        "import judging_pk_base\ndef verify(response, reference): return 1.0"
+    )
+    (root / "judging_pk_base.py").write_text("")
+    monkeypatch.syspath_prepend(root)
+    edited = _edited(sandbox, "objectives/math_accuracy/verifier", "judging_pk.even:verify")
+    graph = "stages: {check: {cmd: python -m tasks.check, deps: [%s]}}"
+    (root / "dvc.yaml").write_text(graph % "concord, tasks")
+    with pytest.raises(ParamsError) as error:
+        check.run(edited, root)
+    assert [
+        line.split(" is not a dep")[0].split()[-1] for line in str(error.value).split("\n")[1:]
+    ] == [
+        "judging_pk/__init__.py",
+        "judging_pk/even.py",
+        "judging_pk_base.py",
+    ]
+    (root / "dvc.yaml").write_text(graph % "concord, tasks, judging_pk, judging_pk_base.py")
+    check.run(edited, root)
+    stages = {"policy": "policies", "sft": None, "anchors": None}
+    listings = code.listings(edited, stages, root.resolve())
+    assert "even.py" in listings["anchors"]
+    assert "even.py" not in listings["sft"]
 
 
 def _with_judge(sandbox: Params, **judge: Any) -> Params:

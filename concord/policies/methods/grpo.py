@@ -77,7 +77,6 @@ class GrpoParams:
     """Steps between checkpoints."""
 
     def __post_init__(self) -> None:
-        plugins.check_name("concord.policies.advantages", self.aggregation, "aggregation")
         if self.prompts_per_step % self.micro:
             raise ValueError(
                 f"`micro_prompts` {self.micro} does not divide `prompts_per_step` "
@@ -101,7 +100,7 @@ def run(job: PolicyJob) -> None:
     vector = RewardVector(
         {name: job.objectives[name] for name in job.vector}, _reward_models(job, device)
     )
-    work = resume.folder("policy", job, [SFT, ROLLOUTS, ANCHORS, REWARDS], __file__)
+    work = resume.folder(job.stage, job, [SFT, ROLLOUTS, ANCHORS, REWARDS], __file__)
     prompts = prompts_in_order(outputs.read_table(ROLLOUTS), job.params, job.seeds.data)
     trainer = build(
         job, model, tokenizer, Advantage(job, vector, Anchors.load(ANCHORS)), prompts, work

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass as plain_dataclass
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic.dataclasses import dataclass
 
@@ -67,13 +67,9 @@ class Labelling:
     """Cost of completing an answer from a prefix. Dialogues are expensive: they need a partner."""
     judge: str | None = None
     """Name of an entry of `process_labels.judges`; null: the objective's reward head."""
-    labels: str | None = None
+    labels: Annotated[str, plugins.named("concord.rewards.process.labellers", HUMAN)] | None = None
     """Overrides the derived labelling method: a module of concord/rewards/process/labellers, or
     `human`."""
-
-    def __post_init__(self) -> None:
-        if self.labels not in (None, HUMAN):
-            plugins.check_name("concord.rewards.process.labellers", self.labels, "labels")
 
 
 class Derivation(NamedTuple):
@@ -88,7 +84,7 @@ class Derivation(NamedTuple):
         """What the labeller requires. Human labels require nothing."""
         if self.labeller == HUMAN:
             return Needs()
-        needs: Needs = plugins.load("concord.rewards.process.labellers", self.labeller).NEEDS
+        needs: Needs = _module(self.labeller).NEEDS
         return needs
 
 
@@ -112,8 +108,7 @@ def derive(objective: Objective, labelling: Labelling) -> Derivation:
 
 def label(labeller: str, samples: Sequence[dict[str, Any]], context: Context) -> list[list[float]]:
     """Labels in [0, 1] for every step of every sample, by the labeller of that name."""
-    module = plugins.load("concord.rewards.process.labellers", labeller)
-    labels: list[list[float]] = module.label(samples, context)
+    labels: list[list[float]] = _module(labeller).label(samples, context)
     return labels
 
 
@@ -128,6 +123,10 @@ def prefix_verdicts(samples: Sequence[dict[str, Any]], judge: Judge) -> list[lis
     flat_texts = [text for sample_texts in texts for text in sample_texts]
     verdicts = iter(judge.verdicts(messages, flat_texts).tolist())
     return [[next(verdicts) for _ in sample_texts] for sample_texts in texts]
+
+
+def _module(labeller: str) -> Any:
+    return plugins.load("concord.rewards.process.labellers", labeller, "process_labels.objectives")
 
 
 def _derive(objective: Objective, labelling: Labelling) -> Derivation:

@@ -11,10 +11,9 @@ params.yaml names a built-in verifier, `verifier: math_answer`, or a custom one 
     def is_even(response: str, reference: str | None) -> float:
         return float(response.strip()[-1:] in tuple("02468"))
 
-A custom verifier may return any number in [0, 1]. Its time and memory are not limited. DVC does not
-track its file, so editing it does not rerun any stage. After a change, rename the function, for
-example to `my_checks:is_even_2`: the name is a parameter of every stage that uses the verifier. Or
-rerun these stages with `dvc repro --force`.
+A custom verifier may return any number in [0, 1]. Its time and memory are not limited. Its file
+must be a dep of `check` in dvc.yaml, so that an edit reruns the stages that score with it; `check`
+refuses it otherwise. The code of an installed package is not tracked.
 """
 
 from __future__ import annotations
@@ -68,7 +67,7 @@ def find(name: str) -> Verifier:
             "or a custom one as module:function"
         )
     if not colon:
-        verifier: Verifier = plugins.load("concord.rewards.verifiers", name).verify
+        verifier: Verifier = plugins.load("concord.rewards.verifiers", name, "verifier").verify
         return verifier
     custom = _import_function(name, module, function)
     try:
