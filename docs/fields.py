@@ -130,5 +130,6 @@ def dataclasses_in(hint: Any) -> Iterator[type]:
     if dataclasses.is_dataclass(hint):
         yield typing.cast(type, hint)
         yield from nested(typing.cast(type, hint))
-    for argument in typing.get_args(hint):
+    arguments = typing.get_args(hint)
+    for argument in arguments[:1] if typing.get_origin(hint) is Annotated else arguments:
         yield from dataclasses_in(argument)

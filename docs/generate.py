@@ -88,13 +88,13 @@ PLACES = {
 def methods() -> dict[str, Any]:
     """Policy method -> its METHOD."""
     place = "concord.policies.methods"
-    return {name: plugins.load(place, name).METHOD for name in plugins.names(place)}
+    return {name: plugins.load(place, name, place).METHOD for name in plugins.names(place)}
 
 
 def judges() -> dict[str, type]:
     """Kind of judge -> the dataclass of its entry."""
     place = "concord.rewards.process.judges"
-    return {name: plugins.load(place, name).PARAMS for name in plugins.names(place)}
+    return {name: plugins.load(place, name, place).PARAMS for name in plugins.names(place)}
 
 
 def readers(key: str) -> list[str]:

@@ -245,7 +245,7 @@ def test_every_format_and_its_options_are_in_the_docs() -> None:
 
 @pytest.mark.parametrize("name", sorted({*reader.format_names()} - {reader.HUB}))
 def test_docstring_of_a_format_lists_its_options(name: str) -> None:
-    module = plugins.load("concord.annotations.formats", name)
+    module = plugins.load("concord.annotations.formats", name, "sources")
     paragraphs = (module.__doc__ or "").split("\n\n")
     options = [text for text in paragraphs if text.startswith("Options:\n")]
     heads = re.findall(r"^- ([^:]*):", "\n".join(options), re.MULTILINE)
