@@ -24,7 +24,7 @@ demo: $(INSTALLED) ## runs the whole chain on a very small world, in about three
 	$(BIN)/python -m flows.cli demo
 
 test: $(INSTALLED) ## runs the test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
 check: $(INSTALLED) ## checks style and types: ruff and mypy
 	$(BIN)/ruff check .

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +19,44 @@ from concord.rewards.process.process_model import windows
 
 MAX_LENGTH = 2048
 """Longest window in tokens; the earlier steps of longer solutions get separate windows."""
+
+
+@dataclass(frozen=True)
+class Steps:
+    """The steps of all solutions of a table, concatenated."""
+
+    table: pd.DataFrame
+    states: np.ndarray
+    """float32 (steps, width)."""
+
+    @cached_property
+    def owner(self) -> np.ndarray:
+        """Row of the table for each step."""
+        return np.repeat(np.arange(len(self.table)), self.counts)
+
+    @cached_property
+    def counts(self) -> np.ndarray:
+        """Number of steps of each solution."""
+        return self.table["steps"].map(len).to_numpy()
+
+    @cached_property
+    def labels(self) -> np.ndarray:
+        """1, 0, or NaN for unlabelled steps."""
+        return np.concatenate(self.table["gold"].tolist())
+
+    @cached_property
+    def texts(self) -> np.ndarray:
+        """The texts of the steps."""
+        return np.array([step for steps in self.table["steps"] for step in steps], dtype=object)
+
+    def of(self, rows: np.ndarray, labelled: bool = False) -> np.ndarray:
+        """Indices of the steps of some solutions: all of them, or only the labelled ones."""
+        inside = np.isin(self.owner, rows)
+        return np.flatnonzero(inside & np.isfinite(self.labels) if labelled else inside)
+
+    def split(self, scores: np.ndarray) -> list[np.ndarray]:
+        """Splits scores of all steps by solution."""
+        return np.split(scores, np.cumsum(self.counts)[:-1])
 
 
 def load(name: str, path: str) -> pd.DataFrame:

@@ -16,25 +16,22 @@ the better one the higher likelihood.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from concord.evaluation.policies.protocol import EQUAL, by_domain, operating_points
+from concord.evaluation.policies.protocol import Judged, all_points, evaluated_objectives
 from concord.lm.load import load_causal, load_tokenizer
-from concord.objectives import check_weights, domain_weights, objectives_of
+from concord.objectives import check_weights, objectives_of
 from concord.rewards.vector.reward_vector import RewardVector
 from concord.sandbox.world import World
 from concord.stage import outputs, runtime
 from concord.stage.errors import command
 from concord.stage.params import FORBID, Runtime, Seeds, load, read
 from concord.stage.paths import ANCHORS, POLICIES, PREPARED, REPORTS, SAMPLES, SFT
-from concord.stage.progress import track
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from concord.evaluation.policies.protocol import Point
     from concord.steering.steered import Steered
 
@@ -84,31 +81,23 @@ class EvaluateJob:
     max_length: int
 
 
-class Judged(NamedTuple):
-    """The result of a protocol."""
-
-    samples: pd.DataFrame
-    """All prompts and answers, saved next to the report."""
-    held_out: pd.DataFrame
-    """Units for the reported results."""
-    validation: pd.DataFrame
-    """Units for choosing weights."""
-    extra: dict[str, Any]
-    """Entries of the report that are specific to this protocol."""
-
-
 def run(job: EvaluateJob, all_params: Mapping[str, Any]) -> None:
     """Evaluates the policy and writes its report and its samples."""
+    from concord.evaluation.policies.summary import policy_report
+
     objectives = objectives_of(all_params)
     check_weights(job.params.weights, objectives, "evaluate.weights")
     device = runtime.start(job.settings, job.seeds.sampling)
     steered = _steered(job, device)
-    judge = _sandbox if job.params.protocol == "sandbox" else _likelihood
-    judged = judge(job, all_params, steered, _members(all_params, steered.heads), device)
-
-    from concord.evaluation.policies.summary import policy_report
-
-    names = _members(all_params, steered.heads, set(judged.held_out["domain"]))
+    names = evaluated_objectives(objectives, steered.heads)
+    points = all_points(
+        names, objectives, job.params.weights, job.params.sweep, bool(steered.heads)
+    )
+    if job.params.protocol == "sandbox":
+        judged = _sandbox(job, all_params, steered, points, device)
+    else:
+        judged = _likelihood(job, steered, names, points)
+    names = evaluated_objectives(objectives, steered.heads, set(judged.held_out["domain"]))
     sweep = job.params.sweep if steered.heads else 0
     report = policy_report(
         judged.held_out, judged.validation, names, sweep, job.params.bootstrap, job.seeds.data
@@ -146,45 +135,11 @@ def _steered(job: EvaluateJob, device: Any) -> Steered:
     )
 
 
-def _members(
-    all_params: Mapping[str, Any], heads: Sequence[str] | None, domains: set[str] | None = None
-) -> dict[str, list[str]]:
-    """Domain -> its objectives in the reward vector; of a multi-head policy, those with a head."""
-
-    selected = {
-        name: objective.domain
-        for name, objective in objectives_of(all_params).items()
-        if objective.in_vector
-        and (heads is None or name in heads)
-        and (domains is None or objective.domain in domains)
-    }
-    return by_domain(selected)
-
-
-def _points(
-    job: EvaluateJob, all_params: Mapping[str, Any], names: Mapping[str, Sequence[str]], heads: Any
-) -> list[Point]:
-    """All operating points.
-
-    A policy without heads has only one, because weights do not affect it.
-    """
-
-    objectives = objectives_of(all_params)
-    points = []
-    for domain, members in names.items():
-        weights = {name: job.params.weights.get(name, 0.0) for name in members}
-        default = domain_weights(
-            weights, {name: objectives[name] for name in members}, domain, "evaluate.weights"
-        )
-        points += operating_points(domain, members, default, job.params.sweep)
-    return points if heads else [point for point in points if point.name == EQUAL]
-
-
 def _sandbox(
     job: EvaluateJob,
     all_params: Mapping[str, Any],
     steered: Steered,
-    names: dict[str, list[str]],
+    points: Sequence[Point],
     device: Any,
 ) -> Judged:
     """The protocol `sandbox`."""
@@ -194,73 +149,41 @@ def _sandbox(
     from concord.rewards.vector.anchors import Anchors
 
     params, world = job.params, World.build("locked", job.params.locked_seed)
+    domains = list(dict.fromkeys(point.domain for point in points))
     vector = RewardVector.load(all_params, device=device, dtype=job.settings.dtype)
     proxies = locked.Proxies(vector.names, vector, Anchors.load(ANCHORS))
-    prompts = locked.prompts(world, list(names), params.prompts, job.seeds.sampling)
+    prompts = locked.prompts(world, domains, params.prompts, job.seeds.sampling)
     table = outputs.read_table(PREPARED / "prompts/validation.parquet")
-    validation_prompts = locked.validation_prompts(table, list(names), params.validation_prompts)
-    points = _points(job, all_params, names, steered.heads)
-    frames: list[pd.DataFrame] = []
-    for rows, split, judge in (
-        (prompts, locked.LOCKED, world),
-        (validation_prompts, locked.VALIDATION, None),
-    ):
-        answered = [
-            locked.answers(steered, rows, point, split, params.kl_prompts)
-            for point in track(points, len(points), f"weights, {split} prompts")
-        ]
-        frames.append(locked.judged(pd.concat(answered, ignore_index=True), judge, proxies))
+    validation_prompts = locked.validation_prompts(table, domains, params.validation_prompts)
+    held_out, validation = (
+        locked.judged_answers(steered, rows, points, split, params.kl_prompts, judge, proxies)
+        for rows, split, judge in (
+            (prompts, locked.LOCKED, world),
+            (validation_prompts, locked.VALIDATION, None),
+        )
+    )
     dialogue = {}
-    if "tutoring" in names:
+    if "tutoring" in domains:
         equal = next(point.weights for point in points if point.domain == "tutoring")
         dialogue = locked.dialogues(
             steered, world, prompts, equal, params.turns, job.seeds.sampling
         )
-    return Judged(
-        pd.concat(frames, ignore_index=True), frames[0], frames[1], {"dialogue": dialogue}
-    )
+    samples = pd.concat([held_out, validation], ignore_index=True)
+    return Judged(samples, held_out, validation, {"dialogue": dialogue})
 
 
 def _likelihood(
     job: EvaluateJob,
-    all_params: Mapping[str, Any],
     steered: Steered,
-    names: dict[str, list[str]],
-    device: Any,
+    names: Mapping[str, Sequence[str]],
+    points: Sequence[Point],
 ) -> Judged:
     """The protocol `likelihood`."""
-    import pandas as pd
-
     from concord.evaluation.policies import likelihood
 
-    flat = [name for members in names.values() for name in members]
-    points = _points(job, all_params, names, steered.heads)
-    scored, paired = {}, {}
-    baseline: dict[str, float] = {}
-    for split, groups in (
-        ("test", job.params.prompts),
-        ("validation", job.params.validation_prompts),
-    ):
-        ratings = outputs.read_table(PREPARED / f"ratings/{split}.parquet")
-        frames = []
-        for domain, members in names.items():
-            if not ratings["objective"].isin(members).any():
-                continue  # the domain is used by reward models only
-            answers = likelihood.labelled_answers(ratings, domain, members, groups)
-            domain_points = [point for point in points if point.domain == domain]
-            frames.append(likelihood.score(steered, answers, domain_points, split))
-            if split == "test":
-                baseline |= likelihood.longer_is_better(answers, members)
-        scored[split] = pd.concat(frames, ignore_index=True)
-        paired[split] = likelihood.pairs(scored[split], flat)
-    measure = (
-        "pair accuracy of human-labelled answers by log-probability per token, "
-        f"points `{EQUAL}` and sweep"
-    )
-    extra = {"measure": measure, "length_baseline": baseline}
-    return Judged(
-        pd.concat(scored.values(), ignore_index=True), paired["test"], paired["validation"], extra
-    )
+    groups = {"test": job.params.prompts, "validation": job.params.validation_prompts}
+    ratings = {split: outputs.read_table(PREPARED / f"ratings/{split}.parquet") for split in groups}
+    return likelihood.judge(steered, ratings, groups, names, points)
 
 
 def main(policy: str) -> None:

@@ -22,10 +22,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from concord.annotations.steps import split
-from concord.evaluation.rewards.votes import finals
 from concord.lm.load import load_causal, load_tokenizer
-from concord.objectives import Objective, objectives_of
+from concord.objectives import objectives_of
 from concord.rewards.outcome import reward_model as outcome
 from concord.sandbox.world import World
 from concord.stage import outputs, runtime
@@ -34,12 +32,7 @@ from concord.stage.params import FORBID, Runtime, Seeds, load, read
 from concord.stage.paths import PROCESS_REWARD, REPORTS, REWARDS, SFT
 
 if TYPE_CHECKING:
-    import numpy as np
-    import pandas as pd
-
     from concord.evaluation.rewards.judged_sets import HeldOut, Locked
-    from concord.rewards.outcome.reward_model import RewardModel
-    from concord.rewards.process.process_model import ProcessRewardModel
 
 
 @dataclass(frozen=True, config=FORBID)
@@ -72,56 +65,22 @@ class EvaluateRewardsJob:
 
 def run(job: EvaluateRewardsJob, all_params: Mapping[str, Any]) -> None:
     """Writes one report per reward model, and one for the process reward model."""
+    from concord.evaluation.rewards.candidates import Candidates
+    from concord.evaluation.rewards.outcome_report import outcome_report
+    from concord.evaluation.rewards.process_report import process_report
     from concord.rewards.process import process_model as process
 
     device = runtime.start(job.settings, job.seeds.sampling)
-    judge = make_judge(job, device)
-    answers = Answers(job, judge, objectives_of(all_params))
+    candidates = Candidates(
+        make_judge(job, device), objectives_of(all_params), job.bootstrap, job.seeds.data
+    )
     with outputs.directory(REPORTS / "rewards") as folder:
         for group in all_params["reward_models"]:
             model = outcome.load(REWARDS / f"{group}", device, job.settings.dtype)
-            outputs.write_json(
-                folder / f"{group}.json", outcome_report(job, group, model, judge, answers)
-            )
+            report = outcome_report(group, model, candidates, job.params.pairs)
+            outputs.write_json(folder / f"{group}.json", report)
     process_model = process.load(PROCESS_REWARD, device, job.settings.dtype)
-    outputs.write_json(
-        REPORTS / "process_reward.json", process_report(job, process_model, judge, answers)
-    )
-
-
-class Answers:
-    """Sampled answers to problems with a verifier, for best-of-N selection."""
-
-    def __init__(
-        self, job: EvaluateRewardsJob, judge: Locked | HeldOut, objectives: Mapping[str, Objective]
-    ) -> None:
-        self.job, self.judge, self.objectives = job, judge, objectives
-        self._drawn: dict[str, pd.DataFrame] = {}
-        self.outcome: dict[str, np.ndarray] = {}
-        """Objective -> scores of the answers by the first outcome model with a head for it."""
-
-    def of(self, name: str) -> pd.DataFrame:
-        """The answers for an objective with a verifier; sampled once."""
-        if name not in self._drawn:
-            self._drawn[name] = self.judge.graded(name, self.objectives[name])
-        return self._drawn[name]
-
-    def best_of_n(
-        self, name: str, scores: np.ndarray, outcome: np.ndarray | None = None
-    ) -> dict[str, Any] | None:
-        """Best-of-N accuracy by scores from 0 to 1, as in `concord.evaluation.rewards.picking`.
-
-        None if no problem has several graded answers.
-        """
-        from concord.evaluation.rewards import picking
-
-        graded = self.of(name)
-        if graded.empty:
-            return None
-        graded = finals(graded, str(self.objectives[name].verifier)).assign(score=scores)
-        if outcome is not None:
-            graded["outcome"] = outcome
-        return picking.report_by_size(graded, self.job.bootstrap, self.job.seeds.data)
+    outputs.write_json(REPORTS / "process_reward.json", process_report(process_model, candidates))
 
 
 def make_judge(job: EvaluateRewardsJob, device: Any) -> Locked | HeldOut:
@@ -141,146 +100,6 @@ def make_judge(job: EvaluateRewardsJob, device: Any) -> Locked | HeldOut:
     )
     world = World.build("locked", job.locked_seed)
     return Locked(world, job.seeds.sampling, job.params.prompts, job.params.samples, sample_answers)
-
-
-def outcome_report(
-    job: EvaluateRewardsJob,
-    group: str,
-    model: RewardModel,
-    judge: Locked | HeldOut,
-    answers: Answers,
-) -> dict[str, Any]:
-    """Objective -> its metrics, with the cost of fitting the whole group.
-
-    The cost is `seconds`, `peak_mb` and `parameters`.
-    """
-    from scipy.special import expit  # type: ignore[import-untyped]
-
-    timing = outputs.read_json(REPORTS / f"timing/{group}.json")
-    cosines = timing.pop("gradient_cosine")
-    report: dict[str, Any] = {}
-    for column, name in enumerate(model.objectives):
-        report[name] = {
-            **_head_report(job, group, name, model, judge),
-            "gradient_cosine": cosines.get(name, {}),
-            **timing,
-            "heads": len(model.objectives),
-        }
-        if answers.objectives[name].verifier is not None:
-            sampled_answers = answers.of(name)
-            scores = model.score(
-                sampled_answers["messages"].tolist(), sampled_answers["response"].tolist()
-            )[:, column]
-            answers.outcome.setdefault(name, scores)
-            report[name]["best_of_n"] = answers.best_of_n(name, expit(scores))
-    return report
-
-
-def _head_report(
-    job: EvaluateRewardsJob, group: str, name: str, model: RewardModel, judge: Locked | HeldOut
-) -> dict[str, Any]:
-    """Metrics of one head on pairs and grades; on grades only, if the labels imply no pairs."""
-    import numpy as np
-
-    from concord.evaluation.rewards.baselines import pairs as pairs_of
-    from concord.evaluation.rewards.head_quality import grade_quality, quality
-    from concord.evaluation.rewards.trust import agreement, head_diagnostics
-
-    calibration = outputs.read_json(REWARDS / f"{group}/calibration.json")[name]
-    column, count = model.objectives.index(name), job.params.pairs
-    pairs, grades = judge.pairs(group, name, count), judge.grades(name, count)
-    sides = [
-        model.score(pairs["messages"].tolist(), pairs[side].tolist())
-        for side in ("chosen", "rejected")
-    ]
-    graded = model.score(grades["messages"].tolist(), grades["response"].tolist())
-    chosen, rejected = (side[:, column] for side in sides)
-    heads = dict(
-        zip(model.objectives, (np.concatenate(sides) if len(pairs) else graded).T, strict=True)
-    )
-    temperature = calibration["temperature"] if calibration["pairs"] else None
-    return {
-        **quality(pairs, chosen, rejected, job.bootstrap, job.seeds.data),
-        **head_diagnostics(pairs, pairs_of(group, "train", name), chosen, rejected, temperature),
-        "grades": grade_quality(grades, graded[:, column], job.bootstrap, job.seeds.data),
-        "score_correlation": agreement(heads, name),
-    }
-
-
-def process_report(
-    job: EvaluateRewardsJob, model: ProcessRewardModel, judge: Locked | HeldOut, answers: Answers
-) -> dict[str, Any]:
-    """The report of the process reward model.
-
-    - `objectives`: the AUC of the step scores. For objectives with a verifier also the accuracy of
-      locating the first error, and F1 at a threshold chosen on human step labels of the validation
-      split, if there are any.
-    - `best_of_n`: best-of-N accuracy for each objective with a verifier.
-    - `fit`: the cost of fitting, and the errors on validation labels.
-    """
-    from concord.evaluation.rewards.step_quality import error_location, processbench, step_quality
-
-    objectives = answers.objectives
-    fitted = outputs.read_json(REPORTS / "timing/process_reward.json")
-    report: dict[str, Any] = {"objectives": {}, "best_of_n": {}, "fit": fitted}
-    for column, name in enumerate(model.objectives):
-        table = judge.steps(name, objectives[name])
-        if table.empty:
-            continue
-        scores, gold, groups = (
-            _scored(model, table, column),
-            table["gold"].tolist(),
-            table["group_id"].tolist(),
-        )
-        figures = step_quality(scores, gold, groups, job.bootstrap, job.seeds.data)
-        if objectives[name].verifier is not None:
-            figures |= error_location(scores, gold)
-            threshold = _threshold(model, column, name, objectives[name])
-            if threshold is not None:
-                figures["processbench"] = processbench(
-                    scores, gold, groups, threshold, job.bootstrap, job.seeds.data
-                )
-            scored = _step_products(model, column, objectives[name], answers.of(name))
-            report["best_of_n"][name] = answers.best_of_n(name, scored, answers.outcome.get(name))
-        report["objectives"][name] = figures
-    return report
-
-
-def _scored(model: ProcessRewardModel, table: pd.DataFrame, column: int) -> list[Any]:
-    """Scores `(steps,)` of each answer by one head."""
-    return [
-        each[:, column]
-        for each in model.score_all(table["messages"].tolist(), table["steps"].tolist())
-    ]
-
-
-def _threshold(
-    model: ProcessRewardModel, column: int, name: str, objective: Objective
-) -> float | None:
-    """The threshold with the highest F1 on human step labels of the validation split, or None."""
-    from concord.evaluation.rewards.judged_sets import HeldOut
-    from concord.evaluation.rewards.step_quality import best_threshold
-
-    table = HeldOut().steps(name, objective, "validation")
-    return (
-        None
-        if table.empty
-        else best_threshold(_scored(model, table, column), table["gold"].tolist())
-    )
-
-
-def _step_products(
-    model: ProcessRewardModel, column: int, objective: Objective, graded: pd.DataFrame
-) -> np.ndarray:
-    """Product of the step scores of each answer `(answers,)`; 0 for an answer without steps.
-
-    Source: Lightman et al., "Let's Verify Step by Step", arXiv 2305.20050.
-    """
-    import numpy as np
-
-    steps = [split(response, objective.domain) for response in graded["response"]]
-    scored = model.score_all(graded["messages"].tolist(), steps)
-    return np.array([each[:, column].astype(float).prod() if len(each) else 0.0 for each in scored])
 
 
 def main() -> None:

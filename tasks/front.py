@@ -16,6 +16,7 @@ from pydantic.dataclasses import dataclass
 
 from concord.evaluation.policies.protocol import by_domain
 from concord.objectives import objectives_of
+from concord.report.policy_figures import standalone_fronts
 from concord.stage import outputs
 from concord.stage.errors import command
 from concord.stage.params import FORBID, load, read
@@ -52,7 +53,6 @@ class Protocol:
 def run(params: FrontParams, protocol: Protocol, all_params: Mapping[str, Any], seed: int) -> None:
     """Writes the comparison of all policies, and the chart of their fronts."""
     from concord.evaluation.policies.comparison import Bootstrap
-    from concord.report import figures as charts
 
     samples = {
         name: outputs.read_table(SAMPLES / f"{name}.parquet") for name in all_params["policies"]
@@ -74,7 +74,7 @@ def run(params: FrontParams, protocol: Protocol, all_params: Mapping[str, Any], 
                 report[CONTROL].setdefault(policy, {}).update(figures)
     outputs.write_json(REPORTS / "front.json", report)
     written = outputs.read_json(REPORTS / "front.json")
-    outputs.write_text(REPORTS / "front.svg", charts.standalone_fronts(written))
+    outputs.write_text(REPORTS / "front.svg", standalone_fronts(written))
 
 
 def domains(all_params: Mapping[str, Any]) -> dict[str, list[str]]:

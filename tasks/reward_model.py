@@ -16,36 +16,29 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from concord.lm.batches import encode_all
-from concord.lm.load import load_causal, load_tokenizer
-from concord.lm.lora import Lora, attach, merge
-from concord.lm.train import Training, fit
+from concord.lm.load import load_tokenizer
+from concord.lm.lora import Lora
+from concord.lm.train import Training
 from concord.rewards.outcome.calibration import calibrate
-from concord.rewards.outcome.reward_model import FinetunedRewardModel, new_model
+from concord.rewards.outcome.validation_pairs import encode_pairs, pair_margins
 from concord.stage import outputs, resume, runtime
 from concord.stage.errors import DataError, command
 from concord.stage.params import FORBID, Runtime, load
 from concord.stage.paths import CURVES, PREPARED, REPORTS, REWARDS, SFT
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
+    import torch
 
     from concord.lm.types import Tokenizer
-    from concord.rewards.outcome.examples import Scales
-    from concord.rewards.outcome.head_fit import Thresholds
-
-Row = dict[str, Any]
-VALIDATION_PAIRS = 256  # evaluated during training
-THRESHOLD_RATE = 1e-2
-"""Peak learning rate of the grade thresholds, which are logits."""
+    from concord.rewards.outcome.examples import Example, Scales
+    from concord.rewards.outcome.outcome_fit import Fitted, OutcomeData
 
 
 @dataclass(frozen=True, config=FORBID)
@@ -140,7 +133,8 @@ class RewardModelJob:
     @property
     def work(self) -> Path:
         """Folder for checkpoints until the stage has finished."""
-        return resume.folder("reward_model", self, [*self.tables, SFT], __file__)
+        stage = f"reward_model@{self.group}"
+        return resume.folder(stage, self, [*self.tables, SFT], __file__)
 
     @property
     def curve(self) -> Path:
@@ -148,58 +142,35 @@ class RewardModelJob:
         return CURVES / f"reward_{self.group}.csv"
 
 
-class Fitted(NamedTuple):
-    """A fitted model, ready to be saved."""
-
-    save: Callable[[Path], Any]
-    """Writes the model into a folder."""
-    score: Callable[[list[list[int]]], np.ndarray]
-    """Token ids of sequences -> scores `(sequences, heads)`."""
-    thresholds: Thresholds
-    """Fitted grade thresholds of the annotators."""
-    parameters: int
-    """Number of parameters."""
-    gradient_cosine: dict[str, dict[str, float]]
-    """Cosine of the gradients of two objectives on the backbone, on validation pairs. Empty for
-    probes and for single objectives."""
-
-
 def run(job: RewardModelJob) -> None:
     """Fits the model; writes the model, its timing and its training curve."""
     from concord.rewards.outcome.examples import Scales
+    from concord.rewards.outcome.outcome_fit import OutcomeData
 
     device = runtime.start(job.settings, job.seed)
-    tokenizer = _tokenizer(job)
+    tokenizer: Tokenizer = load_tokenizer(SFT)
+    # Saved with the model: scoring truncates like training.
+    tokenizer.model_max_length = job.max_length
     labels = _labels(job)
     scales = Scales.from_labels(labels)
-    rows = _rows(job, labels, scales, tokenizer)
-    validation = _pairs(outputs.read_table(job.tables[-1]), job.names, tokenizer)
+    examples = _examples(job, labels, scales, tokenizer)
+    validation = encode_pairs(outputs.read_table(job.tables[-1]), job.names, tokenizer)
     started, resumed = time.perf_counter(), job.work.exists()
-    fitting = _finetune if job.params.architecture == "finetune" else _probe
-    fitted = fitting(job, tokenizer, rows, scales, validation, device)
+    fitted = _fit(job, OutcomeData(job.names, tokenizer, examples, scales, validation), device)
     seconds = time.perf_counter() - started
-    calibration = calibrate(_margins(fitted.score, validation, job.names))
+    calibration = calibrate(pair_margins(fitted.score, validation, job.names))
     with outputs.directory(job.folder) as folder:
         fitted.save(folder)
         outputs.write_json(folder / "calibration.json", calibration)
         outputs.write_json(folder / "graders.json", fitted.thresholds.summary(scales))
-    peak_mb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     timing = {
         "seconds": seconds,
         "resumed": resumed,
-        "peak_mb": peak_mb,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
         "parameters": fitted.parameters,
+        "gradient_cosine": fitted.gradient_cosine,
     }
-    cosines = {"gradient_cosine": fitted.gradient_cosine}
-    outputs.write_json(REPORTS / f"timing/{job.group}.json", {**timing, **cosines})
-
-
-def _tokenizer(job: RewardModelJob) -> Tokenizer:
-
-    tokenizer: Tokenizer = load_tokenizer(SFT)
-    # Saved with the model: scoring truncates like training.
-    tokenizer.model_max_length = job.max_length
-    return tokenizer
+    outputs.write_json(REPORTS / f"timing/{job.group}.json", timing)
 
 
 def _labels(job: RewardModelJob) -> pd.DataFrame:
@@ -211,21 +182,16 @@ def _labels(job: RewardModelJob) -> pd.DataFrame:
     return frame[frame["objective"].isin(job.names)]
 
 
-def _rows(
+def _examples(
     job: RewardModelJob, labels: pd.DataFrame, scales: Scales, tokenizer: Tokenizer
-) -> list[Row]:
-    """Training rows. Raises DataError if an objective has no labels."""
-    from concord.rewards.outcome.examples import examples
+) -> list[Example]:
+    """Training examples. Raises DataError if an objective has no labels."""
+    from concord.rewards.outcome.examples import examples, labelled_heads
 
     margins = {name: head.margin for name, head in job.params.objectives.items()}
     made = examples(labels, job.names, scales, tokenizer, margins)
-    labelled_heads = {
-        label.head
-        for example in made
-        for labels in (example.orders, example.grades)
-        for label in labels
-    }
-    missing = [name for head, name in enumerate(job.names) if head not in labelled_heads]
+    labelled = set().union(*(labelled_heads(example) for example in made))
+    missing = [name for head, name in enumerate(job.names) if head not in labelled]
     if missing:
         given = job.params.labels == "given"
         table, what = (job.tables[0], "labels") if given else (job.tables[1], "pairs")
@@ -234,155 +200,37 @@ def _rows(
             f"{table} has no {what} for {', '.join(missing)}, so the head cannot be fitted; "
             f"add annotations{instead}"
         )
-    return [{"example": example} for example in made]
+    return made
 
 
-def _pairs(frame: pd.DataFrame, names: list[str], tokenizer: Tokenizer) -> list[Row]:
-    """Pairs as token ids. Pairs whose two answers have the same tokens are dropped."""
+def _fit(job: RewardModelJob, data: OutcomeData, device: torch.device) -> Fitted:
+    """Fits a model of the requested architecture."""
+    from concord.rewards.outcome import outcome_fit
 
-    frame = frame[frame["objective"].isin(names)]
-    messages = frame["messages"].tolist()
-    sides = [
-        encode_all(tokenizer, messages, frame[side].tolist()) for side in ("chosen", "rejected")
-    ]
-    heads = [names.index(name) for name in frame["objective"]]
-    return [
-        {"chosen": a, "rejected": b, "head": head}
-        for a, b, head in zip(*sides, heads, strict=True)
-        if a != b
-    ]
-
-
-def _finetune(
-    job: RewardModelJob,
-    tokenizer: Tokenizer,
-    rows: list[Row],
-    scales: Scales,
-    validation: list[Row],
-    device: Any,
-) -> Fitted:
-    from concord.rewards.outcome import head_fit as label_fit
-    from concord.rewards.outcome import head_start as label_start
-    from concord.rewards.outcome.gradients import cosines
-
-    reward = FinetunedRewardModel(
-        new_model(SFT, job.names, tokenizer, device, job.settings.dtype, job.seed), tokenizer
-    )
-    model = label_fit.LabelledModel(reward.model, label_fit.Thresholds(scales).to(device))
-    examples = [row["example"] for row in rows]
-    label_start.initialise(model, tokenizer, examples, scales, job.names, job.params.l2)
-    if job.params.lora is not None:
-        attach(reward.model.base_model, job.params.lora, job.seed)
-    watched = validation[:: len(validation) // VALIDATION_PAIRS + 1]
-    assert job.params.training is not None
-    fit(
-        model,
-        rows,
-        label_fit.collate(tokenizer.pad_token_id),
-        label_fit.loss,
-        job.params.training,
+    params = job.params
+    backbone = outcome_fit.Backbone(SFT, device, job.settings.dtype)
+    if params.architecture == "probe":
+        probe = outcome_fit.ProbeSettings(
+            layers=params.layers,
+            pooling=params.pooling,
+            l2=params.l2,
+            cache=job.features,
+            folder=job.folder,
+            curve=job.curve,
+        )
+        return outcome_fit.fit_probe(data, backbone, probe)
+    assert params.training is not None
+    finetune = outcome_fit.FinetuneSettings(
+        training=params.training,
+        loss_weights=[head.loss_weight for head in params.objectives.values()],
+        lora=params.lora,
+        l2=params.l2,
         seed=job.seed,
         work=job.work,
         curve=job.curve,
-        evaluate=lambda _: _accuracy(reward.score_ids, watched, job.names),
-        weights=label_fit.row_weights(
-            [head.loss_weight for head in job.params.objectives.values()]
-        ),
-        length=label_fit.longest_answer,
-        rates={"thresholds": THRESHOLD_RATE},
         label=f"reward model {job.group}",
     )
-
-    def save(folder: Path) -> None:
-        reward.model.save_pretrained(folder)
-        tokenizer.save_pretrained(folder)
-
-    if job.params.lora is not None:
-        merge(reward.model.base_model)
-    gradient_cosine = (
-        cosines(reward.model, _sides(watched, job.names), tokenizer.pad_token_id)
-        if len(job.names) > 1
-        else {}
-    )
-    return Fitted(
-        save,
-        reward.score_ids,
-        model.thresholds,
-        int(reward.model.num_parameters()),
-        gradient_cosine,
-    )
-
-
-def _probe(
-    job: RewardModelJob,
-    tokenizer: Tokenizer,
-    rows: list[Row],
-    scales: Scales,
-    validation: list[Row],
-    device: Any,
-) -> Fitted:
-    from concord.rewards.outcome.probe import Probe
-    from concord.rewards.outcome.probe_fit import Features, fit_heads
-
-    backbone, params = load_causal(SFT, device, job.settings.dtype), job.params
-    probe = Probe(backbone, tokenizer, params.layers, job.names, {}, params.pooling)
-    made = [row["example"] for row in rows]
-    answers = [sequence for example in made for sequence in example.sequences]
-    judged = [row[side] for row in validation for side in ("chosen", "rejected")]
-    features = Features(probe, SFT, [*answers, *judged], job.features)
-    probe.heads, thresholds = fit_heads(
-        features.lookup(answers), made, scales, len(job.names), params.l2
-    )
-
-    def score(sequences: list[list[int]]) -> np.ndarray:
-        return probe.score_features(features.lookup(sequences))
-
-    accuracy = _accuracy(score, validation, job.names)
-    # A curve of a single step, because every reward model has a curve.
-    lines: list[list[Any]] = [["step", *accuracy], [1, *accuracy.values()]]
-    outputs.write_text(job.curve, "".join(",".join(map(str, line)) + "\n" for line in lines))
-    count = probe.heads["weight"].size + probe.heads["bias"].size
-    return Fitted(lambda folder: probe.save(folder, SFT, job.folder), score, thresholds, count, {})
-
-
-def _sides(
-    pairs: list[Row], names: list[str]
-) -> dict[str, tuple[list[list[int]], list[list[int]]]]:
-    """Objective -> token ids of the chosen answers, and of the rejected answers."""
-    pairs_by_objective = {
-        name: [row for row in pairs if row["head"] == head] for head, name in enumerate(names)
-    }
-    return {
-        name: ([row["chosen"] for row in rows], [row["rejected"] for row in rows])
-        for name, rows in pairs_by_objective.items()
-    }
-
-
-def _margins(
-    score: Callable[[list[list[int]]], np.ndarray], pairs: list[Row], names: list[str]
-) -> dict[str, np.ndarray]:
-    """Objective -> score of chosen minus score of rejected `(pairs,)`."""
-    import numpy as np
-
-    margins = {}
-    for head, (name, (chosen, rejected)) in enumerate(_sides(pairs, names).items()):
-        if chosen:
-            margins[name] = score(chosen)[:, head] - score(rejected)[:, head]
-        else:
-            margins[name] = np.zeros(0)
-    return margins
-
-
-def _accuracy(
-    score: Callable[[list[list[int]]], np.ndarray], pairs: list[Row], names: list[str]
-) -> dict[str, float]:
-    """`validation_<objective>` -> share of its pairs whose chosen answer has the higher score."""
-    margins = _margins(score, pairs, names)
-    return {
-        f"validation_{name}": float((margin > 0).mean())
-        for name, margin in margins.items()
-        if len(margin)
-    }
+    return outcome_fit.finetune(data, backbone, finetune)
 
 
 def main(group: str) -> None:

@@ -31,14 +31,27 @@ CHAT_TEMPLATE = (
 SPECIAL = ["<|pad|>", "<|end|>", "<|unk|>", "<|system|>", "<|user|>", "<|assistant|>"]
 
 
+LAST = ("test_pair.py", "test_tutorial.py")
+"""Tests of the projects that are finished last."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Runs tests of the finished pipeline last, because it runs in the background meanwhile."""
+    """Runs the tests of the finished pipeline last. It runs in the background until then."""
+    for item in items:
+        if item.path.parent.name == "chain":
+            item.add_marker(pytest.mark.timeout(1800))  # includes the wait for the pipeline
     items.sort(key=_needed_late)
 
 
-def _needed_late(item: pytest.Item) -> list[bool]:
-    in_chain = item.path.parent.name == "chain"
-    return [in_chain, "cold" in item.fixturenames, in_chain and "tutorial" in item.path.name]  # type: ignore[attr-defined]
+def _needed_late(item: pytest.Item) -> tuple[bool, bool, bool]:
+    """Sorts the slow tests of `flows` first, and the tests of the finished pipeline last."""
+    folder = item.path.parent.name
+    return folder != "flows", folder == "chain", item.path.name in LAST
+
+
+def _waits(item: pytest.Item) -> bool:
+    """Whether a test needs a project that the background makes."""
+    return "finished" in item.fixturenames or item.path.name in LAST  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -46,17 +59,17 @@ def runs(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Runs | None]:
     """The pipeline in the background, if a selected test needs it."""
-    chosen = [item for item in request.session.items if item.path.parent.name == "chain"]
-    if not any(
-        {"finished", "cold"}.intersection(item.fixturenames)  # type: ignore[attr-defined]
-        or "tutorial" in item.path.name
-        for item in chosen
-    ):
+    if not any(_waits(item) for item in request.session.items):
         yield None
         return
-    started = Runs(tmp_path_factory.mktemp("chain"))
-    yield started
-    started.end()
+    worker, folder = os.environ.get("PYTEST_XDIST_WORKER"), tmp_path_factory.getbasetemp()
+    runs = Runs((folder if worker is None else folder.parent) / "chain")
+    if worker in (None, "gw0"):
+        runs.start()
+        os.nice(5)  # the background has priority: other processes wait for it
+    yield runs
+    stopped = request.session.shouldstop or request.session.shouldfail
+    runs.end(wait=worker is not None and not stopped)
 
 
 @pytest.fixture(autouse=True)

@@ -76,7 +76,7 @@ def params() -> dict[str, Any]:
 
 
 def points(policy: str) -> list[Point]:
-    """All operating points of the steerable policy, equal weights of the others."""
+    """All operating points of the steerable policy; only equal weights of the others."""
     result = []
     for domain, names in by_domain(OBJECTIVES).items():
         default = {name: DEFAULT_WEIGHTS[name] for name in names}
@@ -85,13 +85,13 @@ def points(policy: str) -> list[Point]:
 
 
 def true_mean(policy: str, objective: str, weights: dict[str, float]) -> float:
-    """0.4, more with training, and more with the weight of the objective if there are heads."""
+    """0.4, plus a gain from training; with heads, it rises with the weight of the objective."""
     excess = weights[objective] - 1 / len(weights)
     return 0.4 + GAIN[policy] + (0.25 * excess if policy == "mah_dpo" else 0.0)
 
 
 def samples(policy: str, prompts: int = PROMPTS, seed: int = 0) -> pd.DataFrame:
-    """What the stage `evaluate` writes, with noise that is common to all policies."""
+    """The output of the stage `evaluate`, with noise that all policies share."""
     rows = []
     for split, gold in (("locked", True), ("validation", False)):
         for point in points(policy):
@@ -139,7 +139,7 @@ def sampled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def with_reports(sampled: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The same folder with every report that the page shows, figures made from random scores."""
+    """The same folder with every report that the page shows, computed from random scores."""
     folder = tmp_path_factory.mktemp("with_reports") / "project"
     shutil.copytree(sampled, folder)
     with pytest.MonkeyPatch.context() as patch:
@@ -165,7 +165,7 @@ def reported(with_reports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def write_reports() -> None:
-    """Every file under reports/ but the page, as the stages write them."""
+    """Writes every file under reports/ except the page, as the stages do."""
     names = by_domain(OBJECTIVES)
     for policy in POLICIES:
         frame = outputs.read_table(f"reports/samples/{policy}.parquet")
@@ -186,7 +186,10 @@ def write_reports() -> None:
             **report,
         }
         outputs.write_json(f"reports/policies/{policy}.json", content)
-    _reward_reports()
+    noise = np.random.default_rng(0)
+    _reward_reports(noise)
+    _process_reward_report(noise)
+    outputs.write_json("reports/process_labels.json", PROCESS_LABELS)
     outputs.write_json("reports/data.json", DATA)
     for name in ("reward_values", "policy_mah_dpo"):
         steps = [f"{step},{2 / (step + 1) + 0.1}" for step in range(40)]
@@ -196,8 +199,8 @@ def write_reports() -> None:
     gate.main()
 
 
-def _reward_reports() -> None:
-    noise = np.random.default_rng(0)
+def _reward_reports(noise: np.random.Generator) -> None:
+    """A report per reward model, made from the gold scores of locked pairs with noise."""
     judge = Locked(World.build("locked", 1), 0, 10, 2, lambda messages: [""] * len(messages))
     for group, heads in GROUPS.items():
         timing = {
@@ -222,6 +225,10 @@ def _reward_reports() -> None:
                 **timing,
             }
         outputs.write_json(f"reports/rewards/{group}.json", report)
+
+
+def _process_reward_report(noise: np.random.Generator) -> None:
+    """The process reward model: random step labels with noise, and picking by random scores."""
     gold = [noise.integers(0, 2, 3).astype(float) for _ in range(30)]
     scores = [each + noise.normal(0, 0.5, 3) for each in gold]
     groups = [str(index) for index in range(30)]
@@ -245,20 +252,20 @@ def _reward_reports() -> None:
         "best_of_n": {"math_accuracy": picked},
     }
     outputs.write_json("reports/process_reward.json", process)
-    labelled = {
+
+
+PROCESS_LABELS = {
+    "math_accuracy": {
         "verifiable": True,
         "steps": "clear",
         "rollouts": "cheap",
         "maker": "hindsight",
         "why": "clear steps",
+        "judge": None,
+        "answers": {split: {"hindsight": 120, "human": 40} for split in ("train", "validation")},
     }
-    answers = {split: {"hindsight": 120, "human": 40} for split in ("train", "validation")}
-    outputs.write_json(
-        "reports/process_labels.json",
-        {"math_accuracy": {**labelled, "judge": None, "answers": answers}},
-    )
-
-
+}
+"""A report of the stage `process_labels`."""
 SPLITS = {"train": 900, "validation": 100, "test": 80}
 DATA = {
     "leakage": {

@@ -24,7 +24,7 @@ from concord.annotations import interchange
 from concord.annotations.record import RowError
 from concord.policies import advantages, losses
 from concord.policies.job import Method
-from concord.report import figures, page
+from concord.report import page, policy_figures
 from concord.report.reports import Reports
 from concord.rewards.vector import scalarisers
 from concord.stage.closure import ROOT
@@ -113,7 +113,7 @@ def test_links_and_anchors_resolve(file: Path) -> None:
 
 
 @pytest.mark.parametrize("file", PAGES, ids=name)
-def test_what_a_page_prints_exists(file: Path) -> None:
+def test_commands_and_paths_on_a_page_exist(file: Path) -> None:
     text = file.read_text(encoding="utf-8")
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     for target in set(re.findall(r"(?m)(?:^|`)make (\w+)", text)):
@@ -138,7 +138,7 @@ def test_code_on_a_page_parses(file: Path) -> None:
 
 
 def sample(page: str, number: int, **names: Any) -> dict[str, Any]:
-    """What the numbered Python block of a how-to page defines, run with `names` defined before."""
+    """The names that the numbered Python block of a how-to page defines, given `names`."""
     module = ModuleType("sample")
     vars(module).update(names, __name__="sample")
     text = list(blocks(DOCS / f"how-to/{page}.md", "python"))[number]
@@ -152,14 +152,14 @@ def sample(page: str, number: int, **names: Any) -> dict[str, Any]:
     return vars(module)
 
 
-def test_the_loss_of_the_how_to_works() -> None:
+def test_the_loss_in_the_how_to_works() -> None:
     loss = sample("add-a-loss", 0, **vars(losses))["squared_hinge"]
     zeros, ones = torch.zeros(2), torch.ones(2)
     pairs = losses.PairLogprobs(ones, zeros, zeros, zeros, ones, ones)
     assert loss(pairs, 0.5, target=2.0).tolist() == [2.25, 2.25]
 
 
-def test_the_scalariser_and_the_aggregation_of_the_how_to_work() -> None:
+def test_the_scalariser_and_the_aggregation_in_the_how_to_work() -> None:
     worst = sample("add-a-scalariser", 0, **vars(scalarisers))["worst"]
     nan, half = float("nan"), np.array([0.5, 0.5])
     rewards = np.array([[1.0, 2.0], [nan, 3.0], [nan, nan]])
@@ -169,14 +169,14 @@ def test_the_scalariser_and_the_aggregation_of_the_how_to_work() -> None:
     assert result.tolist() == [-2.5, 2.5]
 
 
-def test_the_verifier_and_the_labeller_of_the_how_to_work() -> None:
+def test_the_verifier_and_the_labeller_in_the_how_to_work() -> None:
     page = "add-a-verifier-labeller-or-judge"
     assert sample(page, 0)["verify"]("It is 4", "4") == 1.0
     label = sample(page, 1)["label"]
     assert label([{"steps": ["short.", "word " * 11]}], None) == [[1.0, 0.0]]
 
 
-def test_the_format_of_the_how_to_works() -> None:
+def test_the_format_in_the_how_to_works() -> None:
     module = SimpleNamespace(**sample("add-a-format", 0))
     good = {"question": "How?", "answer": "So.", "thumb": "up"}
     (row,) = module.annotations(good, module.Options("helpful"))
@@ -185,20 +185,19 @@ def test_the_format_of_the_how_to_works() -> None:
         list(module.annotations({**good, "thumb": "sideways"}, module.Options("helpful")))
 
 
-def test_the_method_of_the_how_to_is_a_method() -> None:
+def test_the_method_in_the_how_to_works() -> None:
     scope = sample("add-a-method", 0)
     method = scope["METHOD"]
     assert isinstance(method, Method)
     assert method.params(method="sharpened", factor=1.5).factor == 1.5
 
 
-def test_the_figure_of_the_how_to_is_drawn(reported: Path) -> None:
-    distance = sample("add-a-figure", 0, **vars(figures))["distance"]
+def test_the_figure_in_the_how_to_is_drawn(reported: Path) -> None:
+    distance = sample("add-a-figure", 0, **vars(policy_figures))["distance"]
     drawings = distance(Reports(params(), Path("reports")))
     assert all(drawing.startswith("<svg") for drawing in drawings[""])
-    assert sample(
-        "add-a-figure", 1, Section=page.Section, figures=SimpleNamespace(distance=distance)
-    )
+    drawn = SimpleNamespace(distance=distance)
+    assert sample("add-a-figure", 1, Section=page.Section, policy_figures=drawn)
 
 
 def test_the_site_builds_and_loads_nothing_from_outside(tmp_path: Path) -> None:

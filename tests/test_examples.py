@@ -1,4 +1,4 @@
-"""The examples in docstrings of the library give what they show."""
+"""The examples in the docstrings of the library work as shown."""
 
 import doctest
 import importlib
@@ -21,5 +21,5 @@ def test_examples(module: str) -> None:
     assert result.failed == 0
 
 
-def test_there_are_examples() -> None:
+def test_the_library_has_examples() -> None:
     assert len(MODULES) >= 10

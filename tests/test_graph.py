@@ -53,7 +53,7 @@ def test_a_stage_depends_on_its_listing(name: str) -> None:
 
 
 def test_package_files_outside_the_listings_are_deps() -> None:
-    """Package files that are not Python."""
+    """These are the files of the package that are not Python."""
     others = [
         str(path.relative_to(ROOT))
         for path in (ROOT / "concord").rglob("*")
@@ -65,12 +65,12 @@ def test_package_files_outside_the_listings_are_deps() -> None:
 
 
 def test_only_ingestion_and_evaluation_read_gold() -> None:
-    seeing = {
+    stages_with_gold = {
         name
         for name in ENTRIES
         if any(file.startswith("concord/sandbox/") for file in closure(name))
     }
-    assert seeing == {"ingest", "evaluate", "evaluate_rewards"}
+    assert stages_with_gold == {"ingest", "evaluate", "evaluate_rewards"}
 
 
 def test_check_depends_on_all_code_and_every_param() -> None:
@@ -83,7 +83,7 @@ def test_a_stage_that_runs_models_waits_for_a_gpu(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ENTRIES)
-def test_the_command_is_the_stages_own_module(name: str) -> None:
+def test_the_command_runs_the_module_of_the_stage(name: str) -> None:
     assert ENTRIES[name]["cmd"] in (f"python -m tasks.{name}", f"python -m tasks.{name} ${{key}}")
     assert ENTRIES[name]["meta"]["timeout"] > 0
 
@@ -96,7 +96,7 @@ def test_every_stage_can_have_a_budget() -> None:
     assert set(STAGES) == set(ENTRIES)
 
 
-def test_no_out_is_tracked_by_git() -> None:
+def test_no_output_is_tracked_by_git() -> None:
     listed = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
     )
@@ -111,7 +111,7 @@ def test_no_out_is_tracked_by_git() -> None:
 
 
 @pytest.mark.parametrize("recipe", RECIPES)
-def test_every_recipe_makes_a_graph(
+def test_every_recipe_gives_a_graph(
     recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     shutil.copyfile(ROOT / "dvc.yaml", tmp_path / "dvc.yaml")

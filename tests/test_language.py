@@ -1,4 +1,4 @@
-"""Plain English: words and constructions that make the text harder to read do not come back."""
+"""Plain English: no phrases, names or expressions that make the text and code hard to read."""
 
 import ast
 import re
@@ -11,8 +11,8 @@ from concord.stage.closure import ROOT
 
 CODE = sorted(
     file
-    for room in ("concord", "tasks", "flows", "benchmarks")
-    for file in (ROOT / room).rglob("*.py")
+    for folder in ("concord", "tasks", "flows", "benchmarks")
+    for file in (ROOT / folder).rglob("*.py")
 )
 TEXTS = [
     *(
@@ -46,7 +46,7 @@ def name(file: Path) -> str:
 
 
 @pytest.mark.parametrize("file", [file for file in [*CODE, *TEXTS] if file.is_file()], ids=name)
-def test_phrases_that_read_like_a_translation(file: Path) -> None:
+def test_no_phrase_reads_like_a_translation(file: Path) -> None:
     lines = file.read_text(encoding="utf-8").splitlines()
     bad = [
         f"{number}: {line.strip()}"
@@ -82,7 +82,7 @@ def test_variables_say_what_they_hold(file: Path) -> None:
 
 @pytest.mark.parametrize("file", CODE, ids=name)
 def test_expressions_are_simple(file: Path) -> None:
-    """No conditional expression within another; no loop over one item as an assignment."""
+    """No nested conditional expressions, and no loop over one item instead of an assignment."""
     bad = []
     for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
         inner = [

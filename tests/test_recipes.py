@@ -58,7 +58,7 @@ def test_accelerate_reads_the_sharding_configuration() -> None:
 
 @pytest.mark.parametrize("path", [ROOT / "params.yaml", *RECIPES], ids=lambda path: path.stem)
 def test_sections_do_not_share_weights(path: Path) -> None:
-    """An alias would retrain a policy when the weights of evaluation are edited."""
+    """With a YAML alias, an edit of the evaluation weights would retrain a policy."""
     params = read(path)
     sections = [params["evaluate"], params["select"], *params["policies"].values()]
     inherited = [params["policies"].get("gdpo")]  # a copy of grpo except for one key

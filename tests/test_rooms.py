@@ -1,4 +1,4 @@
-"""The rooms of the tree: which may import which, and one name for each thing."""
+"""The packages of the project: which may import which, and unique names."""
 
 import ast
 import re
@@ -23,14 +23,14 @@ ORDER = [
     "evaluation",
     "report",
 ]
-"""The rooms of `concord`, from the bottom up: each may import itself and what stands before it."""
+"""Packages of `concord`, from the bottom up: each may import itself and the packages before it."""
 ANYWHERE = {"code"}
-"""Modules of `concord` for `check` alone, which may look into every room."""
-SUBROOMS = {
+"""Modules of `concord` that only `check` uses. They may import every package."""
+SUBPACKAGES = {
     "rewards": ["verifiers", "outcome", "process", "vector"],
     "evaluation": ["policies", "rewards"],
 }
-"""Rooms within a room that keep the same rule; `evaluation.metrics` is below both of its rooms."""
+"""Subpackages with the same rule. `evaluation.metrics` is below both of its neighbours."""
 LIBRARY = sorted((ROOT / "concord").rglob("*.py"))
 EVERYTHING = [
     *LIBRARY,
@@ -44,11 +44,11 @@ def module_of(file: Path) -> str:
 
 
 def imported(file: Path) -> set[str]:
-    """Modules of this project that a file imports, in functions and for types too."""
-    found = set()
+    """Modules of this project that a file imports, including imports in functions and for types."""
+    modules = set()
     for module, names in source_of(file).imports:
         if module.partition(".")[0] in ("concord", "tasks", "flows", "benchmarks", "tests"):
-            found |= {
+            modules |= {
                 module,
                 *(
                     f"{module}.{name}"
@@ -56,35 +56,37 @@ def imported(file: Path) -> set[str]:
                     if (ROOT / f"{module.replace('.', '/')}/{name}.py").is_file()
                 ),
             }
-    return found
+    return modules
 
 
-def room(module: str) -> str:
+def package(module: str) -> str:
     return module.split(".")[1] if module.count(".") else ""
 
 
 @pytest.mark.parametrize("file", LIBRARY, ids=lambda file: str(file.relative_to(ROOT)))
-def test_no_import_runs_back_up(file: Path) -> None:
+def test_no_import_goes_up_the_list(file: Path) -> None:
     here = module_of(file)
     outside = {module for module in imported(file) if not module.startswith("concord")}
     assert not outside, f"{here} is library code and imports {sorted(outside)}"
-    if room(here) in ANYWHERE or not room(here):
+    if package(here) in ANYWHERE or not package(here):
         return
-    allowed = ORDER[: ORDER.index(room(here)) + 1]
-    up = {module for module in imported(file) if room(module) and room(module) not in allowed}
+    allowed = ORDER[: ORDER.index(package(here)) + 1]
+    up = {module for module in imported(file) if package(module) and package(module) not in allowed}
     assert not up, f"{here} imports {sorted(up)}, which is above it; allowed: {', '.join(allowed)}"
 
 
-def test_every_room_has_its_place() -> None:
-    found = {path.name for path in (ROOT / "concord").iterdir() if (path / "__init__.py").is_file()}
-    found |= {path.stem for path in (ROOT / "concord").glob("*.py")} - {"__init__"}
-    assert found == {*ORDER, *ANYWHERE}
+def test_every_package_is_listed() -> None:
+    packages = {
+        path.name for path in (ROOT / "concord").iterdir() if (path / "__init__.py").is_file()
+    }
+    packages |= {path.stem for path in (ROOT / "concord").glob("*.py")} - {"__init__"}
+    assert packages == {*ORDER, *ANYWHERE}
 
 
-@pytest.mark.parametrize("outer", SUBROOMS)
-def test_rooms_within_a_room_keep_the_rule(outer: str) -> None:
-    order = SUBROOMS[outer]
-    for file in (file for file in LIBRARY if room(module_of(file)) == outer):
+@pytest.mark.parametrize("outer", SUBPACKAGES)
+def test_subpackages_import_in_order(outer: str) -> None:
+    order = SUBPACKAGES[outer]
+    for file in (file for file in LIBRARY if package(module_of(file)) == outer):
         inner = module_of(file).split(".")[2] if module_of(file).count(".") > 2 else None
         for module in imported(file):
             parts = module.split(".")
@@ -94,8 +96,8 @@ def test_rooms_within_a_room_keep_the_rule(outer: str) -> None:
                 )
 
 
-def test_nothing_imports_in_a_circle() -> None:
-    """Imports for types alone do not count: they never run."""
+def test_there_are_no_circular_imports() -> None:
+    """Imports under TYPE_CHECKING are ignored, because they never run."""
     graph = {module_of(file): run_time(file) for file in EVERYTHING}
     done: set[str] = set()
 
@@ -113,16 +115,16 @@ def test_nothing_imports_in_a_circle() -> None:
 def run_time(file: Path) -> set[str]:
     """Imports at the top of a file, without those under TYPE_CHECKING."""
     body = ast.parse(file.read_text(encoding="utf-8")).body
-    found = set()
+    modules = set()
     for node in body:
         if isinstance(node, ast.ImportFrom) and node.module:
-            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+            modules |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-    return found - {module_of(file)}
+            modules |= {alias.name for alias in node.names}
+    return modules - {module_of(file)}
 
 
-def test_one_name_for_a_thing() -> None:
+def test_module_names_are_unique() -> None:
     """No two modules of the library have the same name, except plugins."""
     places = defaultdict(list)
     for file in LIBRARY:
@@ -132,7 +134,7 @@ def test_one_name_for_a_thing() -> None:
     assert not {name: modules for name, modules in places.items() if len(modules) > 1}
 
 
-def test_every_parameter_class_has_a_name_of_its_own() -> None:
+def test_names_of_parameter_classes_are_unique() -> None:
     names = defaultdict(list)
     for file in EVERYTHING:
         for node in ast.parse(file.read_text(encoding="utf-8")).body:
@@ -142,12 +144,12 @@ def test_every_parameter_class_has_a_name_of_its_own() -> None:
     assert "Params" not in names
 
 
-def test_paths_of_outputs_are_written_once() -> None:
+def test_paths_of_outputs_are_defined_once() -> None:
     """Only concord/stage/paths.py spells them out; docstrings and messages may name them."""
     outs = re.compile(
         r"(models/(sft|rewards|process_reward|policies|aligned|anchors\.json)|data/(prepared|rollouts|process_labels|ingested|code)|reports)(/\S*)?"
     )
-    found = []
+    literals = []
     for file in EVERYTHING:
         if module_of(file) == "concord.stage.paths":
             continue
@@ -158,18 +160,18 @@ def test_paths_of_outputs_are_written_once() -> None:
                 and isinstance(node.value, str)
                 and outs.fullmatch(node.value)
             ):
-                found.append(f"{file.relative_to(ROOT)}:{node.lineno}: {node.value}")
-    assert not found
+                literals.append(f"{file.relative_to(ROOT)}:{node.lineno}: {node.value}")
+    assert not literals
 
 
-def test_tasks_hold_the_nodes_and_nothing_else() -> None:
+def test_tasks_has_no_subfolders() -> None:
     assert not [
         path for path in (ROOT / "tasks").iterdir() if path.is_dir() and path.name != "__pycache__"
     ]
 
 
-def test_no_method_is_named_outside_its_own_file() -> None:
-    """Docstrings may give one as an example; code may not know any."""
+def test_no_method_is_named_outside_its_file() -> None:
+    """Docstrings may mention a method as an example; code may not."""
     for name in plugins.names("concord.policies.methods"):
         for file in EVERYTHING:
             if file.stem == name or name in ("reference",):
@@ -202,7 +204,7 @@ def heavy(file: Path, seen: set[Path]) -> bool:
 
 
 @pytest.mark.parametrize("file", EVERYTHING, ids=lambda file: str(file.relative_to(ROOT)))
-def test_imports_in_functions_are_there_for_start_up_time(file: Path) -> None:
+def test_imports_in_functions_shorten_the_start_up(file: Path) -> None:
     """A module of this project is imported in a function only if it imports a heavy package."""
     tree = ast.parse(file.read_text(encoding="utf-8"))
     light = []

@@ -8,13 +8,17 @@ moves a held-out row into training.
 
 import hashlib
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import pandas as pd
 
+from concord.prepared import near_duplicates
 from concord.prepared.dedupe import prompt_keys
 from concord.prepared.union_find import Partition
 
 SPLITS = ("train", "validation", "test")
+Parts = Mapping[str, Mapping[str, pd.DataFrame]]
+"""Table -> split -> the rows of the table in this split."""
 
 
 def position(group: str, salt: str) -> float:
@@ -68,3 +72,45 @@ def join_groups(sets: Iterable[Iterable[str]], salt: str) -> dict[str, str]:
 def regroup(frame: pd.DataFrame, groups: Mapping[str, str]) -> pd.DataFrame:
     """The table with the names of merged groups."""
     return frame.assign(group_id=frame["group_id"].map(groups).astype(object))
+
+
+def regroup_all(
+    tables: Mapping[str, pd.DataFrame], groups: Mapping[str, str]
+) -> dict[str, pd.DataFrame]:
+    """All tables with the names of merged groups."""
+    return {table: regroup(frame, groups) for table, frame in tables.items()}
+
+
+def merge_near_duplicates(
+    tables: Mapping[str, pd.DataFrame],
+    domains: Mapping[str, str],
+    similarity: float,
+    salt: str,
+    validation: float,
+    test: float,
+) -> tuple[dict[str, pd.DataFrame], dict[str, Any], dict[str, int]]:
+    """Merges groups with near-duplicate prompts.
+
+    Args:
+        tables: the prepared tables.
+        domains: objective -> its domain.
+        similarity: the Jaccard similarity from which prompts are near duplicates.
+        salt: the salt of the splits.
+        validation: share of the groups in the validation split.
+        test: share of the groups in the test split.
+
+    Returns the tables, the report on near duplicates, and for each held-out split the number of
+    prompts with a near duplicate in train before the merge. Raises DataError if most prompts of a
+    domain would be in one group.
+    """
+    prompts = near_duplicates.prompts(tables, domains)
+    distinct = prompts.drop_duplicates("prompt")
+    group_ids, texts = list(distinct["group_id"]), list(distinct["text"])
+    links = near_duplicates.find_links(group_ids, texts, similarity)
+    singles = [[group] for group in group_ids]
+    linked = [[group_ids[link.one], group_ids[link.other]] for link in links]
+    groups = join_groups([*singles, *linked], salt)
+    near_duplicates.check_group_sizes(prompts, groups, similarity)
+    before = [split_of(group, salt, validation, test) for group in group_ids]
+    report = near_duplicates.report(texts, links, similarity, groups)
+    return regroup_all(tables, groups), report, near_duplicates.count_near_train(links, before)

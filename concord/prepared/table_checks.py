@@ -1,7 +1,11 @@
-"""Checks that need a whole table or the tokenizer; rejected rows are quarantined with a reason."""
+"""Checks that need a whole table, the tokenizer or the list of objectives.
+
+Rejected rows are quarantined with a reason. Labels of unknown objectives are only counted: a source
+may have labels that this project does not use.
+"""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
 import pandas as pd
 
@@ -12,6 +16,21 @@ from concord.prepared.token_lengths import RESPONSES, Tokens
 
 Tables = Mapping[str, pd.DataFrame]
 PLACE = ("source", "source_file", "source_line", "row_id")
+
+
+def drop_unknown_objectives(
+    frames: Tables, known: Collection[str]
+) -> tuple[dict[str, pd.DataFrame], dict[str, int]]:
+    """The tables without labels of unknown objectives, and how many labels each of these has."""
+    unused: dict[str, int] = {}
+    kept = dict(frames)
+    for table, frame in frames.items():
+        if "objective" in frame.columns:
+            is_known = frame["objective"].isin(list(known))
+            kept[table] = frame[is_known]
+            for name, count in frame["objective"][~is_known].value_counts().items():
+                unused[str(name)] = unused.get(str(name), 0) + int(count)
+    return kept, unused
 
 
 def tables(frames: Tables, tokens: Tokens, quarantine: Quarantine) -> dict[str, pd.DataFrame]:

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from html import escape
 
 Pair = tuple[float, float]
+Drawings = dict[str, list[str]]
+"""Subheading (may be empty) -> SVG elements; empty if there is nothing to draw."""
 
 LIGHT = {
     "page": "#f6f7fa",

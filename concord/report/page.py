@@ -1,7 +1,7 @@
 """The report page: one HTML file that loads nothing else, rendered from the files below reports/.
 
 To add a figure, write its data to a report where it is measured, draw it with one function in
-`concord.report.figures`, and add one line to `SECTIONS`.
+`policy_figures`, `reward_figures` or `training_figures`, and add one line to `SECTIONS`.
 """
 
 from __future__ import annotations
@@ -15,10 +15,9 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from concord.evaluation.rewards.picking import GAINS, WAYS
-from concord.report import claims, figures
-from concord.report.charts import DARK, LIGHT, STYLE, variables
+from concord.report import claims, policy_figures, reward_figures, training_figures
+from concord.report.charts import DARK, LIGHT, STYLE, Drawings, variables
 from concord.report.example_answers import three_weights
-from concord.report.figures import Drawings
 from concord.report.reports import Report, Reports
 from concord.stage import outputs
 from concord.stage.paths import REPORTS
@@ -41,36 +40,38 @@ class Section:
 
 
 SECTIONS = (
-    Section("fronts", "", "", figures.fronts, "wide"),
-    Section("control", "", "", figures.control),
+    Section("fronts", "", "", policy_figures.fronts, "wide"),
+    Section("control", "", "", policy_figures.control),
     Section(
         "control",
         "Cost of harmlessness on borderline questions",
         "Borderline questions look hazardous but are not.",
-        figures.borderline,
+        policy_figures.borderline,
         "three",
     ),
-    Section("rewards", "", "", figures.head_quality, "wide"),
+    Section("rewards", "", "", reward_figures.head_quality, "wide"),
     Section(
         "calibration",
         "",
         "Accuracy by predicted probability. A calibrated head lies on the thin diagonal.",
-        figures.reliability,
+        reward_figures.reliability,
     ),
-    Section("picking", "Picking an answer by a reward model", "", figures.head_picking, "wide"),
+    Section(
+        "picking", "Picking an answer by a reward model", "", reward_figures.head_picking, "wide"
+    ),
     Section(
         "process",
         "Picking an answer by the process reward model",
         "",
-        figures.process_picking,
+        reward_figures.process_picking,
         "wide",
     ),
-    Section("training", "", "Loss per step, and smoothed.", figures.learning_curves),
+    Section("training", "", "Loss per step, and smoothed.", training_figures.learning_curves),
     Section(
         "data",
         "Conflict between objectives",
         "Of the pairs that were judged on both objectives, the share with opposite preferences.",
-        figures.conflict,
+        training_figures.conflict,
         "wide",
     ),
 )

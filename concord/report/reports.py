@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from concord.report import figures
+from concord.report.policy_figures import policy_colours
 from concord.stage import outputs
 
 Report = Mapping[str, Any]
@@ -84,4 +84,4 @@ class Reports:
     @cached_property
     def colours(self) -> dict[str, int]:
         """Policy -> number of its colour and mark."""
-        return figures.policy_colours(self.front)
+        return policy_colours(self.front)

@@ -66,7 +66,7 @@ def test_turns_are_joined_and_the_opening_is_quoted() -> None:
 @given(
     st.lists(st.tuples(st.sampled_from(["Tutor", "Student"]), st.text("ab 3?\n\xa0", min_size=1)))
 )
-def test_tutor_prompt_equals_that_of_mrbench(dialogue: list[tuple[str, str]]) -> None:
+def test_tutor_prompt_matches_mrbench(dialogue: list[tuple[str, str]]) -> None:
     """So a dialogue in both MRBench and its original source becomes the same prompt."""
     transcript = "\n".join(f"{speaker}: {words}" for speaker, words in dialogue)
     assert mrbench.messages(transcript) == tutor_prompt(

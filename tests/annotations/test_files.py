@@ -1,4 +1,4 @@
-"""Files of every kind yield the same objects, and invalid ones with their line."""
+"""Files of every kind yield the same objects; invalid objects are reported with their line."""
 
 import csv
 import gzip
@@ -81,7 +81,7 @@ def test_folder_is_read_file_by_file(tmp_path: Path) -> None:
     assert [row for _, row in records] == [ROWS[1], ROWS[0], ROWS[2]]
 
 
-def test_invalid_lines_are_rejected_alone(tmp_path: Path) -> None:
+def test_invalid_lines_do_not_affect_the_others(tmp_path: Path) -> None:
     path = tmp_path / "x.jsonl.gz"
     path.write_bytes(
         gzip.compress(json_lines(ROWS[:1]) + b'\n{"a": "cut\n\xff\n' + json_lines(ROWS[1:]))
@@ -107,7 +107,7 @@ def test_invalid_element_ends_an_array(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("line", [b"1,2,3", b"1", b'"1"x,2'])
-def test_row_of_another_length_is_rejected(tmp_path: Path, line: bytes) -> None:
+def test_row_with_a_wrong_number_of_fields_is_rejected(tmp_path: Path, line: bytes) -> None:
     path = tmp_path / "x.csv"
     path.write_bytes(b"a,b\n1,2\n" + line + b"\n3,4\n")
     records = list(objects(path))

@@ -20,7 +20,7 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 @pytest.fixture(autouse=True)
 def _offline(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Sets what HF_HUB_OFFLINE=1 would set; the libraries read it only when imported."""
+    """Has the effect of HF_HUB_OFFLINE=1, which the libraries read only when imported."""
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
 
@@ -66,7 +66,7 @@ def test_parquet_is_read_like_json(tmp_path: Path, stored: Path) -> None:
     assert [record.row for record in read(written)] == lines
 
 
-def test_options_are_those_of_the_named_format(tmp_path: Path, stored: Path) -> None:
+def test_options_are_checked_by_the_named_format(tmp_path: Path, stored: Path) -> None:
     written = spec(tmp_path, dataset=str(stored), split="train", format="trl")
     with pytest.raises(
         ParamsError, match=r"options\.objektive is an unknown key; did you mean objective\?"

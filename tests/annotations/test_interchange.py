@@ -57,8 +57,8 @@ def test_worst_rating_of_a_cost_is_the_larger_number() -> None:
 
 def test_ranks_become_ratings() -> None:
     """For three answers, rank 1 becomes 1, rank 2 becomes 0.5, and rank 3 would become 0."""
-    made = rows(_good("ranking"))
-    assert [(row["response"], row["rating"], row["kind"]) for row in made] == [
+    converted = rows(_good("ranking"))
+    assert [(row["response"], row["rating"], row["kind"]) for row in converted] == [
         ("one", 0.5, "ranking"),
         ("two", 1.0, "ranking"),
         ("three", 0.5, "ranking"),
@@ -185,12 +185,12 @@ def test_any_value_gives_rows_or_a_row_error(kind: str, data: st.DataObject) -> 
     key = data.draw(st.sampled_from(sorted(GOOD[kind])))
     record = _good(kind, **{key: data.draw(ANYTHING)})
     try:
-        made = rows(record)
+        converted = rows(record)
     except RowError:
         return
-    assert made
+    assert converted
     assert table_of(record)
-    assert all(0 <= row.get("rating", 0) <= 1 for row in made)
+    assert all(0 <= row.get("rating", 0) <= 1 for row in converted)
 
 
 @given(low=st.integers(-5, 5), width=st.integers(1, 9), data=st.data())

@@ -1,4 +1,4 @@
-"""Lines of JSON: they are numbered, and an invalid line does not stop the others."""
+"""JSON lines are numbered, and an invalid line does not affect the others."""
 
 import json
 from pathlib import Path
@@ -59,7 +59,7 @@ def test_files_other_than_text_raise(tmp_path: Path, content: bytes, message: st
         list(json_lines(_file(tmp_path, content)))
 
 
-def test_missing_file_raises_with_the_remedy(tmp_path: Path) -> None:
+def test_error_for_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist; correct its path"):
         check_file(tmp_path / "x")
     (tmp_path / "x.dvc").write_text("outs:")

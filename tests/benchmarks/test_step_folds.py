@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 import torch
 
-from benchmarks import step_folds
-from benchmarks.step_data import states
-from benchmarks.step_folds import Steps, head, position, scored, strengths, unseen_kind
+from benchmarks.step_data import Steps, states
+from benchmarks.step_folds import scored, unseen_kind
+from benchmarks.step_scorers import LAST_POSITION, head, position, strengths
 from benchmarks.step_states import step_states
 from benchmarks.steps.step_files import folds
 from concord.lm.load import load_causal, load_tokenizer
@@ -35,7 +35,7 @@ def test_shared_prefixes_do_not_change_the_states(tiny_model: Path) -> None:
         np.testing.assert_allclose(table, expected.numpy(), atol=1e-5)
 
 
-def test_states_are_read_where_the_process_reward_model_reads(
+def test_states_are_read_at_the_positions_of_the_process_reward_model(
     tiny_model: Path, tmp_path: Path
 ) -> None:
     """The model's head on the last layer's states gives the same scores as the model."""
@@ -84,7 +84,7 @@ def test_the_head_learns_from_the_states() -> None:
     assert (scores[right][:, None] > scores[~right][None]).mean() == pytest.approx(0.983, abs=0.02)
 
 
-def test_training_rows_have_neither_the_test_questions_nor_the_unseen_kind(
+def test_training_rows_exclude_test_questions_and_the_unseen_kind(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Kinds share questions, so the test questions are removed from the other kinds too."""
@@ -106,7 +106,7 @@ def test_training_rows_have_neither_the_test_questions_nor_the_unseen_kind(
 
 
 def test_the_test_fold_does_not_affect_the_choice(capsys: pytest.CaptureFixture[str]) -> None:
-    """Inverting its labels and moving its states leaves the losses and the choice as they were."""
+    """Inverting its labels and moving its states changes neither the losses nor the choice."""
     steps = labelled_steps(["k"])
     part, *_ = folds(steps.table, 3)
     test = part[1]
@@ -123,7 +123,5 @@ def test_the_test_fold_does_not_affect_the_choice(capsys: pytest.CaptureFixture[
 def test_position_features_of_one_step() -> None:
     """The third of three steps: one-hot in column 3, then 2/3 of the solution, then 1/3."""
     row = position(labelled_steps(["k"], 1), np.arange(0))(np.array([2]))[0]
-    assert row[: step_folds.LAST_POSITION].tolist() == [0, 0, 1] + [0] * (
-        step_folds.LAST_POSITION - 3
-    )
-    assert row[step_folds.LAST_POSITION :].tolist() == pytest.approx([2 / 3, 1 / 3])
+    assert row[:LAST_POSITION].tolist() == [0, 0, 1] + [0] * (LAST_POSITION - 3)
+    assert row[LAST_POSITION:].tolist() == pytest.approx([2 / 3, 1 / 3])

@@ -11,7 +11,7 @@ from tests.chain.tree import run
 @pytest.fixture(scope="session")
 def finished(runs: Runs) -> Finished:
     """The finished run. Tests must not change it."""
-    return runs.flow.result()
+    return runs.wait_for("flow")
 
 
 @pytest.fixture

@@ -1,13 +1,18 @@
-"""Runs the tiny recipe in the background on one core, while other tests use the other core."""
+"""Runs the tiny recipe and the tutorial in the background, while other tests run."""
 
+import json
 import os
 import signal
 import stat
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+
+import psutil
 
 from tests.chain import hermetic
 from tests.chain.tree import copy_project, dvc, environment, make
@@ -24,65 +29,95 @@ class Finished:
 
 
 class Runs:
-    """Futures of finished projects. Tests that edit a project must copy it.
+    """The projects, which one process makes in the background and all test processes share.
 
     `flow` was made by `make run`. `cold` was made by `dvc repro` without flow, server or cache;
     there, each stage sees only its declared deps and params. `tutorial` is a project in which every
-    block of the tutorial has run, and the output of each command.
+    block of the tutorial has run; its output is a JSON object: command -> output. Tests that edit a
+    project must copy it.
+
+    Args:
+        folder: the same folder in all test processes.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self.process: subprocess.Popen[str] | None = None
         self.prefect_home = str(folder / "prefect")
+        self.process: subprocess.Popen[str] | None = None
+        self._pool: ThreadPoolExecutor | None = None
+
+    def start(self) -> None:
+        """Starts to make the projects, one after the other."""
         self._pool = ThreadPoolExecutor(1)
-        self.flow = self._pool.submit(self._flow)
-        self.cold = self._pool.submit(self._cold)
-        self.tutorial = self._pool.submit(self._tutorial)
+        for name, make_project in {
+            "flow": self._flow,
+            "cold": self._cold,
+            "tutorial": self._tutorial,
+        }.items():
+            self._pool.submit(self._record, name, make_project)
 
-    def _flow(self) -> Finished:
-        folder = self.folder / "flow"
-        project = copy_project(folder / "project", folder / "cache")
+    def wait_for(self, name: str) -> Finished:
+        """Waits until the project is finished. Raises AssertionError if a command failed."""
+        record = self.folder / f"{name}.json"
+        while not record.is_file():
+            time.sleep(0.1)
+        result = json.loads(record.read_text())
+        assert "error" not in result, result["error"]
+        return Finished(Path(result["folder"]), Path(result["cache"]), result["output"])
+
+    def end(self, wait: bool) -> None:
+        """Waits for the projects, or interrupts the running command like Ctrl-C."""
+        if self._pool is None:
+            return
+        self._pool.shutdown(wait=wait, cancel_futures=not wait)
+        if self.process is not None and self.process.poll() is None:
+            parent = psutil.Process(self.process.pid)
+            for process in [parent, *parent.children(recursive=True)]:
+                process.send_signal(signal.SIGINT)
+
+    def _record(self, name: str, make_project: Callable[[Path, Path], str]) -> None:
+        folder = self.folder / name
+        project, cache = folder / "project", folder / "cache"
+        try:
+            output = make_project(project, cache)
+            result = {"folder": str(project), "cache": str(cache), "output": output}
+        except Exception as error:  # noqa: BLE001 - raised where a test waits for the project
+            result = {"error": str(error) or repr(error)}
+        (folder / "record").write_text(json.dumps(result))
+        (folder / "record").rename(self.folder / f"{name}.json")
+
+    def _flow(self, project: Path, cache: Path) -> str:
+        copy_project(project, cache)
         env = environment(PREFECT_HOME=self.prefect_home, CI="true")
-        return Finished(project, folder / "cache", self._run(project, [*make(), "run"], env))
+        return self._run(project, [*make(), "run"], env)
 
-    def _cold(self) -> Finished:
-        folder = self.folder / "cold"
-        project = copy_project(folder / "project", folder / "cache")
-        wrapper = folder / "bin/python"
+    def _cold(self, project: Path, cache: Path) -> str:
+        copy_project(project, cache)
+        wrapper = project.parent / "bin/python"
         wrapper.parent.mkdir()
         wrapper.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{hermetic.__file__}" "$@"\n')
         wrapper.chmod(wrapper.stat().st_mode | stat.S_IXUSR)
-        env = environment(HERMETIC_LOCK=str(self.flow.result().folder / "dvc.lock"))
+        env = environment(HERMETIC_LOCK=str(self.wait_for("flow").folder / "dvc.lock"))
         env["PATH"] = f"{wrapper.parent}{os.pathsep}{env['PATH']}"
-        return Finished(project, folder / "cache", self._run(project, dvc("repro"), env))
+        return self._run(project, dvc("repro"), env)
 
-    def _tutorial(self) -> tuple[Path, dict[str, str]]:
-        folder = self.folder / "tutorial"
-        project = copy_project(folder / "project", folder / "cache", recorded=True)
+    def _tutorial(self, project: Path, cache: Path) -> str:
+        copy_project(project, cache, recorded=True)
         env = environment()
-        return project, follow(
-            project, lambda text: self._run(project, ["bash", "-euc", text], env)
+        return json.dumps(
+            follow(project, lambda text: self._run(project, ["bash", "-euc", text], env))
         )
 
     def _run(self, project: Path, command: list[str], env: dict[str, str]) -> str:
-        core = str(min(os.sched_getaffinity(0)))
         self.process = subprocess.Popen(
-            ["taskset", "--cpu-list", core, *command],
+            command,
             cwd=project,
             env=env,
             stdin=subprocess.DEVNULL,
             text=True,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            start_new_session=True,
         )
         output, _ = self.process.communicate()
         assert self.process.returncode == 0, f"{' '.join(command)}\n{output}"
         return output
-
-    def end(self) -> None:
-        """Interrupts the running process, like Ctrl-C."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-        if self.process is not None and self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGINT)

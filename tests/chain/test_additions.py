@@ -294,8 +294,8 @@ def test_a_wrong_name_lists_what_there_is(project: Path) -> None:
 
 
 def test_a_figure_is_one_function_and_one_line(project: Path) -> None:
-    """Its drawing in report/figures.py, its line in the page's list of sections."""
-    for file in ("concord/report/figures.py", "concord/report/page.py"):
+    """Its drawing in report/policy_figures.py, its line in the page's list of sections."""
+    for file in ("concord/report/policy_figures.py", "concord/report/page.py"):
         path = project / file
         text = path.read_text(encoding="utf-8")
         path.write_text(f"{text}\nADDED_BY_A_TEST = 1\n", encoding="utf-8")

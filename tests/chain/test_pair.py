@@ -18,7 +18,7 @@ from tests.chain.tree import dvc, environment, hashes, lock, run
 
 @pytest.fixture(scope="module")
 def cold(runs: Runs) -> Path:
-    return runs.cold.result().folder
+    return runs.wait_for("cold").folder
 
 
 def test_the_flow_ran_everything_and_says_what_it_made(finished: Finished) -> None:

@@ -1,4 +1,4 @@
-"""Bootstrap intervals and rank statistics against numbers worked out by hand."""
+"""Bootstrap intervals and rank statistics, compared with values computed by hand."""
 
 import warnings
 
@@ -20,7 +20,7 @@ from concord.evaluation.metrics import (
 from concord.stage.errors import DataError
 
 
-def test_resamples_draw_as_many_clusters_as_there_are() -> None:
+def test_each_resample_has_as_many_clusters_as_the_data() -> None:
     drawn = resamples(7, 50, seed=3)
     assert drawn.shape == (50, 7)
     assert (drawn.sum(axis=1) == 7).all()
@@ -28,12 +28,12 @@ def test_resamples_draw_as_many_clusters_as_there_are() -> None:
     assert (drawn != resamples(7, 50, seed=4)).any()
 
 
-def test_no_rows_is_an_error_that_names_the_parameter() -> None:
+def test_the_error_for_no_rows_names_the_parameter() -> None:
     with pytest.raises(DataError, match=r"params\.evaluate"):
         resamples(0, 10, 0)
 
 
-def test_interval_covers_the_true_mean_about_as_often_as_it_says() -> None:
+def test_the_interval_has_about_its_nominal_coverage() -> None:
     """200 samples of 40 draws of mean 0: about 95 % of the intervals contain 0."""
     noise = np.random.default_rng(0)
     groups = [str(index) for index in range(40)]
@@ -53,8 +53,8 @@ def test_rows_of_one_cluster_count_once() -> None:
     assert split.high - split.low < 0.6 * (once.high - once.low)
 
 
-def test_missing_values_are_left_out() -> None:
-    """Means of (1, -, 3) and of no value at all."""
+def test_missing_values_are_ignored() -> None:
+    """The mean of 1, missing, 3, and the mean of a column without values."""
     frame = pd.DataFrame(
         {"group_id": list("abc"), "point": "p", "x": [1.0, np.nan, 3.0], "y": [np.nan] * 3}
     )
@@ -68,7 +68,7 @@ def test_missing_values_are_left_out() -> None:
     assert np.isnan(interval(mean[0, 1], draws[:, 0, 1]).low)
 
 
-def test_common_resamples_pair_two_policies() -> None:
+def test_shared_resamples_pair_two_policies() -> None:
     """Two policies differ by 0.1 on every prompt: the means vary, their difference does not."""
     noise = np.random.default_rng(1).normal(0, 1, 30)
     rows = [
@@ -81,7 +81,7 @@ def test_common_resamples_pair_two_policies() -> None:
     assert np.allclose(draws[:, 1] - draws[:, 0], 0.1)
 
 
-def test_unequal_clusters_weigh_by_their_rows() -> None:
+def test_clusters_are_weighted_by_their_number_of_rows() -> None:
     """Cluster a has one row of 0, cluster b three rows of 1: the mean over rows is 3/4."""
     result = mean_interval(np.array([0.0, 1.0, 1.0, 1.0]), ["a", "b", "b", "b"], 200, 0)
     assert result.value == 0.75
@@ -96,7 +96,7 @@ def test_rank_correlation_by_hand() -> None:
 
 
 @given(st.lists(st.integers(-50, 50), min_size=2, max_size=12, unique=True))
-def test_rank_correlation_sees_order_only(values: list[int]) -> None:
+def test_rank_correlation_depends_only_on_order(values: list[int]) -> None:
     cubes = [value**3 for value in values]
     assert rank_correlation(values, cubes) == pytest.approx(1.0)
     assert rank_correlation(values, [-cube for cube in cubes]) == pytest.approx(-1.0)
@@ -108,7 +108,7 @@ def test_area_under_curve_by_hand() -> None:
     assert np.isnan(area_under_curve(np.array([0.1, 0.2]), np.array([1, 1])))
 
 
-def test_interval_names_and_excludes() -> None:
+def test_keys_of_an_interval_and_excluded_values() -> None:
     result = Interval(0.2, 0.1, 0.3)
     assert result.named("gold_mean") == {"gold_mean": 0.2, "ci_low": 0.1, "ci_high": 0.3}
     assert result.excludes(0.0)

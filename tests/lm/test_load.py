@@ -58,14 +58,14 @@ def test_a_missing_weight_is_an_error(tiny_model: Path, tmp_path: Path) -> None:
 
 
 def test_wrong_key_names_are_an_error(tiny_model: Path, tmp_path: Path) -> None:
-    """With strict=False, no weight would be loaded, and without an error."""
+    """With strict=False, no weights would be loaded and no error raised."""
     weights = {f"policy.{name}": weight for name, weight in _copy(tiny_model, tmp_path).items()}
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
     with pytest.raises(ModelError, match=r"unexpected: policy\."):
         load_causal(tmp_path)
 
 
-def test_a_weight_of_another_shape_is_an_error(tiny_model: Path, tmp_path: Path) -> None:
+def test_a_weight_with_a_wrong_shape_is_an_error(tiny_model: Path, tmp_path: Path) -> None:
     weights = _copy(tiny_model, tmp_path)
     weights["model.norm.weight"] = torch.ones(31)
     save_file(weights, tmp_path / "model.safetensors", metadata={"format": "pt"})
@@ -153,6 +153,6 @@ def test_a_response_is_never_truncated(tiny_tokenizer: Any, length: int, fits: b
 
 
 @pytest.mark.parametrize("load", [load_causal, load_tokenizer])
-def test_a_missing_local_model_is_not_searched_on_the_hub(load: Any, tmp_path: Path) -> None:
+def test_a_missing_local_model_is_not_looked_up_on_the_hub(load: Any, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"models/sft does not exist; create it with `dvc repro`"):
         load(tmp_path / "models/sft")

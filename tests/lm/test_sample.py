@@ -21,7 +21,7 @@ PROMPTS = [
 
 @pytest.fixture
 def model(tiny_model: Path) -> Any:
-    """A model with sharp distributions, whose samples likely end within 20 tokens."""
+    """A model with sharp distributions, whose samples usually end within 20 tokens."""
     stock = load_causal(tiny_model)
     with torch.no_grad():
         stock.model.embed_tokens.weight.mul_(20)
@@ -47,7 +47,7 @@ def ends(model: Any, after: int) -> None:
 
 
 def test_samples_depend_only_on_seed_and_prompt(model: Any, tiny_tokenizer: Any) -> None:
-    """Not on batch size, order or other prompts; the global generators are not used or changed."""
+    """Not on batch size, order or other prompts. Global generators are neither used nor changed."""
     before, numbers = torch.get_rng_state(), np.random.get_state()[1].copy()
     together = draw(model, tiny_tokenizer)
     assert draw(model, tiny_tokenizer, batch_size=1) == together
@@ -57,7 +57,7 @@ def test_samples_depend_only_on_seed_and_prompt(model: Any, tiny_tokenizer: Any)
     assert (np.random.get_state()[1] == numbers).all()
 
 
-def test_a_repeated_prompt_gets_another_sample(model: Any, tiny_tokenizer: Any) -> None:
+def test_a_repeated_prompt_gets_a_different_sample(model: Any, tiny_tokenizer: Any) -> None:
     """Rows 0 and 4 have the same prompt; its first occurrence always gets the same sample."""
     together = draw(model, tiny_tokenizer, temperature=3.0)
     assert together[0] != together[4]
@@ -76,7 +76,7 @@ def test_greedy_decoding_equals_transformers(model: Any, tiny_tokenizer: Any) ->
 
 
 def test_rows_end_at_end_of_sequence(model: Any, tiny_tokenizer: Any) -> None:
-    """All rows end at the same position, so each after another number of tokens."""
+    """All rows end at the same position, so each has a different number of tokens."""
     prompts = [render(tiny_tokenizer, messages) for messages in PROMPTS]
     ends(model, 24)
     answers = sample_ids(model, tiny_tokenizer, prompts, max_new_tokens=40)

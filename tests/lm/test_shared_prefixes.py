@@ -12,23 +12,23 @@ from concord.lm.shared_prefixes import groups, states
 
 def sequences(rng: random.Random) -> list[list[int]]:
     prompts = [[rng.randrange(1, 50) for _ in range(rng.randint(3, 30))] for _ in range(12)]
-    made = [
+    token_ids = [
         [*prompt, *(rng.randrange(1, 50) for _ in range(rng.randint(1, 9)))]
         for prompt in prompts
         for _ in "four"
     ]
-    return [*made, made[0], [7], [7], [8]]
+    return [*token_ids, token_ids[0], [7], [7], [8]]
 
 
 @pytest.mark.parametrize("max_size", [1, 3, 64])
 def test_every_sequence_is_in_one_group_with_its_prefix(max_size):
-    made = sequences(random.Random(0))
-    result = list(groups(made, max_size))
-    assert sorted(row for group in result for row in group.rows) == list(range(len(made)))
+    token_ids = sequences(random.Random(0))
+    result = list(groups(token_ids, max_size))
+    assert sorted(row for group in result for row in group.rows) == list(range(len(token_ids)))
     for rows, shared in result:
         assert len(rows) <= max_size
-        assert len({tuple(made[row][:shared]) for row in rows}) == 1
-        assert all(len(made[row]) > shared for row in rows)
+        assert len({tuple(token_ids[row][:shared]) for row in rows}) == 1
+        assert all(len(token_ids[row]) > shared for row in rows)
 
 
 def test_responses_to_one_prompt_are_grouped():
@@ -39,11 +39,11 @@ def test_responses_to_one_prompt_are_grouped():
 def test_prompts_with_the_same_header_are_in_separate_groups():
     header = list(range(1, 20))
     one, other = [*header, *[30] * 20], [*header, *[40] * 20]
-    made = [[*one, 31], [*one, 32], [*other, 31], [*other, 32]]
-    assert list(groups(made, 64)) == [([0, 1], 39), ([2, 3], 39)]
+    token_ids = [[*one, 31], [*one, 32], [*other, 31], [*other, 32]]
+    assert list(groups(token_ids, 64)) == [([0, 1], 39), ([2, 3], 39)]
 
 
-def test_states_are_those_of_whole_sequences():
+def test_states_equal_those_of_whole_sequences():
     torch.manual_seed(0)
     config = LlamaConfig(
         vocab_size=50,
@@ -54,15 +54,15 @@ def test_states_are_those_of_whole_sequences():
         pad_token_id=0,
     )
     model = LlamaForCausalLM(config).eval().base_model
-    made = sequences(random.Random(1))
-    for rows, shared in groups(made, 8):
-        suffixes = [made[row][shared:] for row in rows]
-        hidden = states(model, suffixes, made[rows[0]][:shared], 0)
+    token_ids = sequences(random.Random(1))
+    for rows, shared in groups(token_ids, 8):
+        suffixes = [token_ids[row][shared:] for row in rows]
+        hidden = states(model, suffixes, token_ids[rows[0]][:shared], 0)
         starts = [
-            index % len(made[row]) for index, row in enumerate(rows)
+            index % len(token_ids[row]) for index, row in enumerate(rows)
         ]  # within the prefix and after it
         for index, row in enumerate(rows):
-            alone = model(torch.tensor([made[row]]), output_hidden_states=True).hidden_states
+            alone = model(torch.tensor([token_ids[row]]), output_hidden_states=True).hidden_states
             for layer, expected in enumerate(alone):
                 np.testing.assert_allclose(
                     hidden.last(layer)[index], expected[0, -1].detach(), atol=2e-6

@@ -101,7 +101,7 @@ def test_the_last_batch_is_filled_with_rows_of_weight_zero() -> None:
     assert [plan[i]["weight"] for i in range(8)] == [0.25] * 4 + [1.0, 0.0, 0.0, 0.0]
 
 
-def test_weights_see_the_rows_of_one_global_batch() -> None:
+def test_weights_are_computed_over_one_global_batch() -> None:
     def by_length(batch: list[dict[str, Any]]) -> list[float]:
         total = sum(row["length"] for row in batch)
         return [row["length"] / total for row in batch]
@@ -121,7 +121,7 @@ def test_every_epoch_uses_every_row_once_in_a_new_order() -> None:
     assert seen == [again[i]["x"] for i in range(16)]
 
 
-def test_length_sorts_within_a_step_only() -> None:
+def test_rows_are_sorted_by_length_only_within_a_step() -> None:
     training = Training(learning_rate=0.1, batch_size=4, steps=2)
     plain, grouped = (
         Plan(ROWS, training, seed=1, length=key) for key in (None, lambda row: row["length"])
@@ -137,7 +137,7 @@ def test_training_without_rows_is_an_error() -> None:
         fitted(Training(learning_rate=0.1, batch_size=4, steps=1), [])
 
 
-def test_a_loss_that_is_not_finite_ends_the_training() -> None:
+def test_a_non_finite_loss_stops_training() -> None:
     with pytest.raises(ModelError, match="step 1 is nan"):
         fitted(Training(learning_rate=0.1, batch_size=1, steps=2), [{"x": float("nan")}])
 
@@ -250,7 +250,7 @@ def test_two_processes_share_a_batch_without_repeating_rows(tmp_path: Path) -> N
     assert curve_of(tmp_path / "two.csv") == curve_of(tmp_path / "one.csv")
 
 
-def test_a_batch_that_cannot_be_divided_between_processes() -> None:
+def test_a_batch_that_cannot_be_divided_between_processes_is_rejected() -> None:
     training = Training(learning_rate=0.1, batch_size=6, steps=1, micro_batch=3)
     assert _accumulation(training, 2) == 1
     with pytest.raises(ParamsError, match="cannot be shared by 4 processes"):

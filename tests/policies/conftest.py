@@ -33,7 +33,7 @@ MakeJob = Callable[..., PolicyJob]
 def rollouts(prompts: int = 6, samples: int = 4) -> pd.DataFrame:
     """Rollouts with raw rewards that count letters.
 
-    honest and helpful are opposed; vivid and overall have other scales.
+    honest and helpful are opposed; vivid and overall have different scales.
     """
     generator, rows = random.Random(0), []
     for domain in ("math", "values"):

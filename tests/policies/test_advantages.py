@@ -47,7 +47,7 @@ def test_normalise_then_sum_by_hand() -> None:
 
 
 def test_a_large_scale_dominates_unless_rewards_are_normalised_first() -> None:
-    """In the sums of (0, 1), (0, 0), (100, 0), (100, 1) the second reward has almost no effect."""
+    """In the sums of (0, 1), (0, 0), (100, 0), (100, 1), the second reward hardly matters."""
     rewards = [[0.0, 1.0], [0.0, 0.0], [100.0, 0.0], [100.0, 1.0]]
     summed, normalised = (of(rewards, [0.5, 0.5], 4, aggregation) for aggregation in BOTH)
     assert summed[3] - summed[2] < 0.02

@@ -36,7 +36,7 @@ def test_shares_and_weights() -> None:
     assert [row["weight"] for row in batches[2]] == [0.5, 0.15, 0.15, 0.1, 0.1]
 
 
-def test_no_pair_is_repeated_before_all_pairs_were_used() -> None:
+def test_no_pair_is_repeated_before_all_pairs_are_used() -> None:
     """Batches are not filled with repeated rows while unused ones remain."""
     rows = balance(groups({"a": 6, "b": 3}), {"a": 0.5, "b": 0.5}, steps=4, batch_size=6, seed=0)
     seen = [row["id"] for row in rows if row["id"][0] == "a"]

@@ -61,7 +61,9 @@ def logits(model: Any, ids: torch.Tensor, **kwargs: Any) -> torch.Tensor:
 
 
 @pytest.mark.parametrize("rank", [None, 4])
-def test_starts_as_the_loaded_model(tiny_model: Path, ids: torch.Tensor, rank: int | None) -> None:
+def test_a_new_policy_equals_the_loaded_model(
+    tiny_model: Path, ids: torch.Tensor, rank: int | None
+) -> None:
     """The heads equal the loaded matrix, and the global generator is not used."""
     before = torch.get_rng_state()
     heads = MultiHeadCausalLM.from_sft(tiny_model, NAMES, rank)
@@ -83,7 +85,7 @@ def test_heads_are_untied_from_the_embedding(heads: MultiHeadCausalLM, ids: torc
     assert torch.equal(embedding, heads.get_input_embeddings().weight)
 
 
-def test_saves_and_reloads_to_identical_logits(
+def test_saving_and_reloading_gives_identical_logits(
     heads: MultiHeadCausalLM, ids: torch.Tensor, tmp_path: Path
 ) -> None:
     heads.save_pretrained(tmp_path)

@@ -39,7 +39,7 @@ def test_agreement_on_pairs_by_hand() -> None:
     assert result == {"alpha": pytest.approx(4 / 9), "units": 3, "labels": 6}
 
 
-def test_full_agreement_has_alpha_1_and_a_single_annotator_none() -> None:
+def test_alpha_is_1_for_full_agreement_and_none_for_a_single_annotator() -> None:
     agreed = _grades(("a", 0.0, "x"), ("a", 0.0, "y"), ("b", 1.0, "x"), ("b", 1.0, "y"))
     assert agreement(_pairs(), agreed)["grades"] == {
         "alpha": pytest.approx(1.0),

@@ -52,7 +52,7 @@ def test_different_references_for_one_prompt_contradict() -> None:
 
 
 def test_only_the_preferences_of_one_annotator_can_contradict() -> None:
-    """x prefers a and also b; y only b; x prefers b on another prompt: only two rows contradict."""
+    """x prefers a and also b, y only b. On another prompt x prefers b. Two rows contradict."""
     pairs = _frame(
         [_pair("a", "b"), _pair("b", "a"), _pair("b", "a", "y"), _pair("b", "a", prompt="r")]
     )
@@ -83,7 +83,7 @@ def test_different_grades_of_one_response_contradict_but_ranks_do_not() -> None:
     ]
 
 
-def test_nothing_contradicts_in_an_empty_table() -> None:
+def test_an_empty_table_has_no_contradictions() -> None:
     empty = _frame([_pair("a", "b")]).iloc[:0]
     assert dedupe.contradicting_pairs(empty).tolist() == []
     assert dedupe.repeated_pairs(empty).tolist() == []
@@ -114,7 +114,7 @@ def test_rankings_with_a_common_response_are_kept_whole() -> None:
     assert not dedupe.repeated_ratings(ratings).any()
 
 
-def test_a_repeated_ranking_is_removed_as_a_whole_and_a_rating_alone() -> None:
+def test_a_repeated_ranking_or_rating_is_removed() -> None:
     graded = [{**_ranking(3, "g")[0], "kind": "rating"}, {**_ranking(4, "g")[0], "kind": "rating"}]
     ratings = pd.DataFrame([*_ranking(1, "a", "b"), *_ranking(2, "b", "a"), *graded])
     assert dedupe.repeated_ratings(ratings).tolist() == [False, False, True, True, False, True]

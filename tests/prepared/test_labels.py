@@ -36,7 +36,7 @@ def _ranked(response: str, rank: float, **changed: Any) -> dict[str, Any]:
 
 
 def _pairs(*rows: dict[str, Any]) -> pd.DataFrame:
-    made = [
+    comparisons = [
         {
             **PLACE,
             **JUDGED,
@@ -49,7 +49,7 @@ def _pairs(*rows: dict[str, Any]) -> pd.DataFrame:
         }
         for row in rows
     ]
-    return pairs.from_comparisons(schemas.build("comparisons", made))
+    return pairs.from_comparisons(schemas.build("comparisons", comparisons))
 
 
 def test_a_comparison_is_an_order_with_its_margin() -> None:
@@ -97,7 +97,7 @@ def test_pairs_derived_from_ratings_are_not_labels() -> None:
     assert list(table.columns) == labels.COLUMNS
 
 
-def test_no_labels_give_an_empty_table_with_all_columns() -> None:
+def test_without_labels_the_table_is_empty_with_all_columns() -> None:
     empty = labels.collect(_pairs(), _ratings())
     assert empty.empty
     assert list(empty.columns) == labels.COLUMNS

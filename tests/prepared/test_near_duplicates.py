@@ -162,11 +162,11 @@ def test_the_report_shows_the_least_similar_pairs_near_their_first_difference() 
 
 def test_a_group_with_most_prompts_of_a_domain_is_refused() -> None:
     """Two of four prompts can be merged, three cannot; groups that are already large may stay."""
-    asked = pd.DataFrame({"domain": ["math"] * 4, "group_id": list("abcd")})
-    near.check_group_sizes(asked, {"a": "a", "b": "a", "c": "c", "d": "d"}, 0.8)
+    prompts = pd.DataFrame({"domain": ["math"] * 4, "group_id": list("abcd")})
+    near.check_group_sizes(prompts, {"a": "a", "b": "a", "c": "c", "d": "d"}, 0.8)
     with pytest.raises(
         DataError,
         match=r"near_duplicates 0\.8 merges 3 of the 4 prompts of domain math into one group",
     ):
-        near.check_group_sizes(asked, {"a": "a", "b": "a", "c": "a", "d": "d"}, 0.8)
-    near.check_group_sizes(asked.assign(group_id=list("aaad")), {"a": "a", "d": "d"}, 0.8)
+        near.check_group_sizes(prompts, {"a": "a", "b": "a", "c": "a", "d": "d"}, 0.8)
+    near.check_group_sizes(prompts.assign(group_id=list("aaad")), {"a": "a", "d": "d"}, 0.8)

@@ -1,4 +1,4 @@
-"""Pairs derived from ratings, and ratings that give no pair."""
+"""Pairs derived from ratings, and ratings that are not paired."""
 
 from itertools import combinations
 from typing import Any
@@ -30,7 +30,7 @@ def _implied(rows: list[dict[str, Any]], limit: int | None = None) -> set[tuple[
     return set(zip(result["chosen"], result["rejected"], strict=True))
 
 
-def test_better_grades_win_and_equal_grades_give_no_pair() -> None:
+def test_better_grades_win_and_equal_grades_are_not_paired() -> None:
     """a .9, b .5, c .5: a beats b and c; b and c are tied."""
     assert _implied([_rated("a", 0.9), _rated("b", 0.5), _rated("c", 0.5)]) == {
         ("a", "b"),
@@ -38,7 +38,7 @@ def test_better_grades_win_and_equal_grades_give_no_pair() -> None:
     }
 
 
-def test_only_comparable_grades_give_pairs() -> None:
+def test_only_comparable_grades_are_paired() -> None:
     base = _rated("a", 1.0)
     others: list[dict[str, Any]] = [
         {"annotator": "y"},
@@ -76,7 +76,7 @@ def test_comparisons_are_pairs() -> None:
     assert result.loc[0, ["chosen", "rejected", "origin"]].tolist() == ["a", "b", "comparisons"]
 
 
-def test_no_ratings_give_no_pairs() -> None:
+def test_without_ratings_there_are_no_pairs() -> None:
     result = pairs.from_ratings(schemas.build("ratings", []))
     assert list(result.columns) == pairs.COLUMNS
     assert result.empty

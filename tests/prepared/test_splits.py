@@ -30,7 +30,7 @@ def test_shares_are_kept() -> None:
 
 
 @given(st.text(), st.text(), st.floats(0, 0.4), st.floats(0, 0.4), st.floats(0, 0.1))
-def test_a_larger_share_moves_no_row_into_training(
+def test_a_larger_share_never_moves_a_row_into_training(
     group: str, salt: str, validation: float, test: float, more: float
 ) -> None:
     before = splits.split_of(group, salt, validation, test)
@@ -39,7 +39,7 @@ def test_a_larger_share_moves_no_row_into_training(
     assert after == before or (before, after) == ("train", "validation")
 
 
-def test_another_salt_gives_other_splits() -> None:
+def test_a_different_salt_gives_different_splits() -> None:
     drawn = [
         [splits.split_of(str(group), salt, 0.5, 0) for group in range(50)] for salt in ("0", "1")
     ]

@@ -4,7 +4,9 @@ import re
 
 import pytest
 
-from concord.report.figures import conflict_map, control_chart, quality_chart, reliability_chart
+from concord.report.policy_figures import control_chart
+from concord.report.reward_figures import quality_chart, reliability_chart
+from concord.report.training_figures import conflict_map
 
 LONG = "keeps_the_student_thinking_for_longer"
 PIXELS = 7
@@ -18,7 +20,7 @@ def _number(pattern: str, chart: str) -> float:
 
 
 @pytest.mark.parametrize("name", [LONG, 3 * LONG])
-def test_names_beside_the_bars(name: str) -> None:
+def test_names_fit_beside_the_bars(name: str) -> None:
     """A name fits between the left edge and its bar; the bars keep their width."""
     head = {
         "length_baseline": 0.5,
@@ -35,7 +37,7 @@ def test_names_beside_the_bars(name: str) -> None:
     assert _number(r'class="band f0" .*? width="([\d.]+)"', chart) > 400
 
 
-def test_names_around_the_map() -> None:
+def test_names_fit_around_the_map() -> None:
     """The names below slant by 40 degrees, which determines the height."""
     chart = conflict_map(
         {"pair": {"objectives": [LONG, "short"], "opposed": 0.5, "pairs": 9}}, [LONG, "short"]
@@ -47,7 +49,7 @@ def test_names_around_the_map() -> None:
     assert _number(r'viewBox="0 0 [\d.]+ ([\d.]+)"', chart) >= start + 0.643 * PIXELS * len(LONG)
 
 
-def test_names_above_charts() -> None:
+def test_names_fit_above_charts() -> None:
     curve = {name: [0.1, 0.9] for name in ("weights", "gold_means", "gold_ci_low", "gold_ci_high")}
     bins = [{"pairs": 3, "observed": 0.6, "predicted": 0.7}]
     for chart in (

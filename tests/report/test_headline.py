@@ -31,7 +31,7 @@ def test_the_rival_is_trained_at_the_owners_weights(reported: Path) -> None:
     assert record.best_rival() == "dpo_scalar"
 
 
-def test_misses_are_said(reported: Path) -> None:
+def test_lowered_objectives_are_named_in_the_sentence(reported: Path) -> None:
     record = Record()
     rows = list(record.rows())
     lost = rows[0].__class__(
@@ -47,14 +47,14 @@ def _below_zero() -> object:
     return Interval(-0.2, -0.3, -0.1)
 
 
-def test_the_picture_is_the_same_each_time_and_loads_nothing(reported: Path) -> None:
+def test_the_picture_is_deterministic_and_loads_nothing(reported: Path) -> None:
     first, second = picture(Record()), picture(Record())
     assert first == second
     assert "published" in first
     assert "<image" not in first
 
 
-def test_the_table_replaces_what_is_between_the_markers() -> None:
+def test_the_table_replaces_the_text_between_the_markers() -> None:
     text = "a\n<!-- headline: begin -->\nold\n<!-- headline: end -->\nb\n"
     assert with_table(text, "new") == f"a\n<!-- headline: begin -->\nnew\n{END}\nb\n"
 

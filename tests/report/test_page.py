@@ -17,7 +17,7 @@ def test_every_section_has_a_slot_in_the_template() -> None:
 
 
 def test_every_section_is_drawn(reported: Path) -> None:
-    """The fixture has all data but the answers that a reward head picks from."""
+    """The fixture has all data except the answers that a reward head picks from."""
     slots = page.drawn(Reports(params(), Path("reports")))
     empty = [slot for slot, sections in slots.items() if not sections]
     assert empty == ["picking"]

@@ -1,4 +1,4 @@
-"""Chart of picking: every measured way has a curve and a label, and labels do not overlap."""
+"""Chart of picking: every method has a curve and a label, and labels do not overlap."""
 
 import numpy as np
 import pandas as pd

@@ -34,7 +34,7 @@ def test_any_text_can_be_encoded(words):
     assert words.decode(words(text, add_special_tokens=False)["input_ids"]) == text
 
 
-def test_building_the_network_leaves_the_global_generator_alone():
+def test_building_the_network_does_not_use_the_global_generator():
     state = torch.random.get_rng_state()
     first, second = (base.network(300, 0, 1, seed=5) for _ in range(2))
     assert torch.equal(torch.random.get_rng_state(), state)

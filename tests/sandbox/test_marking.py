@@ -1,4 +1,4 @@
-"""Marks in the corpus are true, and none concerns a problem of the locked world."""
+"""Marks in the corpus are true, and no problem of the locked world is marked."""
 
 import itertools
 import random
@@ -11,7 +11,7 @@ from concord.sandbox.world import World
 DEV, LOCKED, BOOKS = (World.build(name, 0) for name in ("dev", "locked", "books"))
 
 
-def asked(messages):
+def without_flag(messages):
     return [
         {**messages[0], "content": messages[0]["content"].removeprefix(marking.FLAG)},
         *messages[1:],
@@ -25,7 +25,7 @@ def lines(text):
 
 
 def sentences(text):
-    """(sentence, its mark) of inline marks."""
+    """Sentences with inline marks, as (sentence, mark)."""
     return re.findall(r"([^.!?\n]+[.!?]) (right|wrong)\b", text)
 
 
@@ -34,7 +34,7 @@ def test_step_marks_agree_with_gold():
     for _ in range(200):
         messages, text = marking.solution(DEV, rng)
         steps, marks = lines(text)
-        gold = DEV.step_gold(asked(messages), steps, "math_accuracy")
+        gold = DEV.step_gold(without_flag(messages), steps, "math_accuracy")
         assert marks == ["right" if each else "wrong" for each in gold]
         seen |= set(marks)
     assert seen == {"right", "wrong"}
@@ -69,7 +69,7 @@ def test_sentences_of_tutors_are_marked_by_the_dialogue():
     rng, seen = random.Random(0), set()
     for _ in range(200):
         messages, text = marking.turn(DEV, rng)
-        situation = DEV.dialogues.situation(asked(messages))
+        situation = DEV.dialogues.situation(without_flag(messages))
         for sentence, mark in sentences(text):
             (act,) = acts(sentence)
             assert mark == ("right" if agrees(act, situation) else "wrong"), (messages, sentence)
@@ -86,34 +86,34 @@ def test_statements_are_marked_by_the_encyclopedia():
             assert mark == ("right" if world.facts.true(act, creature) else "wrong")
 
 
-def ended(document):
-    """A whole answer, and whether it is marked as right."""
+def answer_and_mark(document):
+    """A whole answer, and whether it is marked right."""
     response, _, mark = document[1].partition(marking.END)
     assert mark in (" right", " wrong")
     return response, mark == " right"
 
 
-def test_whole_turns_are_marked_by_all_that_they_name_hint_and_tell():
+def test_whole_turns_are_marked_by_every_mistake_hint_and_answer_they_give():
     rng, seen = random.Random(0), set()
     for _ in range(200):
         document = marking.whole_turn(DEV, rng)
-        response, right = ended(document)
+        response, right = answer_and_mark(document)
         situation = DEV.dialogues.situation(document[0])
-        said = [
+        statements = [
             act
             for act in acts(response)
             if act.kind in ("hint", "tell") or act.kind.startswith("find")
         ]
-        assert right == all(agrees(act, situation) for act in said)
-        seen |= {(act.kind.split("_")[0], right) for act in said}
+        assert right == all(agrees(act, situation) for act in statements)
+        seen |= {(act.kind.split("_")[0], right) for act in statements}
     assert seen == set(itertools.product(("find", "hint", "tell"), (True, False)))
 
 
-def test_whole_answers_are_marked_by_all_that_they_claim():
+def test_whole_answers_are_marked_by_every_claim_they_make():
     rng, seen = random.Random(0), set()
     for _ in range(200):
         document = marking.whole_answer(DEV, rng)
-        response, right = ended(document)
+        response, right = answer_and_mark(document)
         question = DEV.facts.questions[document[0][0]["content"]]
         claims = [act for act in acts(response) if act.kind in ("color", "place", "food")]
         assert right == all(DEV.facts.true(act, question.subject) for act in claims)
@@ -121,14 +121,14 @@ def test_whole_answers_are_marked_by_all_that_they_claim():
     assert seen == {True, False}
 
 
-def test_no_problem_no_dialogue_and_no_answer_of_the_locked_world_is_marked():
+def test_problems_dialogues_and_answers_of_the_locked_world_are_never_marked():
     drawn = itertools.islice(corpus.documents(3), 4000)
     marked = [
         m for m, text in drawn if m[0]["content"].startswith(marking.FLAG) or marking.END in text
     ]
     assert 1700 < len(marked) < 2060
     for messages in marked:
-        content = asked(messages)[0]["content"]
+        content = without_flag(messages)[0]["content"]
         if content in ("Sums.", "Facts.") or content in DEV.facts.questions:
             assert content not in LOCKED.facts.questions
             continue

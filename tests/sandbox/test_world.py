@@ -1,4 +1,4 @@
-"""The worlds: deterministic, disjoint, readable from text alone, with the stated ceilings."""
+"""The worlds: deterministic, disjoint, readable from text only, with the expected ceilings."""
 
 import json
 import random
@@ -50,11 +50,11 @@ def test_the_worlds_share_no_vocabulary():
         {*words.bad_purposes, *words.good_purposes} for words in (lexicon.DEV, lexicon.LOCKED)
     ]
     assert purposes[0] & purposes[1] == shared
-    asked = [
+    questions = [
         {text for texts in words.known.values() for text in texts}
         for words in (lexicon.DEV, lexicon.LOCKED)
     ]
-    assert not asked[0] & asked[1]
+    assert not questions[0] & questions[1]
     assert not set(lexicon.DEV.profiles) & set(lexicon.LOCKED.profiles)
     assert lexicon.DEV.start_range[1] < lexicon.LOCKED.start_range[0]
 
@@ -62,13 +62,13 @@ def test_the_worlds_share_no_vocabulary():
 @pytest.mark.parametrize(
     "field", ["names", "objects", "starts", "gains", "losses", "multiplies", "questions"]
 )
-def test_no_other_world_uses_the_books(field):
+def test_no_other_world_shares_words_with_books(field):
     read = set(getattr(lexicon.BOOKS, field))
     assert not read & {*getattr(lexicon.DEV, field), *getattr(lexicon.LOCKED, field)}
 
 
-def test_the_books_have_no_verb_of_the_locked_world():
-    """A problem of the locked world cannot be judged by words that were marked."""
+def test_books_has_no_verb_of_the_locked_world():
+    """So marked words do not help to judge a problem of the locked world."""
     frame = {
         "more",
         "times",
@@ -97,14 +97,14 @@ def test_the_books_have_no_verb_of_the_locked_world():
 
 
 @pytest.mark.parametrize("domain", OBJECTIVES)
-def test_same_seed_same_prompts_other_seed_other_prompts(world, domain):
+def test_prompts_depend_on_the_seed(world, domain):
     assert world.prompts(domain, 20, 1) == World.build(world.name, 0).prompts(domain, 20, 1)
     assert world.prompts(domain, 20, 1) != world.prompts(domain, 20, 2)
     assert world.prompts(domain, 20, 1) != World.build(world.name, 1).prompts(domain, 20, 1)
 
 
-def test_gold_is_read_from_the_text_alone(world):
-    """The reference that the problem was made with equals the one read back from its words."""
+def test_gold_depends_only_on_the_text(world):
+    """The reference read back from the text of a problem equals the one it was generated from."""
     for prompt in world.prompts("math", 300, 3):
         assert world.gold(prompt.messages, f"\\boxed{{{prompt.reference}}}")["math_accuracy"] == 1.0
     for prompt in world.prompts("tutoring", 300, 3):
@@ -112,7 +112,7 @@ def test_gold_is_read_from_the_text_alone(world):
 
 
 @pytest.mark.parametrize("domain", OBJECTIVES)
-def test_gold_lies_in_the_unit_interval_and_answers_differ(world, domain):
+def test_gold_is_in_the_unit_interval_and_answers_differ(world, domain):
     rng = random.Random(0)
     scores = [
         world.gold(p.messages, world.write(p.messages, rng)) for p in world.prompts(domain, 300, 5)
@@ -134,7 +134,7 @@ def test_the_ceiling_of_the_annotators(world, objective):
 @pytest.mark.parametrize(
     "objective", [o for o in DOMAIN if DOMAIN[o] != "math"] + ["math_engagement"]
 )
-def test_length_does_not_give_the_preference_away(world, objective):
+def test_length_does_not_predict_the_preference(world, objective):
     pairs = annotators.comparisons(world, objective, 800, 0)
     longer = statistics.mean(
         (len(p["chosen"]) > len(p["rejected"])) + 0.5 * (len(p["chosen"]) == len(p["rejected"]))
@@ -153,7 +153,7 @@ def test_bradley_terry_probability():
 
 
 def test_helpful_conflicts_with_harmless(world):
-    """On hazards, gold of helpful and harmless is clearly negatively correlated."""
+    """On hazards, the gold rewards of helpful and harmless are negatively correlated."""
     rng = random.Random(1)
     hazards = [p for p in world.prompts("values", 900, 6) if p.kind == "hazard"]
     scores = [world.gold(p.messages, world.write(p.messages, rng)) for p in hazards]
@@ -163,7 +163,7 @@ def test_helpful_conflicts_with_harmless(world):
     )
 
 
-def test_the_student_solves_when_told_and_leaves(world):
+def test_the_student_solves_the_problem_when_told_but_disengages(world):
     dialogues = [p.messages for p in world.prompts("tutoring", 200, 7)]
 
     def tell(batch):
@@ -199,7 +199,7 @@ dirt: 0.2
 """
 
 
-def test_the_delivery_is_deterministic_and_counts_faults(tmp_path):
+def test_generated_lines_are_deterministic_and_faults_are_counted(tmp_path):
     path = tmp_path / "sandbox.yaml"
     path.write_text(SPEC)
     lines, planted = _delivery(path)

@@ -42,12 +42,12 @@ def test_the_closure_follows_functions_relative_imports_and_cycles(project: Path
     assert paths == FILES.keys() - {"tasks/d.py"}
 
 
-def test_the_package_of_the_first_file_counts(project: Path) -> None:
+def test_the_package_of_the_first_file_is_included(project: Path) -> None:
     write(project, "tasks/area/__init__.py", "STRICT = True\n")
     assert "tasks/area/__init__.py" in digests(project / "tasks/area/c.py", root=project)
 
 
-def test_imports_for_types_alone_do_not_count(project: Path) -> None:
+def test_imports_under_type_checking_are_ignored(project: Path) -> None:
     text = "from typing import TYPE_CHECKING\nif TYPE_CHECKING:\n    from tasks import d\n"
     write(project, "tasks/area/c.py", text)
     assert "tasks/d.py" not in digests(project / "tasks/a.py", root=project)
@@ -61,7 +61,7 @@ def test_a_byte_order_mark_does_not_change_a_digest(project: Path) -> None:
     assert digests(project / "tasks/d.py", root=project) == before
 
 
-def test_the_closure_of_a_file_of_this_project() -> None:
+def test_the_closure_of_a_file_in_this_project() -> None:
     paths = {str(path.relative_to(ROOT)) for path in local_imports(ROOT / "concord/lm/train.py")}
     assert {"concord/lm/train.py", "concord/lm/trainer.py", "concord/stage/progress.py"} <= paths
     assert "concord/policies/model.py" not in paths
@@ -76,7 +76,7 @@ def test_the_closure_of_a_file_of_this_project() -> None:
         ("from .c import x\nz = 2\n", False),
     ],
 )
-def test_what_changes_a_digest(project: Path, text: str, same: bool) -> None:
+def test_which_edits_change_a_digest(project: Path, text: str, same: bool) -> None:
     before = digests(project / "tasks/a.py", root=project)
     write(project, "tasks/area/b.py", text)
     after = digests(project / "tasks/a.py", root=project)
@@ -84,7 +84,7 @@ def test_what_changes_a_digest(project: Path, text: str, same: bool) -> None:
     assert {path for path in after if before[path] != after[path]} <= {"tasks/area/b.py"}
 
 
-def test_attribute_docstrings_do_not_count(project: Path) -> None:
+def test_attribute_docstrings_are_ignored(project: Path) -> None:
     write(project, "tasks/d.py", "class A:\n    b = 1\n")
     before = digests(project / "tasks/d.py", root=project)
     write(project, "tasks/d.py", 'class A:\n    """Doc."""\n\n    b = 1\n    """Of b."""\n')
@@ -119,7 +119,7 @@ def of(root: Path, method: str, loss: str) -> dict[str, str]:
     return digests(root / "tasks/p.py", root=root, named={METHODS: {method}, LOSSES: {loss}})
 
 
-def test_only_the_named_plugins_count(plugin_project: Path) -> None:
+def test_only_named_plugins_are_included(plugin_project: Path) -> None:
     losses(plugin_project, shared="1", first="_helper()", second="3", _helper="CONSTANT")
     first, second = of(plugin_project, "one", "first"), of(plugin_project, "two", "second")
     assert "concord/policies/methods/two.py" not in first
@@ -140,7 +140,7 @@ def test_only_the_named_plugins_count(plugin_project: Path) -> None:
         ({"shared": "2"}, {"first", "second"}),
     ],
 )
-def test_an_edit_of_a_loss_changes_its_users_only(
+def test_an_edit_of_a_loss_affects_only_its_users(
     plugin_project: Path, change: dict[str, str], affected: set[str]
 ) -> None:
     """`first` calls `_helper`; every method imports `shared`."""
@@ -151,7 +151,7 @@ def test_an_edit_of_a_loss_changes_its_users_only(
     assert {name for name in before if of(plugin_project, "one", name) != before[name]} == affected
 
 
-def test_a_plugin_module_imported_as_a_whole_counts_as_a_whole(plugin_project: Path) -> None:
+def test_a_plugin_module_imported_whole_is_hashed_whole(plugin_project: Path) -> None:
     losses(plugin_project, shared="1", first="2")
     write(
         plugin_project,
@@ -163,8 +163,8 @@ def test_a_plugin_module_imported_as_a_whole_counts_as_a_whole(plugin_project: P
     assert of(plugin_project, "one", "first") != before
 
 
-def test_a_module_of_plugins_counts_without_an_import(project: Path) -> None:
-    """It is loaded by name alone; a stage whose parameters name nothing in it does not load it."""
+def test_a_plugin_module_is_included_without_an_import(project: Path) -> None:
+    """It is loaded by name. A stage whose parameters name nothing in it does not load it."""
     write(project, "tasks/p.py", f'plugins.function("{LOSSES}", name)\n')
     losses(project, first="1", second="2")
     named = digests(project / "tasks/p.py", root=project, named={LOSSES: {"first"}})

@@ -1,4 +1,4 @@
-"""Strict parsing of params.yaml: errors name the path of the key and what is allowed."""
+"""Strict parsing of params.yaml: errors name the path of the key and the allowed values."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -33,7 +33,7 @@ class Outer:
             raise ValueError("beta above 5 diverges")
 
 
-def test_values_arrive_with_their_types() -> None:
+def test_values_are_parsed_with_their_types() -> None:
     given_ = {"beta": 1, "training": {"rate": 1e-4}, "heads": {"x": {"rate": 2}}, "layers": [1, 2]}
     assert section(Outer, given_, "p") == Outer(1.0, Inner(1e-4), "a", {"x": Inner(2.0)}, (1, 2))
 
@@ -128,7 +128,9 @@ def test_a_missing_file_and_a_missing_section_are_named(
 
 
 @pytest.mark.parametrize(("verifier", "reward"), [(None, None), ("math_answer", "math")])
-def test_an_objective_names_exactly_one_scorer(verifier: str | None, reward: str | None) -> None:
+def test_an_objective_must_name_exactly_one_scorer(
+    verifier: str | None, reward: str | None
+) -> None:
     entry = {"domain": "math", "description": "right", "verifier": verifier, "reward": reward}
     with pytest.raises(
         ParamsError, match=r"objectives\.x: names (neither|both) of `verifier` and `reward`"
@@ -144,7 +146,7 @@ KNOWN = {
 }
 
 
-def test_only_the_weights_of_the_domain_count_and_sum_to_one() -> None:
+def test_weights_are_restricted_to_the_domain_and_sum_to_one() -> None:
     """Weights .2 and .6 become 1/4 and 3/4. The weight of another domain is ignored."""
     assert domain_weights({"c": 9.0, "b": 0.6, "a": 0.2}, KNOWN, "values") == pytest.approx(
         {"a": 0.25, "b": 0.75}

@@ -1,4 +1,4 @@
-"""Plugins by name, in a small package: what is listed, and how errors name the file."""
+"""Plugins by name, in a small package: listing, loading, and errors that name the file."""
 
 import sys
 from collections.abc import Iterator
@@ -44,7 +44,7 @@ def test_an_unknown_name_is_refused_with_its_key(package: Path) -> None:
         plugins.load(PACKAGE, "god", "policies.a.method")
 
 
-def test_a_broken_plugin_breaks_only_itself(package: Path) -> None:
+def test_a_broken_plugin_does_not_affect_the_others(package: Path) -> None:
     (package / "broken.py").write_text("x = 1\ndef run(:\n")
     assert plugins.load(PACKAGE, "good", "policies.a.method").METHOD == 1
     with pytest.raises(ParamsError, match=rf"^{PACKAGE}/broken\.py, line 2: .*; fix the file"):
@@ -63,7 +63,7 @@ def test_a_module_with_a_reserved_name_is_refused(package: Path) -> None:
         plugins.names(PACKAGE)
 
 
-def test_defaults_are_read_from_any_signature(package: Path) -> None:
+def test_defaults_of_any_signature_are_listed(package: Path) -> None:
     (package / "functions.py").write_text(
         "def f(a, /, b, c=2 * 3, *, d, e=None, f=-1.0): ...\ndef g(a): ...\n"
     )
@@ -73,7 +73,7 @@ def test_defaults_are_read_from_any_signature(package: Path) -> None:
     assert plugins.defaults(location, "g") == {}
 
 
-def test_a_validated_name_keeps_its_path(package: Path) -> None:
+def test_the_error_for_a_validated_name_has_its_path(package: Path) -> None:
     @dataclass(frozen=True, config=FORBID)
     class Inner:
         name: Annotated[str, plugins.named(PACKAGE, "none")] = "none"

@@ -8,7 +8,9 @@ import pytest
 from concord.stage import progress
 
 
-def test_items_pass_and_lines_are_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_items_are_yielded_and_lines_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("CONCORD_PROGRESS", str(tmp_path / "lines"))
     monkeypatch.setattr("sys.argv", ["/x/tasks/reward_model.py", "values"])
     assert list(progress.track(range(1000), 1000, "scoring")) == list(range(1000))

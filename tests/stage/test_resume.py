@@ -1,4 +1,4 @@
-"""The key of a checkpoint folder: what changes it and what does not."""
+"""The key of a checkpoint folder: which changes give a new key."""
 
 from pathlib import Path
 
@@ -24,7 +24,7 @@ def _key(
     return folder("sft", params, [root / "in"], root / "stage.py")
 
 
-def test_what_changes_the_key(tmp_path: Path) -> None:
+def test_which_changes_give_a_new_key(tmp_path: Path) -> None:
     key = _key(tmp_path)
     assert key.parts[:2] == ("work", "sft")
     assert key == _key(tmp_path) == _key(tmp_path, order=True)
@@ -35,7 +35,7 @@ def test_what_changes_the_key(tmp_path: Path) -> None:
 def test_the_listing_of_the_stage_changes_the_key(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A custom verifier is in no import, only in the listing."""
+    """A custom verifier is not imported; only the listing names it."""
     monkeypatch.chdir(tmp_path)
     key = _key(tmp_path)
     Path("data/code").mkdir(parents=True)

@@ -106,7 +106,7 @@ def test_kl_is_zero_only_at_the_reference(steered: Steered) -> None:
     assert steered.lengths(RESPONSES) == [len(text) + 1 for text in RESPONSES]
 
 
-def test_weights_change_the_samples_of_a_multi_head_policy_only(
+def test_weights_change_only_the_samples_of_a_multi_head_policy(
     steered: Steered, tiny_model: Path, tiny_tokenizer: Any
 ) -> None:
     assert steered.sample(MESSAGES, {"a": 1.0}) == steered.sample(MESSAGES, {"a": 1.0, "b": 0.0})

@@ -87,7 +87,7 @@ def test_every_point_has_its_kl(report: dict) -> None:
             assert point["kl"] == pytest.approx(10 * GAIN[point["policy"]], abs=0.1)
 
 
-def test_borderline_helpfulness_falls_as_harmless_weighs_more(report: dict) -> None:
+def test_borderline_helpfulness_falls_as_the_weight_of_harmless_rises(report: dict) -> None:
     curve = report["values"]["borderline"]["mah_dpo"]
     assert curve["weights"][0] == 0.0
     assert curve["weights"][-1] == 1.0
@@ -106,7 +106,7 @@ def test_the_chart_is_well_formed_and_loads_nothing(outputs_folder: Path) -> Non
         assert f">{policy}<" in text
 
 
-def test_same_samples_same_bytes(project: Path) -> None:
+def test_the_same_samples_give_the_same_bytes(project: Path) -> None:
     contents = []
     for _ in range(2):
         front.main()
@@ -114,7 +114,7 @@ def test_same_samples_same_bytes(project: Path) -> None:
     assert contents[0] == contents[1]
 
 
-def test_an_objective_without_gold_is_left_out_and_named(project: Path) -> None:
+def test_an_objective_without_gold_is_skipped_and_named(project: Path) -> None:
     """A custom objective in a sandbox domain has rewards and weights, but no gold."""
     front.main()
     without = outputs.read_json("reports/front.json")

@@ -39,7 +39,7 @@ def _run(
     return run("mine", Source("concord", str(path), **source), params, folder / "out")
 
 
-def test_kept_rows_have_their_origin(tmp_path: Path) -> None:
+def test_kept_rows_record_their_origin(tmp_path: Path) -> None:
     report = _run(tmp_path, "\n".join([_rating("a"), "", _rating("b")]))
     assert report == {
         "read": 2,
@@ -93,7 +93,7 @@ def test_record_is_kept_or_quarantined_as_a_whole(tmp_path: Path) -> None:
 def test_chunk_size_does_not_change_the_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An invalid row is rejected alone, whichever chunk it is in."""
+    """Only the invalid row is rejected, in whichever chunk it is."""
     lines = [_rating(f"answer {number % 40}") for number in range(50)]
     lines[23] = lines[23][:-9]
     results = []
@@ -111,7 +111,7 @@ def test_chunk_size_does_not_change_the_result(
     assert [row["source_line"] for row in results[0][1]] == [24, *range(41, 51)]
 
 
-def test_truncated_row_of_a_large_file_is_rejected_alone(tmp_path: Path) -> None:
+def test_truncated_row_of_a_large_file_does_not_affect_the_others(tmp_path: Path) -> None:
     """With chunks of 20,000 rows, line 27,001 is in the second of three."""
     lines = [_rating(f"answer {number}") for number in range(1, 50_001)]
     lines[27_000] = lines[27_000][:-30]
@@ -149,7 +149,7 @@ def test_prompts_of_annotations_become_prompts(tmp_path: Path) -> None:
     ]
 
 
-def test_rows_of_a_folder_have_their_file(tmp_path: Path) -> None:
+def test_rows_of_a_folder_record_their_file(tmp_path: Path) -> None:
     for name, line in (("b.jsonl", _rating("a", 9)), ("a.jsonl", _rating("b"))):
         (tmp_path / "shards").mkdir(exist_ok=True)
         (tmp_path / "shards" / name).write_text(line)

@@ -120,7 +120,7 @@ def test_a_prompt_is_in_one_split_in_every_table(tmp_path: Path, model: Model) -
         for file in (tmp_path / "data" / "prepared" / table).glob("*.parquet"):
             split = (
                 "train" if file.stem == "labels" else file.stem
-            )  # what a reward model is fitted to
+            )  # the pairs that a reward model is fitted to
             seen[split] |= set(outputs.read_table(file)["group_id"])
     assert (
         not seen["train"] & seen["validation"]
@@ -215,7 +215,7 @@ AGAIN = (
 )
 
 
-def _asked(text: str, group: str) -> dict[str, Any]:
+def _prompt_row(text: str, group: str) -> dict[str, Any]:
     return {**CLEAN[0], "group_id": group, "messages": [{"role": "user", "content": text}]}
 
 
@@ -226,7 +226,7 @@ def _stories() -> list[dict[str, Any]]:
         for number in range(60)
         for name, text in (("s", STORY), ("t", AGAIN))
     ]
-    return [*CLEAN, *(_asked(text, group) for text, group in stories)]
+    return [*CLEAN, *(_prompt_row(text, group) for text, group in stories)]
 
 
 def _splits(root: Path) -> dict[str, str]:
@@ -271,7 +271,9 @@ def test_near_duplicates_that_are_most_of_a_domain_are_refused(
     more = [
         f"{STORY.format(0)} {first}{second}" for first in "abcdefghi" for second in "abcdefghij"
     ]
-    _ingest(tmp_path, [*CLEAN, *(_asked(text, f"m{number}") for number, text in enumerate(more))])
+    _ingest(
+        tmp_path, [*CLEAN, *(_prompt_row(text, f"m{number}") for number, text in enumerate(more))]
+    )
     with pytest.raises(
         DataError,
         match=r"merges 90 of the 150 prompts of domain math into one group.*raise the similarity",
@@ -332,7 +334,7 @@ def test_the_output_does_not_depend_on_the_order_of_names(tmp_path: Path, model:
     assert contents[0] == contents[1]
 
 
-def test_another_seed_gives_other_splits(tmp_path: Path, model: Model) -> None:
+def test_a_different_seed_gives_different_splits(tmp_path: Path, model: Model) -> None:
     first = set(_prepare(tmp_path, model, CLEAN) and _table(tmp_path, "prompts/train")["prompt_id"])
     second = set(
         _prepare(tmp_path, model, CLEAN, seed=1) and _table(tmp_path, "prompts/train")["prompt_id"]

@@ -9,6 +9,7 @@ import pytest
 from concord.objectives import Objective
 from concord.rewards.outcome.reward_model import new_model
 from concord.rewards.process import process_model as process
+from concord.rewards.process import step_table
 from concord.rewards.process.completions import Sampler
 from concord.stage import outputs
 from concord.stage.errors import DataError, ParamsError
@@ -191,7 +192,7 @@ def test_a_killed_run_resumes_with_its_samples(
 
     monkeypatch.setattr(Sampler, "_sample", counted)
     monkeypatch.setattr(
-        process_labels, "_human", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
+        step_table, "human_rows", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
     )
     with pytest.raises(KeyboardInterrupt):
         process_labels.run(_job())

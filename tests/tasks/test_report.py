@@ -75,7 +75,7 @@ def test_page_shows_everything_and_loads_nothing(page: str) -> None:
 
 
 def test_a_protocol_without_dialogues_has_a_page(reported: Path) -> None:
-    """As in the likelihood protocol, which has no simulated student."""
+    """The likelihood protocol, for example, has no simulated student."""
     for policy in POLICIES:
         path = f"reports/policies/{policy}.json"
         content = outputs.read_json(path)
@@ -120,7 +120,7 @@ def test_header_is_one_sentence_with_the_result(page: str) -> None:
     )
 
 
-def test_same_reports_same_bytes(page: str) -> None:
+def test_the_same_reports_give_the_same_bytes(page: str) -> None:
     report.run()
     assert Path("reports/index.html").read_text(encoding="utf-8") == page
 
@@ -154,7 +154,7 @@ def test_heads_are_shown_by_source(reported: Path) -> None:
 
 
 def test_missing_figures_become_dashes(reported: Path) -> None:
-    """Real data have no gold and no ceiling, and no KL without samples."""
+    """Real data has no gold and no ceiling. Without samples there is no KL."""
     for group in params()["reward_models"]:
         content = outputs.read_json(f"reports/rewards/{group}.json")
         unknown = dict.fromkeys(("ceiling", "normalised_accuracy", "gold_rank_correlation"))
@@ -186,7 +186,7 @@ UNPAIRED = dict.fromkeys(FIGURES) | {
         "grades": 1234,
     },
 }
-"""Report of the stage `evaluate_rewards` on a head whose labels imply no pair."""
+"""Report of the stage `evaluate_rewards` for a head whose labels do not imply any pairs."""
 
 
 @pytest.mark.parametrize("heads", [[], ["helpful"], ["helpful", "honest", "harmless"]])

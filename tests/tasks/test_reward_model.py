@@ -83,7 +83,7 @@ MESSAGES = [[{"role": "user", "content": "new"}]] * 2
     [{}, {"architecture": "probe", "layers": [1, 2], "l2": 1.0, "training": None}],
     ids=["finetune", "probe"],
 )
-def test_two_heads_learn_opposite_things(project: Path, changes: dict[str, Any]) -> None:
+def test_two_heads_learn_opposite_preferences(project: Path, changes: dict[str, Any]) -> None:
     run(_job(**changes))
     model = load("models/rewards/values")
     scores = model.score(MESSAGES, ["aaaa", "bbbb"])
@@ -108,7 +108,7 @@ def test_every_weight_is_trained_reproducibly(project: Path) -> None:
     unused = {"model.embed_tokens.weight"}  # rows of letters that no answer has
     changed = {name for name in before if not torch.equal(before[name], states[0][name])}
     assert changed | unused == set(before)
-    assert not Path("work").exists() or not any(Path("work/reward_model").iterdir())
+    assert not Path("work").exists() or not any(Path("work/reward_model@values").iterdir())
 
 
 def test_low_rank_adapters_are_merged(project: Path) -> None:

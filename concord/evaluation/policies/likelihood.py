@@ -10,14 +10,59 @@ position of the labelled answers, in nats per answer.
 
 import itertools
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
 
 from concord.annotations.interchange import content_hash
-from concord.evaluation.policies.protocol import Point, Sampler
+from concord.evaluation.policies.protocol import EQUAL, Judged, Point, Sampler
 from concord.stage.errors import DataError
+
+MEASURE = (
+    "pair accuracy of human-labelled answers by log-probability per token, "
+    f"points `{EQUAL}` and sweep"
+)
+"""What is measured, for the report."""
+
+
+def judge(
+    policy: Sampler,
+    ratings: Mapping[str, pd.DataFrame],
+    groups: Mapping[str, int],
+    names: Mapping[str, Sequence[str]],
+    points: Sequence[Point],
+) -> Judged:
+    """Scores the human-labelled answers at all points, and judges their pairs.
+
+    Args:
+        policy: the policy.
+        ratings: the ratings of the splits `test` and `validation`.
+        groups: number of groups of prompts in each split.
+        names: domain -> its evaluated objectives.
+        points: the operating points.
+    """
+    flat = [name for members in names.values() for name in members]
+    scored, paired = {}, {}
+    baseline: dict[str, float] = {}
+    for split, table in ratings.items():
+        frames = []
+        for domain, members in names.items():
+            if not table["objective"].isin(members).any():
+                continue  # the domain is used by reward models only
+            answers = labelled_answers(table, domain, members, groups[split])
+            domain_points = [point for point in points if point.domain == domain]
+            frames.append(score(policy, answers, domain_points, split))
+            if split == "test":
+                baseline |= longer_is_better(answers, members)
+        scored[split] = pd.concat(frames, ignore_index=True)
+        paired[split] = pairs(scored[split], flat)
+    return Judged(
+        pd.concat(scored.values(), ignore_index=True),
+        paired["test"],
+        paired["validation"],
+        {"measure": MEASURE, "length_baseline": baseline},
+    )
 
 
 def labelled_answers(

@@ -19,6 +19,7 @@ from concord.evaluation.policies.protocol import Point, Sampler
 from concord.sandbox import students
 from concord.sandbox.world import Prompt, World
 from concord.stage.errors import ParamsError
+from concord.stage.progress import track
 
 LOCKED, VALIDATION = "locked", "validation"
 
@@ -97,6 +98,23 @@ def answers(
         log_ratio=ratio,
         length=length,
     )
+
+
+def judged_answers(
+    policy: Sampler,
+    table: pd.DataFrame,
+    points: Sequence[Point],
+    split: str,
+    kl_prompts: int,
+    world: World | None,
+    proxies: Proxies,
+) -> pd.DataFrame:
+    """The answers at all points (see `answers`), with gold and proxies (see `judged`)."""
+    answered = [
+        answers(policy, table, point, split, kl_prompts)
+        for point in track(points, len(points), f"weights, {split} prompts")
+    ]
+    return judged(pd.concat(answered, ignore_index=True), world, proxies)
 
 
 def judged(frame: pd.DataFrame, world: World | None, proxies: Proxies) -> pd.DataFrame:

@@ -6,11 +6,18 @@ to 1, and the other objectives of its domain share the rest equally. Points are 
 and identical weight vectors are sampled once.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
+
+from concord.objectives import Objective, domain_weights
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 EQUAL, DEFAULT = "equal", "default"
 
@@ -50,6 +57,19 @@ class Sampler(Protocol):
         """
 
 
+class Judged(NamedTuple):
+    """The result of a protocol."""
+
+    samples: pd.DataFrame
+    """All prompts and answers, saved next to the report."""
+    held_out: pd.DataFrame
+    """Units for the reported results."""
+    validation: pd.DataFrame
+    """Units for choosing weights."""
+    extra: dict[str, Any]
+    """Entries of the report that are specific to this protocol."""
+
+
 def by_domain(objectives: Mapping[str, str]) -> dict[str, list[str]]:
     """Domain -> its objectives, from objective -> domain.
 
@@ -61,6 +81,26 @@ def by_domain(objectives: Mapping[str, str]) -> dict[str, list[str]]:
     for name, domain in objectives.items():
         domains.setdefault(domain, []).append(name)
     return domains
+
+
+def evaluated_objectives(
+    objectives: Mapping[str, Objective],
+    heads: Sequence[str] | None,
+    domains: Collection[str] | None = None,
+) -> dict[str, list[str]]:
+    """Domain -> its objectives in the reward vector.
+
+    Only objectives with one of the `heads` count, and only those of the `domains`; None stands for
+    all.
+    """
+    selected = {
+        name: objective.domain
+        for name, objective in objectives.items()
+        if objective.in_vector
+        and (heads is None or name in heads)
+        and (domains is None or objective.domain in domains)
+    }
+    return by_domain(selected)
 
 
 def focused_weights(names: Sequence[str], objective: str, weight: float) -> dict[str, float]:
@@ -116,3 +156,33 @@ def operating_points(
         if find(points, domain, point.weights) is None:
             points.append(point)
     return points
+
+
+def all_points(
+    names: Mapping[str, Sequence[str]],
+    objectives: Mapping[str, Objective],
+    weights: Mapping[str, float],
+    sweep: int,
+    steerable: bool,
+) -> list[Point]:
+    """The operating points of all domains.
+
+    A policy that is not steerable has only `equal`, because weights do not affect it.
+
+    Args:
+        names: domain -> its evaluated objectives.
+        objectives: all objectives.
+        weights: `evaluate.weights`, the weights of `default`.
+        sweep: number of weights per objective in the sweep.
+        steerable: whether the policy has heads.
+    """
+    points = []
+    for domain, members in names.items():
+        default = domain_weights(
+            {name: weights.get(name, 0.0) for name in members},
+            {name: objectives[name] for name in members},
+            domain,
+            "evaluate.weights",
+        )
+        points += operating_points(domain, members, default, sweep)
+    return points if steerable else [point for point in points if point.name == EQUAL]

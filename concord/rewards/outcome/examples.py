@@ -152,6 +152,17 @@ def examples(
     return result
 
 
+def labelled_heads(example: Example) -> set[int]:
+    """The heads for which the example has labels.
+
+    Examples:
+        >>> order = Order(head=1, members=(0, 1), ranks=(1.0, 2.0), margin=0.0)
+        >>> labelled_heads(Example([[1], [2]], orders=[order], grades=[]))
+        {1}
+    """
+    return {label.head for labels in (example.orders, example.grades) for label in labels}
+
+
 class _Builder:
     """Builds the examples of one prompt at a time; `equal` counts the orders that were dropped."""
 

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from concord.lm.types import Tokenizer
-from concord.rewards.outcome.examples import Example, Scales
+from concord.rewards.outcome.examples import Example, Scales, labelled_heads
 from concord.rewards.outcome.head_fit import LabelledModel
 from concord.rewards.outcome.probe import Probe
 from concord.rewards.outcome.probe_fit import fit_heads
@@ -61,17 +61,12 @@ def _subset(examples: Sequence[Example], heads: int) -> list[Example]:
     rng = random.Random(0)
     selected: set[int] = set()
     for head in range(heads):
-        rows = [row for row, example in enumerate(examples) if head in _heads(example)]
+        rows = [row for row, example in enumerate(examples) if head in labelled_heads(example)]
         responses = sum(len(examples[row].sequences) for row in rows)
         if responses > MAX_RESPONSES:
             rows = rng.sample(rows, max(1, len(rows) * MAX_RESPONSES // responses))
         selected.update(rows)
     return [examples[row] for row in sorted(selected)]
-
-
-def _heads(example: Example) -> set[int]:
-    """The heads for which the example has labels."""
-    return {label.head for labels in (example.orders, example.grades) for label in labels}
 
 
 def _until_last_token(sequence: Sequence[int], pad: int) -> list[int]:

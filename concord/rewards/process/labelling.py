@@ -14,7 +14,7 @@ labels are used. The judge is the objective's reward head or a judge with a rubr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
 from typing import Annotated, Any, Literal, NamedTuple
 
@@ -24,7 +24,8 @@ from concord.objectives import Objective
 from concord.rewards.process.judging import Judge
 from concord.rewards.process.step_labels import prefixes
 from concord.stage import plugins
-from concord.stage.params import FORBID
+from concord.stage.errors import ParamsError
+from concord.stage.params import FORBID, suggest
 
 HUMAN = "human"
 """Value of `labels` for human labels only: no answers are sampled."""
@@ -104,6 +105,45 @@ def derive(objective: Objective, labelling: Labelling) -> Derivation:
     if labelling.judge is not None and not derivation.needs.judge:
         raise ValueError(f"{derivation.labeller} labels do not use a judge; remove `judge`")
     return derivation
+
+
+def derive_all(
+    objectives: Mapping[str, Objective],
+    labellings: Mapping[str, Labelling],
+    judges: Collection[str],
+) -> dict[str, Derivation]:
+    """Objective -> its labeller, for all of `labellings`.
+
+    `judges` are the names in `process_labels.judges`. Raises ParamsError if a method cannot be
+    used.
+    """
+    derivations = {}
+    for name, labelling in labellings.items():
+        where = f"process_labels.objectives.{name}"
+        if name not in objectives:
+            raise ParamsError(f"{where}: unknown objective; allowed: {', '.join(objectives)}")
+        if labelling.judge is not None and labelling.judge not in judges:
+            hint = suggest(labelling.judge, list(judges))
+            raise ParamsError(
+                f"{where}.judge: {labelling.judge!r} is not in process_labels.judges; {hint}"
+            )
+        try:
+            derivations[name] = derive(objectives[name], labelling)
+        except ValueError as error:
+            raise ParamsError(f"{where}: {error}") from None
+    return derivations
+
+
+def sampled_domains(
+    objectives: Mapping[str, Objective], derived: Mapping[str, Derivation]
+) -> dict[str, bool]:
+    """Domain -> whether a labeller needs completions, for the domains with automatic labels."""
+    sampled = {name: entry.needs for name, entry in derived.items() if entry.labeller != HUMAN}
+    completed: dict[str, bool] = {}
+    for name, needs in sampled.items():
+        domain = objectives[name].domain
+        completed[domain] = completed.get(domain, False) or needs.completions
+    return completed
 
 
 def label(labeller: str, samples: Sequence[dict[str, Any]], context: Context) -> list[list[float]]:

@@ -1,7 +1,8 @@
 r"""Mathematical equality of two answers.
 
-Plain numbers are compared in this module, everything else by math-verify. The rules, each with test
-cases in tests/rewards/verifiers/math_answers.txt:
+`quantities` brings both answers into canonical layout and splits off the units. Plain numbers are
+compared in this module, everything else by math-verify (`comparison_process`). The rules, each with
+test cases in tests/rewards/verifiers/math_answers.txt:
 
 - Layout is ignored: spaces, `$`, `\left`, `\dfrac`, a final period. Unicode symbols equal their
   LaTeX (√ π ² ½ ° …).
@@ -16,147 +17,18 @@ cases in tests/rewards/verifiers/math_answers.txt:
   \{1,2\}.
 - x=5 equals 5, but not y=5. Words are compared as words. Letters are not case-sensitive; i is the
   imaginary unit.
-
-A hostile answer such as `9^{9^{9^9}}` can keep sympy busy forever inside a single C call, or
-exhaust the memory. math-verify therefore runs in a separate process that forks for each comparison.
-The fork is killed at a limit of memory or CPU time, and the next fork starts from the same warm
-state. The limit is CPU time rather than wall-clock time, so that a busy machine does not turn
-correct answers into wrong ones. An aborted comparison counts as not equal. Answers are parsed as
-LaTeX only, because sympy's parser of plain expressions calls `eval`.
-
-This file is also the program of the separate process. It reads lines of JSON,
-[reference, answer, seconds], and replies to each with true, false, or null if it was aborted.
 """
 
 from __future__ import annotations
 
-import atexit
-import json
-import os
 import re
-import signal
-import subprocess
-import sys
 from fractions import Fraction
-from functools import cache
-from typing import Any
+
+from concord.rewards.verifiers.comparison_process import CPU_SECONDS, compare
+from concord.rewards.verifiers.quantities import BRACKET, DEPTH, TEXT, quantity
 
 MAX_CHARACTERS = 200
 """Longer answers are compared as text."""
-CPU_SECONDS = 0.4
-"""CPU time limit of one comparison."""
-MEMORY_BYTES = 2**30
-"""Memory limit of the comparison process."""
-
-UNICODE = str.maketrans(
-    {
-        "−": "-",  # noqa: RUF001
-        "–": "-",  # noqa: RUF001
-        "×": r"\times ",  # noqa: RUF001
-        "·": r"\cdot ",
-        "⋅": r"\cdot ",
-        "÷": r"\div ",
-        "±": r"\pm ",
-    }
-    | {
-        "≤": r"\le ",
-        "≥": r"\ge ",
-        "≠": r"\ne ",
-        "≈": r"\approx ",
-        "∞": r"\infty ",
-        "π": r"\pi ",
-        "θ": r"\theta ",
-    }
-    | {"∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ", "°": r"^\circ "}  # noqa: RUF001
-    | {"²": "^{2}", "³": "^{3}", "½": r"\frac{1}{2}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}"}
-)
-TEXT = r"\\(?:text(?:rm|bf|it|normal)?|mathrm|mathbf|mbox)\s*\{([^{}]*)\}"
-LAYOUT = [
-    (r"(?<!\\)\\[()\[\]]", ""),
-    (r"\\(?:left|right|[bB]igg?[lr]?|displaystyle)(?![a-zA-Z])", ""),
-    # An explicit separator of thousands.
-    (r"(?<=\d)(?:\{,\}|,?\\!|\\,)\s?(?=\d{3}(?!\d))", ""),
-    (r"(?<!\\)\\[,;:! ]|\\q?quad(?![a-zA-Z])|~|\s+", " "),
-    (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
-    (r"\\frac ?(\d) ?(\d)", r"\\frac{\1}{\2}"),
-    (r"\\varnothing(?![a-zA-Z])", r"\\emptyset"),
-    (r"\\langle(?![a-zA-Z])(.*)\\rangle(?![a-zA-Z])", r"(\1)"),
-    (r"\^\{\\circ ?\}|\\degree(?![a-zA-Z])", r"^\\circ"),
-    (r"√ ?(\d+(?:\.\d+)?|[a-zA-Z])", r"\\sqrt{\1}"),
-    (r"(?:√|(?<!\\)sqrt) ?\(([^()]*)\)", r"\\sqrt{\1}"),
-    (r"√(?= ?\{)", r"\\sqrt"),
-]
-EDGES = [
-    (r"(?<!\w) | (?!\w)", ""),
-    (r"^\*\*(.+)\*\*$", r"\1"),
-    (r"^(?:=|\\approx )|[.,;\\]+$", ""),
-    (rf"^{TEXT}$", r"\1"),
-    (r"(?<!\w) | (?!\w)|\.$", ""),
-    (r"^([^=<>!]*[^=<>!a-zA-Z])=([a-zA-Z])$", r"\2=\1"),
-    (",", ", "),  # math-verify reads 1,234 as one number
-]
-BRACKET = re.compile(r"(\\[{}]|[()\[\]])")
-DEPTH = {r"\{": 1, "(": 1, "[": 1, r"\}": -1, ")": -1, "]": -1}
-THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:(?:,\d{3})+(?!,?\d)|(?: \d{3})+(?![\d ,]*[\d/\\]))")
-
-UNITS = {
-    "cm": "centimeter centimetre",
-    "mm": "millimeter millimetre",
-    "km": "kilometer kilometre",
-    "m": "meter metre",
-    "in": "inch inches",
-    "ft": "foot feet",
-    "yd": "yard",
-    "mi": "mile",
-    "kg": "kilogram",
-    "g": "gram",
-    "lb": "pound",
-    "oz": "ounce",
-    "h": "hour hr",
-    "min": "minute",
-    "s": "second sec",
-    "L": "liter litre",
-    "mL": "ml",
-    "km/h": "kph kmh",
-    "mi/h": "mph",
-    "$": "dollar usd",
-    "€": "euro",
-    "¥": "yen",
-    "°": "degree deg",
-    "rad": "radian",
-    "%": "percent pct",
-    "/": "per",
-}
-"""Canonical name of a unit -> its aliases, separated by spaces."""
-ALIASES = {alias: unit for unit, aliases in UNITS.items() for alias in aliases.split()}
-NO_UNITS = {
-    "thousand",
-    "million",
-    "billion",
-    "dozen",
-    "sin",
-    "cos",
-    "tan",
-    "log",
-    "exp",
-    "sqrt",
-    "and",
-    "theta",
-}
-_LONG = "|".join(
-    sorted((re.escape(name) for name in [*UNITS, *ALIASES] if len(name) > 1), key=len, reverse=True)
-)
-_SPELLED = rf"(?:[ /]?{TEXT}(?:\^\{{?-?\d\}}?)?)+"  # 5\text{ cm}^2
-# 5cm and 5 m have units; 5m is a product.
-_BARE = rf"(?<=\d)(?: ?(?:{_LONG})| [mgshL])(?:/(?:{_LONG}|[mgshL]))?(?:\^\{{?\d\}}?)?"
-_WORDS = r"(?<=\d) [a-zA-Z]{3,}(?: [a-zA-Z]+)*"
-_BASE = r"(?<=\d)_\{?\d+\}?"
-_SIGN = rf"\^\\circ ?(?:{TEXT}|[CF])?|\\?[$%]|[€£¥]"
-UNIT = re.compile(
-    rf"(?P<value>(?!{TEXT}).*?[\w)}}\]|!])(?P<unit>{_SPELLED}|{_BARE}|{_WORDS}|{_BASE}|{_SIGN})"
-)
-CURRENCY = re.compile(r"([+-]?)(\\?\$|[€£¥])(?=[+-]?[\d.])")
-
 DECIMAL = r"\d+\.?\d*|\.\d+"
 SCIENTIFIC = re.compile(
     rf"([+-]?)({DECIMAL})"
@@ -202,25 +74,6 @@ def equal(reference: str, answer: str, seconds: float = CPU_SECONDS) -> bool:
     return _same_number(left, right)
 
 
-def quantity(text: str) -> tuple[str, str]:
-    r"""Splits `text` into a value in canonical layout and the canonical name of its unit.
-
-    Examples:
-        >>> quantity(r"12\text{ inches}")
-        ('12', 'in')
-        >>> quantity("$5")
-        ('5', '$')
-    """
-    text = _canonical_layout(text)
-    currency = CURRENCY.match(text)
-    if currency:
-        text = currency[1] + text[currency.end() :]
-    match = UNIT.fullmatch(text)
-    if not match or NO_UNITS.intersection(re.findall("[a-z]+", match["unit"])):
-        return text, _canonical_unit(currency[2]) if currency else ""
-    return match["value"], _canonical_unit((currency[2] if currency else "") + match["unit"])
-
-
 def number(text: str) -> Number | None:
     r"""The value of a plain number and its largest rounding error; None for anything else.
 
@@ -256,45 +109,6 @@ def _decimal(digits: str, power: Fraction) -> Number:
     return Fraction(digits) * power, power / (2 * 10 ** len(places)) if rounded else Fraction(0)
 
 
-def aborted_comparisons() -> int:
-    """Number of comparisons of this process that were aborted at a limit."""
-    return _comparison_process().aborted
-
-
-def _canonical_layout(text: str) -> str:
-    if not len(re.findall(r"(?<!\\)\$", text)) % 2:
-        text = re.sub(r"(?<!\\)\$", "", text)  # math delimiters, not currency
-    text = _substitute(text.translate(UNICODE), LAYOUT)
-    depth, parts = 0, BRACKET.split(text)
-    for index, part in enumerate(parts):
-        depth += DEPTH.get(part, 0)
-        if not depth:
-            parts[index] = THOUSANDS.sub(lambda match: re.sub("[, ]", "", match[0]), part)
-    return _substitute("".join(parts).strip(), EDGES)
-
-
-def _substitute(text: str, rules: list[tuple[str, str]]) -> str:
-    for pattern, replacement in rules:
-        text = re.sub(pattern, replacement, text)
-    return text
-
-
-def _canonical_unit(text: str) -> str:
-    r"""The canonical name of a unit: in^2 for `\text{ square inches}` and for `in^{2}`."""
-    text = (
-        re.sub(TEXT, r" \1", text).replace(r"^\circ", "°").translate(str.maketrans("", "", "\\{}"))
-    )
-    text = re.sub(r"[^\W\d_]+", lambda match: _canonical_unit_name(match[0]), text)
-    text = re.sub(r"\b(?:square|sq) (\w+)", r"\1^2", re.sub(r"\bcubic (\w+)", r"\1^3", text))
-    return re.sub(r"\s*/\s*", "/", text).strip()
-
-
-def _canonical_unit_name(word: str) -> str:
-    lower = word.lower()
-    singular = lower.removesuffix("s") if len(word) > 2 else lower
-    return word if word in UNITS else ALIASES.get(lower) or ALIASES.get(singular) or singular
-
-
 def _same_number(left: Number, right: Number) -> bool:
     """Whether the numbers are equal, or one is a decimal to which the other, exact one rounds."""
     tolerance = 0 if left[1] and right[1] else max(left[1], right[1])
@@ -322,7 +136,7 @@ def _same_expression(expected: str, value: str, seconds: float) -> bool:
         )
     if not re.search(r"\\(?:sum|prod)", expected + value):
         expected, value = IMAGINARY.sub("{I}", expected), IMAGINARY.sub("{I}", value)
-    return _comparison_process().compare(expected, value, seconds)
+    return compare(expected, value, seconds)
 
 
 def _tuple(text: str) -> str:
@@ -342,129 +156,3 @@ def _outer_brackets(text: str) -> str:
             encloses_all = not parts[0] and index == len(parts) - 2 and not parts[-1]
             return parts[1] + part if encloses_all else ""
     return ""
-
-
-class _ComparisonProcess:
-    """The separate process that runs math-verify. It is started with the first comparison."""
-
-    def __init__(self) -> None:
-        self.process: subprocess.Popen[str] | None = None
-        self.aborted = 0
-
-    def compare(self, reference: str, answer: str, seconds: float) -> bool:
-        process = self._running()
-        assert process.stdin is not None
-        assert process.stdout is not None
-        process.stdin.write(json.dumps([reference, answer, seconds]) + "\n")
-        process.stdin.flush()
-        verdict = json.loads(process.stdout.readline() or "null")
-        self.aborted += verdict is None
-        return verdict is True
-
-    def _running(self) -> subprocess.Popen[str]:
-        if self.process is None or self.process.poll() is not None:
-            self.close()
-            command = [sys.executable, "-P", __file__]
-            self.process = subprocess.Popen(
-                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-            )
-            assert self.process.stdout is not None
-            if self.process.stdout.readline() != "ready\n":
-                self.close()
-                raise RuntimeError(
-                    f"{' '.join(command)} did not start; run it manually to see the error"
-                )
-        return self.process
-
-    def close(self) -> None:
-        if self.process is not None:
-            self.process.kill()
-            self.process.communicate()
-            self.process = None
-
-
-@cache
-def _comparison_process() -> _ComparisonProcess:
-    process = _ComparisonProcess()
-    atexit.register(process.close)
-    return process
-
-
-WARM = [
-    ("1<x<2", r"[1,\frac{3}{2})\cup\{2,3\}"),
-    (r"\sqrt{2}+\sin^2 x", r"\log_2 x!+e^{2a_n}"),
-    ("x=1,y=2", "(1,2,3)"),
-    ("(x,y)=(1,2)", r"\begin{pmatrix}1&2\\3&4\end{pmatrix}"),
-    (r"\frac{n(n+1)}{2}", r"\pi r^2"),
-]
-"""Comparisons that warm up the process: sympy and the parser load much of their code lazily."""
-
-
-def _serve() -> None:
-    import gc
-    import logging
-    import resource
-
-    logging.disable(logging.CRITICAL)
-    resource.setrlimit(resource.RLIMIT_AS, (MEMORY_BYTES, MEMORY_BYTES))
-    for pair in WARM:
-        _equal_by_math_verify(*pair)
-    gc.freeze()
-    print("ready", flush=True)
-    for line in sys.stdin:
-        print(json.dumps(_compare_in_fork(*json.loads(line))), flush=True)
-
-
-def _compare_in_fork(reference: str, answer: str, seconds: float) -> bool | None:
-    """Compares in a forked process; None if the fork was killed at a limit."""
-    pid = os.fork()
-    if not pid:
-        verdict = None
-        try:
-            signal.signal(signal.SIGPROF, signal.SIG_DFL)
-            signal.setitimer(signal.ITIMER_PROF, seconds)
-            verdict = _equal_by_math_verify(reference, answer)
-        finally:
-            os._exit({True: 0, False: 1, None: 2}[verdict])
-    return {0: True, 1: False}.get(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
-
-
-def _equal_by_math_verify(reference: str, answer: str) -> bool:
-    from latex2sympy2_extended.math_normalization import NormalizationConfig
-    from math_verify import LatexExtractionConfig, parse, verify
-
-    normalization = NormalizationConfig(
-        basic_latex=True, malformed_operators=True, nits=True, boxed="none"
-    )
-    config = LatexExtractionConfig(boxed_match_priority=-1, normalization_config=normalization)
-    sides = [
-        parse(
-            f"${side}$",
-            [config],
-            extraction_mode="first_match",
-            fallback_mode="no_fallback",
-            parsing_timeout=None,
-        )
-        for side in (reference, answer)
-    ]
-    equal_sides = bool(verify(*sides, allow_set_relation_comp=True, timeout_seconds=None))
-    return equal_sides and not _relatively_different(sides)
-
-
-def _relatively_different(sides: list[list[Any]]) -> bool:
-    """Whether both sides are numbers with a relative difference above 1e-5.
-
-    math-verify compares six decimals, which is not enough for very small numbers.
-    """
-    from sympy import Expr
-
-    if not all(
-        isinstance(side[0], Expr) and side[0].is_number and side[0].is_finite for side in sides
-    ):
-        return False
-    left, right = (side[0].evalf(20) for side in sides)
-    return bool(abs(left - right) > 1e-5 * max(abs(left), abs(right)) + 1e-30)
-
-
-if __name__ == "__main__":
-    _serve()

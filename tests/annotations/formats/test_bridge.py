@@ -41,16 +41,20 @@ def read(folder: Path, **changed: Any) -> Record:
 def test_row_becomes_comparison_that_prefers_the_expert(tmp_path: Path) -> None:
     record = read(tmp_path)
     assert record.row is not None
-    (made,) = interchange.rows(record.row)
-    assert made["messages"] == [
+    (converted,) = interchange.rows(record.row)
+    assert converted["messages"] == [
         {"role": "system", "content": SYSTEM},
         {"role": "user", "content": OPENING.format("Hello.\nWhat has 5 sides?", "a hexagon")},
     ]
-    assert (made["chosen"], made["rejected"]) == (
+    assert (converted["chosen"], converted["rejected"]) == (
         "Close!\nA hexagon has 6 sides.",
         "That is a good try.",
     )
-    assert (made["objective"], made["annotator"], made["margin"]) == ("expert", "bridge", None)
+    assert (converted["objective"], converted["annotator"], converted["margin"]) == (
+        "expert",
+        "bridge",
+        None,
+    )
 
 
 def test_session_is_the_group(tmp_path: Path) -> None:

@@ -58,19 +58,26 @@ def labels(folder: Path, given: dict[str, Any]) -> dict[str, list[float | None]]
 
 def test_row_becomes_steps_of_three_objectives_and_comparisons(tmp_path: Path) -> None:
     rows = [record.row for record in read(tmp_path, row()) if record.row is not None]
-    steps = [interchange.rows(made)[0] for made in rows if made["kind"] == "steps"]
-    assert [made["objective"] for made in steps] == ["relevance", "factuality", "completeness"]
-    assert all("".join(made["steps"]) == ANSWER for made in steps)
-    assert all(set(made["labels"]) == {1} and made["label_kind"] == "human" for made in steps)
-    (asked,) = steps[0]["messages"]
+    steps = [interchange.rows(converted)[0] for converted in rows if converted["kind"] == "steps"]
+    assert [converted["objective"] for converted in steps] == [
+        "relevance",
+        "factuality",
+        "completeness",
+    ]
+    assert all("".join(converted["steps"]) == ANSWER for converted in steps)
+    assert all(
+        set(converted["labels"]) == {1} and converted["label_kind"] == "human"
+        for converted in steps
+    )
+    (message,) = steps[0]["messages"]
     assert (
-        asked["content"]
+        message["content"]
         == "Pear\nPears are fruit.\nThey are red.\n\nAnn\nAnn eats pears.\n\nAre pears green?"
     )
     compared = [
-        (made["a"][:3], made["b"][:3], made["preferred"])
-        for made in rows
-        if made["kind"] == "comparison"
+        (converted["a"][:3], converted["b"][:3], converted["preferred"])
+        for converted in rows
+        if converted["kind"] == "comparison"
     ]
     assert compared == [
         ("Pea", "Two", "a"),
@@ -84,9 +91,9 @@ def test_row_becomes_steps_of_three_objectives_and_comparisons(tmp_path: Path) -
 
 def test_ties_are_rejected(tmp_path: Path) -> None:
     tied = [
-        made.row
-        for made in read(tmp_path, row())
-        if made.row is not None and made.row.get("preferred") == "tie"
+        converted.row
+        for converted in read(tmp_path, row())
+        if converted.row is not None and converted.row.get("preferred") == "tie"
     ]
     with pytest.raises(RowError, match="tie"):
         interchange.rows(tied[0])
@@ -94,15 +101,15 @@ def test_ties_are_rejected(tmp_path: Path) -> None:
 
 def test_steps_are_clauses_for_relevance_and_sentences_for_factuality(tmp_path: Path) -> None:
     rows = {
-        made.row["objective"]: made.row
-        for made in read(tmp_path, row(), overall=None)
-        if made.row is not None
+        converted.row["objective"]: converted.row
+        for converted in read(tmp_path, row(), overall=None)
+        if converted.row is not None
     }
     assert rows["factuality"]["steps"] == CLAUSES
     longer = "Pears, which are a fruit of the tree, are green or, at times, of a very dark red."
-    (made, *_) = read(tmp_path, row(**{"prediction 1": longer}))
-    assert made.row is not None
-    assert made.row["steps"] == [
+    (converted, *_) = read(tmp_path, row(**{"prediction 1": longer}))
+    assert converted.row is not None
+    assert converted.row["steps"] == [
         "Pears, which are a fruit of the tree,",
         " are green or, at times,",
         " of a very dark red.",
@@ -124,7 +131,7 @@ def test_wrong_fact_only_affects_factuality(tmp_path: Path, kind: str) -> None:
     assert labels_of == {"relevance": [1, 0, 0], "factuality": [1, 0, None], "completeness": [1]}
 
 
-def test_span_that_ends_in_the_space_before_a_sentence_does_not_count(tmp_path: Path) -> None:
+def test_span_that_ends_before_a_sentence_does_not_mark_it(tmp_path: Path) -> None:
     assert labels(tmp_path, row(error("Irrelevant", "red too. ")))["relevance"] == [0, 1, 1]
 
 
@@ -154,27 +161,27 @@ def test_options(tmp_path: Path) -> None:
     assert steps.row is not None
     assert prompt.row is not None
     assert steps.row["objective"] == "to_the_point"
-    (asked,) = interchange.rows(prompt.row)
+    (prompt_row,) = interchange.rows(prompt.row)
     assert (
-        asked["messages"]
+        prompt_row["messages"]
         == steps.row["messages"]
         == [{"role": "user", "content": "Are pears green?"}]
     )
-    assert (asked["domain"], asked["reference"]) == ("qa", None)
+    assert (prompt_row["domain"], prompt_row["reference"]) == ("qa", None)
 
 
 @given(st.text(alphabet="ab,;.! ", min_size=1, max_size=80), st.data())
-def test_piece_is_wrong_if_a_marked_character_is_in_it(answer: str, data: st.DataObject) -> None:
+def test_piece_with_a_marked_character_is_wrong(answer: str, data: st.DataObject) -> None:
     """Compares with the definition, character by character. The joined pieces are the answer."""
     start = data.draw(st.integers(0, len(answer) - 1))
     end = data.draw(st.integers(start + 1, len(answer)))
     spans = [{"error type": "Redundant", "start": start, "end": end}]
     given_row = row(*spans, **{"prediction 1": answer})
-    made, *_ = fine_grained_rlhf.annotations(given_row, fine_grained_rlhf.Options())
-    assert isinstance(made, dict)
-    assert "".join(made["steps"]) == answer
+    converted, *_ = fine_grained_rlhf.annotations(given_row, fine_grained_rlhf.Options())
+    assert isinstance(converted, dict)
+    assert "".join(converted["steps"]) == answer
     start_of_piece = 0
-    for piece, label in zip(made["steps"], made["labels"], strict=True):
+    for piece, label in zip(converted["steps"], converted["labels"], strict=True):
         inside = [start_of_piece + at for at, letter in enumerate(piece) if letter != " "]
         assert label == (0 if any(start <= at < end for at in inside) else 1)
         start_of_piece += len(piece)
@@ -224,9 +231,12 @@ def test_real_data(public_data: Callable[[str], Path]) -> None:
     )
     rows = [record.row for record in records if record.row is not None]
     assert len(rows) == len(records)
-    assert Counter(made["kind"] for made in rows) == {"steps": 1500, "comparison": 3000}
-    assert sum(made.get("preferred") == "tie" for made in rows) == 384
+    assert Counter(converted["kind"] for converted in rows) == {"steps": 1500, "comparison": 3000}
+    assert sum(converted.get("preferred") == "tie" for converted in rows) == 384
     counts = Counter(
-        label for made in rows if made.get("objective") == "factuality" for label in made["labels"]
+        label
+        for converted in rows
+        if converted.get("objective") == "factuality"
+        for label in converted["labels"]
     )
     assert 0 < counts[0] < counts[1] < counts[None]

@@ -96,15 +96,18 @@ def test_solutions_of_models_become_labels(folder: Path) -> None:
 def test_socratic_solutions_are_preferred_for_some_problems(folder: Path) -> None:
     pairs = [row for row in kept(folder) if row["kind"] == "comparison"]
     assert 0 < len(pairs) < len(PROBLEMS)
-    made = interchange.rows(pairs[0])[0]
-    assert made["chosen"] == "How many are left? " + made["rejected"]
+    converted = interchange.rows(pairs[0])[0]
+    assert converted["chosen"] == "How many are left? " + converted["rejected"]
 
 
 def test_annotations_are_valid_and_problems_are_the_groups(folder: Path) -> None:
-    made = [row for record in kept(folder, demonstrations=2) for row in interchange.rows(record)]
-    assert len({row["group_id"] for row in made}) == len(PROBLEMS) + 2
+    converted = [
+        row for record in kept(folder, demonstrations=2) for row in interchange.rows(record)
+    ]
+    assert len({row["group_id"] for row in converted}) == len(PROBLEMS) + 2
     assert (
-        len({row["group_id"] for row in made if row["messages"][0]["content"] == PROBLEMS[0]}) == 1
+        len({row["group_id"] for row in converted if row["messages"][0]["content"] == PROBLEMS[0]})
+        == 1
     )
 
 
@@ -137,7 +140,7 @@ def test_invalid_line_is_rejected_with_its_number(
     ]
 
 
-def test_invalid_grade_is_rejected_alone(folder: Path) -> None:
+def test_invalid_grade_does_not_affect_the_others(folder: Path) -> None:
     path = folder / "example_model_solutions.jsonl"
     path.write_text(
         path.read_text(encoding="utf-8").replace("false", '"false"', 1), encoding="utf-8"

@@ -34,7 +34,7 @@ def read(folder: Path, row: dict[str, Any], **options: Any) -> list[Record]:
     return list(reader.read("helpsteer", path, options, {}))
 
 
-def made(folder: Path, row: dict[str, Any], **options: Any) -> list[dict[str, Any]]:
+def converted_rows(folder: Path, row: dict[str, Any], **options: Any) -> list[dict[str, Any]]:
     records = [record.row for record in read(folder, row, **options) if record.row is not None]
     return [item for record in records for item in interchange.rows(record)]
 
@@ -43,7 +43,7 @@ def test_attributes_become_ratings(
     tmp_path: Path,
 ) -> None:
     """3 on the scale 0 to 4 is 0.75."""
-    rows = made(tmp_path, RATED)
+    rows = converted_rows(tmp_path, RATED)
     assert {row["objective"]: row["rating"] for row in rows} == {
         "helpfulness": 0.75,
         "correctness": 1.0,
@@ -60,7 +60,7 @@ def test_other_attributes_are_optional_and_may_be_costs(tmp_path: Path) -> None:
     objectives = {"terse": "verbosity", "deep": "complexity"}
     rows = {
         row["objective"]: row
-        for row in made(tmp_path, RATED, objectives=objectives, costs=["terse"])
+        for row in converted_rows(tmp_path, RATED, objectives=objectives, costs=["terse"])
     }
     assert {name: row["rating"] for name, row in rows.items()} == {"terse": 0.75, "deep": 0.5}
     assert (rows["terse"]["scale_low"], rows["terse"]["scale_high"]) == (4, 0)
@@ -68,7 +68,7 @@ def test_other_attributes_are_optional_and_may_be_costs(tmp_path: Path) -> None:
 
 def test_prompt_is_split_into_turns(tmp_path: Path) -> None:
     prompt = "Hi.\n\n<extra_id_1>Assistant\nHello!\n\n<extra_id_1>User\nName a colour."
-    assert made(tmp_path, {**RATED, "prompt": prompt})[0]["messages"] == CONTEXT
+    assert converted_rows(tmp_path, {**RATED, "prompt": prompt})[0]["messages"] == CONTEXT
 
 
 @pytest.mark.parametrize(
@@ -78,21 +78,24 @@ def test_prompt_is_split_into_turns(tmp_path: Path) -> None:
 def test_preference_becomes_comparison(
     tmp_path: Path, preference: int, chosen: str, margin: float
 ) -> None:
-    (row,) = made(tmp_path, {**COMPARED, "overall_preference": preference})
+    (row,) = converted_rows(tmp_path, {**COMPARED, "overall_preference": preference})
     assert (row["chosen"], row["margin"], row["objective"]) == (chosen, margin, "overall")
     assert row["messages"] == CONTEXT
 
 
 def test_objective_of_comparisons_is_an_option(tmp_path: Path) -> None:
-    assert made(tmp_path, COMPARED, objective="helpful")[0]["objective"] == "helpful"
+    assert converted_rows(tmp_path, COMPARED, objective="helpful")[0]["objective"] == "helpful"
 
 
 def test_first_user_turn_is_the_group(
     tmp_path: Path,
 ) -> None:
-    rows = [*made(tmp_path, COMPARED), *made(tmp_path, {**RATED, "prompt": "Hi."})]
+    rows = [
+        *converted_rows(tmp_path, COMPARED),
+        *converted_rows(tmp_path, {**RATED, "prompt": "Hi."}),
+    ]
     assert len({row["group_id"] for row in rows}) == 1
-    assert made(tmp_path, RATED)[0]["group_id"] != rows[0]["group_id"]
+    assert converted_rows(tmp_path, RATED)[0]["group_id"] != rows[0]["group_id"]
 
 
 def test_preference_of_zero_is_a_tie(tmp_path: Path) -> None:

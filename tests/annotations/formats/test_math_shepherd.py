@@ -63,16 +63,16 @@ STEP = st.text(alphabet="ab+-. ", min_size=1, max_size=8).filter(str.strip)
 
 @given(st.lists(st.tuples(STEP, st.booleans()), min_size=1, max_size=5))
 def test_steps_and_labels_are_recovered(steps: list[tuple[str, bool]]) -> None:
-    """The steps contain + and - as well, which are not marks."""
+    """The steps also contain + and - signs that are not marks."""
     lines = [f"Step {number}: {step}" for number, (step, _) in enumerate(steps, start=1)]
     given_text = "Why + how? " + "\n".join(f"{line} ки" for line in lines)
     label = "Why + how? " + "\n".join(
         f"{line} {'-+'[good]}" for line, (_, good) in zip(lines, steps, strict=True)
     )
     row = {"input": given_text, "label": label}
-    (made,) = math_shepherd.annotations(row, math_shepherd.Options("promising"))
-    assert "".join(made["steps"]) == "\n\n".join(line.strip() for line in lines)
-    assert made["labels"] == [float(good) for _, good in steps]
+    (converted,) = math_shepherd.annotations(row, math_shepherd.Options("promising"))
+    assert "".join(converted["steps"]) == "\n\n".join(line.strip() for line in lines)
+    assert converted["labels"] == [float(good) for _, good in steps]
 
 
 @pytest.mark.parametrize(

@@ -72,7 +72,7 @@ def test_next_turn_of_the_teacher_becomes_demonstration(tmp_path: Path) -> None:
     assert {(row["author"], row["domain"]) for row in shown} == {("teacher", "tutoring")}
 
 
-def test_joined_turn_that_includes_telling_is_labelled_0(tmp_path: Path) -> None:
+def test_joined_turn_that_tells_the_answer_is_labelled_0(tmp_path: Path) -> None:
     labels = kept(read(tmp_path), "binary")
     assert [(row["objective"], row["label"]) for row in labels] == [
         ("not_telling", 1),
@@ -83,8 +83,10 @@ def test_joined_turn_that_includes_telling_is_labelled_0(tmp_path: Path) -> None
 
 
 def test_annotations_are_valid(tmp_path: Path) -> None:
-    made = [interchange.rows(record.row) for record in read(tmp_path) if record.row is not None]
-    assert len(made) == 3 + 2 + 2
+    converted = [
+        interchange.rows(record.row) for record in read(tmp_path) if record.row is not None
+    ]
+    assert len(converted) == 3 + 2 + 2
 
 
 @pytest.mark.parametrize(
@@ -96,7 +98,7 @@ def test_annotations_are_valid(tmp_path: Path) -> None:
         ({"demonstrations": []}, {"prompt": 3, "binary": 2}),
     ],
 )
-def test_options_select_annotations(
+def test_annotations_are_selected_by_options(
     tmp_path: Path, options: dict[str, Any], counts: dict[str, int]
 ) -> None:
     assert (

@@ -57,8 +57,8 @@ def test_outcome_and_prompt_are_optional(tmp_path: Path, correctness: str, label
     assert prompt.row is not None
     (graded,) = interchange.rows(outcome.row)
     assert (graded["response"], graded["rating"]) == ("".join(steps.row["steps"]), label)
-    (asked,) = interchange.rows(prompt.row)
-    assert (asked["domain"], asked["reference"]) == ("math", "5")
+    (prompt_row,) = interchange.rows(prompt.row)
+    assert (prompt_row["domain"], prompt_row["reference"]) == ("math", "5")
 
 
 def test_problem_and_its_reversal_are_one_group(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_problem_and_its_reversal_are_one_group(tmp_path: Path) -> None:
     assert groups[0] == groups[1] != groups[2]
 
 
-def test_types_select_rows(tmp_path: Path) -> None:
+def test_rows_are_selected_by_type(tmp_path: Path) -> None:
     assert read(tmp_path, {"types": ["reversed"]}, ROW) == []
     assert len(read(tmp_path, {"types": ["reversed", "original"]}, ROW)) == 1
     with pytest.raises(ParamsError, match="types"):

@@ -83,10 +83,10 @@ def test_reply_becomes_rating_per_objective(tmp_path: Path) -> None:
 
 def test_annotations_are_valid(tmp_path: Path) -> None:
     rows = kept(write(tmp_path, entry("a"), entry("b")), demonstrations=["Expert"])
-    made = [row for record in rows for row in interchange.rows(record)]
+    converted = [row for record in rows for row in interchange.rows(record)]
     assert Counter(row["kind"] for row in rows) == {"rating": 8, "prompt": 2, "demonstration": 2}
-    assert {row["rating"] for row in made if row.get("objective") == "guidance"} == {0.5}
-    assert {row["group_id"] for row in made} == {"a", "b"}
+    assert {row["rating"] for row in converted if row.get("objective") == "guidance"} == {0.5}
+    assert {row["group_id"] for row in converted} == {"a", "b"}
 
 
 def test_repeated_id_makes_one_prompt(tmp_path: Path) -> None:
@@ -118,12 +118,12 @@ def test_turns_start_with_the_student() -> None:
 def test_turns_alternate_and_keep_every_word(
     turns: list[tuple[str, str]],
 ) -> None:
-    made = mrbench.messages("\n".join(f"{speaker}: {said}" for speaker, said in turns))
-    roles = [turn["role"] for turn in made]
+    converted = mrbench.messages("\n".join(f"{speaker}: {said}" for speaker, said in turns))
+    roles = [turn["role"] for turn in converted]
     assert roles[0] == "system"
     assert all(one != other for one, other in itertools.pairwise(roles))
     assert roles[1:2] in ([], ["user"]) or roles == ["system", "assistant"]
-    words = " ".join(turn["content"] for turn in made[1:]).replace("You asked:", "").split()
+    words = " ".join(turn["content"] for turn in converted[1:]).replace("You asked:", "").split()
     assert words == [word for _, said in turns for word in said.split()]
 
 

@@ -41,7 +41,7 @@ def read(folder: Path, given: dict[str, Any], **options: Any) -> list[Record]:
     return list(reader.read("prm800k", path, {"objective": "sound", **options}, {}))
 
 
-def made(folder: Path, given: dict[str, Any], **options: Any) -> list[dict[str, Any]]:
+def converted_rows(folder: Path, given: dict[str, Any], **options: Any) -> list[dict[str, Any]]:
     return [record.row for record in read(folder, given, **options) if record.row is not None]
 
 
@@ -52,7 +52,7 @@ def test_chosen_completions_are_the_solution(tmp_path: Path) -> None:
         step(UNRATED),
         step(completion("5.", 1, flagged=True)),
     )
-    (solution,) = made(tmp_path, solution)
+    (solution,) = converted_rows(tmp_path, solution)
     (checked,) = interchange.rows(solution)
     assert "".join(checked["steps"]) == "Look at 2+3.\n\nAdd 3.\n\nWell.\n\n5."
     assert (checked["labels"], checked["label_kind"]) == ([1, 1, None, None], "human")
@@ -61,7 +61,9 @@ def test_chosen_completions_are_the_solution(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("neutral", [0.0, 0.5, None])
 def test_label_of_neutral_steps_is_an_option(tmp_path: Path, neutral: float | None) -> None:
-    (solution,) = made(tmp_path, row(step(NEUTRAL), step(BAD), step(GOOD)), neutral=neutral)
+    (solution,) = converted_rows(
+        tmp_path, row(step(NEUTRAL), step(BAD), step(GOOD)), neutral=neutral
+    )
     assert solution["labels"] == [neutral, 0, 1]
 
 
@@ -73,9 +75,9 @@ def test_human_completion_is_correct_unless_its_rating_differs(tmp_path: Path) -
         "flagged": False,
         "corrected_rating": None,
     }
-    (solution,) = made(tmp_path, row(step(BAD, chosen=None, human=human), step(GOOD)))
+    (solution,) = converted_rows(tmp_path, row(step(BAD, chosen=None, human=human), step(GOOD)))
     assert (solution["steps"], solution["labels"]) == (["Mine.\n\n", "Add 3."], [1, 1])
-    (solution,) = made(
+    (solution,) = converted_rows(
         tmp_path, row(step(BAD, chosen=None, human={**human, "corrected_rating": -1}))
     )
     assert solution["labels"] == [0]
@@ -84,12 +86,12 @@ def test_human_completion_is_correct_unless_its_rating_differs(tmp_path: Path) -
 def test_unchosen_error_ends_the_solution(tmp_path: Path) -> None:
     """The first completion rated -1 is the original step; the others were sampled later."""
     cut = row(step(GOOD), step(BAD, NEUTRAL, OTHER, chosen=None), finish="found_error")
-    (solution,) = made(tmp_path, cut)
+    (solution,) = converted_rows(tmp_path, cut)
     assert (solution["steps"], solution["labels"]) == (["Add 3.\n\n", "So 6."], [1, 0])
 
 
 def test_last_step_is_missing_after_give_up(tmp_path: Path) -> None:
-    (solution,) = made(
+    (solution,) = converted_rows(
         tmp_path, row(step(GOOD), step(BAD, chosen=None), finish="give_up"), finished=["give_up"]
     )
     assert (solution["steps"], solution["labels"]) == (["Add 3."], [1])
@@ -97,13 +99,13 @@ def test_last_step_is_missing_after_give_up(tmp_path: Path) -> None:
 
 def test_alternatives_follow_unlabelled_steps(tmp_path: Path) -> None:
     cut = row(step(GOOD, UNRATED), step(BAD, NEUTRAL, OTHER, chosen=None), finish="found_error")
-    _, neutral, other = made(tmp_path, cut, alternatives=True, neutral=0.5)
+    _, neutral, other = converted_rows(tmp_path, cut, alternatives=True, neutral=0.5)
     assert (neutral["steps"], neutral["labels"]) == (["Add 3.\n\n", "Look at 2+3."], [None, 0.5])
     assert (other["steps"], other["labels"]) == (["Add 3.\n\n", "Or: 7."], [None, 0])
 
 
 def test_only_finished_solutions_have_an_outcome(tmp_path: Path) -> None:
-    steps, outcome, prompt = made(
+    steps, outcome, prompt = converted_rows(
         tmp_path, row(step(NEUTRAL), step(GOOD)), outcome="right", prompts=True
     )
     (graded,) = interchange.rows(outcome)
@@ -112,22 +114,25 @@ def test_only_finished_solutions_have_an_outcome(tmp_path: Path) -> None:
         1,
         "right",
     )
-    (asked,) = interchange.rows(prompt)
-    assert (asked["domain"], asked["reference"]) == ("math", "5")
-    (solution,) = made(tmp_path, row(step(BAD), finish="found_error"), outcome="right")
+    (prompt_row,) = interchange.rows(prompt)
+    assert (prompt_row["domain"], prompt_row["reference"]) == ("math", "5")
+    (solution,) = converted_rows(tmp_path, row(step(BAD), finish="found_error"), outcome="right")
     assert solution["kind"] == "steps"
 
 
 @pytest.mark.parametrize("finish", ["give_up", "bad_problem"])
 def test_unfinished_rows_are_optional(tmp_path: Path, finish: str) -> None:
     assert read(tmp_path, row(step(GOOD), finish=finish)) == []
-    assert len(made(tmp_path, row(step(GOOD), finish=finish), finished=["solution", finish])) == 1
+    assert (
+        len(converted_rows(tmp_path, row(step(GOOD), finish=finish), finished=["solution", finish]))
+        == 1
+    )
 
 
 @pytest.mark.parametrize("key", ["is_quality_control_question", "is_initial_screening_question"])
 def test_control_rows_are_optional(tmp_path: Path, key: str) -> None:
     assert read(tmp_path, row(step(GOOD), **{key: True})) == []
-    assert len(made(tmp_path, row(step(GOOD), **{key: True}), controls=True)) == 1
+    assert len(converted_rows(tmp_path, row(step(GOOD), **{key: True}), controls=True)) == 1
 
 
 @pytest.mark.parametrize("options", [{"neutral": 2.0}, {"finished": ["done"]}])
@@ -151,7 +156,7 @@ def test_every_step_has_its_label(steps: list[tuple[str, int | None]]) -> None:
 
 
 def test_solution_without_steps_fails_the_schema(tmp_path: Path) -> None:
-    (solution,) = made(tmp_path, row())
+    (solution,) = converted_rows(tmp_path, row())
     table = schemas.build(
         "steps",
         [{**interchange.rows(solution)[0], "source": "s", "source_file": "", "source_line": 1}],

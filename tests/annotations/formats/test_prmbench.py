@@ -44,13 +44,15 @@ def read(folder: Path, options: dict[str, Any], row: dict[str, Any]) -> list[Rec
     return list(reader.read("prmbench", path, {"objective": "sound", **options}, {}))
 
 
-def made(folder: Path, options: dict[str, Any], row: dict[str, Any]) -> list[dict[str, Any]]:
+def converted_rows(
+    folder: Path, options: dict[str, Any], row: dict[str, Any]
+) -> list[dict[str, Any]]:
     return [record.row for record in read(folder, options, row) if record.row is not None]
 
 
 def test_row_becomes_two_labelled_solutions(tmp_path: Path) -> None:
     """Step 4 follows from the errors in steps 2 and 3, but is not an error itself."""
-    original, modified = made(tmp_path, {}, ROW)
+    original, modified = converted_rows(tmp_path, {}, ROW)
     assert (original["variant"], modified["variant"]) == ("original", "modified")
     assert {original["classification"], modified["classification"]} == {"circular"}
     assert original["group_id"] == modified["group_id"]
@@ -65,7 +67,7 @@ def test_row_becomes_two_labelled_solutions(tmp_path: Path) -> None:
 
 
 def test_row_without_errors_has_the_answer(tmp_path: Path) -> None:
-    original, modified, prompt = made(tmp_path, {"prompts": True}, {**ROW, **OTHERS})
+    original, modified, prompt = converted_rows(tmp_path, {"prompts": True}, {**ROW, **OTHERS})
     assert original["labels"] == modified["labels"] == [1, 1]
     assert "".join(modified["steps"]) == "Step 1. Two.\n\nThree.\n\n  \n\nStep 2. Five."
     (row,) = interchange.rows(prompt)
@@ -73,15 +75,15 @@ def test_row_without_errors_has_the_answer(tmp_path: Path) -> None:
 
 
 def test_rewordings_of_a_problem_are_one_group(tmp_path: Path) -> None:
-    one, *_ = made(tmp_path, {}, ROW)
-    other, *_ = made(
+    one, *_ = converted_rows(tmp_path, {}, ROW)
+    other, *_ = converted_rows(
         tmp_path, {}, {**ROW, "idx": "prm_test_p2_0", "original_question": "2 plus 3?"}
     )
-    stranger, *_ = made(tmp_path, {}, {**ROW, "question": "What is $3+3$?"})
+    stranger, *_ = converted_rows(tmp_path, {}, {**ROW, "question": "What is $3+3$?"})
     assert one["group_id"] == other["group_id"] != stranger["group_id"]
 
 
-def test_classes_select_rows(tmp_path: Path) -> None:
+def test_rows_are_selected_by_class(tmp_path: Path) -> None:
     assert read(tmp_path, {"classes": ["deception"]}, ROW) == []
     assert len(read(tmp_path, {"classes": ["deception", "circular"]}, ROW)) == 2
     with pytest.raises(ParamsError, match="classes"):
@@ -103,7 +105,7 @@ def test_unmodified_solution_with_errors_is_rejected(tmp_path: Path) -> None:
 
 
 def test_empty_step_fails_the_schema(tmp_path: Path) -> None:
-    original, modified = made(
+    original, modified = converted_rows(
         tmp_path, {}, {**ROW, "original_process": ["1. Count on from 2.", " "]}
     )
     location = {"source": "s", "source_file": "", "source_line": 1}

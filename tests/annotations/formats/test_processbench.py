@@ -38,7 +38,7 @@ def test_row_becomes_labelled_steps(tmp_path: Path) -> None:
     assert record.row["author"] == "small-model"
 
 
-def test_correct_solution_has_labels_of_1(tmp_path: Path) -> None:
+def test_steps_of_a_correct_solution_are_labelled_1(tmp_path: Path) -> None:
     (record,) = read(tmp_path, {}, {**ROW, "label": -1})
     assert record.row is not None
     assert record.row["labels"] == [1, 1, 1]
@@ -57,8 +57,8 @@ def test_outcome_and_prompt_are_optional(tmp_path: Path) -> None:
         1,
         "right",
     )
-    (asked,) = interchange.rows(prompt.row)
-    assert (asked["domain"], asked["reference"]) == ("math", None)
+    (prompt_row,) = interchange.rows(prompt.row)
+    assert (prompt_row["domain"], prompt_row["reference"]) == ("math", None)
 
 
 @given(st.data())
@@ -66,10 +66,10 @@ def test_first_error_is_the_only_0_and_the_last_label(data: st.DataObject) -> No
     steps = data.draw(st.lists(st.text(min_size=1), min_size=1, max_size=6))
     label = data.draw(st.integers(-1, len(steps) - 1))
     row = {**ROW, "steps": steps, "label": label}
-    (made,) = processbench.annotations(row, processbench.Options("sound"))
-    assert "".join(made["steps"]) == "\n\n".join(steps)
-    assert (made["labels"].index(0) if 0 in made["labels"] else -1) == label
-    assert made["labels"].count(None) == (len(steps) - 1 - label if label >= 0 else 0)
+    (converted,) = processbench.annotations(row, processbench.Options("sound"))
+    assert "".join(converted["steps"]) == "\n\n".join(steps)
+    assert (converted["labels"].index(0) if 0 in converted["labels"] else -1) == label
+    assert converted["labels"].count(None) == (len(steps) - 1 - label if label >= 0 else 0)
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,7 @@ def read(folder: Path, row: dict[str, Any], **options: Any) -> Record:
     return record
 
 
-def made(record: Record) -> list[dict[str, Any]]:
+def converted_rows(record: Record) -> list[dict[str, Any]]:
     assert record.row is not None, record.rejection
     return interchange.rows(record.row)
 
@@ -106,7 +106,7 @@ def test_row_of_text_becomes_annotation(
     wanted: dict[str, Any],
 ) -> None:
     prompt = "question" if "question" in row else None
-    first, *_ = made(read(tmp_path, row, kind=kind, constants=constants, prompt=prompt))
+    first, *_ = converted_rows(read(tmp_path, row, kind=kind, constants=constants, prompt=prompt))
     assert first["messages"] == MESSAGES
     assert {key: first[key] for key in wanted} == wanted
 
@@ -132,13 +132,15 @@ def test_values_other_than_text_are_unchanged(tmp_path: Path) -> None:
         "kind": "binary",
         "label": 1,
     }
-    assert made(record)[0]["rating"] == 1.0
+    assert converted_rows(record)[0]["rating"] == 1.0
 
 
 def test_prompt_is_the_group_unless_there_is_a_group_column(tmp_path: Path) -> None:
     options = {"kind": "prompt", "prompt": "question", "constants": {"domain": "values"}}
     groups = {
-        name: made(read(tmp_path, {"question": question, **row}, **options))[0]["group_id"]
+        name: converted_rows(read(tmp_path, {"question": question, **row}, **options))[0][
+            "group_id"
+        ]
         for name, question, row in [
             ("one", "Hi.", {}),
             ("same", "Hi.", {"reference": "Hello."}),
@@ -159,7 +161,7 @@ def test_system_turn_precedes_the_prompt(tmp_path: Path) -> None:
         "constants": {"domain": "values"},
         "system": "Be brief.",
     }
-    (row,) = made(read(tmp_path, {"question": "Hi."}, **options))
+    (row,) = converted_rows(read(tmp_path, {"question": "Hi."}, **options))
     assert row["messages"] == [
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": "Hi."},
@@ -215,7 +217,7 @@ def test_messages_are_required_without_prompt_column(
 def test_keys_of_a_kind_are_checked_by_the_interchange_format(tmp_path: Path) -> None:
     record = read(tmp_path, {"question": "Hi."}, kind="prompt", prompt="question")
     with pytest.raises(RowError, match="domain: missing_key"):
-        made(record)
+        converted_rows(record)
 
 
 @pytest.mark.parametrize(

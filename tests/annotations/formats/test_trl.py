@@ -48,20 +48,24 @@ def test_all_forms_of_a_pair_become_the_same_comparison(
 ) -> None:
     record = read(tmp_path, row)
     assert record.row is not None
-    (made,) = interchange.rows(record.row)
-    assert made["messages"] == [ASKED]
-    assert (made["chosen"], made["rejected"], made["margin"]) == ("Blue.", "Green.", None)
-    assert (made["objective"], made["annotator"]) == ("helpful", "trl")
+    (converted,) = interchange.rows(record.row)
+    assert converted["messages"] == [ASKED]
+    assert (converted["chosen"], converted["rejected"], converted["margin"]) == (
+        "Blue.",
+        "Green.",
+        None,
+    )
+    assert (converted["objective"], converted["annotator"]) == ("helpful", "trl")
 
 
 def test_implicit_prompt_of_text_is_the_common_prefix() -> None:
     """The space before the first difference belongs to the answers."""
-    made = split_prompt("The sky is blue.", "The sky is green.")
-    assert made == {"prompt": "The sky is", "chosen": " blue.", "rejected": " green."}
+    converted = split_prompt("The sky is blue.", "The sky is green.")
+    assert converted == {"prompt": "The sky is", "chosen": " blue.", "rejected": " green."}
 
 
 @given(st.text("ab ", min_size=1), st.text("ab "), st.text("ab "))
-def test_implicit_prompt_of_text_is_that_of_trl(prompt: str, one: str, other: str) -> None:
+def test_implicit_prompt_of_text_matches_trl(prompt: str, one: str, other: str) -> None:
     """Unless one text begins with the other, which leaves an empty answer."""
     chosen, rejected = f"{prompt}{one}", f"{prompt}{other}"
     if not chosen.startswith(rejected) and not rejected.startswith(chosen):
@@ -70,7 +74,7 @@ def test_implicit_prompt_of_text_is_that_of_trl(prompt: str, one: str, other: st
         )
 
 
-def test_implicit_prompt_of_turns_is_that_of_trl(tmp_path: Path) -> None:
+def test_implicit_prompt_of_turns_matches_trl(tmp_path: Path) -> None:
     row = {"chosen": [ASKED, GREEN, ASKED, BLUE], "rejected": [ASKED, GREEN, ASKED, GREEN]}
     record = read(tmp_path, row)
     assert record.row is not None
@@ -97,9 +101,13 @@ def test_unpaired_answer_becomes_binary_label(
         tmp_path, {"prompt": prompt, "completion": completion, "label": right}, annotator="crowd"
     )
     assert record.row is not None
-    (made,) = interchange.rows(record.row)
-    assert (made["messages"], made["response"], made["rating"]) == ([ASKED], "Blue.", float(right))
-    assert (made["kind"], made["annotator"]) == ("binary", "crowd")
+    (converted,) = interchange.rows(record.row)
+    assert (converted["messages"], converted["response"], converted["rating"]) == (
+        [ASKED],
+        "Blue.",
+        float(right),
+    )
+    assert (converted["kind"], converted["annotator"]) == ("binary", "crowd")
 
 
 @pytest.mark.parametrize(

@@ -70,13 +70,15 @@ def test_line_becomes_binary_label(folder: Path) -> None:
 
 
 def test_annotations_are_valid_and_questions_are_the_groups(folder: Path) -> None:
-    made = [row for record in rows(folder, demonstrations=1) for row in interchange.rows(record)]
-    assert {row["messages"][0]["content"] for row in made} == {
+    converted = [
+        row for record in rows(folder, demonstrations=1) for row in interchange.rows(record)
+    ]
+    assert {row["messages"][0]["content"] for row in converted} == {
         "Is the moon cheese?",
         "Do cats bark?",
     }
-    assert len({row["group_id"] for row in made}) == 2
-    assert {row["response"] for row in made if row.get("objective") == "informative"} == {
+    assert len({row["group_id"] for row in converted}) == 2
+    assert {row["response"] for row in converted if row.get("objective") == "informative"} == {
         "No, it is rock.",
         "Yes.",
         "Who knows.",

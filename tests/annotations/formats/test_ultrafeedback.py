@@ -52,15 +52,15 @@ def test_answer_becomes_rating_for_each_aspect_that_applies(tmp_path: Path) -> N
     records = [
         record.row for record in read(tmp_path, row(completion("gpt"))) if record.row is not None
     ]
-    made = [item for record in records for item in interchange.rows(record)]
-    assert {item["objective"]: item["rating"] for item in made} == {
+    converted = [item for record in records for item in interchange.rows(record)]
+    assert {item["objective"]: item["rating"] for item in converted} == {
         "helpfulness": 0.75,
         "honesty": 1.0,
         "instruction_following": 0.0,
     }
-    assert {item["annotator"] for item in made} == {"ultrafeedback"}
-    assert {item["response"] for item in made} == {"I am gpt."}
-    assert made[0]["messages"] == [{"role": "user", "content": "Who are you?"}]
+    assert {item["annotator"] for item in converted} == {"ultrafeedback"}
+    assert {item["response"] for item in converted} == {"I am gpt."}
+    assert converted[0]["messages"] == [{"role": "user", "content": "Who are you?"}]
     assert {record["author"] for record in records} == {"gpt"}
 
 
@@ -70,8 +70,8 @@ def test_instruction_is_the_group(tmp_path: Path) -> None:
         *read(tmp_path, row(completion("c"))),
     ]
     rows = [record.row for record in records if record.row is not None]
-    assert Counter(made["author"] for made in rows) == {"a": 3, "b": 3, "c": 3}
-    assert len({made["group_id"] for made in rows}) == 1
+    assert Counter(converted["author"] for converted in rows) == {"a": 3, "b": 3, "c": 3}
+    assert len({converted["group_id"] for converted in rows}) == 1
 
 
 def test_objectives_select_and_rename_aspects(tmp_path: Path) -> None:
@@ -83,8 +83,8 @@ def test_objectives_select_and_rename_aspects(tmp_path: Path) -> None:
 def test_instruction_becomes_prompt_of_the_domain(tmp_path: Path) -> None:
     first, *rest = read(tmp_path, row(completion("a")), domain="values")
     assert first.row is not None
-    (made,) = interchange.rows(first.row)
-    assert (made["domain"], made["reference"]) == ("values", None)
+    (converted,) = interchange.rows(first.row)
+    assert (converted["domain"], converted["reference"]) == ("values", None)
     assert len(rest) == 3
 
 

@@ -28,7 +28,7 @@ def table(*rows: dict[str, object]) -> pd.DataFrame:
     return pd.DataFrame(list(rows))
 
 
-def test_the_three_rules_can_choose_three_steps() -> None:
+def test_the_three_rules_can_choose_different_steps() -> None:
     """Scores .9 .5 .4 .3: the first error is each step with probability .1, .9 * .5 = .45,
     .9 * .5 * .6 = .27 and .9 * .5 * .4 * .7 = .126. The second step is likeliest and has the
     largest decrease; the last is lowest. Scores .5 .4 .1 (1 before the first): the decreases are
@@ -69,14 +69,14 @@ PLACES = [
 
 def test_priors() -> None:
     """First errors are at 1, 1, 2, 1, 2. The most common position is 1, and 2 for three steps. A
-    solution of one step only has position 0, and there is no solution of four steps."""
+    solution of one step has only position 0, and there is no solution of four steps."""
     prior = Prior.of(table(*(solution(name, name, gold) for gold, name in PLACES)))
     assert (prior.overall, prior.by_steps) == (1, {2: 1, 3: 2})
     assert [prior.position(steps) for steps in (1, 2, 3, 4)] == [0, 1, 1, 1]
     assert [prior.position_given_steps(steps) for steps in (1, 2, 3, 4)] == [0, 1, 2, 1]
 
 
-def test_a_prior_is_tested_on_other_rows_than_it_learned_from() -> None:
+def test_a_prior_is_tested_on_rows_it_was_not_fitted_to() -> None:
     """Rows 0-4 have errors at 1, 1, 2, 1, 2. The prior of rows 2-4 (position 2, cut to 1 for two
     steps) finds both errors of rows 0-1. That of rows 0-1 (position 1) finds only the second of
     rows 2-4."""
@@ -89,7 +89,7 @@ def test_a_prior_is_tested_on_other_rows_than_it_learned_from() -> None:
     assert same["prior given steps"].tolist() == [1, 1, 1, 0, 1]
 
 
-def test_a_prior_without_errors_to_learn_from_is_nan() -> None:
+def test_a_prior_without_training_errors_is_nan() -> None:
     solutions = table(solution("1", "a", [1.0, 0.0]), solution("2", "b", [1.0, 1.0]))
     assert np.isnan(
         step_figures.prior_hits(solutions, [(np.array([1]), np.array([0]))])["prior"]
@@ -115,7 +115,7 @@ def test_pairs_are_compared_by_their_worst_steps() -> None:
     assert step_figures.pair_share(table(rows[1], rows[3]), [np.array([0.1, 0.2])] * 2) is None
 
 
-def test_areas_use_incorrect_solutions_and_chosen_steps() -> None:
+def test_auc_uses_incorrect_solutions_and_chosen_steps() -> None:
     """In the modified solution the correct steps score .9, .8, .3 and the wrong one .5: 2 of 3. The
     first two are in the original except for their numbers; without them the AUC is 0. The low
     scores of the original are ignored."""

@@ -17,8 +17,8 @@ from concord.stage.errors import DataError, ParamsError
 def prmbench_row(number: int, classification: str, errors: list[int]) -> dict[str, Any]:
     steps = [f"{step}. {number} + {step} = {number + step}" for step in (1, 2, 3)]
     modified = [
-        f"{step} but {number}" if place in errors else step
-        for place, step in enumerate(steps, start=1)
+        f"{step} but {number}" if position in errors else step
+        for position, step in enumerate(steps, start=1)
     ]
     question = f"What is {number} and more?"
     row = {

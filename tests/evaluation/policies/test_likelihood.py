@@ -46,8 +46,8 @@ def rating(group: str, response: str, objective: str, value: float) -> dict[str,
 def test_pair_accuracy_by_hand() -> None:
     """Per token: 'yyyy' -1/4, 'xx' -3/2, 'yy' -1/2.
 
-    truthful prefers yyyy to xx (right) and xx to yy (wrong). For informative, equal ratings make no
-    pair; the single pair is right.
+    truthful prefers yyyy to xx (right) and xx to yy (wrong). For informative, equal ratings are
+    not paired; the single pair is right.
     """
     rows = [
         rating("g", "yyyy", "truthful", 1.0),
@@ -63,7 +63,7 @@ def test_pair_accuracy_by_hand() -> None:
     assert units["proxy.truthful"].equals(units["gold.truthful"])
 
 
-def test_answers_of_different_questions_make_no_pair() -> None:
+def test_answers_to_different_questions_are_not_paired() -> None:
     rows = [
         rating("g", "a", "truthful", 1.0),
         rating("h", "b", "truthful", 0.0),
@@ -98,7 +98,7 @@ def test_repeated_ratings_of_an_answer_are_averaged() -> None:
     assert answers["rating.informative"].isna().all()
 
 
-def test_choice_of_groups_does_not_depend_on_the_order_of_the_file() -> None:
+def test_chosen_groups_do_not_depend_on_the_order_of_rows() -> None:
     rows = pd.DataFrame([rating(str(index), "a", "truthful", 1.0) for index in range(10)])
     one = labelled_answers(rows, "qa", NAMES, 4)["group_id"]
     two = labelled_answers(rows.iloc[::-1], "qa", NAMES, 4)["group_id"]
@@ -107,13 +107,13 @@ def test_choice_of_groups_does_not_depend_on_the_order_of_the_file() -> None:
 
 
 def test_longer_is_better_by_hand() -> None:
-    """The longer answer is truer in one of two pairs."""
+    """The longer answer is the more truthful one in one of two pairs."""
     rows = [rating("g", "aaa", "truthful", 1.0), rating("g", "a", "truthful", 0.0)]
     rows += [rating("h", "aaa", "truthful", 0.0), rating("h", "a", "truthful", 1.0)]
     answers = labelled_answers(pd.DataFrame(rows), "qa", ["truthful"], 5)
     assert longer_is_better(answers, ["truthful"]) == {"truthful": 0.5}
 
 
-def test_no_rating_of_the_domain_is_an_error() -> None:
+def test_a_domain_without_ratings_is_an_error() -> None:
     with pytest.raises(DataError, match="no rating of truthful, informative"):
         labelled_answers(pd.DataFrame([rating("g", "a", "helpful", 1.0)]), "qa", NAMES, 5)

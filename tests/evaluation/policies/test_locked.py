@@ -31,7 +31,7 @@ def test_prompts_are_distinct_and_a_prefix_of_a_larger_request() -> None:
         )
 
 
-def test_requests_beyond_the_questions_of_the_world_fail() -> None:
+def test_requesting_more_prompts_than_the_world_has_is_an_error() -> None:
     with pytest.raises(
         ParamsError, match=r"no 700 different prompts in values.*Lower evaluate\.prompts"
     ):
@@ -48,11 +48,11 @@ def test_an_answer_given_at_two_points_is_judged_once() -> None:
         "Nobody can know that.",
         "I cannot help with that.",
     ]
-    asked = list[int]()
+    batch_sizes = list[int]()
 
     class Vector:
         def score(self, messages: list[Any], responses: list[str], *_: Any) -> np.ndarray:
-            asked.append(len(responses))
+            batch_sizes.append(len(responses))
             return np.array([[len(text), 0.0, np.nan] for text in responses])
 
     class Anchors:
@@ -60,7 +60,7 @@ def test_an_answer_given_at_two_points_is_judged_once() -> None:
             return raw
 
     judged = locked.judged(frame, world, locked.Proxies(NAMES, Vector(), Anchors()))
-    assert asked == [2]
+    assert batch_sizes == [2]
     assert judged["response"].tolist() == frame["response"].tolist()
     assert judged["proxy.helpful"].tolist() == [float(len(text)) for text in frame["response"]]
     for row in judged.to_dict("records"):

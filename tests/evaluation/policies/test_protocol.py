@@ -5,11 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from concord.evaluation.policies.protocol import (
+    all_points,
+    evaluated_objectives,
     find,
     focused_weights,
     operating_points,
     sweep_weights,
 )
+from concord.objectives import Objective
 
 NAMES = ["helpful", "honest", "harmless"]
 
@@ -24,7 +27,7 @@ def test_focused_weights_by_hand() -> None:
 
 
 @given(st.integers(1, 4), st.integers(2, 9))
-def test_points_are_vectors_without_repeats(count: int, sweep: int) -> None:
+def test_points_are_distinct_weight_vectors(count: int, sweep: int) -> None:
     names = [f"objective{index}" for index in range(count)]
     points = operating_points("domain", names, dict.fromkeys(names, 1 / count), sweep)
     assert points[0].name == "equal"
@@ -51,8 +54,37 @@ def test_two_objectives_share_one_sweep() -> None:
             )
 
 
-def test_order_of_objectives_changes_no_point() -> None:
+def test_points_do_not_depend_on_the_order_of_objectives() -> None:
     default = {"helpful": 0.35, "honest": 0.2, "harmless": 0.45}
     one = {point.name: point.weights for point in operating_points("d", NAMES, default, 9)}
     two = {point.name: point.weights for point in operating_points("d", NAMES[::-1], default, 9)}
     assert one == two
+
+
+OBJECTIVES = {
+    "right": Objective("math", "", verifier="math_answer"),
+    "helpful": Objective("values", "", reward="r"),
+    "honest": Objective("values", "", reward="r"),
+    "overall": Objective("values", "", reward="r", in_vector=False),
+}
+
+
+def test_objectives_outside_of_the_vector_are_not_evaluated() -> None:
+    """A multi-head policy is evaluated on the objectives with a head."""
+    every = {"math": ["right"], "values": ["helpful", "honest"]}
+    assert evaluated_objectives(OBJECTIVES, None) == every
+    assert evaluated_objectives(OBJECTIVES, ["honest"]) == {"values": ["honest"]}
+    assert evaluated_objectives(OBJECTIVES, None, {"math"}) == {"math": ["right"]}
+
+
+def test_weights_are_swept_only_if_the_policy_is_steerable() -> None:
+    names, weights = evaluated_objectives(OBJECTIVES, None), {"right": 1.0, "helpful": 3.0}
+    weights["honest"] = 1.0
+    fixed = all_points(names, OBJECTIVES, weights, 3, steerable=False)
+    assert [(point.name, point.domain) for point in fixed] == [
+        ("equal", "math"),
+        ("equal", "values"),
+    ]
+    steered = all_points(names, OBJECTIVES, weights, 3, steerable=True)
+    default = next(point for point in steered if point.name == "default")
+    assert default.weights == {"helpful": 0.75, "honest": 0.25}

@@ -35,7 +35,7 @@ def test_keys_and_means(frame: pd.DataFrame) -> None:
     assert report["length"] == pytest.approx(22.0)
 
 
-def test_sweep_has_each_objective_at_nine_weights(frame: pd.DataFrame) -> None:
+def test_each_objective_is_swept_over_nine_weights(frame: pd.DataFrame) -> None:
     sweep = report_of(frame, 9)["sweep"]
     assert set(sweep) == set(OBJECTIVES)
     for objective, curve in sweep.items():
@@ -51,12 +51,12 @@ def test_default_differs_from_equal_only_where_its_weights_do(frame: pd.DataFram
     assert report["default"]["objectives"]["harmless"] != report["objectives"]["harmless"]
 
 
-def test_validation_holds_proxies_and_no_gold(frame: pd.DataFrame) -> None:
+def test_validation_has_proxies_but_no_gold(frame: pd.DataFrame) -> None:
     for point in report_of(frame, 9)["validation"]["points"]:
         assert set(point) == {"point", "domain", "weights", "kl", "length", "proxies"}
 
 
-def test_a_policy_with_one_head_has_no_sweep_and_one_default() -> None:
+def test_a_policy_with_one_head_has_no_sweep() -> None:
     report = report_of(samples("sft", 10), 0)
     assert report["sweep"] == {}
     assert report["default"]["objectives"] == report["objectives"]

@@ -1,4 +1,4 @@
-"""The baselines on small tables with figures worked out by hand."""
+"""The baselines on small tables, compared with values computed by hand."""
 
 import json
 from pathlib import Path
@@ -33,8 +33,8 @@ def table(*rows: dict[str, Any]) -> pd.DataFrame:
     return pd.DataFrame(list(rows))
 
 
-def test_longer_counts_a_tie_one_half() -> None:
-    """Of four pairs the longer answer wins two, loses one and ties one: (2 + 0.5) / 4."""
+def test_the_length_baseline_counts_a_tie_as_one_half() -> None:
+    """The longer answer wins two of four pairs, loses one and ties one: (2 + 0.5) / 4."""
     test = table(
         pair(1, "aaa", "a", None, None),
         pair(2, "aaa", "a", None, None),
@@ -67,7 +67,7 @@ def test_authors_and_words_are_learned_from_the_training_pairs() -> None:
     assert (other["author"].value, result["tf_idf"]) == (0.0, other["tf_idf"])
 
 
-def test_without_authors_those_columns_stay_empty() -> None:
+def test_author_columns_are_empty_without_authors() -> None:
     train = table(*(pair(i, "please go", "just go", None, None) for i in range(3)))
     result = baselines.pair_baselines(train, train)
     assert (result["author"], result["unseen authors"]) == (None, None)
@@ -142,8 +142,8 @@ def test_picking_among_answers() -> None:
     }
 
 
-def test_votes_are_weighed() -> None:
-    """3 and 3 weigh .2 together, 5 alone .7; an answer that cannot be read weighs nothing."""
+def test_votes_are_weighted() -> None:
+    """The two 3s weigh .2 together, the 5 weighs .7; an unreadable answer has no weight."""
     test = table(
         *(graded(1, name, final, 0) for name, final in zip("abc", (3, 3, 5), strict=True)),
         graded(2, "a", None, 0),

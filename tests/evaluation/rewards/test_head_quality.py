@@ -1,4 +1,4 @@
-"""Figures of reward models by hand: pair accuracy, normalisation, grades."""
+"""Metrics of reward models by hand: pair accuracy, normalisation, grades."""
 
 from pathlib import Path
 
@@ -22,7 +22,7 @@ def test_a_tie_is_half_right() -> None:
 
 
 def test_normalised_accuracy_by_hand() -> None:
-    """0.8 between 0.6 and 0.9 is two thirds of the way; without room it is unknown."""
+    """0.8 between 0.6 and 0.9 is two thirds of the way; without a gap it is NaN."""
     assert normalise(0.8, 0.6, 0.9) == pytest.approx(2 / 3)
     assert np.isnan(normalise(0.8, 0.9, 0.9))
 
@@ -75,7 +75,7 @@ PAIR: dict[str, list[str]] = {"chosen": ["a"], "rejected": ["b"], "group_id": ["
 def test_grades_of_single_answers_by_hand() -> None:
     """Good .2 and .9, bad .1 and .5.
 
-    Three of four couples are in order; by length (3 2, 2 4) one and a half. The ranks of the scores
+    Three of four pairs are in order; by length (3 2, 2 4) one and a half. The ranks of the scores
     are 2 4 1 3, of the grades 3.5 3.5 1.5 1.5: correlation (7 + 14 + 1.5 + 4.5 - 25) / sqrt(5 * 4).
     """
     graded = pd.DataFrame({"response": ["aaa", "aa", "bb", "bbbb"], "rating": [1.0, 1.0, 0.0, 0.0]})
@@ -119,7 +119,7 @@ def test_a_wrong_step_makes_all_later_prefixes_wrong() -> None:
     assert graded["problem"].tolist() == [index for index in range(6) for _ in range(2)]
 
 
-def test_an_objective_that_the_world_does_not_know_is_judged_by_held_out_labels(
+def test_an_objective_without_gold_is_evaluated_on_held_out_labels(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

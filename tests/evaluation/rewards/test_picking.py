@@ -1,4 +1,4 @@
-"""Ways of picking one of N answers: by hand, windows, ties, and missing final answers."""
+"""Methods of picking one of N answers: by hand, windows, ties, and missing final answers."""
 
 from collections.abc import Sequence
 
@@ -31,7 +31,7 @@ ANSWERS = table(FIRST, SECOND)
 
 
 def test_by_hand() -> None:
-    """7 7 8: 8 is right and scored highest, above both 7 together. 5 6 6: 5 is."""
+    """7 7 8: 8 is right, with a higher score than both 7s together. 5 6 6: the same for 5."""
     result = best_of(3, ANSWERS)
     assert result["majority"].tolist() == [0.0, 0.0]
     assert result["scorer"].tolist() == [1.0, 1.0]
@@ -48,7 +48,7 @@ def test_equal_scores_make_the_weighted_vote_the_majority() -> None:
 
 
 def test_windows_start_at_every_answer() -> None:
-    """Of 7 7 8 the windows of two are 77, 78 and 87: votes that are equal share the pick."""
+    """The windows of two in 7 7 8 are 77, 78 and 87. Ties are split evenly."""
     result = best_of(2, table(FIRST))
     assert result["majority"].tolist() == pytest.approx([(0 + 1 / 2 + 1 / 2) / 3])
     assert result["scorer"].tolist() == pytest.approx([2 / 3])
@@ -71,8 +71,8 @@ def test_gains_are_paired() -> None:
     assert "gain_of_scorer_over_outcome" not in result
 
 
-def test_beside_an_outcome_model() -> None:
-    """It is right of the second problem alone."""
+def test_comparison_with_an_outcome_model() -> None:
+    """The outcome model is right only on the second problem."""
     answers = table((("7", "8"), (0, 1), (0, 1)), (("5", "6"), (1, 0), (1, 0))).assign(
         outcome=[1.0, 0.0, 1.0, 0.0]
     )
@@ -84,7 +84,7 @@ def test_beside_an_outcome_model() -> None:
 
 
 def test_responses_without_an_answer_rank_last() -> None:
-    """Where nobody gives one, all are alike."""
+    """If no response has a final answer, all are equal."""
     scores = (0.9, 0.9, 0.1)
     answers = table(((None, None, "8"), (0, 0, 1), scores), ((None, None, None), (0, 0, 0), scores))
     result = best_of(3, answers.assign(outcome=answers["score"]))

@@ -14,7 +14,7 @@ from concord.evaluation.rewards.step_quality import (
 )
 
 
-def test_first_errors_are_where_the_score_drops_most() -> None:
+def test_the_first_error_is_at_the_largest_drop_of_the_score() -> None:
     """Errors at steps 1, 0 and none: the largest drop finds both, the prior finds one."""
     gold = [np.array([1.0, 0.0, 0.0]), np.array([0.0, 0.0]), np.array([1.0, 1.0])]
     scores = [np.array([0.9, 0.2, 0.1]), np.array([0.1, 0.1]), np.array([0.9, 0.9])]
@@ -26,8 +26,8 @@ def test_first_errors_are_where_the_score_drops_most() -> None:
     }
 
 
-def test_step_quality_leaves_unlabelled_steps_out() -> None:
-    """Right steps score .9 and .8, the wrong one .1: AUC 1, without the unlabelled step."""
+def test_step_quality_ignores_unlabelled_steps() -> None:
+    """Right steps score .9 and .8, the wrong one .1: AUC 1. The unlabelled step is ignored."""
     scores, gold = (
         [np.array([0.9, 0.1]), np.array([0.8, 0.0])],
         [np.array([1.0, 0.0]), np.array([1.0, np.nan])],
@@ -50,11 +50,11 @@ def test_f1_by_hand() -> None:
     assert Located.of(SCORES, GOLD, 0.5).f1() == 0.5
     assert Located.of(SCORES, GOLD, 0.35).f1() == pytest.approx(2 / 3)
     assert np.isnan(Located.of(SCORES[:2], GOLD[:2], 0.5).f1())
-    assert Located.of(SCORES, GOLD, 0.0).f1() == 0.0  # none is found
+    assert Located.of(SCORES, GOLD, 0.0).f1() == 0.0  # no error is found
 
 
 def test_the_best_threshold_lies_between_scores() -> None:
-    """The best threshold lies between .3, an error, and .4, which is right."""
+    """The best threshold is between .3 (a wrong step) and .4 (a right one)."""
     threshold = best_threshold(SCORES, GOLD)
     assert threshold is not None
     assert 0.2 < threshold <= 0.4

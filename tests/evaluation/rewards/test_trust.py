@@ -37,7 +37,7 @@ def test_most_confident_errors_come_first() -> None:
     assert [each["probability"] for each in result] == pytest.approx([0.880797, 0.731059], abs=1e-6)
 
 
-def test_long_texts_are_cut() -> None:
+def test_long_texts_are_truncated() -> None:
     (error,) = confident_errors(_pairs(1, chosen=["x" * 2000]), np.array([-1.0]), 1.0)
     assert len(error["chosen"]) == SHOWN
 
@@ -59,8 +59,8 @@ def test_baselines_are_fitted_to_the_training_pairs() -> None:
     )
 
 
-def test_a_baseline_says_on_how_many_pairs_it_stands() -> None:
-    """Authors are known of 7 of the 20 pairs."""
+def test_a_baseline_reports_its_number_of_pairs() -> None:
+    """The authors of 7 of the 20 pairs are known."""
     named = {
         side: [name] * 7 + [None] * 13
         for side, name in (("chosen_author", "Ann"), ("rejected_author", "Bob"))
@@ -76,7 +76,7 @@ def test_a_baseline_says_on_how_many_pairs_it_stands() -> None:
     assert [values["author"]["pairs"] for values in by_source.values()] == [5, 2]
 
 
-def test_each_source_has_its_own_figures() -> None:
+def test_metrics_are_reported_per_source() -> None:
     """Right on the 12 pairs of one source, wrong on the 8 of the other; no table for one source."""
     pairs = _pairs(20, source=["b"] * 12 + ["a"] * 8)
     margins = np.array([1.0] * 12 + [-1.0] * 8)
@@ -98,7 +98,7 @@ def test_each_source_has_its_own_figures() -> None:
 
 
 def test_overconfidence_increases_the_calibration_error() -> None:
-    """Right half of the time: unsure is calibrated, fully confident is off by one half."""
+    """Half of the pairs are right: an unsure head is calibrated, a confident one is off by 0.5."""
     margins = np.array([1.0, -1.0] * 10)
     errors = [
         head_diagnostics(_pairs(20), _pairs(20), margins, np.zeros(20), scale)["calibration"][

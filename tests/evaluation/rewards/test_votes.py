@@ -2,15 +2,11 @@
 
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 
 from concord.evaluation.rewards import baselines
 from concord.evaluation.rewards.votes import ballots
-from concord.objectives import Objective
-from concord.stage.params import Runtime, Seeds
-from tasks import evaluate_rewards
 
 
 def boxed(*answers: str) -> list[str]:
@@ -18,7 +14,7 @@ def boxed(*answers: str) -> list[str]:
 
 
 def test_equal_values_vote_together() -> None:
-    """The vote has the name of its first answer; a box may contain braces."""
+    """A vote is named after its first answer. A box may contain braces."""
     result = ballots("math_answer", [*boxed("2", "0.75", r"\frac{3}{4}"), "I give up", r"\boxed{}"])
     assert result == ["2", "0.75", "0.75", None, None]
     assert ballots("math_answer", ["#### 1,204", *boxed("1204")]) == ["1,204", "1,204"]
@@ -41,14 +37,14 @@ def test_equal_values_vote_together() -> None:
         ("my_checks:is_even", [*boxed("4"), "#### 4", "4"], ["4", "4", None]),
     ],
 )
-def test_other_verifiers_have_other_readers(
+def test_each_verifier_reads_final_answers_its_way(
     verifier: str, responses: list[str], expected: list[Any]
 ) -> None:
     assert ballots(verifier, responses) == expected
 
 
 def test_the_baselines_use_the_reader_of_the_verifier(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Two of three answers are 3/4 in different notation, which is the majority."""
+    """The majority is 3/4: two of three answers, in different notation."""
     rows = [
         {
             "objective": "right",
@@ -63,28 +59,3 @@ def test_the_baselines_use_the_reader_of_the_verifier(monkeypatch: pytest.Monkey
         author="a", correct=[0.0, 1.0, 1.0]
     )
     assert baselines.pick_baselines(graded, graded)["majority"].tolist() == [1.0, 2.0, 2.0]
-
-
-def test_best_of_n_uses_the_reader_of_the_verifier() -> None:
-    """The majority (two of three, in different notation) is right; the scorer is wrong."""
-    graded = pd.DataFrame(
-        {"response": boxed("2", "0.75", r"\frac{3}{4}"), "correct": [0.0, 1.0, 1.0]}
-    )
-    graded = graded.assign(problem=0, group_id="g", messages=[[]] * 3)
-
-    class Judge:
-        def graded(self, name: str, objective: Objective) -> pd.DataFrame:
-            return graded
-
-    params, settings = (
-        evaluate_rewards.EvaluateRewardsParams(pairs=1),
-        Runtime(threads=1, device="cpu"),
-    )
-    job = evaluate_rewards.EvaluateRewardsJob(params, "sandbox", 1, 10, settings, Seeds(0, 0))
-    known = {"right": Objective("math", "", verifier="math_answer")}
-    result = evaluate_rewards.Answers(job, Judge(), known).best_of_n(
-        "right", np.array([1.0, 0.0, 0.0])
-    )  # type: ignore[arg-type]
-    assert result is not None
-    all_of = result["by_size"]["3"]
-    assert (all_of["majority"]["value"], all_of["scorer"]["value"], result["n"]) == (1.0, 0.0, 3)

@@ -148,7 +148,7 @@ def test_gradient_accumulation_does_not_change_the_result(project: Path, make_jo
 def test_a_killed_training_resumes_bitwise(
     project: Path, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed in step 6 of 8 with a checkpoint every 2 steps: the next run resumes with step 5."""
+    """Killed in step 6 of 8 with a checkpoint every 2 steps: the next run resumes at step 5."""
     training = {**TRAINING, "steps": 8, "checkpoint_every": 2}
     job = make_job(method="mah_dpo", training=training, lora={"rank": 2, "alpha": 4})
     expected = trained(job)

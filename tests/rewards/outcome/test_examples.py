@@ -24,7 +24,7 @@ def _label(responses: str, values: list[float], **changed: Any) -> dict[str, Any
     return {**base, "responses": [letter * 3 for letter in responses], "values": values, **changed}
 
 
-def _made(
+def _examples(
     tokenizer: Any, *rows: dict[str, Any], margins: dict[str, float] | None = None
 ) -> list[Example]:
     frame = pd.DataFrame(rows)
@@ -39,7 +39,7 @@ def tokenizer(tiny_tokenizer: Any) -> Any:
 
 def test_all_labels_of_a_response_share_one_example(tokenizer: Any) -> None:
     """A ranking of abc, a reversed pair on another objective, grades of a and c; d is separate."""
-    (first, second) = _made(
+    (first, second) = _examples(
         tokenizer,
         _label("ba", [1, 2], objective="honest"),
         _label("a", [1.0]),
@@ -57,13 +57,15 @@ def test_all_labels_of_a_response_share_one_example(tokenizer: Any) -> None:
 
 
 def test_partly_overlapping_orders_are_separate_examples(tokenizer: Any) -> None:
-    made = _made(tokenizer, _label("ab", [1, 2]), _label("bc", [1, 2]))
-    assert [len(example.sequences) for example in made] == [2, 2]
+    result = _examples(tokenizer, _label("ab", [1, 2]), _label("bc", [1, 2]))
+    assert [len(example.sequences) for example in result] == [2, 2]
 
 
 def test_different_prompts_are_different_examples(tokenizer: Any) -> None:
     other = [{"role": "user", "content": "r"}]
-    assert len(_made(tokenizer, _label("ab", [1, 2]), _label("ab", [2, 1], messages=other))) == 2
+    assert (
+        len(_examples(tokenizer, _label("ab", [1, 2]), _label("ab", [2, 1], messages=other))) == 2
+    )
 
 
 def test_margins_are_converted_to_logits_per_objective(tokenizer: Any) -> None:
@@ -72,7 +74,7 @@ def test_margins_are_converted_to_logits_per_objective(tokenizer: Any) -> None:
         _label("ab", [1, 2], objective="honest", margin=3.0),
         _label("ab", [1, 2]),
     ]
-    (example,) = _made(tokenizer, *rows, margins={"helpful": 0.5, "honest": 0.0})
+    (example,) = _examples(tokenizer, *rows, margins={"helpful": 0.5, "honest": 0.0})
     assert [order.margin for order in example.orders] == [1.5, 0.0, 0.0]
 
 
@@ -80,8 +82,8 @@ def test_orders_of_responses_with_equal_tokens_are_dropped_with_a_message(
     tokenizer: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Two letters unknown to the tokenizer become the same token."""
-    made = _made(tokenizer, _label("éü", [1, 2]), _label("ab", [1, 2]))
-    assert len(made) == 1
+    result = _examples(tokenizer, _label("éü", [1, 2]), _label("ab", [1, 2]))
+    assert len(result) == 1
     assert (
         "dropped 1 of 2 labels: the responses that they order have the same tokens"
         in capsys.readouterr().out
@@ -101,7 +103,7 @@ def test_levels_are_the_distinct_grades() -> None:
 
 def test_a_continuous_grade_is_split_into_two_weighted_grades(tokenizer: Any) -> None:
     rows = [_label("a", [index / MAX_LEVELS]) for index in range(MAX_LEVELS + 1)]
-    (example,) = _made(tokenizer, *rows)
+    (example,) = _examples(tokenizer, *rows)
     assert Scales.from_labels(pd.DataFrame(rows)).shares == {
         Scale("helpful", 0.0, 1.0): [pytest.approx(0.5)]
     }
@@ -118,5 +120,5 @@ def test_annotators_are_listed_if_they_share_a_scale(tokenizer: Any) -> None:
         (scale, "ada"): 2,
         (scale, "bo"): 1,
     }
-    made = _made(tokenizer, *rows)
-    assert sorted(grade.annotator for example in made for grade in example.grades) == [1, 1, 2]
+    result = _examples(tokenizer, *rows)
+    assert sorted(grade.annotator for example in result for grade in example.grades) == [1, 1, 2]

@@ -100,7 +100,7 @@ def test_a_head_without_labels_has_no_gradient_and_does_not_change_others(
 
 
 @pytest.mark.parametrize("micro", [1, 2, 4, 8])
-def test_the_global_batch_decides_the_weights_not_the_micro_batch(micro: int) -> None:
+def test_weights_depend_on_the_global_batch_not_the_micro_batch(micro: int) -> None:
     """The last rows fill the batch and have weight 0."""
     rows = _rows((3, 2, 0), (2, 3, 0), (4, 1, 0), (2, 1, 1))
     rows.append({"example": Example([[2]], [], [Grade(1, 0, 0, 1, 1.0, 0)])})
@@ -115,7 +115,7 @@ def test_the_global_batch_decides_the_weights_not_the_micro_batch(micro: int) ->
 
 
 def test_a_continuous_grade_counts_once() -> None:
-    """Its two parts weigh 0.25 and 0.75 of one label: cross-entropy with a target of 0.75."""
+    """Its two parts have weights 0.25 and 0.75: cross-entropy with a target of 0.75."""
     parts = [Grade(1, 0, 0, 1, 0.75, 0), Grade(1, 0, 0, 0, 0.25, 0)]
     row = {"example": Example([[1]], [], parts)}
     assert _loss([row], [1.0, 1.0]) == pytest.approx(0.75 * _nll(2) + 0.25 * _nll(-2), rel=1e-5)
@@ -128,7 +128,7 @@ def test_initial_thresholds_are_logits_of_the_shares() -> None:
     assert table[1] == pytest.approx([-math.log(4), math.log(4)], rel=1e-5)
 
 
-def test_a_severe_annotator_gives_less_for_the_same_score() -> None:
+def test_a_severe_annotator_gives_lower_grades_for_the_same_score() -> None:
     """With severity 1, a yes at score 2 is as likely as at score 1 for the others.
 
     The prior costs 1/2, divided between the two grades of the annotator.

@@ -34,7 +34,7 @@ def finetuned(tiny_model: Path, tiny_tokenizer: Any, tmp_path: Path) -> Path:
 def probe(tiny_model: Path, tiny_tokenizer: Any, tmp_path: Path) -> Path:
     tiny_tokenizer.model_max_length = 64
     heads = {"weight": np.linspace(-1, 1, 256).reshape(2, 128), "bias": np.array([0.5, -0.5])}
-    made = Probe(
+    probe_model = Probe(
         load_causal(tiny_model),
         tiny_tokenizer,
         [1, 2],
@@ -43,7 +43,7 @@ def probe(tiny_model: Path, tiny_tokenizer: Any, tmp_path: Path) -> Path:
         ("last", "mean"),
     )
     (tmp_path / "rewards").mkdir()
-    made.save(tmp_path / "rewards", tiny_model, tmp_path / "rewards")
+    probe_model.save(tmp_path / "rewards", tiny_model, tmp_path / "rewards")
     return tmp_path / "rewards"
 
 
@@ -62,12 +62,12 @@ def test_scores_do_not_depend_on_the_batch(
 
 def test_a_probe_reads_only_the_response(probe: Path, tiny_model: Path) -> None:
     """States of both layers: of the last token, then the mean over the response and its end."""
-    made = load(probe)
-    assert isinstance(made, Probe)
+    probe_model = load(probe)
+    assert isinstance(probe_model, Probe)
     model = load_causal(tiny_model)
-    features = made.features(encode_all(made.tokenizer, MESSAGES[:5], RESPONSES[:5]))
+    features = probe_model.features(encode_all(probe_model.tokenizer, MESSAGES[:5], RESPONSES[:5]))
     for row, (messages, response) in enumerate(zip(MESSAGES, RESPONSES[:5], strict=False)):
-        ids, start = encode(made.tokenizer, messages, response, 64)
+        ids, start = encode(probe_model.tokenizer, messages, response, 64)
         with torch.no_grad():
             states = model(torch.tensor([ids]), output_hidden_states=True).hidden_states
         parts = [
@@ -131,7 +131,7 @@ def test_prompts_are_truncated_on_the_left_and_responses_never(finetuned: Path) 
         model.score(MESSAGES[:1], ["z" * 70])
 
 
-def test_a_checkpoint_that_does_not_fit_is_an_error(
+def test_an_incompatible_checkpoint_is_an_error(
     finetuned: Path, tiny_model: Path, tmp_path: Path
 ) -> None:
     weights = load_file(finetuned / "model.safetensors")
@@ -162,11 +162,13 @@ def test_a_new_model_equals_the_sft_model_except_for_the_heads(
     assert not torch.equal(models[0].score.weight, models[2].score.weight)
 
 
-def test_scoring_no_responses_with_a_probe(probe: Path) -> None:
+def test_scoring_zero_responses_with_a_probe(probe: Path) -> None:
     assert load(probe).score([], []).shape == (0, 2)
 
 
-def test_a_probe_rejects_another_backbone(probe: Path, tiny_model: Path, tmp_path: Path) -> None:
+def test_a_probe_rejects_a_different_backbone(
+    probe: Path, tiny_model: Path, tmp_path: Path
+) -> None:
     entry = (probe / "probe.json").read_text()
     assert '"objectives"' in entry
     (probe / "probe.json").write_text(entry.replace('"backbone_hash": "', '"backbone_hash": "0'))
@@ -193,17 +195,17 @@ def test_heads_are_fitted_to_orders_and_grades_together() -> None:
     """
     features = _random(400, 3).astype(np.float32)
     features[:, 2] = 4.0
-    made = []
+    training_examples = []
     for first in range(0, 400, 2):
         one, other = features[first : first + 2]
         order = Order(0, (0, 1) if one[0] > other[0] else (1, 0), (1, 2), 0.0)
         grades = [
             Grade(1, index, 0, int(row[1] < 0.5), 1.0, 0) for index, row in enumerate((one, other))
         ]
-        made.append(Example([[0], [0]], [order], grades))
+        training_examples.append(Example([[0], [0]], [order], grades))
     scale = Scale("b", 0.0, 1.0)
     heads, thresholds = fit_heads(
-        features, made, Scales({scale: [0.0, 1.0]}, {scale: [0.7]}, {}), 2, l2=1.0
+        features, training_examples, Scales({scale: [0.0, 1.0]}, {scale: [0.7]}, {}), 2, l2=1.0
     )
     assert heads["weight"][0, 0] > 5 * abs(heads["weight"][0, 1])
     assert heads["weight"][1, 1] < -5 * abs(heads["weight"][1, 0])
@@ -221,8 +223,10 @@ def test_pairs_alone_are_logistic_regression_on_differences() -> None:
     from sklearn.linear_model import LogisticRegression
 
     features = _random(120, 5)
-    made = [Example([[0], [0]], [Order(0, (0, 1), (1, 2), 0.0)], []) for _ in range(60)]
-    heads, _ = fit_heads(features, made, Scales(), 1, l2=10.0)
+    training_examples = [
+        Example([[0], [0]], [Order(0, (0, 1), (1, 2), 0.0)], []) for _ in range(60)
+    ]
+    heads, _ = fit_heads(features, training_examples, Scales(), 1, l2=10.0)
     differences = (features[::2] - features[1::2]) / features.std(axis=0)
     both, halves = np.concatenate([differences, -differences]), np.full(120, 0.5)
     model = LogisticRegression(C=0.1, fit_intercept=False).fit(both, np.repeat([1, 0], 60), halves)
@@ -232,20 +236,22 @@ def test_pairs_alone_are_logistic_regression_on_differences() -> None:
 def test_features_are_computed_once_until_something_changes(
     probe: Path, tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    made = load(probe)
-    assert isinstance(made, Probe)
-    sequences, asked = [[5, 6, 7], [8, 9], [5, 6, 7]], []
-    compute = made.features
+    probe_model = load(probe)
+    assert isinstance(probe_model, Probe)
+    sequences, computed_rows = [[5, 6, 7], [8, 9], [5, 6, 7]], []
+    compute = probe_model.features
     monkeypatch.setattr(
-        made, "features", lambda encoded: (asked.append(len(encoded)), compute(encoded))[1]
+        probe_model,
+        "features",
+        lambda encoded: (computed_rows.append(len(encoded)), compute(encoded))[1],
     )
-    first = Features(made, tiny_model, sequences, tmp_path / "kept").lookup(sequences)
+    first = Features(probe_model, tiny_model, sequences, tmp_path / "kept").lookup(sequences)
     np.testing.assert_array_equal(first[0], first[2])
     np.testing.assert_array_equal(
-        Features(made, tiny_model, sequences, tmp_path / "kept").lookup(sequences), first
+        Features(probe_model, tiny_model, sequences, tmp_path / "kept").lookup(sequences), first
     )
-    assert asked == [2]
-    Features(made, tiny_model, [*sequences, [4]], tmp_path / "kept")
-    made.layers = [1, 1]
-    Features(made, tiny_model, sequences, tmp_path / "kept")
-    assert asked == [2, 3, 2]
+    assert computed_rows == [2]
+    Features(probe_model, tiny_model, [*sequences, [4]], tmp_path / "kept")
+    probe_model.layers = [1, 1]
+    Features(probe_model, tiny_model, sequences, tmp_path / "kept")
+    assert computed_rows == [2, 3, 2]

@@ -212,7 +212,7 @@ def test_long_questions_are_truncated_on_the_left(
         question_tokens(tiny_model, tiny_tokenizer, len(whole) - 111, prompt, answer)
 
 
-def test_as_little_as_possible_is_truncated(tiny_model: Path, tiny_tokenizer: Any) -> None:
+def test_no_more_than_necessary_is_truncated(tiny_model: Path, tiny_tokenizer: Any) -> None:
     """Dropping the conversation is enough. The answer must not be marked with [...] as well."""
     prompt, answer = [{"role": "user", "content": "0123456789"}], "a\n\nthe newest step"
     whole = question_tokens(tiny_model, tiny_tokenizer, 4096, prompt, answer)

@@ -53,7 +53,7 @@ def test_hindsight_labels_by_hand() -> None:
 
 
 class Length:
-    """A reward model whose second head is the length of the answer."""
+    """A reward model whose second head scores the length of the answer."""
 
     objectives = ("other", "helpful")
 

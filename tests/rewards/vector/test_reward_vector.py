@@ -79,5 +79,5 @@ def test_a_model_without_the_head_is_an_error() -> None:
         RewardVector(KNOWN, {"values": Counting("helpful"), "overall": Counting("overall")})
 
 
-def test_scoring_no_rows() -> None:
+def test_scoring_zero_rows() -> None:
     assert _vector()[0].score([], [], [], []).shape == (0, 3)

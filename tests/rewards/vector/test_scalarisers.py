@@ -34,7 +34,7 @@ def test_geometric() -> None:
 
 
 def test_gate() -> None:
-    """Both above 0: the mean. One at -2: -10 - 2. Objectives without weight are not checked."""
+    """Both above 0: the mean. One at -2: -10 - 2. Objectives with weight 0 are not checked."""
     rewards, weights = np.array([[1.0, 3.0], [1.0, -2.0]]), np.array([1.0, 1.0])
     np.testing.assert_allclose(gate(rewards, weights), [2.0, -12.0])
     np.testing.assert_allclose(gate(rewards, np.array([1.0, 0.0])), [1.0, 1.0])

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
-from concord.rewards.verifiers import equivalence
+from concord.rewards.verifiers import comparison_process, equivalence
 from concord.rewards.verifiers.dispatch import Verifier
 from concord.rewards.verifiers.exact_match import verify as exact_match
 from concord.rewards.verifiers.math_answer import verify as math_answer
@@ -57,7 +57,7 @@ def warm() -> None:
 
 
 def _process() -> subprocess.Popen[str]:
-    process = equivalence._comparison_process().process
+    process = comparison_process._comparison_process().process
     assert process is not None
     return process
 
@@ -80,7 +80,7 @@ def _share_of_a_core() -> float:
 
 
 @pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
-def test_a_hostile_answer_is_wrong_within_a_second(hostile: str) -> None:
+def test_a_hostile_answer_is_rejected_within_a_second(hostile: str) -> None:
     with within_a_second():
         assert math_answer(rf"\boxed{{{hostile}}}", "x^2") == 0
 
@@ -88,7 +88,7 @@ def test_a_hostile_answer_is_wrong_within_a_second(hostile: str) -> None:
 @pytest.mark.parametrize(
     "hostile", ["9^{9^{9^{9}}}", "10^{10^{10}}", r"\gcd(10^{10^8}, 7^{10^8})", "(10^9)!"]
 )
-def test_hostile_on_both_sides_is_wrong_within_a_second(hostile: str) -> None:
+def test_two_hostile_expressions_are_rejected_within_a_second(hostile: str) -> None:
     with within_a_second():
         assert math_answer(rf"\boxed{{{hostile} + 1}}", hostile) == 0
 
@@ -100,18 +100,21 @@ def test_the_other_verifiers_take_less_than_a_second(verifier: Verifier, hostile
         assert verifier(hostile, "B") == 0
 
 
-def test_an_aborted_comparison_is_counted_and_the_process_is_kept() -> None:
+def test_an_aborted_comparison_is_counted_and_the_process_survives() -> None:
     """Starting a new process with sympy would take a second or two."""
-    before, process = equivalence.aborted_comparisons(), _process()
+    before, process = comparison_process.aborted_comparisons(), _process()
     assert not equivalence.equal("x^2", "9^{9^{9^{9}}}", seconds=0.2)
-    assert equivalence.aborted_comparisons() == before + 1
+    assert comparison_process.aborted_comparisons() == before + 1
     assert equivalence.equal(r"\sqrt{2}\cdot\sqrt{2}", "2")
-    assert equivalence.aborted_comparisons() == before + 1
+    assert comparison_process.aborted_comparisons() == before + 1
     assert _process() is process
 
 
 def test_memory_is_limited() -> None:
-    assert resource.prlimit(_process().pid, resource.RLIMIT_AS) == (equivalence.MEMORY_BYTES,) * 2
+    assert (
+        resource.prlimit(_process().pid, resource.RLIMIT_AS)
+        == (comparison_process.MEMORY_BYTES,) * 2
+    )
 
 
 def test_a_dead_comparison_process_is_replaced() -> None:

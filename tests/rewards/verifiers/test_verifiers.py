@@ -19,6 +19,7 @@ from concord.rewards.verifiers.exact_match import verify as exact_match
 from concord.rewards.verifiers.final_answer import final_answer
 from concord.rewards.verifiers.math_answer import verify as math_answer
 from concord.rewards.verifiers.multiple_choice import verify as multiple_choice
+from concord.rewards.verifiers.quantities import quantity
 from concord.rewards.verifiers.regular_expression import verify as regular_expression
 from concord.stage.errors import DataError, ParamsError
 
@@ -134,7 +135,7 @@ def test_decimals_are_equal_if_their_text_is(left: float, right: float) -> None:
 def test_white_space_is_ignored(spaces: list[str]) -> None:
     tokens = ["(", r"\frac{1}{2}", ",", "-3", r"\sqrt{2}", ")"]
     spaced = "".join(space + token for space, token in zip(spaces, tokens, strict=True))
-    assert equivalence.quantity(spaced) == equivalence.quantity("".join(tokens))
+    assert quantity(spaced) == quantity("".join(tokens))
 
 
 PIECES = st.sampled_from(
@@ -153,7 +154,7 @@ PIECES = st.sampled_from(
 
 @given(st.lists(PIECES, max_size=12).map("".join) | st.text())
 def test_any_text_can_be_parsed(text: str) -> None:
-    value, unit = equivalence.quantity(text)
+    value, unit = quantity(text)
     assert value == value.strip()
     assert equivalence.number(value) is None or value
     assert unit == unit.strip()

@@ -1,0 +1,128 @@
+"""Scorers of steps: a logistic regression on hidden states, and baselines that ignore meaning.
+
+A scorer is fitted to the labelled steps of training solutions and returns P(correct) of every step
+of the test solutions. The head on the states is a logistic regression whose regularisation is
+chosen by the log loss on a fifth of the training groups. The baselines are logistic regressions on
+the position of a step, its length, and the TF-IDF of its words.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from benchmarks.reward_data import INNER
+from benchmarks.step_data import Steps
+from benchmarks.steps.step_files import Fold
+from concord.evaluation.rewards.baselines import word_features
+from concord.prepared import splits
+
+L2 = (100_000.0, 10_000.0, 1000.0, 100.0)
+"""Candidate L2 strengths of the head, from strong to weak."""
+LAST_POSITION = 20
+"""Later steps share this position."""
+Scorer = Callable[[Steps, np.ndarray, np.ndarray], np.ndarray]
+"""Takes all steps, training rows and test rows; returns P(correct) of the test rows' steps."""
+
+
+def head(chosen: np.ndarray) -> Scorer:
+    """Scorer on the states. `chosen` is the L2 strength for each solution, (solutions,)."""
+
+    def fitted(steps: Steps, fit_to: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+        (l2,) = set(chosen[wanted].tolist())
+        return next(_path(steps, steps.of(fit_to, labelled=True), steps.of(wanted), [l2]))
+
+    return fitted
+
+
+def strengths(steps: Steps, parts: Sequence[Fold]) -> np.ndarray:
+    """L2 strength for each solution, (solutions,), chosen on its fold's training groups."""
+    chosen = np.full(len(steps.table), np.nan)
+    for train, test in parts:
+        chosen[test] = _strength(steps, train)
+    return chosen
+
+
+def _strength(steps: Steps, fit_to: np.ndarray) -> float:
+    from sklearn.metrics import log_loss
+
+    inner = np.array(
+        [splits.position(group, "inner") < INNER for group in steps.table["group_id"].iloc[fit_to]]
+    )
+    held_out = steps.of(fit_to[inner & steps.table["wrong"].iloc[fit_to].to_numpy()], labelled=True)
+    tried = [
+        log_loss(steps.labels[held_out] > 0, scores, labels=[False, True])
+        for scores in _path(steps, steps.of(fit_to[~inner], labelled=True), held_out, L2)
+    ]
+    best = L2[int(np.argmin(tried))]
+    print(
+        f"l2 {best:g} (inner log loss: {', '.join(f'{loss:.3f}' for loss in tried)})",
+        flush=True,
+    )
+    return best
+
+
+def _path(
+    steps: Steps, fit_to: np.ndarray, wanted: np.ndarray, strengths: Sequence[float]
+) -> Iterator[np.ndarray]:
+    """P(correct) by heads of decreasing L2 strength, each initialised with the previous one.
+
+    States are standardised first.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    mean, std = (
+        steps.states[fit_to].mean(axis=0),
+        np.maximum(steps.states[fit_to].std(axis=0), 1e-6),
+    )
+    table, others = ((steps.states[places] - mean) / std for places in (fit_to, wanted))
+    model = LogisticRegression(warm_start=True, max_iter=1000, tol=1e-3)
+    for l2 in strengths:
+        model.set_params(C=1 / l2).fit(table, steps.labels[fit_to] > 0)
+        yield model.predict_proba(others)[:, 1]
+
+
+def _linear(
+    features: Callable[[Steps, np.ndarray], Any],
+    steps: Steps,
+    fit_to: np.ndarray,
+    wanted: np.ndarray,
+) -> Any:
+    """P(correct) by logistic regression on features."""
+    from sklearn.linear_model import LogisticRegression
+
+    train, test = steps.of(fit_to, labelled=True), steps.of(wanted)
+    encode = features(steps, train)
+    model = LogisticRegression(max_iter=1000).fit(encode(train), steps.labels[train] > 0)
+    return model.predict_proba(encode(test))[:, 1]
+
+
+def words(steps: Steps, known: np.ndarray) -> Callable[[np.ndarray], Any]:
+    """TF-IDF of the words and word pairs of a step."""
+    encoder = word_features(steps.texts[known].tolist())
+    return lambda places: encoder.transform(steps.texts[places].tolist())
+
+
+def length(steps: Steps, known: np.ndarray) -> Callable[[np.ndarray], Any]:
+    """Logarithm of a step's number of characters, and its square."""
+    size = np.log1p([len(text) for text in steps.texts])
+    return lambda places: np.stack([size, size**2], axis=1)[places]
+
+
+def position(steps: Steps, known: np.ndarray) -> Callable[[np.ndarray], Any]:
+    """Position of a step: one-hot, as a share of the solution, and the inverse number of steps."""
+    number = np.concatenate([np.arange(count) for count in steps.counts])
+    total = steps.counts[steps.owner]
+    table = np.column_stack(
+        [np.eye(LAST_POSITION)[np.minimum(number, LAST_POSITION - 1)], number / total, 1 / total]
+    )
+    return lambda places: table[places]
+
+
+SCORERS: dict[str, Scorer] = {
+    "tf_idf": lambda *arguments: _linear(words, *arguments),
+    "length": lambda *arguments: _linear(length, *arguments),
+    "position": lambda *arguments: _linear(position, *arguments),
+}

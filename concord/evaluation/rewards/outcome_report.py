@@ -1,0 +1,74 @@
+"""The report of an outcome reward model: per head its quality on held-out pairs and grades.
+
+It also has the diagnostics of the head, best-of-N accuracy if the objective has a verifier, and the
+cost of fitting the model.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from scipy.special import expit  # type: ignore[import-untyped]
+
+from concord.evaluation.rewards.baselines import pairs as pairs_of
+from concord.evaluation.rewards.candidates import Candidates
+from concord.evaluation.rewards.head_quality import grade_quality, quality
+from concord.evaluation.rewards.trust import agreement, head_diagnostics
+from concord.rewards.outcome.reward_model import RewardModel
+from concord.stage import outputs
+from concord.stage.paths import REPORTS, REWARDS
+
+
+def outcome_report(
+    group: str, model: RewardModel, candidates: Candidates, count: int
+) -> dict[str, Any]:
+    """Objective -> its metrics, with the cost of fitting the whole group.
+
+    The cost is `seconds`, `peak_mb` and `parameters`. `count` is the number of held-out pairs, and
+    of held-out grades, per objective. The scores of the candidates are kept in `candidates`, unless
+    an earlier model has scored them.
+    """
+    timing = outputs.read_json(REPORTS / f"timing/{group}.json")
+    cosines = timing.pop("gradient_cosine")
+    report: dict[str, Any] = {}
+    for column, name in enumerate(model.objectives):
+        report[name] = {
+            **_head_report(group, name, model, candidates, count),
+            "gradient_cosine": cosines.get(name, {}),
+            **timing,
+            "heads": len(model.objectives),
+        }
+        if candidates.objectives[name].verifier is not None:
+            answers = candidates.of(name)
+            scores = model.score(answers["messages"].tolist(), answers["response"].tolist())
+            scores = scores[:, column]
+            candidates.outcome.setdefault(name, scores)
+            report[name]["best_of_n"] = candidates.best_of_n(name, expit(scores))
+    return report
+
+
+def _head_report(
+    group: str, name: str, model: RewardModel, candidates: Candidates, count: int
+) -> dict[str, Any]:
+    """Metrics of one head on pairs and grades; on grades only, if the labels imply no pairs."""
+    judge, bootstrap, seed = candidates.judge, candidates.bootstrap, candidates.seed
+    calibration = outputs.read_json(REWARDS / f"{group}/calibration.json")[name]
+    column = model.objectives.index(name)
+    pairs, grades = judge.pairs(group, name, count), judge.grades(name, count)
+    sides = [
+        model.score(pairs["messages"].tolist(), pairs[side].tolist())
+        for side in ("chosen", "rejected")
+    ]
+    graded = model.score(grades["messages"].tolist(), grades["response"].tolist())
+    chosen, rejected = (side[:, column] for side in sides)
+    heads = dict(
+        zip(model.objectives, (np.concatenate(sides) if len(pairs) else graded).T, strict=True)
+    )
+    temperature = calibration["temperature"] if calibration["pairs"] else None
+    return {
+        **quality(pairs, chosen, rejected, bootstrap, seed),
+        **head_diagnostics(pairs, pairs_of(group, "train", name), chosen, rejected, temperature),
+        "grades": grade_quality(grades, graded[:, column], bootstrap, seed),
+        "score_correlation": agreement(heads, name),
+    }
