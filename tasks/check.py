@@ -12,24 +12,20 @@ A custom verifier, for example `verifier: my_checks:is_even`, is imported. It mu
 and a reference. Its return value is checked when it is used.
 """
 
-import re
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from concord import code
+from concord import code, references
 from concord.annotations import reader
 from concord.annotations.interchange import FIELDS
-from concord.objectives import Objective, check_weights, domain_weights
+from concord.objectives import Objective
+from concord.references import errors_of
 from concord.rewards.process import judging
-from concord.rewards.process.labelling import Labelling, derive
-from concord.rewards.verifiers import dispatch
 from concord.sandbox.source import read_spec
-from concord.sandbox.world import OBJECTIVES
 from concord.stage import outputs, paths, preflight
-from concord.stage.closure import local_imports
-from concord.stage.errors import DataError, ParamsError, command
+from concord.stage.errors import ParamsError, command
 from concord.stage.params import Model, Runtime, Seeds, mapping_of, read, section, suggest
 from tasks import (
     anchors,
@@ -49,8 +45,6 @@ from tasks import (
     sft,
 )
 
-NAME = re.compile(r"[a-z][a-z0-9_]*")
-NAME_RULE = "use lower-case letters, digits and underscores, starting with a letter"
 DEVICES = ("auto", "cpu", "cuda")
 INTERCHANGE_FORMATS = ("concord", "table")
 """Formats whose columns are the keys of the interchange format."""
@@ -111,10 +105,10 @@ def section_problems(params: Mapping[str, Any]) -> Iterator[str]:
     )
     for key, cls in SECTIONS.items():
         if key in params:
-            yield from _errors_of(section, cls, params[key], key)
+            yield from errors_of(section, cls, params[key], key)
     for key, cls in MAPPINGS.items():
         if key in params:
-            yield from _mapping_problems(params[key], key, partial(_errors_of, section, cls))
+            yield from _mapping_problems(params[key], key, partial(errors_of, section, cls))
     if "policies" in params:
         yield from _mapping_problems(params["policies"], "policies", _policy_problems)
         yield from _reference_policy_problems(params["policies"])
@@ -124,15 +118,15 @@ def section_problems(params: Mapping[str, Any]) -> Iterator[str]:
 def reference_problems(params: Mapping[str, Any], root: Path) -> Iterator[str]:
     """Problems between sections, and with files and models. The sections must be valid."""
     objectives = mapping_of(Objective, params, "objectives")
-    yield from _scorer_problems(objectives, params["reward_models"])
-    yield from _custom_verifier_problems(objectives, root)
-    yield from _label_problems(objectives, params)
+    yield from references.scorer_problems(objectives, params["reward_models"])
+    yield from references.custom_verifier_problems(objectives, root)
+    yield from references.label_problems(objectives, params)
     labels = section(process_labels.ProcessLabelsParams, params["process_labels"], "process_labels")
     yield from _judge_problems(labels, root)
     yield from process_labels.count_problems(labels, objectives)
-    yield from _weight_problems(objectives, params)
-    yield from _choice_problems(params)
-    yield from _evaluation_problems(objectives, params)
+    yield from references.weight_problems(objectives, params)
+    yield from references.choice_problems(params)
+    yield from references.evaluation_problems(objectives, params)
     yield from _method_problems(objectives, params["policies"])
     yield from preflight.path_exists(params["gate"]["champion"], "gate.champion", root)
     yield from _device_problems(params["runtime"].get("device", "auto"))
@@ -151,13 +145,13 @@ def _mapping_problems(
         yield f"{where} must be a mapping with at least one name, but is {entries!r}"
         return
     for name, entry in entries.items():
-        if not NAME.fullmatch(str(name)):
-            yield f"{where}.{name}: invalid name; {NAME_RULE}"
+        if not references.NAME.fullmatch(str(name)):
+            yield f"{where}.{name}: invalid name; {references.NAME_RULE}"
         yield from check(entry, f"{where}.{name}")
 
 
 def _policy_problems(entry: Any, where: str) -> Iterator[str]:
-    yield from _errors_of(
+    yield from errors_of(
         lambda: section(policy.method_of(entry, where).METHOD.params, entry, where)
     )
 
@@ -191,144 +185,11 @@ def _budget_problems(params: Mapping[str, Any]) -> Iterator[str]:
             yield f"budget.{key} is {seconds!r}; it must be a positive number of seconds"
 
 
-def _scorer_problems(
-    objectives: Mapping[str, Objective], groups: Mapping[str, Any]
-) -> Iterator[str]:
-    """Problems of verifiers, reward models and their heads: every name must exist."""
-    for name, objective in objectives.items():
-        where, reward = f"objectives.{name}", objective.reward
-        if not NAME.fullmatch(objective.domain):
-            yield f"{where}.domain: {objective.domain!r} is not a valid name; {NAME_RULE}"
-        if objective.domain == "all" and objective.in_vector:
-            yield (
-                f"{where} applies to all domains, so it cannot be in the reward vector; "
-                "set in_vector: false"
-            )
-        if objective.verifier is not None:
-            yield from (
-                f"{where}.verifier: {problem}"
-                for problem in _errors_of(dispatch.find, objective.verifier)
-            )
-        if reward is not None and reward not in groups:
-            hint = suggest(reward, list(groups))
-            yield f"{where}.reward: unknown reward model {reward!r}; {hint}"
-        elif reward is not None and name not in groups[reward]["objectives"]:
-            yield (
-                f"{where}.reward: the reward model {reward} has no head for {name}; "
-                f"add {name} to reward_models.{reward}.objectives"
-            )
-    if not any(objective.in_vector for objective in objectives.values()):
-        yield (
-            "objectives: the reward vector is empty, so there is nothing to optimise; "
-            "set in_vector: true for at least one objective"
-        )
-    for group, entry in groups.items():
-        yield from _unknown_names(
-            entry["objectives"], objectives, f"reward_models.{group}.objectives"
-        )
-
-
-def _custom_verifier_problems(objectives: Mapping[str, Objective], root: Path) -> Iterator[str]:
-    """Files of custom verifiers that DVC does not track: `check` must depend on them."""
-    base, graph = root.resolve(), root / "dvc.yaml"
-    deps = read(graph)["stages"]["check"]["deps"] if graph.is_file() else []
-    for name, objective in objectives.items():
-        for file in sorted(local_imports(*code.custom_files(objective, base), root=base)):
-            path = file.relative_to(base)
-            if deps and not any(path.is_relative_to(dep) for dep in deps):
-                yield (
-                    f"objectives.{name}.verifier: {path} is not a dep of `check` in dvc.yaml, so "
-                    f"an edit of it would rerun nothing; add {path} to stages.check.deps"
-                )
-
-
-def _label_problems(
-    objectives: Mapping[str, Objective], params: Mapping[str, Any]
-) -> Iterator[str]:
-    """Problems of sections that are keyed by objective, and of the choice of labels."""
-    labels = params["process_labels"]["objectives"]
-    yield from _unknown_names(labels, objectives, "process_labels.objectives")
-    yield from _unknown_names(
-        params["anchors"].get("directions", {}), objectives, "anchors.directions"
-    )
-    yield from _unknown_names(params["gate"].get("margins", {}), objectives, "gate.margins")
-    yield from _unknown_names(
-        params["process_reward"].get("verdicts", {}), labels, "process_reward.verdicts"
-    )
-    for name, entry in labels.items():
-        where = f"process_labels.objectives.{name}"
-        judge, judges = entry.get("judge"), params["process_labels"].get("judges", {})
-        if judge is not None and judge not in judges:
-            hint = suggest(judge, list(judges))
-            yield f"{where}.judge: {judge!r} is not in process_labels.judges; {hint}"
-        elif name in objectives:
-            try:
-                derive(objectives[name], section(Labelling, entry, where))
-            except ValueError as error:
-                yield f"{where}: {error}"
-
-
 def _judge_problems(labels: process_labels.ProcessLabelsParams, root: Path) -> Iterator[str]:
     """Missing requirements of the judges in use, such as models and environment variables."""
     for name in dict.fromkeys(entry.judge for entry in labels.objectives.values()):
         if name in labels.judges:
             yield from judging.missing(labels.judges[name], f"process_labels.judges.{name}", root)
-
-
-def _weight_problems(
-    objectives: Mapping[str, Objective], params: Mapping[str, Any]
-) -> Iterator[str]:
-    """Problems of weights: they must name members of the vector, one positive in each domain."""
-    vector = {name: objective for name, objective in objectives.items() if objective.in_vector}
-    sections = {"evaluate": params["evaluate"], "select": params["select"]}
-    sections.update({f"policies.{name}": entry for name, entry in params["policies"].items()})
-    for where, entry in sections.items():
-        if entry.get("alpha"):
-            yield from _errors_of(check_weights, entry["alpha"], vector, f"{where}.alpha")
-        if entry.get("weights"):
-            for domain in dict.fromkeys(objective.domain for objective in vector.values()):
-                yield from _errors_of(
-                    domain_weights, entry["weights"], vector, domain, f"{where}.weights"
-                )
-
-
-def _choice_problems(params: Mapping[str, Any]) -> Iterator[str]:
-    """Problems of `select.policy`, and of policies that train on a single objective."""
-    policy = params["select"].get("policy")
-    if policy is not None and policy not in params["policies"]:
-        hint = suggest(str(policy), list(params["policies"]))
-        yield f"select.policy: unknown policy {policy!r}; {hint}"
-    for name, entry in params["policies"].items():
-        reward = entry.get("reward")
-        if reward is not None and reward not in params["objectives"]:
-            hint = suggest(str(reward), list(params["objectives"]))
-            yield f"policies.{name}.reward: unknown objective {reward!r}; {hint}"
-
-
-def _evaluation_problems(
-    objectives: Mapping[str, Objective], params: Mapping[str, Any]
-) -> Iterator[str]:
-    """Problems of the evaluation: objectives need a reference point and prompts in their domain."""
-    vector = {name: objective for name, objective in objectives.items() if objective.in_vector}
-    point = params["front"]["reference_point"]
-    if isinstance(point, Mapping):
-        yield from _unknown_names(point, vector, "front.reference_point")
-        yield from (
-            f"front.reference_point has no value for {name}; give one"
-            for name in vector
-            if name not in point
-        )
-    for name, objective in vector.items():
-        if objective.domain == front.CONTROL:
-            yield (
-                f"objectives.{name}.domain: {front.CONTROL!r} is reserved for a key of "
-                "reports/front.json; use another name"
-            )
-        elif params["evaluate"]["protocol"] == "sandbox" and objective.domain not in OBJECTIVES:
-            yield (
-                f"objectives.{name}.domain: the sandbox has no domain {objective.domain!r}; "
-                f"use one of {', '.join(OBJECTIVES)}, or set evaluate.protocol: likelihood"
-            )
 
 
 def _method_problems(
@@ -365,29 +226,15 @@ def _source_problems(
     missing = list(preflight.path_exists(source.path, f"{where}.path", root))
     yield from missing
     if not (source.format == "hub" and missing):
-        yield from _errors_of(_validate_options, source, where, root)
+        yield from errors_of(_validate_options, source, where, root)
     if source.format == "sandbox" and not missing:
-        yield from _errors_of(read_spec, root / source.path)
+        yield from errors_of(read_spec, root / source.path)
 
 
 def _validate_options(source: ingest.Source, where: str, root: Path) -> None:
     section(
         reader.options_of(source.format, root / source.path), source.options, f"{where}.options"
     )
-
-
-def _unknown_names(names: Collection[str], known: Mapping[str, Any], where: str) -> Iterator[str]:
-    for name in names:
-        if name not in known:
-            yield f"{where}.{name}: unknown objective; {suggest(name, list(known))}"
-
-
-def _errors_of(check: Callable[..., Any], *arguments: Any) -> Iterator[str]:
-    """The message lines of the error that `check` raises, if any."""
-    try:
-        check(*arguments)
-    except (DataError, ParamsError) as error:
-        yield from str(error).splitlines()
 
 
 def main() -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from concord.evaluation.policies.protocol import by_domain
+from concord.evaluation.policies.protocol import CONTROL, by_domain
 from concord.objectives import objectives_of
 from concord.report.policy_figures import standalone_fronts
 from concord.stage import outputs
@@ -26,9 +26,6 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from concord.evaluation.policies.comparison import Bootstrap
-
-CONTROL = "control"
-"""The key of reports/front.json that is not a domain."""
 
 
 @dataclass(frozen=True, config=FORBID)

@@ -24,7 +24,7 @@ ORDER = [
     "report",
 ]
 """Packages of `concord`, from the bottom up: each may import itself and the packages before it."""
-ANYWHERE = {"code"}
+ANYWHERE = {"code", "references"}
 """Modules of `concord` that only `check` uses. They may import every package."""
 SUBPACKAGES = {
     "rewards": ["verifiers", "outcome", "process", "vector"],

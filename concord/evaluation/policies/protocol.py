@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 EQUAL, DEFAULT = "equal", "default"
+CONTROL = "control"
+"""The key of reports/front.json that is not a domain."""
 
 
 @dataclass(frozen=True)
