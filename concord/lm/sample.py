@@ -118,7 +118,7 @@ def logprobs(
 
     With `per_token`, each value is divided by the number of response tokens. Sums are computed in
     float32, whatever the model's dtype. `forward` is passed to every call of the model (for example
-    `head_ids` or `head_weights`).
+    `head_weights`).
     """
     encoded = [
         encode(tokenizer, messages, response, max_length)

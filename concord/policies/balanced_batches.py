@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, TypedDict
@@ -14,9 +15,10 @@ from concord.policies.model import IGNORED
 from concord.stage.errors import DataError
 
 Row = dict[str, Any]
-"""One encoded pair. `chosen` and `rejected` are tuples (token ids, number of prompt tokens); `head`
-is the index of the head that learns from the pair. `reference` holds the log-probabilities of both
-responses under the reference model, and `weight` the weight of the pair's loss."""
+"""One encoded pair. `chosen` and `rejected` are tuples (token ids, number of prompt tokens); `mix`
+holds one weight per head: the mix of the heads that learns from the pair. `reference` holds the
+log-probabilities of both responses under the reference model, and `weight` the weight of the pair's
+loss."""
 
 
 class PairBatch(TypedDict):
@@ -28,8 +30,8 @@ class PairBatch(TypedDict):
     """int64 `(2 * pairs, seq)`."""
     labels: Tensor
     """int64 `(2 * pairs, seq)`; `IGNORED` for prompts and padding."""
-    head_ids: Tensor
-    """int64 `(2 * pairs,)`."""
+    head_weights: Tensor
+    """float32 `(2 * pairs, heads)`: the mix of the heads that learns from the row."""
     reference: Tensor
     """float32 `(2, pairs)`: log-probabilities of the chosen and of the rejected responses."""
     weights: Tensor
@@ -43,35 +45,43 @@ def balance(
     steps: int,
     batch_size: int,
     seed: int,
+    shares: Mapping[str, float] | None = None,
 ) -> list[Row]:
     """`steps` global batches of `batch_size` rows each, concatenated, balanced over `groups`.
 
-    Each batch holds the same number of rows of every group; the remainder rotates over the groups.
-    The `weight` of a row is alpha_i / n_i, where n_i is the number of rows of its group in the
-    batch. Groups are sorted by name and shuffled with a seed made of `seed` and the name, so their
-    order in `groups` does not matter.
+    Each batch holds `shares` of each group, rounded so that the shares hold over all batches. The
+    `weight` of a row is alpha_i / n_i, where n_i is the number of rows of its group in the batch.
+    Groups are sorted by name and shuffled with a seed made of `seed` and the name, so their order
+    in `groups` does not matter.
+
+    Args:
+        alpha: the loss weight of each group.
+        shares: the share of each group in a batch, with the sum 1; equal shares if None.
 
     Raises:
-        DataError: `batch_size` is smaller than the number of groups.
+        DataError: `batch_size` is so small that a group would be missing from a batch.
     """
     names = sorted(groups)
-    if batch_size < len(names):
+    shares = shares or dict.fromkeys(names, 1 / len(names))
+    needed = math.ceil(1 / min(shares.values()) - 1e-9)
+    if batch_size < needed:
         raise DataError(
             f"a batch of {batch_size} pairs cannot hold one pair of each of {len(names)} groups "
-            f"({', '.join(names)}); raise training.batch_size to {len(names)} or more"
+            f"({', '.join(names)}); raise training.batch_size to {needed} or more"
         )
     streams = {name: _shuffled_passes(groups[name], f"{seed}-{name}") for name in names}
-    share, remainder = divmod(batch_size, len(names))
+    given = dict.fromkeys(names, 0)
     rows: list[Row] = []
     for step in range(steps):
-        with_extra_row = {
-            names[(step * remainder + offset) % len(names)] for offset in range(remainder)
+        due = {
+            name: round(shares[name] * batch_size * (step + 1) - given[name], 6) for name in names
         }
-        batch = [
-            (name, next(streams[name]))
-            for name in names
-            for _ in range(share + (name in with_extra_row))
-        ]
+        counts = {name: math.floor(due[name]) for name in names}
+        behind = sorted(names, key=lambda name: counts[name] - due[name])  # stable: ties by name
+        for name in behind[: batch_size - sum(counts.values())]:
+            counts[name] += 1
+        batch = [(name, next(streams[name])) for name in names for _ in range(counts[name])]
+        given = {name: given[name] + counts[name] for name in names}
         weights = row_weights([name for name, _ in batch], alpha)
         rows.extend(
             {**row, "weight": weight} for (_, row), weight in zip(batch, weights, strict=True)
@@ -103,12 +113,12 @@ def collate(pad: int) -> Callable[[list[Row]], PairBatch]:
     def collate_rows(rows: list[Row]) -> PairBatch:
         sides = [row[side] for side in ("chosen", "rejected") for row in rows]
         batch = pad_with_labels(sides, pad)
-        heads = torch.tensor([row["head"] for row in rows])
+        mix = torch.tensor([row["mix"] for row in rows], dtype=torch.float32)
         return {
             "input_ids": batch["input_ids"],
             "attention_mask": batch["attention_mask"],
             "labels": batch["labels"],
-            "head_ids": heads.repeat(2),
+            "head_weights": mix.repeat(2, 1),
             "reference": torch.tensor(
                 [row["reference"] for row in rows], dtype=torch.float32
             ).T.contiguous(),

@@ -76,9 +76,8 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
     `(vocab, hidden)` plus the product of `up` `(heads, vocab, rank)` and `down`
     `(heads, rank, hidden)`. `shared` is the output matrix of the SFT model and is never trained.
 
-    A call selects heads in one of three ways. `head_ids` `(batch,)` gives each row a single head,
-    `head_weights` mixes the heads with the same weights for all rows, and without either argument
-    all heads have equal weights.
+    `head_weights` mixes the heads: a mapping or `(heads,)` with the same weights for all rows, or
+    `(batch, heads)` with a mix per row. Without it, all heads have equal weights.
     """
 
     config_class = MultiHeadConfig
@@ -157,34 +156,24 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         self,
         input_ids: Tensor | None = None,  # (batch, seq)
         attention_mask: Tensor | None = None,  # (batch, seq)
-        head_ids: Tensor | None = None,  # (batch,)
-        head_weights: Mapping[str, float] | Tensor | None = None,  # (heads,)
+        head_weights: Mapping[str, float] | Tensor | None = None,  # (heads,) or (batch, heads)
         labels: Tensor | None = None,  # (batch, seq)
         logits_to_keep: int | Tensor = 0,
         **kwargs: Any,
     ) -> MultiHeadOutput:
-        """Logits of the selected heads, or summed log-probabilities of `labels`.
+        """Logits of the mixed heads, or summed log-probabilities of `labels`.
 
         With `labels`, the output holds the float32 sum of the labels' log-probabilities per row.
         Logits are then computed only at labelled positions; `IGNORED` marks the others.
-
-        Raises:
-            ModelError: both `head_ids` and `head_weights` are given.
         """
-        if head_ids is not None and head_weights is not None:
-            raise ModelError(
-                "both `head_ids` and `head_weights` are given, but a row uses one head or a mix; "
-                "give only one of them"
-            )
+        mix = self._mix(head_weights)
         kwargs.pop("return_dict", None)
         out = self.backbone(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
         hidden = out.last_hidden_state  # (batch, seq, hidden)
         if labels is not None:
-            return MultiHeadOutput(
-                logprobs=self._label_logprobs(hidden, labels, head_ids, head_weights)
-            )
+            return MultiHeadOutput(logprobs=self._label_logprobs(hidden, labels, mix))
         kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        logits = self.project(hidden[:, kept], head_ids, head_weights)
+        logits = self.project(hidden[:, kept], mix)
         return MultiHeadOutput(logits=logits, past_key_values=out.get("past_key_values"))
 
     def merge(self, weights: Mapping[str, float]) -> Any:
@@ -256,23 +245,18 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         pairs = zip(self.up.unbind(0), self.down.unbind(0), strict=True)
         return [partial(low_rank, up, down) for up, down in pairs]
 
-    def project(
-        self,
-        hidden: Tensor,
-        head_ids: Tensor | None,
-        head_weights: Mapping[str, float] | Tensor | None,
-    ) -> Tensor:
+    def project(self, hidden: Tensor, mix: Tensor) -> Tensor:
         """Logits `(rows, ..., vocab)` of hidden states `(rows, ..., hidden)`.
 
-        With `head_ids` `(rows,)`, each row is projected by its own head only.
+        `mix` is `(heads,)`, or `(rows, heads)` with a mix per row. Of a row's own mix, only heads
+        with a nonzero weight are applied.
         """
-        if head_ids is None:
-            return self._cap(nn.functional.linear(hidden, self.matrix(self._mix(head_weights))))
+        if mix.dim() == 1:
+            return self._cap(nn.functional.linear(hidden, self.matrix(mix)))
         logits = hidden.new_zeros(*hidden.shape[:-1], self.config.get_text_config().vocab_size)
-        for head, linear in enumerate(self._linear_heads()):
-            rows = (head_ids == head).nonzero().squeeze(1)
-            if len(rows):
-                logits = logits.index_copy(0, rows, linear(hidden[rows]))
+        heads = self._linear_heads()
+        for support, rows in _rows_by_support(mix):
+            logits = logits.index_copy(0, rows, _mixed(heads, hidden[rows], mix[rows], support))
         return self._cap(logits)
 
     def project_at(self, hidden: Tensor, vectors: Tensor) -> Iterator[Tensor]:
@@ -293,35 +277,32 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
 
     def _mix(self, head_weights: Mapping[str, float] | Tensor | None) -> Tensor:
         if isinstance(head_weights, Tensor):
-            return head_weights
-        return self.weight_vector(head_weights or dict.fromkeys(self.head_names, 1.0))
+            return head_weights.to(self.device)
+        if head_weights is None:
+            head_weights = dict.fromkeys(self.head_names, 1.0)
+        return self.weight_vector(head_weights).to(self.device)
 
     def _cap(self, logits: Tensor) -> Tensor:
         cap = getattr(self.config.get_text_config(), "final_logit_softcapping", None)
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
-    def _label_logprobs(
-        self,
-        hidden: Tensor,
-        labels: Tensor,
-        head_ids: Tensor | None,
-        head_weights: Mapping[str, float] | Tensor | None,
-    ) -> Tensor:
+    def _label_logprobs(self, hidden: Tensor, labels: Tensor, mix: Tensor) -> Tensor:
         """Sums over labelled tokens, `(batch,)`. The state at t - 1 predicts the token at t."""
         targets = labels[:, 1:]
         rows, columns = (targets != IGNORED).nonzero(as_tuple=True)  # (tokens,) each
         states = hidden[rows, columns]  # (tokens, hidden)
         tokens = targets[rows, columns]  # (tokens,)
-        if head_ids is None:
-            logits = nn.functional.linear(states, self.matrix(self._mix(head_weights)))
-            values = self._token_logprobs(logits, tokens)
-            return values.new_zeros(len(labels)).index_add(0, rows, values)
         total = torch.zeros(len(labels), dtype=torch.float32, device=hidden.device)
-        for head, linear in enumerate(self._linear_heads()):
-            of_head = (head_ids[rows] == head).nonzero().squeeze(1)
-            if len(of_head):
-                values = self._token_logprobs(linear(states[of_head]), tokens[of_head])
-                total = total.index_add(0, rows[of_head], values)
+        if mix.dim() == 1:
+            logits = nn.functional.linear(states, self.matrix(mix))
+            return total.index_add(0, rows, self._token_logprobs(logits, tokens))
+        heads = self._linear_heads()
+        for support, members in _rows_by_support(mix):
+            of_support = torch.isin(rows, members).nonzero().squeeze(1)
+            if len(of_support):
+                logits = _mixed(heads, states[of_support], mix[rows[of_support]], support)
+                values = self._token_logprobs(logits, tokens[of_support])
+                total = total.index_add(0, rows[of_support], values)
         return total
 
     def _token_logprobs(self, logits: Tensor, tokens: Tensor) -> Tensor:
@@ -362,6 +343,41 @@ def from_causal(
     _check_same_logits(model, stock)
     model.train(False)
     return model
+
+
+def one_hot(heads: Sequence[int], count: int) -> Tensor:
+    """A mix `(rows, count)` per row that uses the head of its index alone.
+
+    Examples:
+        >>> one_hot([1, 0], 2).tolist()
+        [[0.0, 1.0], [1.0, 0.0]]
+    """
+    return nn.functional.one_hot(torch.tensor(heads), count).float()
+
+
+def _mixed(
+    heads: Sequence[Callable[[Tensor], Tensor]],
+    hidden: Tensor,  # (rows, ..., hidden)
+    mix: Tensor,  # (rows, heads)
+    support: Sequence[int],
+) -> Tensor:
+    """Logits `(rows, ..., vocab)` before the soft-cap, of rows that use the heads `support`."""
+    if len(support) == 1 and bool((mix[:, support[0]] == 1).all()):
+        return heads[support[0]](hidden)
+    shape = (-1, *[1] * (hidden.dim() - 1))
+    parts = [mix[:, head].to(hidden.dtype).reshape(shape) * heads[head](hidden) for head in support]
+    return sum(parts[1:], start=parts[0])
+
+
+def _rows_by_support(mix: Tensor) -> list[tuple[tuple[int, ...], Tensor]]:
+    """The rows of `mix` `(rows, heads)`, grouped by the heads with a nonzero weight."""
+    groups: dict[tuple[int, ...], list[int]] = {}
+    for row, weights in enumerate(mix.tolist()):
+        support = tuple(head for head, weight in enumerate(weights) if weight)
+        groups.setdefault(support, []).append(row)
+    return [
+        (support, torch.tensor(rows, device=mix.device)) for support, rows in sorted(groups.items())
+    ]
 
 
 def _architecture(auto_class: Any, config: Any, **kwargs: Any) -> Any:

@@ -97,12 +97,18 @@ def trained_objectives(params: PreferenceParams, vector: Sequence[str]) -> list[
     return [name for name in vector if not params.alpha or params.alpha.get(name, 0.0) > 0]
 
 
-def batch_size_problems(params: PreferenceParams, groups: Sequence[str]) -> Iterator[str]:
-    """Yields a message if a batch cannot hold one pair of each of `groups`."""
-    if (size := params.training.batch_size) < len(groups):
+def batch_size_problems(
+    params: PreferenceParams, groups: Sequence[str], needed: int | None = None
+) -> Iterator[str]:
+    """Yields a message if a batch cannot hold one pair of each of `groups`.
+
+    `needed` is the smallest batch that can; by default, the number of groups.
+    """
+    needed = len(groups) if needed is None else needed
+    if (size := params.training.batch_size) < needed:
         yield (
             f"training.batch_size: a batch of {size} pairs cannot hold one pair of each of "
-            f"{len(groups)} objectives ({', '.join(groups)}); raise it to {len(groups)} or more"
+            f"{len(groups)} objectives ({', '.join(groups)}); raise it to {needed} or more"
         )
 
 
@@ -144,14 +150,19 @@ def train(
     heads: Mapping[str, int],
     names: list[str],
     module_file: str,
+    shares: Mapping[str, float] | None = None,
+    alpha: Mapping[str, float] | None = None,
 ) -> MultiHeadCausalLM:
     """Trains the SFT model with one head per name on batches balanced over `groups`.
 
     Args:
         groups: the pairs by group.
-        heads: group -> index in `names` of the head that learns from it.
+        heads: group -> index in `names` of the head that learns from it. Pairs with `weights` are
+            learned by that mix of the heads.
         names: the heads.
         module_file: `__file__` of the method; its code is part of the key of the checkpoints.
+        shares: group -> its share of each batch; equal if None.
+        alpha: group -> its loss weight; from `job.params.alpha` if None.
     """
     from concord.policies.balanced_batches import balance, collate, pair_length
     from concord.policies.model import MultiHeadCausalLM
@@ -163,10 +174,16 @@ def train(
     model = MultiHeadCausalLM.from_sft(
         SFT, names, params.head_rank, device=device, dtype=job.runtime.dtype
     )
-    pairs = encode_pairs(groups, heads, tokenizer, job.max_length)
+    pairs = encode_pairs(groups, heads, names, tokenizer, job.max_length)
     training, steps = epochs_to_steps(params.training, sum(map(len, pairs.values())))
-    alpha = loss_weights(params.alpha, sorted(groups))
-    rows = balance(pairs, alpha, steps=steps, batch_size=training.batch_size, seed=job.seeds.data)
+    rows = balance(
+        pairs,
+        alpha or loss_weights(params.alpha, sorted(groups)),
+        steps=steps,
+        batch_size=training.batch_size,
+        seed=job.seeds.data,
+        shares=shares,
+    )
     add_reference(rows, model, tokenizer.pad_token_id)
     prepare_backbone(model, params, job.seeds.data)
     fit(
@@ -235,26 +252,27 @@ def make_loss(
             input_ids=batch["input_ids"],
             attention_mask=batch["attention_mask"],
             labels=batch["labels"],
-            head_ids=batch["head_ids"],
+            head_weights=batch["head_weights"],
             use_cache=False,
         ).logprobs.chunk(2)
         tokens = (batch["labels"] != IGNORED).sum(dim=1).chunk(2)
         pairs = PairLogprobs(chosen, rejected, *batch["reference"], *tokens)
         values = pairwise(pairs, params.beta, **params.loss_parameters)
-        heads = batch["head_ids"][: len(values)]
-        return (batch["weights"] * values).sum(), curve_metrics(pairs.delta, heads, names)
+        mix = batch["head_weights"][: len(values)]
+        return (batch["weights"] * values).sum(), curve_metrics(pairs.delta, mix, names)
 
     return loss
 
 
-def curve_metrics(delta: Tensor, heads: Tensor, names: Sequence[str]) -> dict[str, float]:
+def curve_metrics(delta: Tensor, mix: Tensor, names: Sequence[str]) -> dict[str, float]:
     """Accuracy and mean of `delta` over all pairs and per head; NaN for a head without pairs.
 
-    A pair counts as accurate if its delta is positive.
+    A pair counts as accurate if its delta is positive. Pairs that are learned by several heads
+    count for none of them.
 
     Args:
         delta: `(pairs,)`, see `PairLogprobs.delta`.
-        heads: `(pairs,)`, indices into `names`.
+        mix: `(pairs, heads)`, see `PairBatch`.
         names: the heads.
     """
     import torch
@@ -262,7 +280,7 @@ def curve_metrics(delta: Tensor, heads: Tensor, names: Sequence[str]) -> dict[st
     with torch.no_grad():
         result = {"accuracy": float((delta > 0).float().mean()), "delta": float(delta.mean())}
         for head, name in enumerate(names):
-            of_head = delta[heads == head]
+            of_head = delta[mix[:, head] == 1]
             result[f"accuracy.{name}"] = float((of_head > 0).float().mean())
             result[f"delta.{name}"] = float(of_head.mean())
     return result

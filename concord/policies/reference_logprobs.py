@@ -9,7 +9,7 @@ import torch
 from concord.lm.chat import encode
 from concord.lm.types import Tokenizer
 from concord.policies.balanced_batches import Row, pad_with_labels
-from concord.policies.model import MultiHeadCausalLM
+from concord.policies.model import MultiHeadCausalLM, one_hot
 from concord.policies.training_pairs import Pair
 from concord.stage import progress
 from concord.stage.errors import DataError
@@ -22,17 +22,22 @@ BATCH = 64
 def encode_pairs(
     pairs: Mapping[str, Sequence[Pair]],
     heads: Mapping[str, int],
+    names: Sequence[str],
     tokenizer: Tokenizer,
     max_length: int,
 ) -> dict[str, list[Row]]:
-    """Group -> rows with `chosen`, `rejected` and `head`, the index of the group's head.
+    """Group -> rows with `chosen`, `rejected` and `mix`, the weight of each head of `names`.
 
-    Pairs whose sides have the same token ids carry no training signal and are dropped. Raises
-    DataError if no pair of a group is left.
+    A pair with `weights` is learned by that mix of the heads, another one by the head of its group
+    in `heads`. Pairs whose sides have the same token ids carry no training signal and are dropped.
+    Raises DataError if no pair of a group is left.
     """
     encoded: dict[str, list[Row]] = {}
     for group, members in pairs.items():
-        rows = [_row(pair, heads[group], tokenizer, max_length) for pair in members]
+        rows = [
+            {**_sides(pair, tokenizer, max_length), "mix": _mix(pair, heads.get(group), names)}
+            for pair in members
+        ]
         encoded[group] = [row for row in rows if row["chosen"] != row["rejected"]]
         if len(rows) > len(encoded[group]):
             print(
@@ -47,11 +52,16 @@ def encode_pairs(
     return encoded
 
 
-def _row(pair: Pair, head: int, tokenizer: Tokenizer, max_length: int) -> Row:
-    sides = {
+def _sides(pair: Pair, tokenizer: Tokenizer, max_length: int) -> Row:
+    return {
         side: encode(tokenizer, pair.messages, getattr(pair, side), max_length) for side in SIDES
     }
-    return {**sides, "head": head}
+
+
+def _mix(pair: Pair, head: int | None, names: Sequence[str]) -> list[float]:
+    if pair.weights is None:
+        return [float(index == head) for index in range(len(names))]
+    return [pair.weights.get(name, 0.0) for name in names]
 
 
 def add_reference(rows: Sequence[Row], reference: MultiHeadCausalLM, pad: int) -> None:
@@ -70,8 +80,8 @@ def add_reference(rows: Sequence[Row], reference: MultiHeadCausalLM, pad: int) -
                 name: tensor.to(reference.device)
                 for name, tensor in pad_with_labels(batch, pad).items()
             }
-            heads = torch.zeros(len(batch), dtype=torch.long, device=reference.device)
-            logprobs = reference(**inputs, head_ids=heads, use_cache=False).logprobs.tolist()
+            first = one_hot([0] * len(batch), len(reference.head_names))
+            logprobs = reference(**inputs, head_weights=first, use_cache=False).logprobs.tolist()
             values.update(zip(map(_key, batch), logprobs, strict=True))
     for row in rows:
         row["reference"] = tuple(values[_key(row[side])] for side in SIDES)

@@ -7,7 +7,8 @@ Weights are matched by name, and only the weights of the prompt's domain apply.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+import dataclasses
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,6 +33,8 @@ class Pair:
     messages: Messages
     chosen: str
     rejected: str
+    weights: Mapping[str, float] | None = None
+    """Objective -> weight in the score that chose the pair; None if its group says which score."""
 
 
 def anchored_rewards(frame: pd.DataFrame, names: list[str], anchors: Anchors) -> np.ndarray:
@@ -60,6 +63,35 @@ def by_objective(
         rows = rows_of_domain(rollouts, objectives[name].domain)
         result[name] = best_and_worst(rows, single_reward(name, anchors)(rows), min_gap)
     return result
+
+
+def by_mix(
+    rollouts: pd.DataFrame,
+    domain: str,
+    names: Sequence[str],
+    anchors: Anchors,
+    min_gap: float,
+    draws: Callable[[str], np.ndarray],
+) -> list[Pair]:
+    """Pairs of the best and worst sample of each prompt, by random mixes of the rewards of `names`.
+
+    Args:
+        names: the objectives of `domain` that are mixed.
+        min_gap: smallest difference of a pair, in standard deviations of the mixed score.
+        draws: prompt_id -> mixes `(mixes, objectives)` in the order of `names`. Each mix gives at
+            most one pair of the prompt, which carries the mix as its `weights`.
+    """
+    rows = rows_of_domain(rollouts, domain)
+    rewards = anchored_rewards(rows, list(names), anchors)
+    covariance = np.cov(rewards[~np.isnan(rewards).any(axis=1)].T).reshape(len(names), len(names))
+    pairs = []
+    for prompt, index in sorted(rows.groupby("prompt_id").indices.items()):
+        for mix in draws(str(prompt)):
+            gap = min_gap * float(np.sqrt(mix @ covariance @ mix))
+            chosen = best_and_worst(rows.iloc[index], rewards[index] @ mix, gap)
+            weights = dict(zip(names, mix.tolist(), strict=True))
+            pairs += [dataclasses.replace(pair, weights=weights) for pair in chosen]
+    return pairs
 
 
 def by_domain(

@@ -252,7 +252,8 @@ def _compare(
     )
     for policy_block, reference_block, token in zip(*blocks, strict=True):
         reference_logprobs = torch.log_softmax(
-            reference.project(reference_block, None, None).float(), dim=-1
+            reference.project(reference_block, torch.ones(1, device=reference.device)).float(),
+            dim=-1,
         )  # (positions, vocab)
         for logits in policy.project_at(policy_block, vectors):
             logprob = torch.log_softmax(logits.float(), dim=-1)

@@ -15,7 +15,7 @@ from concord.stage.errors import DataError
 
 def groups(sizes: dict[str, int]) -> dict[str, list[dict[str, Any]]]:
     return {
-        name: [{"head": head, "id": f"{name}{n}"} for n in range(size)]
+        name: [{"mix": head, "id": f"{name}{n}"} for n in range(size)]
         for head, (name, size) in enumerate(sizes.items())
     }
 
@@ -91,14 +91,14 @@ def test_collate() -> None:
         {
             "chosen": ([5, 6, 7], 2),
             "rejected": ([5, 6, 8, 9], 2),
-            "head": 1,
+            "mix": [0.0, 1.0],
             "reference": (-1.0, -2.0),
             "weight": 0.5,
         },
         {
             "chosen": ([4, 3], 1),
             "rejected": ([4, 2], 1),
-            "head": 0,
+            "mix": [0.25, 0.75],
             "reference": (-3.0, -4.0),
             "weight": 0.25,
         },
@@ -118,7 +118,21 @@ def test_collate() -> None:
         [no, no, 8, 9],
         [no, 2, no, no],
     ]
-    assert batch["head_ids"].tolist() == [1, 0, 1, 0]
+    assert batch["head_weights"].tolist() == 2 * [[0.0, 1.0], [0.25, 0.75]]
     assert torch.equal(batch["reference"], torch.tensor([[-1.0, -3.0], [-2.0, -4.0]]))
     assert batch["weights"].tolist() == [0.5, 0.25]
     assert [pair_length(row) for row in rows] == [4, 2]
+
+
+def test_custom_shares_hold_over_all_batches() -> None:
+    groups = {name: [{"mix": name, "id": f"{name}{n}"} for n in range(9)] for name in "abc"}
+    shares = {"a": 0.5, "b": 0.3, "c": 0.2}
+    rows = balance(
+        groups, dict.fromkeys("abc", 1 / 3), steps=8, batch_size=6, seed=0, shares=shares
+    )
+    counts = {name: sum(row["mix"] == name for row in rows) for name in "abc"}
+    assert all(abs(counts[name] - 48 * shares[name]) < 1 for name in "abc")
+    for start in range(0, 48, 6):
+        assert {row["mix"] for row in rows[start : start + 6]} == set("abc")
+    with pytest.raises(DataError, match=r"raise training\.batch_size to 5 or more"):
+        balance(groups, dict.fromkeys("abc", 1 / 3), steps=1, batch_size=4, seed=0, shares=shares)

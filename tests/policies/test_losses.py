@@ -14,7 +14,7 @@ from concord.lm.train import Training
 from concord.policies import losses
 from concord.policies.balanced_batches import collate, row_weights
 from concord.policies.losses import PairLogprobs
-from concord.policies.model import MultiHeadCausalLM
+from concord.policies.model import MultiHeadCausalLM, one_hot
 from concord.policies.preference import PreferenceParams, curve_metrics, make_loss
 from concord.policies.reference_logprobs import add_reference
 from concord.stage import plugins
@@ -95,9 +95,7 @@ def test_row_weights() -> None:
 
 def test_curve_metrics() -> None:
     """The deltas of a are 1 and -2, that of b is 3; c has no pairs."""
-    metrics = curve_metrics(
-        torch.tensor([1.0, 3.0, -2.0]), torch.tensor([0, 1, 0]), ["a", "b", "c"]
-    )
+    metrics = curve_metrics(torch.tensor([1.0, 3.0, -2.0]), one_hot([0, 1, 0], 3), ["a", "b", "c"])
     assert metrics["accuracy"] == pytest.approx(2 / 3)
     assert metrics["delta.a"] == -0.5
     assert metrics["accuracy.b"] == 1.0
@@ -146,7 +144,7 @@ def test_a_single_head_equals_trl(
             {
                 "chosen": sides[0],
                 "rejected": sides[1],
-                "head": 0,
+                "mix": [1.0],
                 "reference": (0.0, 0.0),
                 "weight": 1 / 3,
             }

@@ -18,7 +18,7 @@ from transformers import (
 from concord.lm.load import load_causal
 from concord.lm.lora import Lora, attach, merge
 from concord.policies import model as policies
-from concord.policies.model import IGNORED, MultiHeadCausalLM
+from concord.policies.model import IGNORED, MultiHeadCausalLM, one_hot
 from concord.stage.errors import ModelError, ParamsError
 
 NAMES = ["a", "b", "c"]
@@ -70,7 +70,7 @@ def test_a_new_policy_equals_the_loaded_model(
     assert torch.equal(before, torch.get_rng_state())
     expected = logits(load_causal(tiny_model), ids)
     for head in range(3):
-        routed = logits(heads, ids, head_ids=torch.full((3,), head))
+        routed = logits(heads, ids, head_weights=one_hot([head] * 3, 3))
         torch.testing.assert_close(routed, expected, atol=1e-5, rtol=0)
 
 
@@ -80,7 +80,7 @@ def test_heads_are_untied_from_the_embedding(heads: MultiHeadCausalLM, ids: torc
         assert parameter.data_ptr() != heads.get_input_embeddings().weight.data_ptr()
     heads.backbone.requires_grad_(False)
     embedding = heads.get_input_embeddings().weight.clone()
-    heads(ids, head_ids=torch.tensor([0, 1, 2])).logits.sum().backward()
+    heads(ids, head_weights=one_hot([0, 1, 2], 3)).logits.sum().backward()
     assert heads.get_input_embeddings().weight.grad is None
     assert torch.equal(embedding, heads.get_input_embeddings().weight)
 
@@ -92,14 +92,14 @@ def test_saving_and_reloading_gives_identical_logits(
     loaded = policies.load(tmp_path)
     assert isinstance(loaded, MultiHeadCausalLM)
     assert loaded.head_names == NAMES
-    for call in ({"head_ids": torch.tensor([2, 0, 1])}, {"head_weights": WEIGHTS}, {}):
+    for call in ({"head_weights": one_hot([2, 0, 1], 3)}, {"head_weights": WEIGHTS}, {}):
         assert torch.equal(logits(loaded, ids, **call), logits(heads, ids, **call))
 
 
 def test_each_row_uses_only_its_own_head(heads: MultiHeadCausalLM, ids: torch.Tensor) -> None:
-    routed = logits(heads, ids, head_ids=torch.tensor([2, 0, 2]))
+    routed = logits(heads, ids, head_weights=one_hot([2, 0, 2], 3))
     for row, head in enumerate([2, 0, 2]):
-        alone = logits(heads, ids[row : row + 1], head_ids=torch.tensor([head]))
+        alone = logits(heads, ids[row : row + 1], head_weights=one_hot([head], 3))
         torch.testing.assert_close(routed[row], alone[0], atol=1e-5, rtol=0)
 
 
@@ -115,7 +115,7 @@ def test_merging_equals_mixing_the_logits(
     assert type(stock).__name__ == "LlamaForCausalLM"
     assert not stock.config.tie_word_embeddings
     shares = [weights[name] / sum(weights.values()) for name in NAMES]
-    each = [logits(heads, ids, head_ids=torch.full((3,), head)) for head in range(3)]
+    each = [logits(heads, ids, head_weights=one_hot([head] * 3, 3)) for head in range(3)]
     mixed = sum(share * part for share, part in zip(shares, each, strict=True))
     torch.testing.assert_close(logits(stock, ids), mixed, atol=1e-5, rtol=0)
     torch.testing.assert_close(logits(heads, ids, head_weights=weights), mixed, atol=1e-5, rtol=0)
@@ -150,11 +150,11 @@ def test_label_logprobs(heads: MultiHeadCausalLM, ids: torch.Tensor) -> None:
     labels = ids.clone()
     labels[:, :5] = IGNORED
     labels[1, 12:] = IGNORED
-    routed = logits(heads, ids, head_ids=torch.tensor([2, 0, 1])).log_softmax(-1)
+    routed = logits(heads, ids, head_weights=one_hot([2, 0, 1], 3)).log_softmax(-1)
     expected = [
         sum(routed[r, t - 1, ids[r, t]] for t in range(5, 12 if r == 1 else 17)) for r in range(3)
     ]
-    out = heads(ids, head_ids=torch.tensor([2, 0, 1]), labels=labels)
+    out = heads(ids, head_weights=one_hot([2, 0, 1], 3), labels=labels)
     torch.testing.assert_close(out.logprobs, torch.stack(expected), atol=1e-4, rtol=0)
     assert out.logits is None
 
@@ -164,13 +164,9 @@ def test_logprobs_are_summed_in_float32(tiny_model: Path, ids: torch.Tensor) -> 
     heads = MultiHeadCausalLM.from_sft(tiny_model, NAMES, dtype="bfloat16")
     labels = ids.clone()
     labels[:, 0] = IGNORED
-    out = heads(ids, head_ids=torch.zeros(3, dtype=torch.long), labels=labels).logprobs
+    out = heads(ids, head_weights=one_hot([0] * 3, 3), labels=labels).logprobs
     assert out.dtype == torch.float32
-    exact = (
-        logits(heads, ids, head_ids=torch.zeros(3, dtype=torch.long))[:, :-1]
-        .double()
-        .log_softmax(-1)
-    )
+    exact = logits(heads, ids, head_weights=one_hot([0] * 3, 3))[:, :-1].double().log_softmax(-1)
     exact = exact.gather(-1, ids[:, 1:, None]).sum((1, 2))
     torch.testing.assert_close(out.double(), exact, atol=1e-3, rtol=0)
 
@@ -178,7 +174,7 @@ def test_logprobs_are_summed_in_float32(tiny_model: Path, ids: torch.Tensor) -> 
 def test_a_head_without_rows_gets_a_gradient_of_exactly_0(
     heads: MultiHeadCausalLM, ids: torch.Tensor
 ) -> None:
-    heads(ids, head_ids=torch.tensor([0, 2, 2]), labels=ids).logprobs.sum().backward()
+    heads(ids, head_weights=one_hot([0, 2, 2], 3), labels=ids).logprobs.sum().backward()
     parameters = [
         parameter for name, parameter in heads.named_parameters() if name in ("heads", "up", "down")
     ]
@@ -234,11 +230,29 @@ def test_head_names_must_differ(tiny_model: Path) -> None:
             MultiHeadCausalLM.from_sft(tiny_model, names)
 
 
-def test_head_ids_and_weights_exclude_each_other(
-    heads: MultiHeadCausalLM, ids: torch.Tensor
+def test_each_row_can_have_its_own_mix(heads: MultiHeadCausalLM, ids: torch.Tensor) -> None:
+    """A row's mix equals that mix for all rows; log-probabilities of labels follow the logits."""
+    mixes = torch.tensor([[0.2, 0.3, 0.5], [0.0, 1.0, 0.0], [0.25, 0.0, 0.75]])
+    rows = logits(heads, ids, head_weights=mixes)
+    for row, mix in enumerate(mixes):
+        alone = logits(heads, ids[row : row + 1], head_weights=mix)
+        torch.testing.assert_close(rows[row], alone[0], atol=1e-5, rtol=0)
+    expected = rows[:, :-1].log_softmax(-1).gather(-1, ids[:, 1:, None]).sum((1, 2))
+    labels = ids.clone()
+    labels[:, 0] = IGNORED
+    found = heads(ids, head_weights=mixes, labels=labels).logprobs
+    torch.testing.assert_close(found, expected, atol=1e-4, rtol=0)
+
+
+def test_the_gradient_of_a_mix_reaches_its_heads_by_their_weights(
+    tiny_model: Path, ids: torch.Tensor
 ) -> None:
-    with pytest.raises(ModelError, match="give only one of them"):
-        heads(ids, head_ids=torch.zeros(3, dtype=torch.long), head_weights=WEIGHTS)
+    heads = MultiHeadCausalLM.from_sft(tiny_model, NAMES)
+    mix = torch.tensor([[0.25, 0.75, 0.0]] * 3)
+    heads(ids, head_weights=mix, labels=ids).logprobs.sum().backward()
+    gradient = heads.heads.grad
+    torch.testing.assert_close(3 * gradient[0], gradient[1], atol=1e-4, rtol=1e-4)
+    assert not gradient[2].any()
 
 
 def test_transformers_generates_from_a_mix(heads: MultiHeadCausalLM, ids: torch.Tensor) -> None:

@@ -139,10 +139,10 @@ def test_pairs_with_equal_tokens_are_dropped(
 ) -> None:
     """Two characters that the tokenizer does not know become the same token."""
     different, equal = Pair(ASK, "ab", "ac"), Pair(ASK, "aé", "aü")
-    rows = encode_pairs({"helpful": [different, equal]}, {"helpful": 2}, tiny_tokenizer, 64)[
-        "helpful"
-    ]
-    assert [row["head"] for row in rows] == [2]
+    rows = encode_pairs(
+        {"helpful": [different, equal]}, {"helpful": 2}, ["a", "b", "helpful"], tiny_tokenizer, 64
+    )["helpful"]
+    assert [row["mix"] for row in rows] == [[0.0, 0.0, 1.0]]
     assert "helpful: dropped 1 of 2 pairs" in capsys.readouterr().out
     with pytest.raises(DataError, match="helpful: the two sides of every pair"):
-        encode_pairs({"helpful": [equal]}, {"helpful": 0}, tiny_tokenizer, 64)
+        encode_pairs({"helpful": [equal]}, {"helpful": 0}, ["helpful"], tiny_tokenizer, 64)

@@ -1,44 +1,93 @@
 """MAH-DPO (MAHALO, arXiv 2510.01167): one action head per objective, trained on its own pairs.
 
+With `mixes`, a part of each batch is trained as mixes of the objectives, as the policy is used: a
+random mix of the rewards of a prompt's domain chooses the pair, and the same mix of the heads
+learns from it. Without `mixes`, this is the published method.
+
 Writes a `MultiHeadCausalLM`. Its `merge` method turns the heads into a stock checkpoint for given
 weights.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 
 from pydantic.dataclasses import dataclass
 
-from concord.policies.job import Method, PolicyJob, save
+from concord.policies.job import ROLLOUTS, Method, PolicyJob, save
+from concord.policies.mixes import Mixes, MixPlan, draw_mixes
 from concord.policies.preference import (
     PreferenceParams,
     batch_size_problems,
+    loss_weights,
     pairs_by_objective,
     train,
     trained_objectives,
 )
+from concord.stage import outputs
 from concord.stage.params import FORBID
+from concord.stage.paths import ANCHORS
+
+if TYPE_CHECKING:
+    from concord.policies.training_pairs import Pair
 
 
 @dataclass(frozen=True, config=FORBID, kw_only=True)
 class MahDpoParams(PreferenceParams):
-    """Only the parameters that all preference methods share."""
+    """The parameters that all preference methods share, and `mixes`."""
 
     method: Literal["mah_dpo"]
+    mixes: Mixes | None = None
+    """Also trains on random mixes of the objectives; null: on single objectives only."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.mixes is not None and self.pairs == "annotations":
+            raise ValueError(
+                "`mixes` combines the rewards of rollouts, and annotated pairs have none; "
+                "use `pairs: rollouts` or `pairs: both`"
+            )
 
 
 def run(job: PolicyJob) -> None:
     """Trains and saves the policy."""
     names = job.vector
     heads = {name: head for head, name in enumerate(names)}
-    save(train(job, pairs_by_objective(job), heads, names, __file__), job)
+    groups = pairs_by_objective(job)
+    if job.params.mixes is None:
+        save(train(job, groups, heads, names, __file__), job)
+        return
+    alpha = loss_weights(job.params.alpha, sorted(groups))
+    plan = MixPlan.of(
+        {name: job.objectives[name].domain for name in groups}, alpha, job.params.mixes
+    )
+    groups = {name: pairs for name, pairs in groups.items() if name in plan.alpha}
+    groups |= mixed_pairs(job, job.params.mixes, plan)
+    save(train(job, groups, heads, names, __file__, plan.shares, plan.alpha), job)
+
+
+def mixed_pairs(job: PolicyJob, mixes: Mixes, plan: MixPlan) -> dict[str, list[Pair]]:
+    """Group -> pairs chosen by random mixes of the rewards of a domain."""
+    from concord.policies import training_pairs as pairs
+    from concord.rewards.vector.anchors import Anchors
+
+    rollouts, anchors = outputs.read_table(ROLLOUTS), Anchors.load(ANCHORS)
+    groups = {}
+    for group, (domain, members) in plan.mixed.items():
+        draws = partial(draw_mixes, mixes, len(members), seed=f"{job.seeds.data}-{group}")
+        groups[group] = pairs.by_mix(rollouts, domain, members, anchors, job.params.min_gap, draws)
+    return pairs.merge_groups(groups)
 
 
 def problems(params: MahDpoParams, vector: Sequence[str]) -> Iterator[str]:
     """Reports a batch size too small to hold a pair of every trained objective."""
-    return batch_size_problems(params, trained_objectives(params, vector))
+    trained = trained_objectives(params, vector)
+    if params.mixes is None or params.mixes.corners == 0:
+        return batch_size_problems(params, trained)
+    return batch_size_problems(params, trained, math.ceil(len(trained) / params.mixes.corners))
 
 
 METHOD = Method(MahDpoParams, heads=True, pairs=True, problems=problems)

@@ -103,8 +103,8 @@ def test_pooled_dpo_uses_the_batches_of_mah_dpo(
         def record(
             policy: Any, rows: Any, *_: Any, method: str = job.params.method, **kwargs: Any
         ) -> None:
-            seen[method] = [{**row, "head": None} for row in rows]
-            seen[method + " heads"] = {row["head"] for row in rows}
+            seen[method] = [{**row, "mix": None} for row in rows]
+            seen[method + " heads"] = {tuple(row["mix"]) for row in rows}
             # Shuffled rows would carry the weights of other batches.
             assert kwargs["order"] == "given"
 
@@ -112,8 +112,48 @@ def test_pooled_dpo_uses_the_batches_of_mah_dpo(
         METHODS[job.params.method].run(job)
     assert len(seen["dpo"]) == 4 * 6
     assert seen["dpo"] == seen["mah_dpo"]
-    assert seen["mah_dpo heads"] == {0, 1, 2, 3}
-    assert seen["dpo heads"] == {0}
+    assert seen["mah_dpo heads"] == set(map(tuple, torch.eye(4).tolist()))
+    assert seen["dpo heads"] == {(1.0,)}
+
+
+def test_mixes_train_as_they_are_used(
+    project: Path, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Half of each batch is single objectives; a mix uses the heads of its domain alone."""
+    batches: list[Any] = []
+    monkeypatch.setattr(preference, "fit", lambda policy, rows, *_, **__: batches.extend(rows))
+    training = {**TRAINING, "batch_size": 8}
+    job = make_job(
+        method="mah_dpo", mixes={"corners": 0.5, "per_prompt": 2}, min_gap=0.0, training=training
+    )
+    METHODS["mah_dpo"].run(job)
+    domains = [
+        {job.vector.index(name) for name in pair}
+        for pair in (("right", "vivid"), ("honest", "helpful"))
+    ]
+    for start in range(0, len(batches), 8):
+        batch = batches[start : start + 8]
+        assert sum(row["weight"] for row in batch) == pytest.approx(1.0)
+        mixes = [row["mix"] for row in batch]
+        assert all(sum(mix) == pytest.approx(1.0) for mix in mixes)
+        supports = [{head for head, weight in enumerate(mix) if weight} for mix in mixes]
+        assert sorted(next(iter(s)) for s in supports if len(s) == 1) == [0, 1, 2, 3]
+        assert all(s in domains for s in supports if len(s) > 1)
+        assert sum(s == domains[0] for s in supports) == 2
+
+
+def test_a_policy_trained_with_mixes_is_saved_and_steered(project: Path, make_job: MakeJob) -> None:
+    job = make_job(method="mah_dpo", mixes={"corners": 0.0}, min_gap=0.0)
+    METHODS["mah_dpo"].run(job)
+    assert model.load(job.folder).head_names == job.vector
+
+
+def test_mixes_need_rewards_and_room_for_single_objectives(make_job: MakeJob) -> None:
+    with pytest.raises(ParamsError, match="`mixes` combines the rewards of rollouts"):
+        make_job(method="mah_dpo", mixes={}, pairs="annotations")
+    job = make_job(method="mah_dpo", mixes={"corners": 0.5})
+    problems = list(METHODS["mah_dpo"].METHOD.problems(job.params, job.vector))
+    assert "raise it to 8 or more" in problems[0]
 
 
 def test_dpo_writes_a_stock_checkpoint(project: Path, make_job: MakeJob) -> None:
