@@ -1,12 +1,13 @@
 """A causal language model with one output head per objective on a shared backbone.
 
-These are the action heads of MAHALO (arXiv 2510.01167, section 3.2). Every head is a bias-free
+These are the action heads of MAHALO (arXiv 2510.01167, section 3.2). An output head is a bias-free
 linear map of the final normalised hidden state. A weighted sum of the heads' logits therefore
 equals the logits of the weighted sum of their matrices:
 
     sum_i w_i (h W_i^T) = h (sum_i w_i W_i)^T
 
-`MultiHeadCausalLM.merge` uses this to build a stock checkpoint for given weights.
+`MultiHeadCausalLM.merge` uses this to build a stock checkpoint for given weights. Heads may also
+have adapters on the layers (`concord.policies.head_adapters`), which mix in the same way.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ from transformers.configuration_utils import SubConfigSpec
 from transformers.utils.generic import ModelOutput
 
 from concord.lm.load import load_causal
+from concord.policies import head_adapters
 from concord.stage.errors import ModelError, ParamsError
 
 IGNORED = -100
@@ -41,7 +43,8 @@ PROBE_TOLERANCE = 1e-4
 
 
 class MultiHeadConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
-    """The backbone's config, the names of the heads in order, and their rank (None: full rank)."""
+    """The backbone's config, and the heads: their names in order, the rank of their output matrices
+    (None: full rank), and the rank of their adapters on the layers (None: no adapters)."""
 
     model_type = "concord_multi_head"
     sub_configs_defaults: ClassVar = {
@@ -51,6 +54,7 @@ class MultiHeadConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
     backbone: PreTrainedConfig | dict[str, Any] | None = None
     head_names: list[str] | None = None
     head_rank: int | None = None
+    adapter_rank: int | None = None
     tie_word_embeddings: bool = False
 
     def get_text_config(
@@ -99,6 +103,9 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
             self.shared = nn.Parameter(torch.zeros(vocabulary, width), requires_grad=False)
             self.up = nn.Parameter(torch.zeros(count, vocabulary, config.head_rank))
             self.down = nn.Parameter(torch.zeros(count, config.head_rank, width))
+        self._current_mix = head_adapters.CurrentMix()
+        if config.adapter_rank is not None:
+            self._attach_adapters(seed=None)
         self.post_init()  # type: ignore[no-untyped-call]
 
     @classmethod
@@ -107,6 +114,7 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         path: str | Path,
         head_names: Sequence[str],
         head_rank: int | None = None,
+        adapter_rank: int | None = None,
         **kwargs: Any,
     ) -> MultiHeadCausalLM:
         """Builds a model from the SFT checkpoint at `path`.
@@ -117,6 +125,7 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
             path: folder of the SFT model.
             head_names: one name per head.
             head_rank: rank of the heads' differences from the output matrix; None for full rank.
+            adapter_rank: rank of the heads' adapters on the layers; None for no adapters.
             kwargs: passed to `load_causal`, such as device and dtype.
 
         Raises:
@@ -124,7 +133,7 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
                 soft-cap, such as a bias or a scale. Heads cannot be merged into such a model.
             ParamsError: a head name occurs twice, or there is none.
         """
-        return from_causal(load_causal(path, **kwargs), head_names, head_rank)
+        return from_causal(load_causal(path, **kwargs), head_names, head_rank, adapter_rank)
 
     @property
     def head_names(self) -> list[str]:
@@ -142,12 +151,18 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         return None
 
     def head_parameters(self) -> list[nn.Parameter]:
-        """The parameters of the heads, without those of the backbone."""
-        return [
+        """The parameters of the heads: output matrices and adapters."""
+        adapters = [parameter for _, parameter in head_adapters.named_parameters(self)]
+        return adapters + [
             parameter
             for name, parameter in self.named_parameters()
             if not name.startswith("backbone.")
         ]
+
+    def _attach_adapters(self, seed: int | None) -> None:
+        head_adapters.attach(
+            self.backbone, len(self.head_names), self.config.adapter_rank, self._current_mix, seed
+        )
 
     def _init_weights(self, module: nn.Module) -> None:
         """Does nothing: every weight is loaded from a checkpoint."""
@@ -166,7 +181,7 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         With `labels`, the output holds the float32 sum of the labels' log-probabilities per row.
         Logits are then computed only at labelled positions; `IGNORED` marks the others.
         """
-        mix = self._mix(head_weights)
+        mix = self._current_mix.weights = self._mix(head_weights)
         kwargs.pop("return_dict", None)
         out = self.backbone(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
         hidden = out.last_hidden_state  # (batch, seq, hidden)
@@ -182,12 +197,14 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         `weights` must name every head. They are normalised to sum to 1. Raises ParamsError as
         `weight_vector` does.
         """
-        matrix = self.matrix(self.weight_vector(weights)).detach()
+        mix = self.weight_vector(weights).to(self.device)
+        matrix = self.matrix(mix).detach()
         config = copy.deepcopy(self.config.get_text_config())
         config.tie_word_embeddings = False
         with torch.device("meta"):
             stock = _architecture(AutoModelForCausalLM, config, dtype=matrix.dtype)
         setattr(stock, stock.base_model_prefix, copy.deepcopy(self.backbone))
+        head_adapters.merge(stock.base_model, mix)
         output = nn.Linear(matrix.shape[1], matrix.shape[0], bias=False, device="meta")
         output.weight = nn.Parameter(matrix.clone())
         stock.set_output_embeddings(output)
@@ -311,11 +328,14 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
 
 
 def from_causal(
-    stock: Any, head_names: Sequence[str], head_rank: int | None = None
+    stock: Any,
+    head_names: Sequence[str],
+    head_rank: int | None = None,
+    adapter_rank: int | None = None,
 ) -> MultiHeadCausalLM:
     """A multi-head model from a loaded stock model; see `MultiHeadCausalLM.from_sft`.
 
-    The backbone is shared with `stock`, not copied.
+    The backbone is shared with `stock`, not copied. Adapters are attached to it in place.
     """
     if not head_names or len(set(head_names)) != len(head_names):
         raise ParamsError(
@@ -341,6 +361,9 @@ def from_causal(
     _fill_heads(model, matrix, len(head_names), head_rank)
     model.generation_config = copy.deepcopy(stock.generation_config)
     _check_same_logits(model, stock)
+    if adapter_rank is not None:
+        model.config.adapter_rank = adapter_rank
+        model._attach_adapters(seed=0)
     model.train(False)
     return model
 

@@ -33,6 +33,16 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, config=FORBID, kw_only=True)
+class HeadAdapters:
+    """A low-rank adapter per head on every linear layer of the backbone."""
+
+    rank: Annotated[int, Field(ge=1)] = 8
+    """Rank of each update."""
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-4
+    """Peak learning rate of the adapters."""
+
+
+@dataclass(frozen=True, config=FORBID, kw_only=True)
 class PreferenceParams:
     """The parameters of all methods that train on preference pairs."""
 
@@ -57,8 +67,10 @@ class PreferenceParams:
     head_learning_rate: Annotated[float, Field(gt=0)] | None = None
     """Peak learning rate of the heads; null: the learning rate of `training`. A higher value leaves
     less to the shared backbone, so the weights have more effect at inference."""
+    head_adapters: HeadAdapters | None = None
+    """Gives each head an adapter on every linear layer, beside its output matrix; null: none."""
     heads_only: bool = False
-    """Whether to freeze the backbone."""
+    """Whether to freeze the backbone, apart from the adapters of the heads."""
     lora: Lora | None = None
     """Trains low-rank adapters instead of the backbone's weights; merged after training."""
 
@@ -172,7 +184,12 @@ def train(
     device = runtime.start(job.runtime, job.seeds.data)
     tokenizer = load_tokenizer(SFT)
     model = MultiHeadCausalLM.from_sft(
-        SFT, names, params.head_rank, device=device, dtype=job.runtime.dtype
+        SFT,
+        names,
+        params.head_rank,
+        params.head_adapters.rank if params.head_adapters else None,
+        device=device,
+        dtype=job.runtime.dtype,
     )
     pairs = encode_pairs(groups, heads, names, tokenizer, job.max_length)
     training, steps = epochs_to_steps(params.training, sum(map(len, pairs.values())))
@@ -197,7 +214,7 @@ def train(
         curve=job.curve,
         order="given",
         length=pair_length,
-        rates=head_learning_rates(params),
+        rates=head_learning_rates(model, params),
         label=f"policy {job.name}",
     )
     if params.lora is not None:
@@ -217,16 +234,24 @@ def epochs_to_steps(training: Training, pairs: int) -> tuple[Training, int]:
     return dataclasses.replace(training, steps=steps, epochs=None), steps
 
 
-def head_learning_rates(params: PreferenceParams) -> dict[str, float]:
-    """The learning rate of the heads, by the names of their parameters; empty if none is set."""
+def head_learning_rates(model: MultiHeadCausalLM, params: PreferenceParams) -> dict[str, float]:
+    """Name of a parameter -> its learning rate, if it is not that of `training`."""
+    from concord.policies import head_adapters
+
     rate = params.head_learning_rate
-    return {} if rate is None else dict.fromkeys(("heads", "up", "down"), rate)
+    rates = {} if rate is None else dict.fromkeys(("heads", "up", "down"), rate)
+    if params.head_adapters is not None:
+        adapters = [name for name, _ in head_adapters.named_parameters(model)]
+        rates |= dict.fromkeys(adapters, params.head_adapters.learning_rate)
+    return rates
 
 
 def prepare_backbone(model: MultiHeadCausalLM, params: PreferenceParams, seed: int) -> None:
     """Freezes the backbone or attaches adapters, as `params` say. The heads always train."""
     if params.heads_only:
         model.backbone.requires_grad_(False)
+        for parameter in model.head_parameters():
+            parameter.requires_grad_(parameter is not getattr(model, "shared", None))
     elif params.lora is not None:
         attach(model.backbone, params.lora, seed)
 

@@ -125,8 +125,8 @@ class Steered:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Log-probability and KL divergence of given responses at several weights.
 
-        The backbones do not depend on the weights. Each backbone is run once per response, and each
-        head once per position.
+        Without adapters the backbones do not depend on the weights. Each backbone is then run once
+        per response, and each head once per position. With adapters, every point is a run.
 
         Args:
             messages: one prompt per response.
@@ -138,6 +138,8 @@ class Steered:
             summed over positions `(points, responses)`, both float64 in nats, and the number of
             tokens `(responses,)`.
         """
+        if getattr(self.policy.config, "adapter_rank", None) is not None:
+            return self._likelihood_of_each(messages, responses, points)
         policy, reference = self._with_heads
         rows = self._rows(messages, responses)
         policy_states = torch.cat(self._backbone_states(policy, rows))
@@ -155,6 +157,22 @@ class Steered:
         starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
         summed, summed_kl = (np.add.reduceat(values, starts, axis=1) for values in (logprobs, kl))
         return summed, summed_kl, lengths.astype(np.float64)
+
+    def _likelihood_of_each(
+        self,
+        messages: Sequence[Messages],
+        responses: Sequence[str],
+        points: Sequence[Mapping[str, float]],
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """`likelihood`, by one merged model per point."""
+        merged = [
+            Steered(self.at(weights), self.reference, self.tokenizer, self.sampling).likelihood(
+                messages, responses, [{}]
+            )
+            for weights in points
+        ]
+        logprobs, kl, lengths = zip(*merged, strict=True)
+        return np.concatenate(logprobs), np.concatenate(kl), lengths[0]
 
     def _rows(
         self, messages: Sequence[Messages], responses: Sequence[str]

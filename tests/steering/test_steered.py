@@ -50,6 +50,27 @@ def test_the_likelihood_equals_that_of_the_merged_model(
         assert logprobs == pytest.approx(expected, abs=1e-3)
 
 
+def test_the_likelihood_of_a_policy_with_adapters_equals_that_of_the_merged_model(
+    tiny_model: Path, tiny_tokenizer: Any
+) -> None:
+    deep = MultiHeadCausalLM.from_sft(tiny_model, ["a", "b"], adapter_rank=2)
+    with torch.no_grad():
+        for parameter in deep.head_parameters():
+            parameter += 0.1 * torch.randn(
+                parameter.shape, generator=torch.Generator().manual_seed(3)
+            )
+    sampling = Sampling(8, 1.0, 4, 64, 0)
+    steered = Steered(deep, load_causal(tiny_model), tiny_tokenizer, sampling)
+    messages, answers = [[{"role": "user", "content": "abc"}]] * 2, ["xyz", "hello"]
+    points = [{"a": 1.0}, {"a": 0.25, "b": 0.75}]
+    logprobs, kl, _ = steered.likelihood(messages, answers, points)
+    assert kl.min() > 0
+    for point, row in zip(points, logprobs, strict=True):
+        merged = deep.merge({"b": 0.0, **point})
+        alone = Steered(merged, load_causal(tiny_model), tiny_tokenizer, sampling)
+        np.testing.assert_allclose(row, alone.likelihood(messages, answers, [{}])[0][0], atol=1e-4)
+
+
 def test_likelihood_of_several_answers_to_one_prompt(
     steered: Steered, policy: MultiHeadCausalLM
 ) -> None:

@@ -61,6 +61,22 @@ def test_a_frozen_backbone_is_not_trained(project: Path, make_job: MakeJob) -> N
     assert unchanged(job, weights) == {name for name in weights if name.startswith("backbone.")}
 
 
+@pytest.mark.parametrize("frozen", [False, True])
+def test_heads_with_adapters_are_trained(project: Path, make_job: MakeJob, frozen: bool) -> None:
+    """Adapters are trained with a frozen backbone too; every head's adapter is its own."""
+    job = make_job(method="mah_dpo", head_adapters={"rank": 2}, heads_only=frozen)
+    weights = trained(job)
+    before = model.MultiHeadCausalLM.from_sft(SFT, job.vector, adapter_rank=2).state_dict()
+    same_as_before = {name for name in weights if torch.equal(before[name], weights[name])}
+    backbone = {
+        n for n in weights if n.startswith("backbone.") and not n.endswith((".up", ".down"))
+    }
+    assert same_as_before == (backbone if frozen else set())
+    ups = [weight for name, weight in weights.items() if name.endswith(".up")]
+    assert ups
+    assert all(not torch.equal(up[0], up[1]) for up in ups)
+
+
 def test_adapters_train_the_backbone_and_are_merged(project: Path, make_job: MakeJob) -> None:
     job = make_job(method="mah_dpo", lora={"rank": 2, "alpha": 4})
     weights = trained(job)
