@@ -23,8 +23,8 @@ class Mixes:
     dirichlet: Annotated[float, Field(gt=0)] = 1.0
     """Concentration of the Dirichlet distribution of the weights: 1 is uniform over all mixes, less
     is nearer to single objectives, more is nearer to equal weights."""
-    corners: Annotated[float, Field(ge=0, lt=1)] = 0.5
-    """Share of each batch that is trained on single objectives."""
+    corners: Annotated[float, Field(ge=0, le=1)] = 0.5
+    """Share of each batch that is trained on single objectives; 1 is the published method."""
     per_prompt: Annotated[int, Field(ge=1)] = 4
     """Mixes drawn per prompt. Each gives at most one pair."""
 

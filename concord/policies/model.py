@@ -78,7 +78,8 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
 
     Full-rank heads are one parameter `heads` `(heads, vocab, hidden)`. Low-rank heads are `shared`
     `(vocab, hidden)` plus the product of `up` `(heads, vocab, rank)` and `down`
-    `(heads, rank, hidden)`. `shared` is the output matrix of the SFT model and is never trained.
+    `(heads, rank, hidden)`. `shared` is the output matrix of the SFT model and is never trained;
+    beside full-rank heads it is what `strength` measures their difference from.
 
     `head_weights` mixes the heads: a mapping or `(heads,)` with the same weights for all rows, or
     `(batch, heads)` with a mix per row. Without it, all heads have equal weights.
@@ -97,10 +98,10 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         )
         text = config.get_text_config()
         count, vocabulary, width = len(config.head_names or []), text.vocab_size, text.hidden_size
+        self.shared = nn.Parameter(torch.zeros(vocabulary, width), requires_grad=False)
         if config.head_rank is None:
             self.heads = nn.Parameter(torch.zeros(count, vocabulary, width))
         else:
-            self.shared = nn.Parameter(torch.zeros(vocabulary, width), requires_grad=False)
             self.up = nn.Parameter(torch.zeros(count, vocabulary, config.head_rank))
             self.down = nn.Parameter(torch.zeros(count, config.head_rank, width))
         self._current_mix = head_adapters.CurrentMix()
@@ -151,12 +152,12 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         return None
 
     def head_parameters(self) -> list[nn.Parameter]:
-        """The parameters of the heads: output matrices and adapters."""
+        """The trained parameters of the heads: output matrices and adapters."""
         adapters = [parameter for _, parameter in head_adapters.named_parameters(self)]
         return adapters + [
             parameter
             for name, parameter in self.named_parameters()
-            if not name.startswith("backbone.")
+            if not name.startswith("backbone.") and parameter is not self.shared
         ]
 
     def _attach_adapters(self, seed: int | None) -> None:
@@ -191,20 +192,27 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         logits = self.project(hidden[:, kept], mix)
         return MultiHeadOutput(logits=logits, past_key_values=out.get("past_key_values"))
 
-    def merge(self, weights: Mapping[str, float]) -> Any:
+    def merge(self, weights: Mapping[str, float], strength: float = 1.0) -> Any:
         """A stock causal language model whose logits are the weighted sum of the heads' logits.
 
-        `weights` must name every head. They are normalised to sum to 1. Raises ParamsError as
-        `weight_vector` does.
+        Args:
+            weights: one weight per head. They are normalised to sum to 1.
+            strength: scales what the heads change: 1 is what was trained, 0 has the output matrix
+                of the SFT model and no adapters. The shared backbone stays as it was trained.
+
+        Raises:
+            ParamsError: as `weight_vector` does, or `strength` is negative or not finite.
         """
+        if not 0 <= strength < float("inf"):
+            raise ParamsError(f"strength is {strength}; it must be finite and not negative")
         mix = self.weight_vector(weights).to(self.device)
-        matrix = self.matrix(mix).detach()
+        matrix = self.matrix(mix, strength).detach()
         config = copy.deepcopy(self.config.get_text_config())
         config.tie_word_embeddings = False
         with torch.device("meta"):
             stock = _architecture(AutoModelForCausalLM, config, dtype=matrix.dtype)
         setattr(stock, stock.base_model_prefix, copy.deepcopy(self.backbone))
-        head_adapters.merge(stock.base_model, mix)
+        head_adapters.merge(stock.base_model, strength * mix)
         output = nn.Linear(matrix.shape[1], matrix.shape[0], bias=False, device="meta")
         output.weight = nn.Parameter(matrix.clone())
         stock.set_output_embeddings(output)
@@ -238,13 +246,18 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
             )
         return (vector / vector.sum()).float()
 
-    def matrix(self, weights: Tensor) -> Tensor:
-        """The output matrix `(vocab, hidden)` of a mix of heads, summed in float32."""
+    def matrix(self, weights: Tensor, strength: float = 1.0) -> Tensor:
+        """The output matrix `(vocab, hidden)` of a mix of heads, summed in float32.
+
+        `strength` scales its difference from the SFT model's matrix.
+        """
         mix = weights.to(self.device)
+        shared = mix.sum() * self.shared.float()
         if self.config.head_rank is None:
-            return torch.einsum("h,hvd->vd", mix, self.heads.float()).to(self.dtype)
+            mixed = torch.einsum("h,hvd->vd", mix, self.heads.float())
+            return (mixed if strength == 1 else torch.lerp(shared, mixed, strength)).to(self.dtype)
         delta = torch.einsum("h,hvr,hrd->vd", mix, self.up.float(), self.down.float())
-        return (mix.sum() * self.shared.float() + delta).to(self.dtype)
+        return (shared + strength * delta).to(self.dtype)
 
     def _linear_heads(self) -> list[Callable[[Tensor], Tensor]]:
         """For each head, a function from states `(..., hidden)` to logits `(..., vocab)`.
@@ -414,12 +427,12 @@ def _fill_heads(model: MultiHeadCausalLM, matrix: Tensor, count: int, rank: int 
 
     Low-rank differences start at 0: `up` is zero, and `down` is random so that gradients can flow.
     """
+    model.shared = nn.Parameter(matrix.clone(), requires_grad=False)
     if rank is None:
         model.heads = nn.Parameter(matrix.unsqueeze(0).repeat(count, 1, 1))
         return
     generator = torch.Generator().manual_seed(0)
     down = torch.randn(count, rank, matrix.shape[1], generator=generator) / matrix.shape[1] ** 0.5
-    model.shared = nn.Parameter(matrix.clone(), requires_grad=False)
     model.up = nn.Parameter(matrix.new_zeros(count, matrix.shape[0], rank))
     model.down = nn.Parameter(down.to(matrix))
 

@@ -251,7 +251,7 @@ def prepare_backbone(model: MultiHeadCausalLM, params: PreferenceParams, seed: i
     if params.heads_only:
         model.backbone.requires_grad_(False)
         for parameter in model.head_parameters():
-            parameter.requires_grad_(parameter is not getattr(model, "shared", None))
+            parameter.requires_grad_(True)
     elif params.lora is not None:
         attach(model.backbone, params.lora, seed)
 

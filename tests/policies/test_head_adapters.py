@@ -67,6 +67,21 @@ def test_merging_gives_a_stock_checkpoint_with_the_same_logits(
     assert torch.equal(logits(deep, ids, head_weights=WEIGHTS), mixed), "merging changed the model"
 
 
+def test_without_strength_the_merged_model_is_the_loaded_one(
+    tiny_model: Path, deep: MultiHeadCausalLM, ids: torch.Tensor
+) -> None:
+    """The adapters and matrices alone differ from the SFT model here; KL rises with strength."""
+    start = logits(load_causal(tiny_model), ids)
+    torch.testing.assert_close(logits(deep.merge(WEIGHTS, 0.0), ids), start, atol=1e-5, rtol=0)
+    divergences = []
+    for strength in (0.0, 0.25, 0.5, 0.75, 1.0):
+        logprobs = logits(deep.merge(WEIGHTS, strength), ids).log_softmax(-1)
+        difference = logprobs.exp() * (logprobs - start.log_softmax(-1))
+        divergences.append(float(difference.sum(-1).mean()))
+    assert divergences == sorted(divergences)
+    assert divergences[0] < 1e-6 < divergences[1]
+
+
 def test_saves_and_reloads_to_identical_logits(
     deep: MultiHeadCausalLM, ids: torch.Tensor, tmp_path: Path
 ) -> None:

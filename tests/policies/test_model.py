@@ -121,6 +121,23 @@ def test_merging_equals_mixing_the_logits(
     torch.testing.assert_close(logits(heads, ids, head_weights=weights), mixed, atol=1e-5, rtol=0)
 
 
+@pytest.mark.parametrize("strength", [0.0, 0.4, 1.0, 1.5])
+def test_strength_scales_what_the_heads_change(
+    tiny_model: Path, heads: MultiHeadCausalLM, ids: torch.Tensor, strength: float
+) -> None:
+    """Only the heads are perturbed here, so logits move on a line from the SFT model's."""
+    start, end = logits(load_causal(tiny_model), ids), logits(heads, ids, head_weights=WEIGHTS)
+    expected = start + strength * (end - start)
+    merged = logits(heads.merge(WEIGHTS, strength), ids)
+    torch.testing.assert_close(merged, expected, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize("strength", [-0.5, float("nan"), float("inf")])
+def test_an_invalid_strength(heads: MultiHeadCausalLM, strength: float) -> None:
+    with pytest.raises(ParamsError, match=r"strength is .*; it must be finite and not negative"):
+        heads.merge(WEIGHTS, strength)
+
+
 def test_merging_does_not_change_the_heads(heads: MultiHeadCausalLM, ids: torch.Tensor) -> None:
     before = logits(heads, ids, head_weights=WEIGHTS)
     merged = heads.merge({"a": 1, "b": 0, "c": 0})

@@ -79,7 +79,7 @@ def mixed_pairs(job: PolicyJob, mixes: Mixes, plan: MixPlan) -> dict[str, list[P
     for group, (domain, members) in plan.mixed.items():
         draws = partial(draw_mixes, mixes, len(members), seed=f"{job.seeds.data}-{group}")
         groups[group] = pairs.by_mix(rollouts, domain, members, anchors, job.params.min_gap, draws)
-    return pairs.merge_groups(groups)
+    return pairs.merge_groups(groups) if groups else {}
 
 
 def problems(params: MahDpoParams, vector: Sequence[str]) -> Iterator[str]:

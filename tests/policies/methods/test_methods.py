@@ -46,7 +46,7 @@ def test_all_parameters_are_trained(project: Path, make_job: MakeJob, rank: int 
     """Low-rank heads do not train the SFT model's matrix, which all heads share."""
     job = make_job(method="mah_dpo", head_rank=rank)
     weights = trained(job)
-    assert unchanged(job, weights) == (set() if rank is None else {"shared"})
+    assert unchanged(job, weights) == {"shared"}
     heads = weights["heads"] if rank is None else weights["up"]
     assert all(not torch.equal(heads[0], heads[head]) for head in range(1, 4))
     policy = model.load(job.folder)
@@ -58,7 +58,10 @@ def test_all_parameters_are_trained(project: Path, make_job: MakeJob, rank: int 
 def test_a_frozen_backbone_is_not_trained(project: Path, make_job: MakeJob) -> None:
     job = make_job(method="mah_dpo", heads_only=True)
     weights = trained(job)
-    assert unchanged(job, weights) == {name for name in weights if name.startswith("backbone.")}
+    assert unchanged(job, weights) == {
+        "shared",
+        *(name for name in weights if name.startswith("backbone.")),
+    }
 
 
 @pytest.mark.parametrize("frozen", [False, True])
@@ -71,7 +74,7 @@ def test_heads_with_adapters_are_trained(project: Path, make_job: MakeJob, froze
     backbone = {
         n for n in weights if n.startswith("backbone.") and not n.endswith((".up", ".down"))
     }
-    assert same_as_before == (backbone if frozen else set())
+    assert same_as_before == {"shared", *(backbone if frozen else ())}
     ups = [weight for name, weight in weights.items() if name.endswith(".up")]
     assert ups
     assert all(not torch.equal(up[0], up[1]) for up in ups)
@@ -156,6 +159,16 @@ def test_mixes_train_as_they_are_used(
         assert sorted(next(iter(s)) for s in supports if len(s) == 1) == [0, 1, 2, 3]
         assert all(s in domains for s in supports if len(s) > 1)
         assert sum(s == domains[0] for s in supports) == 2
+
+
+def test_all_corners_is_the_published_method(
+    project: Path, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches: list[Any] = []
+    monkeypatch.setattr(preference, "fit", lambda policy, rows, *_, **__: batches.append(rows))
+    for entry in ({}, {"mixes": {"corners": 1.0}}):
+        METHODS["mah_dpo"].run(make_job(method="mah_dpo", **entry))
+    assert batches[0] == batches[1]
 
 
 def test_a_policy_trained_with_mixes_is_saved_and_steered(project: Path, make_job: MakeJob) -> None:
