@@ -19,7 +19,7 @@ from tests.chain.finished import Runs
 
 pytest_plugins = ["tests.reports_fixture"]
 hypothesis.settings.register_profile("concord", deadline=None, database=None, derandomize=True)
-hypothesis.settings.load_profile("concord")  # the same examples each time, without time limits
+hypothesis.settings.load_profile("concord")  # same examples in every run, no time limits
 torch.set_num_interop_threads(1)  # can be set only once, before any parallel work
 
 CHAT_TEMPLATE = (
@@ -32,7 +32,7 @@ SPECIAL = ["<|pad|>", "<|end|>", "<|unk|>", "<|system|>", "<|user|>", "<|assista
 
 
 LAST = ("test_pair.py", "test_tutorial.py")
-"""Tests of the projects that are finished last."""
+"""Tests of the projects that finish last."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -50,7 +50,7 @@ def _needed_late(item: pytest.Item) -> tuple[bool, bool, bool]:
 
 
 def _waits(item: pytest.Item) -> bool:
-    """Whether a test needs a project that the background makes."""
+    """Whether a test needs a project that runs in the background."""
     return "finished" in item.fixturenames or item.path.name in LAST  # type: ignore[attr-defined]
 
 

@@ -200,7 +200,7 @@ def write_reports() -> None:
 
 
 def _reward_reports(noise: np.random.Generator) -> None:
-    """A report per reward model, made from the gold scores of locked pairs with noise."""
+    """A report per reward model, computed from the gold scores of locked pairs plus noise."""
     judge = Locked(World.build("locked", 1), 0, 10, 2, lambda messages: [""] * len(messages))
     for group, heads in GROUPS.items():
         timing = {

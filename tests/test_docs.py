@@ -142,7 +142,7 @@ def sample(page: str, number: int, **names: Any) -> dict[str, Any]:
     module = ModuleType("sample")
     vars(module).update(names, __name__="sample")
     text = list(blocks(DOCS / f"how-to/{page}.md", "python"))[number]
-    sys.modules["sample"] = module  # dataclasses look their module up
+    sys.modules["sample"] = module  # dataclasses look up their module
     try:
         exec(
             compile(text, f"{page}.md", "exec", __future__.annotations.compiler_flag), vars(module)

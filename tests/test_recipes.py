@@ -31,7 +31,7 @@ def stand_in(params: dict[str, Any], root: Path) -> None:
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
-def test_the_recipe_is_valid(path: Path, tmp_path: Path) -> None:
+def test_every_recipe_is_valid(path: Path, tmp_path: Path) -> None:
     params = read(path)
     stand_in(params, tmp_path)
     check.run(params, tmp_path)

@@ -64,7 +64,7 @@ def package(module: str) -> str:
 
 
 @pytest.mark.parametrize("file", LIBRARY, ids=lambda file: str(file.relative_to(ROOT)))
-def test_no_import_goes_up_the_list(file: Path) -> None:
+def test_packages_import_only_themselves_and_lower_packages(file: Path) -> None:
     here = module_of(file)
     outside = {module for module in imported(file) if not module.startswith("concord")}
     assert not outside, f"{here} is library code and imports {sorted(outside)}"
@@ -126,12 +126,12 @@ def run_time(file: Path) -> set[str]:
 
 def test_module_names_are_unique() -> None:
     """No two modules of the library have the same name, except plugins."""
-    places = defaultdict(list)
+    modules_by_name = defaultdict(list)
     for file in LIBRARY:
         module = module_of(file)
         if file.stem != "__init__" and module.rpartition(".")[0] not in plugins.PACKAGES:
-            places[file.stem].append(module)
-    assert not {name: modules for name, modules in places.items() if len(modules) > 1}
+            modules_by_name[file.stem].append(module)
+    assert not {name: modules for name, modules in modules_by_name.items() if len(modules) > 1}
 
 
 def test_names_of_parameter_classes_are_unique() -> None:
@@ -145,7 +145,7 @@ def test_names_of_parameter_classes_are_unique() -> None:
 
 
 def test_paths_of_outputs_are_defined_once() -> None:
-    """Only concord/stage/paths.py spells them out; docstrings and messages may name them."""
+    """Only concord/stage/paths.py contains them; docstrings and messages may mention them."""
     outs = re.compile(
         r"(models/(sft|rewards|process_reward|policies|aligned|anchors\.json)|data/(prepared|rollouts|process_labels|ingested|code)|reports)(/\S*)?"
     )

@@ -76,7 +76,7 @@ def test_the_closure_of_a_file_in_this_project() -> None:
         ("from .c import x\nz = 2\n", False),
     ],
 )
-def test_which_edits_change_a_digest(project: Path, text: str, same: bool) -> None:
+def test_only_edits_of_code_change_a_digest(project: Path, text: str, same: bool) -> None:
     before = digests(project / "tasks/a.py", root=project)
     write(project, "tasks/area/b.py", text)
     after = digests(project / "tasks/a.py", root=project)
@@ -140,7 +140,7 @@ def test_only_named_plugins_are_included(plugin_project: Path) -> None:
         ({"shared": "2"}, {"first", "second"}),
     ],
 )
-def test_an_edit_of_a_loss_affects_only_its_users(
+def test_editing_a_loss_affects_only_its_users(
     plugin_project: Path, change: dict[str, str], affected: set[str]
 ) -> None:
     """`first` calls `_helper`; every method imports `shared`."""
@@ -151,7 +151,7 @@ def test_an_edit_of_a_loss_affects_only_its_users(
     assert {name for name in before if of(plugin_project, "one", name) != before[name]} == affected
 
 
-def test_a_plugin_module_imported_whole_is_hashed_whole(plugin_project: Path) -> None:
+def test_a_whole_plugin_module_is_hashed_if_it_is_imported(plugin_project: Path) -> None:
     losses(plugin_project, shared="1", first="2")
     write(
         plugin_project,
@@ -164,7 +164,7 @@ def test_a_plugin_module_imported_whole_is_hashed_whole(plugin_project: Path) ->
 
 
 def test_a_plugin_module_is_included_without_an_import(project: Path) -> None:
-    """It is loaded by name. A stage whose parameters name nothing in it does not load it."""
+    """The module is loaded by name, and only if the parameters name something in it."""
     write(project, "tasks/p.py", f'plugins.function("{LOSSES}", name)\n')
     losses(project, first="1", second="2")
     named = digests(project / "tasks/p.py", root=project, named={LOSSES: {"first"}})

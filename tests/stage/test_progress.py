@@ -25,7 +25,7 @@ def test_items_are_yielded_and_lines_are_written(
     assert len(lines) < 10  # two per second, not one per item
 
 
-def test_without_the_variable_nothing_is_written(
+def test_nothing_is_written_without_the_environment_variable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CONCORD_PROGRESS", raising=False)

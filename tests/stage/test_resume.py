@@ -24,7 +24,7 @@ def _key(
     return folder("sft", params, [root / "in"], root / "stage.py")
 
 
-def test_which_changes_give_a_new_key(tmp_path: Path) -> None:
+def test_relevant_changes_give_a_new_key(tmp_path: Path) -> None:
     key = _key(tmp_path)
     assert key.parts[:2] == ("work", "sft")
     assert key == _key(tmp_path) == _key(tmp_path, order=True)

@@ -39,7 +39,7 @@ def test_a_missing_device_is_an_error(
     assert start(Runtime(1, "auto"), 0).type == "cpu"
 
 
-def test_the_fixture_restores_the_torch_state() -> None:
+def test_the_torch_state_is_restored_after_each_test() -> None:
     """Fails if the tests above leak the state of torch."""
     assert not torch.are_deterministic_algorithms_enabled()
     assert torch.get_num_threads() == 1

@@ -416,7 +416,7 @@ def test_a_custom_verifier(sandbox: Params, root: Path, monkeypatch: pytest.Monk
 def test_the_file_of_a_custom_verifier_must_be_a_dep_of_check(
     sandbox: Params, root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A package counts with its `__init__.py` and with what it imports."""
+    """A package includes its `__init__.py` and the modules that it imports."""
     (root / "judging_pk").mkdir()
     (root / "judging_pk/__init__.py").write_text("STRICT = True")
     (root / "judging_pk/even.py").write_text(

@@ -47,7 +47,7 @@ def params(protocol: str) -> dict[str, Any]:
 
 @pytest.fixture
 def chain(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A project with untrained models in index of the trained ones, and small prepared tables."""
+    """A project with untrained models instead of trained ones, and small prepared tables."""
     monkeypatch.chdir(tmp_path)
     Path("params.yaml").write_text(json.dumps(params("sandbox")), encoding="utf-8")
     shutil.copytree(tiny_model, "models/sft")

@@ -79,7 +79,7 @@ def test_the_default_margin_is_zero() -> None:
     assert verdict(against(0.5, 0.601))["verdict"] == "refused: harmless beyond the margin"
 
 
-def test_an_objective_of_the_champion_must_not_be_missing() -> None:
+def test_every_objective_of_the_champion_is_required() -> None:
     champion = against(0.4, 0.4)
     champion["objectives"]["honest"] = figures(0.2)
     assert verdict(champion)["verdict"] == "refused: honest beyond the margin"

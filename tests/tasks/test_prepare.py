@@ -130,7 +130,7 @@ def test_a_prompt_is_in_one_split_in_every_table(tmp_path: Path, model: Model) -
     assert report["leakage"]["test"]["prompts"] == 0
 
 
-def test_ratings_imply_pairs_and_are_kept_as_they_are(tmp_path: Path, model: Model) -> None:
+def test_ratings_imply_pairs_and_are_kept_unchanged(tmp_path: Path, model: Model) -> None:
     """Each prompt has the grades .9 and .2, which imply one pair."""
     report = _prepare(tmp_path, model, CLEAN)
     pairs = _table(tmp_path, "rewards/r/train")
@@ -265,9 +265,7 @@ def test_near_duplicates_are_in_one_split_and_no_row_is_lost(tmp_path: Path, mod
         assert report["leakage"][split]["prompts"] == 0
 
 
-def test_near_duplicates_that_are_most_of_a_domain_are_refused(
-    tmp_path: Path, model: Model
-) -> None:
+def test_a_domain_of_mostly_near_duplicates_is_refused(tmp_path: Path, model: Model) -> None:
     more = [
         f"{STORY.format(0)} {first}{second}" for first in "abcdefghi" for second in "abcdefghij"
     ]
@@ -356,14 +354,14 @@ def test_labels_of_unknown_objectives_are_counted(tmp_path: Path, model: Model) 
     assert set(_table(tmp_path, "ratings/train")["objective"]) == set()
 
 
-def _alone(number: int) -> dict[str, Any]:
+def _single_answer(number: int) -> dict[str, Any]:
     """A binary label for the only answer of each prompt, so there are no pairs."""
     shared = {"group_id": f"g{number}", "messages": _prompt(number), "response": f"clear {number}"}
     return {**shared, "kind": "binary", "objective": "clear", "annotator": "x", "label": number % 2}
 
 
 UNPAIRED = [line for line in CLEAN if line.get("objective") != "clear"] + [
-    _alone(number) for number in range(60)
+    _single_answer(number) for number in range(60)
 ]
 
 

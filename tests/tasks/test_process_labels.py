@@ -171,11 +171,11 @@ def test_labelling_methods_that_cannot_work(objective: str, labels: str, message
 
 
 @pytest.mark.parametrize(
-    "none", [_steps().tail(1), _steps().assign(labels=[[None], [1.0, None], [1.0]])]
+    "unlabelled", [_steps().tail(1), _steps().assign(labels=[[None], [1.0, None], [1.0]])]
 )
-def test_an_objective_without_labels(project: Path, none: pd.DataFrame) -> None:
+def test_an_objective_without_labels(project: Path, unlabelled: pd.DataFrame) -> None:
     for split in ("train", "validation"):
-        outputs.write_table(f"data/prepared/steps/{split}.parquet", none)
+        outputs.write_table(f"data/prepared/steps/{split}.parquet", unlabelled)
     with pytest.raises(DataError, match="no steps are labelled for tutor"):
         process_labels.run(_job(objectives={"tutor": {"labels": "human"}}))
 
@@ -202,7 +202,7 @@ def test_a_killed_run_resumes_with_its_samples(
     monkeypatch.chdir(project)
     monkeypatch.setattr(Sampler, "_sample", counted)
     process_labels.run(_job())
-    assert len(batch_sizes) == 2 * before  # only the other split
+    assert len(batch_sizes) == 2 * before  # only the second split is sampled
     complete = outputs.read_table("data/process_labels/train.parquet")
     process_labels.run(_job())
     pd.testing.assert_frame_equal(outputs.read_table("data/process_labels/train.parquet"), complete)

@@ -43,7 +43,7 @@ def params(**entry: Any) -> sft.SftParams:
     return section(sft.SftParams, {"training": training, **entry}, "sft")
 
 
-def test_every_response_token_counts_the_same(tiny_model: Path, tiny_tokenizer: Any) -> None:
+def test_every_response_token_has_the_same_weight(tiny_model: Path, tiny_tokenizer: Any) -> None:
     """The loss is the mean over all response tokens, without prompts and padding."""
     model, table = load_causal(tiny_model), 0.0
     frame = pd.DataFrame(

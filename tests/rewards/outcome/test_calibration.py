@@ -38,7 +38,7 @@ def test_an_objective_without_pairs_has_temperature_1() -> None:
     assert (result["honest"]["temperature"], result["honest"]["pairs"]) == (1.0, 0)
 
 
-def test_reliability_by_hand() -> None:
+def test_reliability_equals_hand_computed_values() -> None:
     """sigmoid(0.2) = .55: two of three correct, one tie counts half; sigmoid(3) = .95: correct."""
     bins = reliability([0.2, 0.2, -0.2, 0.0, 3.0], 1.0, bins=5)
     assert [each["pairs"] for each in bins] == [4, 1]

@@ -1,4 +1,4 @@
-"""Fitting heads: the loss by hand, heads without labels, weights, and micro-batches."""
+"""Fitting heads: hand-computed losses, heads without labels, weights, and micro-batches."""
 
 import math
 from pathlib import Path

@@ -179,7 +179,7 @@ def question_tokens(
 def test_long_questions_are_truncated_on_the_left(
     tiny_model: Path, tiny_tokenizer: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Every character is one token, and the mark [...] is five.
+    """Every character is one token. The mark [...] has five.
 
     To save 10 tokens, the conversation of 106 drops 15. To save 105, it drops all 106 (saves 101)
     and the answer drops 9 (saves 4). The first step of the answer saves at most 9, so 110 is the

@@ -38,7 +38,7 @@ def test_the_labeller_is_derived_from_the_objective(
         (CHECKED, {"labels": "prefix"}, "prefix labels need a judge"),
     ],
 )
-def test_a_labeller_whose_requirements_are_missing_is_an_error(
+def test_a_labeller_without_its_requirements_is_refused(
     objective: Objective, labelling: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):

@@ -77,7 +77,7 @@ class ZeroLogits(torch.nn.Module):
         return type("Output", (), {"logits": torch.zeros(*input_ids.shape, 2)})
 
 
-def test_the_loss_by_hand(tiny_tokenizer: Any) -> None:
+def test_the_loss_equals_a_hand_computed_value(tiny_tokenizer: Any) -> None:
     """Head 0: cross-entropy ln 2 at 0.5. Head 1: mean of .5^2 and .25^2. The two are added."""
     batch = _rows(tiny_tokenizer, [1.0, 0.0, 0.3]) + _rows(
         tiny_tokenizer, [1.0, None, 0.25], head=1, squared=True

@@ -32,7 +32,7 @@ def _frame(*labels: list[float | None], objective: str = "a") -> pd.DataFrame:
     )
 
 
-def test_metrics_by_hand() -> None:
+def test_metrics_equal_hand_computed_values() -> None:
     """Labels 1 and 0, scores .5 and 0. The training mean is .5; by position it is .625 and .25."""
     train = _frame([1.0, 0.5], [1.0, 0.0], [0.0, None], [0.5, None])
     train = pd.concat([train, _frame([None, None])])

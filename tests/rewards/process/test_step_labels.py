@@ -20,7 +20,7 @@ def _sample(*steps: str) -> dict[str, Any]:
     return {"messages": QUESTION, "steps": list(steps), "domain": "math", "reference": "2"}
 
 
-def test_hindsight_value_by_hand() -> None:
+def test_the_hindsight_value_equals_a_hand_computed_value() -> None:
     """From step 1: correct after 2 more steps, wrong, correct at once: (.9^2 + 0 + 1) / 3."""
     assert hindsight_value([1, 0, 1], [3, 4, 1], step=1, gamma=0.9) == pytest.approx(
         (0.81 + 0 + 1) / 3
@@ -43,7 +43,7 @@ def test_every_prefix_but_the_last_is_completed() -> None:
     assert completions == [[["a end 0", "a end 1"], ["a b "]], [["c "]]]
 
 
-def test_hindsight_labels_by_hand() -> None:
+def test_hindsight_labels_equal_hand_computed_values() -> None:
     """One of two completions of step 1 is correct after one more step: .9 / 2."""
     step, right, wrong = "1 + 1 = 2\n\n", r"\boxed{2}", r"\boxed{3}"
     sample = {**_sample(step, right), "completed": [[step + right, step + wrong], [step + right]]}
