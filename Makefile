@@ -20,7 +20,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 run: $(INSTALLED) ## runs the whole chain; RECIPE=<file> or SET=<key>=<value> runs in a clone
 	$(BIN)/python -m flows.cli run $(RECIPE) $(SET)
 
-demo: $(INSTALLED) ## runs the whole chain on a very small world, in about three minutes
+demo: $(INSTALLED) ## runs the whole chain on a very small world, in about five minutes
 	$(BIN)/python -m flows.cli demo
 
 test: $(INSTALLED) ## runs the test suite
