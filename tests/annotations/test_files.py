@@ -125,8 +125,12 @@ def test_row_with_a_wrong_number_of_fields_is_rejected(tmp_path: Path, line: byt
     [
         ("x.txt", b"words", r"has none of the extensions \.jsonl"),
         ("x.jsonl", b"", "is empty"),
-        ("x.jsonl", gzip.compress(b"{}"), "is gzip, not UTF-8 text"),
-        ("x.jsonl.gz", gzip.compress(b'{"a": 1}' * 99)[:-12], "is truncated or not a gzip file"),
+        ("x.jsonl", gzip.compress(b"{}", mtime=0), "is gzip, not UTF-8 text"),
+        (
+            "x.jsonl.gz",
+            gzip.compress(b'{"a": 1}' * 99, mtime=0)[:-12],
+            "is truncated or not a gzip file",
+        ),
         ("x.jsonl.gz", b"{}\n", "is truncated or not a gzip file"),
         ("x.parquet", b"PAR1 and no more", "is not a readable Parquet file"),
         ("x.json", b'[{"a": "\xff"}]', r"is not UTF-8 \(line 1\)"),

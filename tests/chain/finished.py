@@ -15,7 +15,8 @@ from pathlib import Path
 import psutil
 
 from tests.chain import hermetic
-from tests.chain.tree import copy_project, dvc, environment, make
+from tests.chain.forks import Forks
+from tests.chain.tree import FORKED, copy_project, dvc, environment, make
 from tests.chain.tutorial import follow
 
 
@@ -34,7 +35,8 @@ class Runs:
     `flow` was made by `make run`. `cold` was made by `dvc repro` without flow, server or cache;
     there, each stage sees only its declared deps and params. `tutorial` is a project in which every
     block of the tutorial has run; its output is a JSON object: command -> output. Tests that edit a
-    project must copy it.
+    project must copy it. The flow's stages are processes as users run them; those of the other
+    two are forks (`tests.chain.forks`), and so are the stages that tests run.
 
     Args:
         folder: the same folder in all test processes.
@@ -44,10 +46,13 @@ class Runs:
         self.folder = folder
         self.prefect_home = str(folder / "prefect")
         self.process: subprocess.Popen[str] | None = None
+        self.forks = Forks(folder / "forks")
+        os.environ[FORKED] = str(self.forks.python)
         self._pool: ThreadPoolExecutor | None = None
 
     def start(self) -> None:
         """Starts to make the projects, one after the other."""
+        self.forks.start()
         self._pool = ThreadPoolExecutor(1)
         for name, make_project in {
             "flow": self._flow,
@@ -67,6 +72,7 @@ class Runs:
 
     def end(self, wait: bool) -> None:
         """Waits for the projects, or interrupts the running command like Ctrl-C."""
+        os.environ.pop(FORKED)
         if self._pool is None:
             return
         self._pool.shutdown(wait=wait, cancel_futures=not wait)
@@ -74,6 +80,7 @@ class Runs:
             parent = psutil.Process(self.process.pid)
             for process in [parent, *parent.children(recursive=True)]:
                 process.send_signal(signal.SIGINT)
+        self.forks.end()
 
     def _record(self, name: str, make_project: Callable[[Path, Path], str]) -> None:
         folder = self.folder / name
@@ -88,17 +95,17 @@ class Runs:
 
     def _flow(self, project: Path, cache: Path) -> str:
         copy_project(project, cache)
-        env = environment(PREFECT_HOME=self.prefect_home, CI="true")
+        env = environment(sys.executable, PREFECT_HOME=self.prefect_home, CI="true")
         return self._run(project, [*make(), "run"], env)
 
     def _cold(self, project: Path, cache: Path) -> str:
         copy_project(project, cache)
         wrapper = project.parent / "bin/python"
         wrapper.parent.mkdir()
-        wrapper.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{hermetic.__file__}" "$@"\n')
+        wrapper.write_text(f'#!/bin/sh\nexec "{self.forks.python}" "{hermetic.__file__}" "$@"\n')
         wrapper.chmod(wrapper.stat().st_mode | stat.S_IXUSR)
-        env = environment(HERMETIC_LOCK=str(self.wait_for("flow").folder / "dvc.lock"))
-        env["PATH"] = f"{wrapper.parent}{os.pathsep}{env['PATH']}"
+        record = self.wait_for("flow").folder / "dvc.lock"
+        env = environment(str(wrapper), HERMETIC_LOCK=str(record))
         return self._run(project, dvc("repro"), env)
 
     def _tutorial(self, project: Path, cache: Path) -> str:

@@ -2,7 +2,8 @@
 
 Its folder has links to its deps and to the code files in its listing, and a params.yaml with only
 its declared keys. It must write exactly its outs. Reads from the environment: HERMETIC_LOCK, the
-dvc.lock of a finished tree, where deps, params and outs are resolved.
+dvc.lock of a finished tree, where deps, params and outs are resolved, and FORKED_PYTHON, the Python
+that runs the stage.
 """
 
 import json
@@ -26,13 +27,17 @@ UNCHECKED = ("check",)  # reads sources and models, which are deps of other stag
 
 def main(arguments: list[str]) -> int:
     if arguments[:1] != ["-m"] or not arguments[1].startswith("tasks."):
-        return subprocess.call([sys.executable, *arguments])
+        return call(arguments)
     stage = "@".join([arguments[1].removeprefix("tasks."), *arguments[2:]])
     if stage in UNCHECKED:
-        return subprocess.call([sys.executable, *arguments])
+        return call(arguments)
     entry = YAML(typ="safe", pure=True).load(Path(os.environ["HERMETIC_LOCK"]))["stages"][stage]
     with tempfile.TemporaryDirectory() as folder:
         return run(Path.cwd(), Path(folder), entry, arguments)
+
+
+def call(arguments: list[str], folder: Path | None = None) -> int:
+    return subprocess.call([os.environ["FORKED_PYTHON"], *arguments], cwd=folder)
 
 
 def run(project: Path, folder: Path, entry: dict[str, Any], arguments: list[str]) -> int:
@@ -46,7 +51,7 @@ def run(project: Path, folder: Path, entry: dict[str, Any], arguments: list[str]
         json.dumps(nested(entry.get("params", {}).get("params.yaml", {})))
     )
     given = files(folder)
-    if code := subprocess.call([sys.executable, *arguments], cwd=folder):
+    if code := call(arguments, folder):
         return code
     outs = [out["path"] for out in entry["outs"]]
     undeclared = [

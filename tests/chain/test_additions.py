@@ -5,7 +5,6 @@ Adding it reruns nothing but `check`; naming it in params.yaml reruns what uses 
 
 import json
 import re
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ import pytest
 
 from concord.stage.params import read
 from tests.chain.finished import Finished
-from tests.chain.tree import commit, dvc, lock, run
+from tests.chain.tree import commit, dvc, lock, python, run
 
 Params = dict[str, Any]
 
@@ -267,7 +266,7 @@ def edit(project: Path, change: Callable[[Params], None]) -> None:
 
 def touched(project: Path) -> set[str]:
     """Runs `check`; the stages that then have work to do by themselves."""
-    run(project, sys.executable, "-m", "tasks.check")
+    run(project, python(), "-m", "tasks.check")
     return set(json.loads(run(project, *dvc("status", "--json")))) - {"check"}
 
 
@@ -290,7 +289,7 @@ def test_a_wrong_name_lists_what_there_is(project: Path) -> None:
     """The toys are among the names that a typo is answered with."""
     edit(project, lambda params: params["policies"].update(toy={"method": "toi"}))
     with pytest.raises(AssertionError, match=r"policies\.toy\.method: 'toi' is unknown; .*toy"):
-        run(project, sys.executable, "-m", "tasks.check")
+        run(project, python(), "-m", "tasks.check")
 
 
 def test_a_figure_is_one_function_and_one_line(project: Path) -> None:

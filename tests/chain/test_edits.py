@@ -6,7 +6,6 @@ and all code, and always writes the same.
 
 import json
 import re
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ import pytest
 from concord.stage.params import read
 from flows.graph import edges
 from tests.chain.finished import Finished
-from tests.chain.tree import dvc, lock, run
+from tests.chain.tree import dvc, lock, python, run
 
 Params = dict[str, Any]
 EVALUATE = {"evaluate@sft", "evaluate@mah_dpo", "evaluate@dpo_scalar", "evaluate@grpo"}
@@ -164,7 +163,7 @@ print(json.dumps(changed))
 @pytest.fixture(scope="module")
 def relisted(project: Path) -> dict[str, list[str]]:
     """File of code -> the stages whose listing an edit of it changes."""
-    return dict(json.loads(run(project, sys.executable, "-c", EDITS, *CODE)))
+    return dict(json.loads(run(project, python(), "-c", EDITS, *CODE)))
 
 
 @pytest.mark.parametrize("file", CODE)

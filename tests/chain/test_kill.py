@@ -3,12 +3,14 @@
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
 import psutil
 import pytest
 
+from concord.stage.resume import COMPLETE
 from tests.chain.tree import dvc, environment, lock, run
 
 STEPS = 14
@@ -21,11 +23,11 @@ def lengthen(project: Path, before: str, after: str) -> None:
 
 
 def begin(project: Path, stage: str) -> subprocess.Popen[bytes]:
-    """Starts the stage through DVC."""
+    """Starts the stage through DVC, as a tree of processes."""
     return subprocess.Popen(
-        dvc("repro", "--single-item", stage),
+        [sys.executable, "-m", "dvc", "repro", "--single-item", stage],
         cwd=project,
-        env=environment(),
+        env=environment(sys.executable),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -36,7 +38,7 @@ def kill_after_a_checkpoint(project: Path, stage: str) -> None:
     """Starts the stage and kills its process tree after the first complete checkpoint."""
     process = begin(project, stage)
     deadline = time.monotonic() + 120
-    while not list((project / "work").glob("**/checkpoint-*/trainer_state.json")):
+    while not list((project / "work").glob(f"**/checkpoint-*/{COMPLETE}")):
         assert process.poll() is None, "ended before its first checkpoint"
         assert time.monotonic() < deadline
         time.sleep(0.02)

@@ -1,12 +1,11 @@
 """The README: short, what it shows is where a reader looks, and what it says to type works."""
 
 import re
-import sys
 from pathlib import Path
 
 from concord.stage.params import read
 from tasks import check
-from tests.chain.tree import ROOT, run
+from tests.chain.tree import ROOT, python, run
 
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
 LINES = TEXT.splitlines()
@@ -63,12 +62,12 @@ def test_its_links_resolve() -> None:
 
 def test_moving_a_weight_in_python(copy: Path) -> None:
     code = block("from concord.policies.model", "python")
-    run(copy, sys.executable, "-W", "ignore", "-c", code)
+    run(copy, python(), "-c", code)
     loads = (
         "from transformers import AutoModelForCausalLM as A;"
         "print(type(A.from_pretrained('tutor')).__name__)"
     )
-    assert "LlamaForCausalLM" in run(copy, sys.executable, "-W", "ignore", "-c", loads)
+    assert "LlamaForCausalLM" in run(copy, python(), "-c", loads)
 
 
 def test_moving_a_weight_in_params_edits_the_choice_and_passes_the_check() -> None:

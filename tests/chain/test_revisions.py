@@ -1,10 +1,9 @@
 """`git checkout` and `dvc checkout` of an older revision restore its data, weights and logits."""
 
 import json
-import sys
 from pathlib import Path
 
-from tests.chain.tree import GIT, commit, dvc, lock, run
+from tests.chain.tree import GIT, commit, dvc, lock, python, run
 
 LOGITS = """
 import hashlib, torch
@@ -32,7 +31,7 @@ LINE = {
 
 def state(project: Path) -> tuple[str, str, str]:
     """Hashes of the policy's logits, of the custom source and of the ingested data."""
-    logits = run(project, sys.executable, "-W", "ignore", "-c", LOGITS).split()[-1]
+    logits = run(project, python(), "-c", LOGITS).split()[-1]
     data = [
         out["md5"]
         for name in ("ingest@sandbox", "ingest@mine")

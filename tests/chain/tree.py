@@ -12,6 +12,8 @@ from concord.stage.params import read
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "recipes/tiny.yaml"
+FORKED = "FORKED_PYTHON"
+"""Environment variable: path of the Python that forks."""
 GIT = ["git", "-c", "user.name=test", "-c", "user.email=test@example.org"]
 
 
@@ -43,19 +45,21 @@ def forget(path: Path) -> None:
         path.unlink(missing_ok=True)
 
 
-def environment(**more: str) -> dict[str, str]:
-    """An environment with this Python first on PATH, without the user's Prefect settings."""
+def python() -> str:
+    """The Python that forks (`tests.chain.forks`) if it is running, else this one."""
+    return os.environ.get(FORKED, sys.executable)
+
+
+def environment(interpreter: str | None = None, **more: str) -> dict[str, str]:
+    """An environment with `python()`, or another, first on PATH, without Prefect's settings."""
     inherited = {
         name: value
         for name, value in os.environ.items()
         if not name.startswith(("PREFECT_", "CONCORD_"))
     }
-    folder = str(Path(sys.executable).parent)
-    return (
-        inherited
-        | {"PATH": f"{folder}{os.pathsep}{inherited['PATH']}", "VIRTUAL_ENV": sys.prefix}
-        | more
-    )
+    folders = [Path(interpreter or python()).parent, Path(sys.executable).parent]
+    path = os.pathsep.join([*map(str, folders), inherited["PATH"]])
+    return inherited | {"PATH": path, "VIRTUAL_ENV": sys.prefix} | more
 
 
 def run(folder: Path, *command: str, env: dict[str, str] | None = None) -> str:
@@ -75,7 +79,7 @@ def run(folder: Path, *command: str, env: dict[str, str] | None = None) -> str:
 
 
 def dvc(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "dvc", *arguments]
+    return [python(), "-m", "dvc", *arguments]
 
 
 def make() -> list[str]:
