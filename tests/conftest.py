@@ -63,7 +63,11 @@ def runs(
         yield None
         return
     worker, folder = os.environ.get("PYTEST_XDIST_WORKER"), tmp_path_factory.getbasetemp()
-    runs = Runs((folder if worker is None else folder.parent) / "chain")
+    runs = (
+        Runs(folder / "chain", os.getpid())
+        if worker is None
+        else Runs(folder.parent / "chain", os.getppid())
+    )
     if worker in (None, "gw0"):
         runs.start()
         os.nice(5)  # the background has priority: other processes wait for it

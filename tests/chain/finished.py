@@ -40,13 +40,14 @@ class Runs:
 
     Args:
         folder: the same folder in all test processes.
+        owner: id of the process that starts all test processes.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, owner: int) -> None:
         self.folder = folder
         self.prefect_home = str(folder / "prefect")
         self.process: subprocess.Popen[str] | None = None
-        self.forks = Forks(folder / "forks")
+        self.forks = Forks(folder / "forks", owner)
         os.environ[FORKED] = str(self.forks.python)
         self._pool: ThreadPoolExecutor | None = None
 
@@ -80,7 +81,6 @@ class Runs:
             parent = psutil.Process(self.process.pid)
             for process in [parent, *parent.children(recursive=True)]:
                 process.send_signal(signal.SIGINT)
-        self.forks.end()
 
     def _record(self, name: str, make_project: Callable[[Path, Path], str]) -> None:
         folder = self.folder / name

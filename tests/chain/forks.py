@@ -45,19 +45,22 @@ LIBRARIES = (
     "dvc_data.index",
 )
 KINDS = ("-m", "-c")
+SERVE = "--serve"
+ENDED = "the owner has ended"
 
 
 class Forks:
-    """The server, and the folder with its `python`.
+    """The server, and the folder with its `python`. It ends with the process `owner`.
 
     Args:
         folder: a new folder. All processes that name the same folder share the server.
+        owner: id of a process that outlives all that use it.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, owner: int) -> None:
         self.python = folder / "python"
+        self._owner = owner
         self._socket = folder / "socket"
-        self._server: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Starts the server and returns when it accepts requests."""
@@ -67,15 +70,11 @@ class Forks:
             f'"{self._socket}" "$@"\n'
         )
         self.python.chmod(self.python.stat().st_mode | stat.S_IXUSR)
-        self._server = subprocess.Popen([sys.executable, __file__, str(self._socket)])
+        command = [sys.executable, __file__, SERVE, str(self._socket), str(self._owner)]
+        server = subprocess.Popen(command)
         while not self._socket.exists():
-            assert self._server.poll() is None, "the server ended"
+            assert server.poll() is None, "the server ended"
             time.sleep(0.05)
-
-    def end(self) -> None:
-        if self._server is not None:
-            self._server.kill()
-            self._server.wait()
 
 
 def request(python: str, address: str, arguments: list[str]) -> int:
@@ -91,7 +90,7 @@ def request(python: str, address: str, arguments: list[str]) -> int:
         return int(server.makefile().read() or 1)
 
 
-def serve(address: str) -> dict[str, Any]:
+def serve(address: str, owner: int) -> dict[str, Any]:
     """Forks a process per request. Returns only in the forks: the request.
 
     A fork is killed when the process that requested it has ended.
@@ -104,8 +103,11 @@ def serve(address: str) -> dict[str, Any]:
     listener.listen(64)
     os.rename(f"{address}.new", address)
     events.register(listener, selectors.EVENT_READ)
+    events.register(os.pidfd_open(owner), selectors.EVENT_READ, ENDED)
     while True:
         for key, _ in events.select():
+            if key.data == ENDED:
+                sys.exit()
             if key.fileobj is listener:
                 client, _ = listener.accept()
                 size, streams, *_ = socket.recv_fds(client, 4, 3)
@@ -174,9 +176,9 @@ def _read(stream: socket.socket, size: int) -> bytes:
 
 
 if __name__ == "__main__":
-    if len(sys.argv) > 2:
+    if sys.argv[1] != SERVE:
         sys.exit(request(sys.argv[1], sys.argv[2], sys.argv[3:]))
-    code = execute(**serve(sys.argv[1]))
+    code = execute(**serve(sys.argv[2], int(sys.argv[3])))
     threading._shutdown()  # type: ignore[attr-defined]
     atexit._run_exitfuncs()
     sys.stdout.flush()

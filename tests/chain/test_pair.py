@@ -47,7 +47,7 @@ def test_after_repro_the_flow_finds_nothing_to_do(cold: Path, runs: Runs) -> Non
         cold, sys.executable, "-m", "flows.align", env=environment(PREFECT_HOME=runs.prefect_home)
     )
     assert f"0 ran, 0 restored, {len(lock(cold))} unchanged" in output
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 180
 
 
 def test_one_value_may_differ_in_a_clone_that_shares_the_work(copy: Path) -> None:

@@ -103,7 +103,7 @@ def test_a_second_run_starts_no_stage(finished: Finished, server: dict[str, str]
     assert status == 0, output
     assert "0 ran, 0 restored, 6 unchanged" in output
     assert "started" not in output
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < 180
     assert not any(Path(server["PREFECT_HOME"], "storage").glob("*")), "Prefect stored results"
 
 
