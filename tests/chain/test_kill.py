@@ -11,7 +11,7 @@ import psutil
 import pytest
 
 from concord.stage.resume import COMPLETE
-from tests.chain.tree import dvc, environment, lock, run
+from tests.chain.tree import dvc, environment, lock, python, run
 
 STEPS = 14
 
@@ -22,12 +22,12 @@ def lengthen(project: Path, before: str, after: str) -> None:
     (project / "params.yaml").write_text(text.replace(before, after), encoding="utf-8")
 
 
-def begin(project: Path, stage: str) -> subprocess.Popen[bytes]:
-    """Starts the stage through DVC, as a tree of processes."""
+def begin(project: Path, stage: str, interpreter: str) -> subprocess.Popen[bytes]:
+    """Starts the stage through DVC."""
     return subprocess.Popen(
-        [sys.executable, "-m", "dvc", "repro", "--single-item", stage],
+        [interpreter, "-m", "dvc", "repro", "--single-item", stage],
         cwd=project,
-        env=environment(sys.executable),
+        env=environment(interpreter),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
@@ -36,7 +36,7 @@ def begin(project: Path, stage: str) -> subprocess.Popen[bytes]:
 
 def kill_after_a_checkpoint(project: Path, stage: str) -> None:
     """Starts the stage and kills its process tree after the first complete checkpoint."""
-    process = begin(project, stage)
+    process = begin(project, stage, sys.executable)  # forks would not be in its tree
     deadline = time.monotonic() + 120
     while not list((project / "work").glob(f"**/checkpoint-*/{COMPLETE}")):
         assert process.poll() is None, "ended before its first checkpoint"
@@ -72,7 +72,7 @@ def test_a_killed_stage_resumes(
     run(
         tmp_path / "undisturbed", *dvc("config", "--local", "cache.dir", str(tmp_path / "cache"))
     )  # else its run is restored
-    undisturbed = begin(tmp_path / "undisturbed", stage)  # on the other core
+    undisturbed = begin(tmp_path / "undisturbed", stage, python())  # on the other core
     kill_after_a_checkpoint(copy, stage)
     assert undisturbed.wait(timeout=300) == 0
     assert result(copy, stage) != result(tmp_path / "undisturbed", stage)
