@@ -18,7 +18,7 @@ Row = dict[str, Any]
 """One encoded pair. `chosen` and `rejected` are tuples (token ids, number of prompt tokens); `mix`
 holds one weight per head: the mix of the heads that learns from the pair. `reference` holds the
 log-probabilities of both responses under the reference model, and `weight` the weight of the pair's
-loss."""
+loss. `margin` and `sharpness` are those of the pair."""
 
 
 class PairBatch(TypedDict):
@@ -36,6 +36,10 @@ class PairBatch(TypedDict):
     """float32 `(2, pairs)`: log-probabilities of the chosen and of the rejected responses."""
     weights: Tensor
     """float32 `(pairs,)`."""
+    margin: Tensor
+    """float32 `(pairs,)`, in nats."""
+    sharpness: Tensor
+    """float32 `(pairs,)`: factors of `beta`."""
 
 
 def balance(
@@ -122,10 +126,17 @@ def collate(pad: int) -> Callable[[list[Row]], PairBatch]:
             "reference": torch.tensor(
                 [row["reference"] for row in rows], dtype=torch.float32
             ).T.contiguous(),
-            "weights": torch.tensor([row["weight"] for row in rows], dtype=torch.float32),
+            "weights": _values(rows, "weight"),
+            "margin": _values(rows, "margin"),
+            "sharpness": _values(rows, "sharpness"),
         }
 
     return collate_rows
+
+
+def _values(rows: list[Row], key: str) -> Tensor:
+    """float32 `(rows,)`."""
+    return torch.tensor([row[key] for row in rows], dtype=torch.float32)
 
 
 def pad_with_labels(sequences: Sequence[tuple[list[int], int]], pad: int) -> dict[str, Tensor]:

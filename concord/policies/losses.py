@@ -1,9 +1,10 @@
 """Pairwise preference losses.
 
 Every public function of this module can be the `loss` of a policy in params.yaml. To add a loss,
-define a function here that maps `(pairs: PairLogprobs, beta: float)` to one number per pair,
-`(pairs,)`. Further arguments need a default; users set them with `loss_parameters`. No other file
-needs to change. Names of helpers start with an underscore.
+define a function here that maps `(pairs: PairLogprobs, beta: float | Tensor)` to one number per
+pair, `(pairs,)`. `beta` is one number, or one per pair. Further arguments need a default; users set
+them with `loss_parameters`. No other file needs to change. Names of helpers start with an
+underscore.
 
 `concord.policies.preference` weights and sums the numbers. MAH-DPO (MAHALO, arXiv 2510.01167) uses
 any of these losses with one action head per objective. The log-probabilities of a pair are computed
@@ -65,12 +66,12 @@ class PairLogprobs(NamedTuple):
         return (self.chosen - self.reference_chosen) - (self.rejected - self.reference_rejected)
 
 
-def dpo(pairs: PairLogprobs, beta: float) -> Tensor:
+def dpo(pairs: PairLogprobs, beta: float | Tensor) -> Tensor:
     """-log sigmoid(beta * delta). DPO: Rafailov et al., arXiv 2305.18290, equation 7."""
     return -logsigmoid(beta * pairs.delta)
 
 
-def ipo(pairs: PairLogprobs, beta: float) -> Tensor:
+def ipo(pairs: PairLogprobs, beta: float | Tensor) -> Tensor:
     """(delta per token - 1 / (2 beta))^2. IPO: Azar et al., arXiv 2310.12036, equation 17.
 
     As in TRL, the log-ratio of each response is divided by its number of tokens.
@@ -80,7 +81,7 @@ def ipo(pairs: PairLogprobs, beta: float) -> Tensor:
     return (chosen - rejected - 1 / (2 * beta)) ** 2
 
 
-def robust_dpo(pairs: PairLogprobs, beta: float, label_smoothing: float = 0.1) -> Tensor:
+def robust_dpo(pairs: PairLogprobs, beta: float | Tensor, label_smoothing: float = 0.1) -> Tensor:
     """DPO corrected for label noise. Chowdhury et al., arXiv 2403.00409, equation 11.
 
     Args:
@@ -95,7 +96,7 @@ def robust_dpo(pairs: PairLogprobs, beta: float, label_smoothing: float = 0.1) -
     return (kept - flipped) / (1 - 2 * label_smoothing)
 
 
-def simpo(pairs: PairLogprobs, beta: float, margin: float = 0.5) -> Tensor:
+def simpo(pairs: PairLogprobs, beta: float | Tensor, margin: float = 0.5) -> Tensor:
     """-log sigmoid(beta * difference of mean log-probabilities - margin).
 
     SimPO: Meng et al., arXiv 2405.14734, equation 6. It does not use a reference model.
@@ -108,6 +109,6 @@ def simpo(pairs: PairLogprobs, beta: float, margin: float = 0.5) -> Tensor:
     return -logsigmoid(beta * (mean_chosen - mean_rejected) - margin)
 
 
-def hinge(pairs: PairLogprobs, beta: float) -> Tensor:
+def hinge(pairs: PairLogprobs, beta: float | Tensor) -> Tensor:
     """max(0, 1 - beta * delta). SLiC: Zhao et al., arXiv 2305.10425, normalised as in TRL."""
     return relu(1 - beta * pairs.delta)

@@ -120,7 +120,7 @@ def batch_size_problems(
     if (size := params.training.batch_size) < needed:
         yield (
             f"training.batch_size: a batch of {size} pairs cannot hold one pair of each of "
-            f"{len(groups)} objectives ({', '.join(groups)}); raise it to {needed} or more"
+            f"{len(groups)} groups ({', '.join(groups)}); raise it to {needed} or more"
         )
 
 
@@ -281,8 +281,11 @@ def make_loss(
             use_cache=False,
         ).logprobs.chunk(2)
         tokens = (batch["labels"] != IGNORED).sum(dim=1).chunk(2)
-        pairs = PairLogprobs(chosen, rejected, *batch["reference"], *tokens)
-        values = pairwise(pairs, params.beta, **params.loss_parameters)
+        reference_chosen, reference_rejected = batch["reference"]
+        required = reference_chosen + batch["margin"]
+        pairs = PairLogprobs(chosen, rejected, required, reference_rejected, *tokens)
+        beta = params.beta * batch["sharpness"]
+        values = pairwise(pairs, beta, **params.loss_parameters)
         mix = batch["head_weights"][: len(values)]
         return (batch["weights"] * values).sum(), curve_metrics(pairs.delta, mix, names)
 

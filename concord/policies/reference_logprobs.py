@@ -26,7 +26,8 @@ def encode_pairs(
     tokenizer: Tokenizer,
     max_length: int,
 ) -> dict[str, list[Row]]:
-    """Group -> rows with `chosen`, `rejected` and `mix`, the weight of each head of `names`.
+    """Group -> rows with `chosen`, `rejected`, `mix` (the weight of each head of `names`), `margin`
+    and `sharpness`.
 
     A pair with `weights` is learned by that mix of the heads, another one by the head of its group
     in `heads`. Pairs whose sides have the same token ids carry no training signal and are dropped.
@@ -35,7 +36,12 @@ def encode_pairs(
     encoded: dict[str, list[Row]] = {}
     for group, members in pairs.items():
         rows = [
-            {**_sides(pair, tokenizer, max_length), "mix": _mix(pair, heads.get(group), names)}
+            {
+                **_sides(pair, tokenizer, max_length),
+                "mix": _mix(pair, heads.get(group), names),
+                "margin": pair.margin,
+                "sharpness": pair.sharpness,
+            }
             for pair in members
         ]
         encoded[group] = [row for row in rows if row["chosen"] != row["rejected"]]

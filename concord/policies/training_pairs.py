@@ -35,6 +35,11 @@ class Pair:
     rejected: str
     weights: Mapping[str, float] | None = None
     """Objective -> weight in the score that chose the pair; None if its group says which score."""
+    margin: float = 0.0
+    """By how much the log-probability ratio must favour the chosen response more than the pair says
+    by itself, in nats."""
+    sharpness: float = 1.0
+    """Factor of `beta` for this pair."""
 
 
 def anchored_rewards(frame: pd.DataFrame, names: list[str], anchors: Anchors) -> np.ndarray:
@@ -145,8 +150,14 @@ def best_and_worst(frame: pd.DataFrame, scores: np.ndarray, min_gap: float) -> l
         scores: `(rows,)`.
         min_gap: in units of `scores`.
     """
+    rows = (map(frame.iloc.__getitem__, pair) for pair in extremes(frame, scores, min_gap))
+    return [Pair(best["messages"], best["response"], worst["response"]) for best, worst in rows]
+
+
+def extremes(frame: pd.DataFrame, scores: np.ndarray, min_gap: float) -> list[tuple[int, int]]:
+    """The positions in `frame` of the two samples of each pair, see `best_and_worst`."""
     usable = ~np.isnan(scores) & frame["finished"].to_numpy(dtype=bool)
-    candidates = frame[usable].assign(_score=scores[usable])
+    candidates = frame[usable].assign(_score=scores[usable], _position=np.flatnonzero(usable))
     pairs = []
     for _, samples in candidates.sort_values("sample").groupby("prompt_id", sort=True):
         values = samples["_score"].to_numpy()
@@ -155,7 +166,7 @@ def best_and_worst(frame: pd.DataFrame, scores: np.ndarray, min_gap: float) -> l
             best["_score"] - worst["_score"] >= max(min_gap, 1e-9)
             and best["response"] != worst["response"]
         ):
-            pairs.append(Pair(best["messages"], best["response"], worst["response"]))
+            pairs.append((int(best["_position"]), int(worst["_position"])))
     return pairs
 
 

@@ -92,6 +92,8 @@ def test_collate() -> None:
             "chosen": ([5, 6, 7], 2),
             "rejected": ([5, 6, 8, 9], 2),
             "mix": [0.0, 1.0],
+            "margin": 0.0,
+            "sharpness": 1.0,
             "reference": (-1.0, -2.0),
             "weight": 0.5,
         },
@@ -99,6 +101,8 @@ def test_collate() -> None:
             "chosen": ([4, 3], 1),
             "rejected": ([4, 2], 1),
             "mix": [0.25, 0.75],
+            "margin": 1.5,
+            "sharpness": 4.0,
             "reference": (-3.0, -4.0),
             "weight": 0.25,
         },
@@ -121,6 +125,8 @@ def test_collate() -> None:
     assert batch["head_weights"].tolist() == 2 * [[0.0, 1.0], [0.25, 0.75]]
     assert torch.equal(batch["reference"], torch.tensor([[-1.0, -3.0], [-2.0, -4.0]]))
     assert batch["weights"].tolist() == [0.5, 0.25]
+    assert batch["margin"].tolist() == [0.0, 1.5]
+    assert batch["sharpness"].tolist() == [1.0, 4.0]
     assert [pair_length(row) for row in rows] == [4, 2]
 
 

@@ -145,6 +145,8 @@ def test_a_single_head_equals_trl(
                 "chosen": sides[0],
                 "rejected": sides[1],
                 "mix": [1.0],
+                "margin": 0.0,
+                "sharpness": 1.0,
                 "reference": (0.0, 0.0),
                 "weight": 1 / 3,
             }
