@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from concord.annotations.reader import HUB
+from concord.evaluation.policies.choice import GIVEN
 from concord.objectives import Objective, objectives_of
 from concord.rewards.process.judging import kind_of
 from concord.rewards.process.labelling import HUMAN, Labelling, derive
@@ -108,7 +109,7 @@ def _names(
             else:
                 del names[location]
     elif stage == "select":
-        names["concord.rewards.vector.scalarisers"] = {params["select"]["rule"]}
+        names["concord.rewards.vector.scalarisers"] = {params["select"]["rule"]} - {GIVEN}
     return names
 
 

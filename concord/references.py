@@ -83,7 +83,6 @@ def label_problems(objectives: Mapping[str, Objective], params: Mapping[str, Any
     yield from unknown_names(
         params["anchors"].get("directions", {}), objectives, "anchors.directions"
     )
-    yield from unknown_names(params["gate"].get("margins", {}), objectives, "gate.margins")
     yield from unknown_names(
         params["process_reward"].get("verdicts", {}), labels, "process_reward.verdicts"
     )
@@ -117,13 +116,24 @@ def weight_problems(
                 )
 
 
-def choice_problems(params: Mapping[str, Any]) -> Iterator[str]:
-    """Problems of `select.policy`, and of policies that train on a single objective."""
-    policy = params["select"].get("policy")
-    if policy is not None and policy not in params["policies"]:
-        hint = suggest(str(policy), list(params["policies"]))
-        yield f"select.policy: unknown policy {policy!r}; {hint}"
-    for name, entry in params["policies"].items():
+def choice_problems(
+    objectives: Mapping[str, Objective], params: Mapping[str, Any]
+) -> Iterator[str]:
+    """Problems of `select` and `gate`, and of policies that train on a single objective."""
+    vector = {name: objective for name, objective in objectives.items() if objective.in_vector}
+    select, policies = params["select"], params["policies"]
+    if select["policy"] not in policies:
+        hint = suggest(str(select["policy"]), list(policies))
+        yield f"select.policy: unknown policy {select['policy']!r}; {hint}"
+    references = [name for name, entry in policies.items() if entry["method"] == "reference"]
+    if select["reference"] not in references:
+        yield (
+            f"select.reference is {select['reference']!r}, which is not a policy with the method "
+            f"`reference`; {suggest(str(select['reference']), references)}"
+        )
+    yield from unknown_names(select.get("at_least", {}), vector, "select.at_least")
+    yield from unknown_names(params["gate"].get("margins", {}), vector, "gate.margins")
+    for name, entry in policies.items():
         reward = entry.get("reward")
         if reward is not None and reward not in params["objectives"]:
             hint = suggest(str(reward), list(params["objectives"]))

@@ -20,6 +20,7 @@ from typing import Any
 from concord import code, references
 from concord.annotations import reader
 from concord.annotations.interchange import FIELDS
+from concord.evaluation.policies.run_protocol import EvaluateParams
 from concord.objectives import Objective
 from concord.references import errors_of
 from concord.rewards.process import judging
@@ -29,7 +30,6 @@ from concord.stage.errors import ParamsError, command
 from concord.stage.params import Model, Runtime, Seeds, mapping_of, read, section, suggest
 from tasks import (
     anchors,
-    evaluate,
     evaluate_rewards,
     export,
     front,
@@ -60,7 +60,7 @@ SECTIONS: dict[str, type] = {
     "process_reward": process_reward.ProcessRewardParams,
     "anchors": anchors.AnchorsParams,
     "rollouts": rollouts.RolloutsParams,
-    "evaluate": evaluate.EvaluateParams,
+    "evaluate": EvaluateParams,
     "evaluate_rewards": evaluate_rewards.EvaluateRewardsParams,
     "front": front.FrontParams,
     "select": select.SelectParams,
@@ -76,7 +76,9 @@ STAGES: dict[str, str | None] = {
     **dict.fromkeys(
         ["check", "prepare", "sft", "process_labels", "process_reward", "anchors", "rollouts"]
     ),
-    **dict.fromkeys(["evaluate_rewards", "front", "select", "gate", "export", "report"]),
+    **dict.fromkeys(
+        ["evaluate_rewards", "front", "select", "candidate", "gate", "export", "report"]
+    ),
     "ingest": "sources",
     "reward_model": "reward_models",
     "policy": "policies",
@@ -125,7 +127,7 @@ def reference_problems(params: Mapping[str, Any], root: Path) -> Iterator[str]:
     yield from _judge_problems(labels, root)
     yield from process_labels.count_problems(labels, objectives)
     yield from references.weight_problems(objectives, params)
-    yield from references.choice_problems(params)
+    yield from references.choice_problems(objectives, params)
     yield from references.evaluation_problems(objectives, params)
     yield from _method_problems(objectives, params["policies"])
     yield from preflight.path_exists(params["gate"]["champion"], "gate.champion", root)
@@ -196,7 +198,7 @@ def _method_problems(
     objectives: Mapping[str, Objective], policies: Mapping[str, Any]
 ) -> Iterator[str]:
     """Problems that the method of each policy reports about its parameters."""
-    vector = [name for name, objective in objectives.items() if objective.in_vector]
+    vector = {name: objective for name, objective in objectives.items() if objective.in_vector}
     for name, entry in policies.items():
         where = f"policies.{name}"
         method = policy.method_of(entry, where).METHOD

@@ -1,14 +1,17 @@
 """Compares the candidate with the champion on every objective and writes the verdict.
 
-    reports/select.json, reports/policies/<policy>.json, models/champion.json
+    reports/candidate, models/champion, reports/samples/<reference>.parquet,
+    reports/policies/<reference>.json
     -> reports/gate.json
 
     python -m tasks.gate
 
-The candidate is the selected policy at the selected weights, measured on held-out prompts. It is
-accepted if no objective is below the champion's by more than its margin. The verdict is a metric: a
-refusal does not fail the stage. After a model has been published, `candidate` of the output becomes
-models/champion.json. An empty mapping there means that there is no champion yet.
+The candidate is the checkpoint that would be published (stage `candidate`). It is accepted if a
+paired test shows for every objective that it is not worse than the champion by more than a margin
+(`concord.evaluation.policies.noninferiority`). Two models that were not measured in the same way on
+the same prompts are not comparable, and the candidate is refused. The champion is the content of
+`reports/candidate` when a model was published, copied to models/champion; without one it is the SFT
+model. The verdict is a metric: a refusal does not fail the stage, but `export` obeys it.
 """
 
 from __future__ import annotations
@@ -17,17 +20,23 @@ import json
 from collections.abc import Mapping
 from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from concord.evaluation.policies.protocol import EQUAL, by_domain
+from concord.objectives import check_weights, objectives_of
 from concord.stage import outputs
-from concord.stage.errors import DataError, ParamsError, command
-from concord.stage.params import FORBID, load
-from concord.stage.paths import REPORTS
+from concord.stage.errors import DataError, command
+from concord.stage.params import FORBID, load, read
+from concord.stage.paths import CANDIDATE, REPORTS, SAMPLES
 
-NO_CHAMPION = "accepted: no champion"
+if TYPE_CHECKING:
+    import pandas as pd
+
+POWER = 0.95
+"""A test that passes an equal model less often than this is reported as weak."""
 
 
 @dataclass(frozen=True, config=FORBID)
@@ -35,108 +44,142 @@ class GateParams:
     """The section `gate`."""
 
     champion: str
-    """File with the results of the published model, in the format of `candidate` in
-    reports/gate.json."""
+    """Folder with the results of the published model, a copy of `reports/candidate`. Without
+    results.json in it, the SFT model is the champion."""
+    margin: Annotated[float, Field(ge=0)]
+    """How far the mean of an objective may be below the champion's, in the units of the
+    objective."""
     margins: dict[str, Annotated[float, Field(ge=0)]] = field(default_factory=dict)
-    """Objective -> how far its mean may be below the champion's. The default is 0."""
+    """Objective -> its margin, where it differs from `margin`."""
+    error_rate: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    """Probability of accepting a candidate that is worse by its margin in some objective."""
 
 
-def run(params: GateParams) -> dict[str, Any]:
+class Side(NamedTuple):
+    """One of the two models."""
+
+    name: str
+    conditions: Mapping[str, Any]
+    """How it was measured."""
+    samples: pd.DataFrame
+    """Its judged answers to held-out prompts, at one point per domain."""
+
+
+def run(params: GateParams, all_params: Mapping[str, Any]) -> dict[str, Any]:
     """Writes and returns the verdict."""
-    choice = outputs.read_json(REPORTS / "select.json")
-    candidate = candidate_results(
-        choice, outputs.read_json(REPORTS / f"policies/{choice['policy']}.json")
-    )
-    unknown = set(params.margins) - set(candidate["objectives"])
-    if unknown:
-        allowed = ", ".join(candidate["objectives"])
-        raise ParamsError(f"gate.margins.{min(unknown)}: unknown objective; allowed: {allowed}")
-    verdict = {
-        **compare(candidate, champion(Path(params.champion)), params.margins),
-        "candidate": candidate,
+    from concord.evaluation.policies import noninferiority
+
+    objectives = {n: o for n, o in objectives_of(all_params).items() if o.in_vector}
+    check_weights(params.margins, objectives, "gate.margins")
+    candidate = side(CANDIDATE)
+    champion = published(Path(params.champion)) or reference(all_params["select"]["reference"])
+    verdict: dict[str, Any] = {
+        "champion": champion.name,
+        "error_rate": params.error_rate,
+        "comparable": True,
+        "objectives": {},
     }
+    if reasons := differences(candidate, champion):
+        verdict |= {"comparable": False, "accepted": False}
+        verdict["verdict"] = f"refused: not comparable with {champion.name} ({'; '.join(reasons)})"
+    else:
+        rows = noninferiority.compare(
+            candidate.samples,
+            champion.samples,
+            by_domain({name: objective.domain for name, objective in objectives.items()}),
+            {name: params.margins.get(name, params.margin) for name in objectives},
+            params.error_rate,
+        )
+        verdict |= {"objectives": rows, "equal_model_passes": noninferiority.power(rows)}
+        verdict |= judgement(rows, champion.name)
     outputs.write_json(REPORTS / "gate.json", verdict)
     return verdict
 
 
-def candidate_results(choice: Mapping[str, Any], report: Mapping[str, Any]) -> dict[str, Any]:
-    """The candidate's results on held-out prompts at the selected points."""
-    objectives: dict[str, Any] = {}
-    for domain, point in choice["points"].items():
-        entry = next(
-            (e for e in report["points"] if e["domain"] == domain and e["point"] == point), None
+def judgement(rows: Mapping[str, Mapping[str, Any]], champion: str) -> dict[str, Any]:
+    """Whether the candidate is accepted, and the verdict in words."""
+    if not rows:
+        return {"accepted": False, "verdict": "refused: no objective was judged"}
+    failed = [
+        f"{name} {row['difference']:+.3f}, at worst {row['lower_bound']:+.3f}, "
+        f"margin {row['margin']:g}"
+        for name, row in rows.items()
+        if not row["holds"]
+    ]
+    if failed:
+        text = f"refused: may be worse than {champion} by more than its margin: {'; '.join(failed)}"
+        return {"accepted": False, "verdict": text}
+    text = f"accepted: no objective is worse than {champion} by more than its margin"
+    return {"accepted": True, "verdict": text}
+
+
+def side(folder: Path) -> Side:
+    """A model from `results.json` and `samples.parquet` in a folder."""
+    results = outputs.read_json(folder / "results.json")
+    if not isinstance(results, dict) or not {"name", "conditions"} <= results.keys():
+        raise DataError(
+            f"{folder}/results.json is not the result of a candidate; copy all of {CANDIDATE} when "
+            "a model is published"
         )
-        if entry is None:
-            raise DataError(
-                f"point {point} of {domain} was not evaluated; "
-                f"rerun the stage evaluate@{choice['policy']}"
-            )
-        objectives |= {
-            name: {key: figures[key] for key in ("gold_mean", "ci_low", "ci_high", "n")}
-            for name, figures in entry["objectives"].items()
-        }
-    seeds = report["seeds"]
-    return {
-        "policy": choice["policy"],
-        "weights": choice["weights"],
-        "objectives": objectives,
-        "seeds": seeds,
-    }
+    return Side(
+        results["name"], results["conditions"], outputs.read_table(folder / "samples.parquet")
+    )
 
 
-def champion(path: Path) -> dict[str, Any] | None:
-    """The champion's results; None if the file is missing or holds an empty mapping."""
-    if not path.is_file():
+def published(folder: Path) -> Side | None:
+    """The champion; None if no model was published."""
+    if not (folder / "results.json").is_file():
         return None
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        return side(folder)
+    except json.JSONDecodeError as error:
         raise DataError(
-            f"{path} is not valid JSON ({error}); "
-            "restore it from git, or write {} for no champion"
+            f"{folder}/results.json is not valid JSON ({error}); restore it from git, or delete it "
+            "to compare with the SFT model"
         ) from None
-    if content == {}:
-        return None
-    if not isinstance(content, dict) or not isinstance(content.get("objectives"), dict):
-        raise DataError(
-            f"{path} has no `objectives`; restore it from git, or write {{}} for no champion"
-        )
-    return content
 
 
-def compare(
-    candidate: Mapping[str, Any], against: Mapping[str, Any] | None, margins: Mapping[str, float]
-) -> dict[str, Any]:
-    """The verdict, and per objective both means, their difference, the margin and the result."""
-    if against is None:
-        return {"verdict": NO_CHAMPION, "accepted": True, "comparable": False, "objectives": {}}
-    rows: dict[str, dict[str, Any]] = {}
-    for name in sorted(set(candidate["objectives"]) | set(against["objectives"])):
-        new, old = (
-            side["objectives"].get(name, {}).get("gold_mean") for side in (candidate, against)
+def reference(policy: str) -> Side:
+    """The SFT model, from its evaluation."""
+    report = outputs.read_json(REPORTS / f"policies/{policy}.json")
+    samples = outputs.read_table(SAMPLES / f"{policy}.parquet")
+    held_out = samples[(samples["split"] != "validation") & (samples["point"] == EQUAL)]
+    return Side(policy, report["conditions"], held_out)
+
+
+def differences(candidate: Side, champion: Side) -> list[str]:
+    """Why the two cannot be compared; empty if they can."""
+    reasons = [
+        f"{name} is {candidate.conditions.get(name)}, was {champion.conditions.get(name)}"
+        for name in sorted({*candidate.conditions, *champion.conditions})
+        if candidate.conditions.get(name) != champion.conditions.get(name)
+    ]
+    keys = ["domain", "prompt_id"]
+    one, two = (frame[keys].value_counts() for frame in (candidate.samples, champion.samples))
+    unshared = len(one.index.symmetric_difference(two.index))
+    if unshared or not one.sort_index().equals(two.sort_index()):
+        reasons.append(f"{unshared} prompts are answered by only one of them")
+    return reasons
+
+
+def summary(verdict: Mapping[str, Any]) -> list[str]:
+    """The verdict, and a warning if the test can hardly accept anything."""
+    lines = [verdict["verdict"]]
+    chance = verdict.get("equal_model_passes")
+    if chance is not None and chance < POWER:
+        weak = min(
+            verdict["objectives"].items(), key=lambda item: float(item[1]["equal_model_passes"])
+        )[0]
+        lines.append(
+            f"warning: a model equal to the champion passes in at least {chance:.0%} of runs only "
+            f"(weakest: {weak}); raise evaluate.prompts or gate.margins.{weak}"
         )
-        difference = None if new is None or old is None else new - old
-        holds = old is None or (difference is not None and difference >= -margins.get(name, 0.0))
-        rows[name] = {
-            "candidate": new,
-            "champion": old,
-            "difference": difference,
-            "margin": margins.get(name, 0.0),
-            "holds": holds,
-        }
-    worse = [name for name, row in rows.items() if not row["holds"]]
-    verdict = (
-        f"refused: {', '.join(worse)} beyond the margin"
-        if worse
-        else "accepted: no objective beyond its margin"
-    )
-    comparable = candidate.get("seeds") == against.get("seeds")
-    return {"verdict": verdict, "accepted": not worse, "comparable": comparable, "objectives": rows}
+    return lines
 
 
 def main() -> None:
     """Runs the stage."""
-    print(run(load(GateParams, "gate"))["verdict"])
+    print("\n".join(summary(run(load(GateParams, "gate"), read()))))
 
 
 if __name__ == "__main__":

@@ -1,27 +1,34 @@
-"""Chooses the weights to publish: the best point of the sweep on validation, by proxies only.
+"""Chooses the weights to publish, by validation and proxies only.
 
-    reports/samples/<policy>.parquet
+    reports/samples/<policy>.parquet, reports/samples/<reference>.parquet
     -> reports/select.json (kept between runs, because it holds the history of choices)
 
     python -m tasks.select
 
-Within each domain, the rule `select.rule` ranks the points by their mean anchored proxies on
-validation (protocol `likelihood`: pair accuracy), weighted by `select.weights`. Validation is
-small, so points that are not clearly worse than the best count as equal. Among these, the point
-whose head weights are nearest to `select.weights` wins. If validation has no data to compare, all
-points count as equal. In the full vector each domain has the same share, and the sum is 1. Gold
-rewards are never read.
+Rule `given`, the default: the head weights are `select.weights`. A scalariser as the rule searches
+the weights whose mean anchored proxies on validation (protocol `likelihood`: pair accuracies) it
+values most. Either way, `at_least` and `max_kl` must hold; `concord.evaluation.policies.choice` has
+the method. In the full vector each domain has the same share, and the sum is 1. Gold rewards are
+never read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import field
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 from pydantic.dataclasses import dataclass
 
+from concord.evaluation.policies.choice import (
+    GIVEN,
+    Measured,
+    Wish,
+    bound,
+    choose,
+    full_vector,
+)
 from concord.objectives import check_weights, domain_weights, objectives_of
 from concord.stage import outputs, plugins
 from concord.stage.errors import DataError, command
@@ -29,12 +36,14 @@ from concord.stage.params import FORBID, load, read
 from concord.stage.paths import REPORTS, SAMPLES
 
 if TYPE_CHECKING:
-    import numpy as np
     import pandas as pd
 
-    from concord.evaluation.policies.protocol import Point
-
 CHOICE = REPORTS / "select.json"
+
+
+def _check_bound(value: float | str) -> float | str:
+    bound(value, 0.0)
+    return value
 
 
 @dataclass(frozen=True, config=FORBID)
@@ -42,32 +51,30 @@ class SelectParams:
     """The section `select`."""
 
     policy: str
-    """The policy whose weights are chosen, and which is exported."""
-    rule: Annotated[str, plugins.named("concord.rewards.vector.scalarisers")]
-    """The scalariser that ranks the points: a function of concord/rewards/vector/scalarisers.py."""
+    """The policy that is exported at the chosen weights."""
+    reference: str
+    """The policy with the method `reference`, the SFT model: bounds refer to it, and it is the
+    champion of the stage `gate` until a model is published."""
+    rule: Annotated[str, plugins.named("concord.rewards.vector.scalarisers", GIVEN)] = GIVEN
+    """`given`: the head weights are `weights`. Or a scalariser, a function of
+    concord/rewards/vector/scalarisers.py, whose maximum is searched."""
     weights: dict[str, float] = field(default_factory=dict)
     """Objective -> its importance. Empty for equal weights within each domain."""
-    tolerance: Annotated[float, Field(ge=0)] = 1.0
-    """A point counts as equal to the best if it is worse by at most this number of standard errors
-    of the paired difference."""
+    at_least: dict[str, Annotated[float | str, AfterValidator(_check_bound)]] = field(
+        default_factory=dict
+    )
+    """Objective -> lower bound of its mean proxy on validation: a number, or a difference to the
+    SFT model such as `sft - 0.1`. In standard deviations of the SFT model's answers; protocol
+    `likelihood`: in pair accuracy."""
+    strength: Annotated[float, Field(gt=0)] | None = None
+    """Scales what the heads change in the published checkpoint. Null for the number of domains:
+    within each domain, the checkpoint then has the heads at their full weights."""
     max_kl: Annotated[float, Field(gt=0)] | None = None
     """Maximum KL divergence from the SFT model on validation, in nats per answer; null for no
     limit."""
-
-
-class Measured(NamedTuple):
-    """Validation results of the points of one domain, in the order of the samples."""
-
-    points: list[Point]
-    names: list[str]
-    """Objectives: the columns of `proxies`."""
-    proxies: np.ndarray
-    """`(points, objectives)`, means on validation."""
-    draws: np.ndarray
-    """`(resamples, points, objectives)`, bootstrap means. All points share the resampled
-    prompts."""
-    kl: np.ndarray
-    """`(points,)`, in nats per answer."""
+    stay_near: Annotated[float, Field(ge=0)] = 0.4
+    """What a rule that searches gives up per squared distance between the chosen and the given
+    weights, in the units of the rule. It steadies choices that the data hardly tell apart."""
 
 
 def run(
@@ -76,39 +83,48 @@ def run(
     """Chooses the weights; writes the choice, and adds it to the history if it is new."""
     objectives = objectives_of(all_params)
     check_weights(params.weights, objectives, "select.weights")
-    table = SAMPLES / f"{params.policy}.parquet"
-    samples = outputs.read_table(table)
-    validation = samples[samples["split"] == "validation"]
-    if validation.empty:
-        raise DataError(
-            f"{table} has no answers to validation prompts; rerun evaluate@{params.policy}"
-        )
+    validation, reference = (_validation(name) for name in (params.policy, params.reference))
     chosen = {}
     for domain in sorted(set(validation["domain"])):
+        measured = measure(validation, domain, resamples, seed)
+        members = {name: objectives[name] for name in measured.names}
+        weights = {name: params.weights.get(name, 0.0) for name in members}
         preferences = domain_weights(
-            params.weights or dict.fromkeys(objectives, 1.0), objectives, domain, "select.weights"
+            weights if params.weights else dict.fromkeys(members, 1.0),
+            members,
+            domain,
+            "select.weights",
         )
-        chosen[domain] = best(measure(validation, domain, resamples, seed), preferences, params)
+        sft = measure(reference, domain, 1, seed)
+        chosen[domain] = choose(measured, wish(params, preferences, sft))
     choice = {
         "policy": params.policy,
+        "reference": params.reference,
         "rule": params.rule,
-        "preferences": params.weights or "equal",
-        "tolerance": params.tolerance,
+        "at_least": params.at_least,
         "max_kl": params.max_kl,
-        "weights": full_vector([point["weights"] for point in chosen.values()]),
-        "points": {domain: point["point"] for domain, point in chosen.items()},
-        "equal_points": {domain: point["equal"] for domain, point in chosen.items()},
-        "proxies": {
-            name: value for point in chosen.values() for name, value in point["proxies"].items()
-        },
-        "kl": {domain: point["kl"] for domain, point in chosen.items()},
+        "strength": len(chosen) if params.strength is None else params.strength,
+        "steerable": bool((validation.groupby("domain")["point"].nunique() > 1).any()),
+        "weights": full_vector([entry["weights"] for entry in chosen.values()]),
+        "domains": chosen,
     }
     outputs.write_json(CHOICE, {**choice, "history": updated_history(choice)})
     return choice
 
 
+def _validation(policy: str) -> pd.DataFrame:
+    table = SAMPLES / f"{policy}.parquet"
+    samples = outputs.read_table(table)
+    validation = samples[samples["split"] == "validation"]
+    if validation.empty:
+        raise DataError(f"{table} has no answers to validation prompts; rerun evaluate@{policy}")
+    return validation
+
+
 def measure(validation: pd.DataFrame, domain: str, resamples: int, seed: int) -> Measured:
     """Means of the proxies and KL of every point, with bootstrap resamples."""
+    import numpy as np
+
     from concord.evaluation.metrics import Clusters
     from concord.evaluation.policies.likelihood import judged_units
     from concord.evaluation.policies.summary import points_of
@@ -116,57 +132,29 @@ def measure(validation: pd.DataFrame, domain: str, resamples: int, seed: int) ->
     samples = validation[validation["domain"] == domain]
     names = sorted(points_of(samples)[0].weights)
     units = judged_units(samples, domain, names)
-    clusters = Clusters.of(units, [*(f"proxy.{name}" for name in names), "log_ratio"])
-    means, draws = clusters.mean(), clusters.bootstrap(resamples, seed)
-    return Measured(points_of(units), names, means[:, :-1], draws[:, :, :-1], means[:, -1])
+    clusters = Clusters.of(units, [*(f"proxy.{name}" for name in names), "kl"])
+    points = points_of(units)
+    weights = np.array([[point.weights[name] for name in names] for point in points])
+    return Measured(domain, names, weights, clusters.mean(), clusters.bootstrap(resamples, seed))
 
 
-def best(
-    measured: Measured, preferences: Mapping[str, float], params: SelectParams
-) -> dict[str, Any]:
-    """The point to publish.
-
-    Among the points that count as equal to the best, the nearest to the preferences; on a tie, the
-    one with the smallest KL from the SFT model.
-    """
+def wish(params: SelectParams, preferences: Mapping[str, float], sft: Measured) -> Wish:
+    """What the parameters ask of one domain. The objectives have the order of `preferences`."""
     import numpy as np
 
-    rule = plugins.function("concord.rewards.vector.scalarisers", params.rule)
-    weights = np.array([preferences[name] for name in measured.names])
-    allowed = np.isnan(measured.kl) | (measured.kl <= (params.max_kl or np.inf))
-    if not allowed.any():
-        raise DataError(
-            f"select.max_kl is {params.max_kl}, but the smallest KL in the domain "
-            f"{measured.points[0].domain} is {measured.kl.min():.3g}; raise max_kl"
-        )
-    scores = np.where(allowed, rule(measured.proxies, weights), np.nan)
-    equal = np.flatnonzero(allowed).tolist()
-    if not np.isnan(scores).all():  # otherwise validation has no data to compare points
-        top = int(np.nanargmax(scores))
-        drawn = np.stack(
-            [rule(measured.draws[:, index], weights) for index in range(len(scores))], axis=1
-        )
-        errors = np.nanstd(drawn[:, [top]] - drawn, axis=0)
-        equal = np.flatnonzero(scores[top] - scores <= params.tolerance * errors + 1e-12).tolist()
-
-    def order(index: int) -> tuple[float, float, str]:
-        point = measured.points[index]
-        distance = sum(abs(point.weights[name] - preferences[name]) for name in measured.names)
-        return round(distance, 9), float(np.nan_to_num(measured.kl[index])), point.name
-
-    index = min(equal, key=order)
-    return {
-        "point": measured.points[index].name,
-        "weights": measured.points[index].weights,
-        "equal": len(equal),
-        "proxies": dict(zip(measured.names, measured.proxies[index].tolist(), strict=True)),
-        "kl": float(measured.kl[index]),
-    }
-
-
-def full_vector(vectors: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """One vector over all domains: each domain's weights, divided by the number of domains."""
-    return {name: weight / len(vectors) for vector in vectors for name, weight in vector.items()}
+    means = dict(zip(sft.names, sft.means[0, :-1].tolist(), strict=True))
+    bounds = [
+        bound(params.at_least[name], means[name]) if name in params.at_least else -np.inf
+        for name in preferences
+    ]
+    return Wish(
+        rule=params.rule,
+        weights=np.array(list(preferences.values())),
+        at_least=np.array(bounds),
+        sft=np.array([means[name] for name in preferences]),
+        max_kl=np.inf if params.max_kl is None else params.max_kl,
+        stay_near=params.stay_near,
+    )
 
 
 def updated_history(choice: Mapping[str, Any]) -> list[Mapping[str, Any]]:
@@ -177,6 +165,19 @@ def updated_history(choice: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     return history if history and history[-1] == choice else [*history, choice]
 
 
+def summary(choice: Mapping[str, Any], history: list[Mapping[str, Any]]) -> Iterator[str]:
+    """What was asked and what was chosen, a line per objective, and what the owner should know."""
+    yield f"{'objective':<20} asked  chosen"
+    for entry in choice["domains"].values():
+        for name, weight in entry["weights"].items():
+            yield f"{name:<20} {entry['asked'][name]:.3f}  {weight:.3f}"
+    if not choice["steerable"]:
+        yield f"{choice['policy']} has no heads: weights do not change it"
+    before = history[-2] if len(history) > 1 else None
+    if before and before["policy"] == choice["policy"] and before["weights"] == choice["weights"]:
+        yield "same point as before: the checkpoint does not change"
+
+
 def main() -> None:
     """Runs the stage."""
     choice = run(
@@ -185,8 +186,7 @@ def main() -> None:
         load(int, "evaluate", "bootstrap"),
         load(int, "seeds", "data"),
     )
-    for name, weight in sorted(choice["weights"].items()):
-        print(f"{name:<20} {weight:.3f}")
+    print("\n".join(summary(choice, outputs.read_json(CHOICE)["history"])))
 
 
 if __name__ == "__main__":

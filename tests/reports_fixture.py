@@ -9,7 +9,14 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from concord.evaluation.policies.protocol import EQUAL, Point, by_domain, operating_points
+from concord.evaluation.policies.protocol import (
+    EQUAL,
+    Judged,
+    Point,
+    by_domain,
+    operating_points,
+)
+from concord.evaluation.policies.run_protocol import EvaluateJob, EvaluateParams
 from concord.evaluation.policies.summary import policy_report
 from concord.evaluation.rewards.head_quality import quality
 from concord.evaluation.rewards.judged_sets import Locked
@@ -18,7 +25,8 @@ from concord.evaluation.rewards.step_quality import processbench, step_quality
 from concord.evaluation.rewards.trust import head_diagnostics
 from concord.sandbox.world import World
 from concord.stage import outputs
-from tasks import front, gate, select
+from concord.stage.params import Runtime, Seeds, read
+from tasks import candidate, front, gate, select
 
 OBJECTIVES = {
     "math_accuracy": "math",
@@ -55,6 +63,12 @@ GROUPS = {
     "harmless": ["harmless"],
 }
 PROMPTS = 60
+EVALUATION = EvaluateJob(
+    EvaluateParams("sandbox", DEFAULT_WEIGHTS, PROMPTS, PROMPTS, 9, 100, 1),
+    Runtime(threads=1, device="cpu", dtype="float32"),
+    Seeds(data=0, sampling=0),
+    256,
+)
 
 
 def params() -> dict[str, Any]:
@@ -70,8 +84,8 @@ def params() -> dict[str, Any]:
         },
         "evaluate": {"sweep": 9, "bootstrap": 200, "weights": DEFAULT_WEIGHTS},
         "front": {"reference_point": 0.0},
-        "select": {"policy": "mah_dpo", "rule": "weighted_sum"},
-        "gate": {"champion": "models/champion.json", "margins": {}},
+        "select": {"policy": "mah_dpo", "reference": "sft"},
+        "gate": {"champion": "models/champion", "margin": 0.1},
     }
 
 
@@ -110,7 +124,7 @@ def samples(policy: str, prompts: int = PROMPTS, seed: int = 0) -> pd.DataFrame:
                         {"role": "user", "content": f"Question {index} of {point.domain}?"}
                     ],
                     "response": f"<Answer> {index} of {policy} at {point.name} & more",
-                    "log_ratio": 10 * GAIN[policy] + noise.normal(0, 0.1),
+                    "kl": 10 * GAIN[policy] + noise.normal(0, 0.1),
                     "length": 20.0 + index % 5,
                 }
                 for name, domain in OBJECTIVES.items():
@@ -174,6 +188,7 @@ def write_reports() -> None:
         head = {
             "policy": policy,
             "protocol": "sandbox",
+            "conditions": EVALUATION.conditions(),
             "seeds": {"data": 0, "sampling": 0, "locked": 1},
         }
         dialogue = {"solved": 0.5, "engaged": 0.8, "told": 0.1, "turns": 2.2}
@@ -196,7 +211,22 @@ def write_reports() -> None:
         outputs.write_text(f"reports/curves/{name}.csv", "\n".join(["step,loss", *steps]) + "\n")
     front.main()
     select.main()
+    write_candidate()
     gate.main()
+
+
+def write_candidate() -> None:
+    """The output of the stage `candidate`: the policy's answers at the default weights."""
+    frame = outputs.read_table("reports/samples/mah_dpo.parquet")
+    frame = frame[frame["split"] == "locked"]
+    rows = [
+        frame[(frame["domain"] == domain) & (frame["point"] == point)]
+        for domain, point in (("values", "default"), ("math", EQUAL), ("tutoring", EQUAL))
+    ]
+    samples = pd.concat(rows, ignore_index=True).assign(point=candidate.NAME)
+    head = {"name": "mah_dpo at the selected weights", "policy": "mah_dpo", "checkpoint": "0" * 64}
+    judged = Judged(samples, samples, samples.iloc[:0], {})
+    candidate.save(head, EVALUATION, judged, read("params.yaml"))
 
 
 def _reward_reports(noise: np.random.Generator) -> None:

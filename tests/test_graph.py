@@ -70,7 +70,7 @@ def test_only_ingestion_and_evaluation_read_gold() -> None:
         for name in ENTRIES
         if any(file.startswith("concord/sandbox/") for file in closure(name))
     }
-    assert stages_with_gold == {"ingest", "evaluate", "evaluate_rewards"}
+    assert stages_with_gold == {"ingest", "evaluate", "candidate", "evaluate_rewards"}
 
 
 def test_check_depends_on_all_code_and_every_param() -> None:

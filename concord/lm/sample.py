@@ -50,7 +50,7 @@ def sample(
     the left. `forward` is passed to every call of the model (for example `head_weights`). The
     global random generators are neither used nor changed.
     """
-    prompts = [render(tokenizer, messages) for messages in messages_list]
+    prompts = prompt_ids(model, tokenizer, messages_list, max_new_tokens)
     ids = sample_ids(
         model,
         tokenizer,
@@ -63,6 +63,14 @@ def sample(
         **forward,
     )
     return [tokenizer.decode(row, skip_special_tokens=True) for row in ids]
+
+
+def prompt_ids(
+    model: CausalLM, tokenizer: Tokenizer, messages_list: Sequence[Messages], max_new_tokens: int
+) -> list[list[int]]:
+    """Token ids of the prompts, truncated on the left to leave room for the response."""
+    prompts = [render(tokenizer, messages) for messages in messages_list]
+    return _truncate(prompts, _max_prompt_length(model, max_new_tokens))
 
 
 def sample_ids(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ ROLLOUTS = paths.ROLLOUTS / "train.parquet"
 ANNOTATED = paths.PREPARED / "pairs/train.parquet"
 
 
-def no_problems(params: Any, vector: Sequence[str]) -> Iterator[str]:
+def no_problems(params: Any, vector: Mapping[str, Objective]) -> Iterator[str]:
     """The check of a method whose dataclass validates all of its parameters: yields nothing."""
     return iter(())
 
@@ -33,7 +33,7 @@ class Method:
     inference."""
     pairs: bool
     """Whether the method trains on preference pairs."""
-    problems: Callable[[Any, Sequence[str]], Iterator[str]] = no_problems
+    problems: Callable[[Any, Mapping[str, Objective]], Iterator[str]] = no_problems
     """Maps the parameters and the objectives of the reward vector to messages `key: problem`. For
     checks that the dataclass cannot do, because it does not know the objectives."""
 

@@ -1,4 +1,4 @@
-"""The results in words: the headline sentence, and the table of claims with their limits."""
+"""The results in words: the table of claims with their limits."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -47,32 +47,6 @@ def mean_correlation(front: Report, policy: str) -> float | None:
         figures["rank_correlation"] for figures in front["control"].get(policy, {}).values()
     ]
     return sum(correlations) / len(correlations) if correlations else None
-
-
-def sentence(front: Report, policy: str, report: Report) -> str:
-    """The result in one sentence."""
-    reference = next(
-        (e["reference_policy"] for e in entries(front).values() if e["reference_policy"]), None
-    )
-    sides = moved(front, policy)
-    total = sum(map(len, sides.values()))
-    split = "the locked world" if report["protocol"] == "sandbox" else "held-out human labels"
-    if not total:
-        return (
-            f"The selected policy is {policy}; {split} gives no comparison with a reference policy."
-        )
-    lowered = f"lowers {', '.join(sides['lowered'])}" if sides["lowered"] else "lowers none"
-    text = (
-        f"On {split}, {policy} at equal weights raises {len(sides['raised'])} of {total} "
-        f"objectives over {reference} (95 % intervals) and {lowered}"
-    )
-    correlation = mean_correlation(front, policy)
-    if correlation is None:
-        return text + "."
-    return (
-        f"{text}; the mean rank correlation of objectives with their head weights is "
-        f"{correlation:.2f}."
-    )
 
 
 def claims(front: Report, policy: str, reports: Report) -> list[Row]:

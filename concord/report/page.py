@@ -14,6 +14,7 @@ from typing import Any, Literal
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from concord.evaluation.policies.published import Published
 from concord.evaluation.rewards.picking import GAINS, WAYS
 from concord.report import claims, policy_figures, reward_figures, training_figures
 from concord.report.charts import DARK, LIGHT, STYLE, Drawings, variables
@@ -104,7 +105,7 @@ def context(reports: Reports) -> dict[str, Any]:
     front, policy, policies = reports.front, reports.choice["policy"], reports.policies
     dark = f"@media(prefers-color-scheme:dark){{:root{{{variables(DARK)}}}}}"
     return {
-        "sentence": claims.sentence(front, policy, policies[policy]),
+        "sentence": Published(reports.params, reports.root.parent).sentence(),
         "claims": claims.claims(
             front,
             policy,
@@ -124,6 +125,7 @@ def context(reports: Reports) -> dict[str, Any]:
         "labelling": reports.json("process_labels"),
         "data": reports.data,
         "choice": reports.choice,
+        "candidate": reports.json("candidate/results"),
         "gate": reports.json("gate"),
         "style": Markup(f":root{{{variables(LIGHT)}}}{dark}"),
         "chart_style": Markup(STYLE.replace("text{", ":where(.chart) text{", 1)),

@@ -14,9 +14,13 @@ PROCESS_REWARD = Path("models/process_reward")
 ANCHORS = Path("models/anchors.json")
 POLICIES = Path("models/policies")
 ALIGNED = Path("models/aligned")
+REFUSED = Path("models/candidate")
+"""The last candidate, if the gate refused it."""
 
 REPORTS = Path("reports")
 CURVES = REPORTS / "curves"
 SAMPLES = REPORTS / "samples"
+CANDIDATE = REPORTS / "candidate"
+"""Results and samples of the checkpoint that the gate judges."""
 WORK = Path("work")
 """Checkpoints of unfinished stages and cached judge replies. Ignored by git and DVC."""

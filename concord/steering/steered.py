@@ -1,4 +1,4 @@
-"""A policy at chosen objective weights: samples, log-ratios to the reference, and likelihoods.
+"""A policy at chosen objective weights: samples, KL to the reference, and likelihoods.
 
 A multi-head policy is merged at the weights, which is exact. A policy with a single head behaves
 the same at all weights.
@@ -8,7 +8,7 @@ import copy
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from concord.lm import sample as generate
 from concord.lm.chat import Messages, encode
+from concord.lm.divergence import sampled_kl
 from concord.lm.types import CausalLM, Tokenizer
 from concord.policies.model import MultiHeadCausalLM, from_causal
 from concord.stage import progress
@@ -37,6 +38,17 @@ class Sampling:
     max_length: int
     """Longest scored sequence in tokens, prompt and response together."""
     seed: int
+
+
+class Answers(NamedTuple):
+    """Sampled responses."""
+
+    texts: list[str]
+    kl: np.ndarray
+    """`(responses,)`: exact KL from the reference per position, summed over the sampled tokens, in
+    nats. Its mean estimates the KL of the responses if they were sampled at temperature 1."""
+    lengths: np.ndarray
+    """`(responses,)`: sampled tokens, with the end of sequence if it was sampled."""
 
 
 class Steered:
@@ -84,36 +96,26 @@ class Steered:
             label=None,
         )
 
-    def log_ratio(
-        self, messages: Sequence[Messages], responses: Sequence[str], weights: Mapping[str, float]
-    ) -> np.ndarray:
-        """log policy(response) - log reference(response), float64 `(responses,)`, in nats.
-
-        Its mean over the policy's own samples estimates the KL divergence from the reference, in
-        nats per response.
-        """
-        policy = self._logprobs(self.at(weights), messages, responses)
-        reference = self._logprobs(self.reference, messages, responses)
-        return np.asarray(policy - reference, dtype=np.float64)
-
-    def lengths(self, responses: Sequence[str]) -> list[float]:
-        """Number of tokens of each response, including the end of sequence."""
-        return [
-            float(len(self.tokenizer(text, add_special_tokens=False)["input_ids"]) + 1)
-            for text in responses
-        ]
-
-    def _logprobs(
-        self, model: CausalLM, messages: Sequence[Messages], responses: Sequence[str]
-    ) -> np.ndarray:
-        return generate.logprobs(
-            model,
+    def answers(self, messages: Sequence[Messages], weights: Mapping[str, float]) -> Answers:
+        """The responses of `sample`, with their KL from the reference and their lengths."""
+        settings, policy = self.sampling, self.at(weights)
+        prompts = generate.prompt_ids(
+            policy, self.tokenizer, list(messages), settings.max_new_tokens
+        )
+        ids = generate.sample_ids(
+            policy,
             self.tokenizer,
-            list(messages),
-            list(responses),
-            max_length=self.sampling.max_length,
-            batch_size=self.sampling.batch_size,
+            prompts,
+            max_new_tokens=settings.max_new_tokens,
+            temperature=settings.temperature,
+            seed=settings.seed,
+            batch_size=settings.batch_size,
             label=None,
+        )
+        return Answers(
+            [self.tokenizer.decode(row, skip_special_tokens=True) for row in ids],
+            sampled_kl(policy, self.reference, prompts, ids, self.tokenizer.pad_token_id),
+            np.array([len(row) for row in ids], dtype=np.float64),
         )
 
     @torch.no_grad()

@@ -166,7 +166,7 @@ def name_format(params: Params) -> None:
     params["sources"]["toy"] = {"format": "toy", "path": "data/raw/toy.jsonl", "options": options}
 
 
-SCORING = {"process_labels", "anchors", "rollouts", "evaluate_rewards"} | {
+SCORING = {"process_labels", "anchors", "rollouts", "evaluate_rewards", "candidate"} | {
     f"{stage}@{policy}"
     for stage, policies in {
         "policy": ["grpo"],
@@ -175,7 +175,7 @@ SCORING = {"process_labels", "anchors", "rollouts", "evaluate_rewards"} | {
     for policy in policies
 }
 PREFERENCE = {"policy@sft", "policy@mah_dpo", "policy@dpo_scalar"}
-OF_OBJECTIVES = {"prepare", "front", "select", "report"}
+OF_OBJECTIVES = {"prepare", "front", "select", "gate", "report"}
 """Stages that depend on the section `objectives`."""
 ROWS: dict[str, tuple[str, str, Callable[[Params], None], set[str]]] = {
     "method": (
@@ -194,7 +194,7 @@ ROWS: dict[str, tuple[str, str, Callable[[Params], None], set[str]]] = {
         "concord/rewards/vector/scalarisers.py",
         SCALARISER,
         name_scalariser,
-        {"select"},
+        {"select", "report"},
     ),
     "aggregation": (
         "concord/policies/advantages.py",

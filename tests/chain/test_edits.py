@@ -20,6 +20,7 @@ from tests.chain.tree import dvc, lock, python, run
 
 Params = dict[str, Any]
 EVALUATE = {"evaluate@sft", "evaluate@mah_dpo", "evaluate@dpo_scalar", "evaluate@grpo"}
+JUDGED = EVALUATE | {"candidate"}
 POLICY = {name.replace("evaluate", "policy") for name in EVALUATE}
 REWARD_MODEL = {"reward_model@heads", "reward_model@overall"}
 TRAINING = {"sft", "process_reward"} | REWARD_MODEL | POLICY
@@ -28,7 +29,7 @@ PARAMS: list[tuple[str, Any, set[str]]] = [
     (
         "seeds.sampling",
         3,
-        {"process_labels", "anchors", "rollouts", "evaluate_rewards"} | POLICY | EVALUATE,
+        {"process_labels", "anchors", "rollouts", "evaluate_rewards"} | POLICY | JUDGED,
     ),
     ("ingest.max_quarantine_share", 0.3, {"ingest@sandbox"}),
     ("prepare.validation", 0.3, {"prepare"}),
@@ -44,18 +45,18 @@ PARAMS: list[tuple[str, Any, set[str]]] = [
     ("rollouts.temperature", 0.9, {"rollouts"}),
     ("policies.dpo_scalar.weights.harmless", 0.6, {"policy@dpo_scalar", "front", "report"}),
     ("policies.grpo.beta", 0.1, {"policy@grpo", "front", "report"}),
-    ("evaluate.weights.harmless", 0.6, EVALUATE),
-    ("evaluate.locked_seed", 2, {"evaluate_rewards"} | EVALUATE),
+    ("evaluate.weights.harmless", 0.6, JUDGED),
+    ("evaluate.locked_seed", 2, {"evaluate_rewards"} | JUDGED),
     ("evaluate_rewards.pairs", 30, {"evaluate_rewards"}),
     ("front.reference_point", -0.1, {"front"}),
-    ("select.rule", "chebyshev", {"select"}),
-    ("gate.margins", {"helpful": 0.1}, {"gate"}),
-    ("export.dtype", "bfloat16", {"export"}),
+    ("select.weights.harmless", 0.6, {"select", "report"}),
+    ("gate.margin", 0.1, {"gate"}),
+    ("export.dtype", "bfloat16", {"candidate", "export"}),
 ]
 FILES = {
     "recipes/worlds/tiny.yaml": {"ingest@sandbox"},
     "templates/sandbox.jinja": {"prepare", "sft"},
-    "models/champion.json": {"gate"},
+    "models/champion/README.md": {"gate"},
     "concord/report/page.html.jinja": {"report"},
 }
 CODE = {
@@ -65,7 +66,7 @@ CODE = {
     "concord/rewards/outcome/probe_fit.py": REWARD_MODEL,
     "concord/annotations/formats/sandbox.py": {"ingest@sandbox"},
     "concord/annotations/formats/trl.py": set(),
-    "concord/sandbox/students.py": EVALUATE,
+    "concord/sandbox/students.py": JUDGED,
     "concord/rewards/process/process_model.py": {"process_reward", "evaluate_rewards"},
     "concord/policies/methods/grpo.py": {"policy@grpo"},
     "concord/policies/methods/mah_dpo.py": {"policy@mah_dpo"},
@@ -197,8 +198,8 @@ def test_the_weights_of_one_policy_rerun_that_policy_and_what_follows(edited: Pa
     assert follow == {"policy@dpo_scalar", "evaluate@dpo_scalar", "front", "report"}
 
 
-@pytest.mark.parametrize("stages", [EVALUATE, {"select"}], ids=["weights of evaluation", "rule"])
-def test_neither_weights_of_evaluation_nor_the_rule_retrain(edited: Path, stages: set[str]) -> None:
+@pytest.mark.parametrize("stages", [JUDGED, {"select"}], ids=["evaluation", "choice"])
+def test_neither_evaluation_nor_choice_retrains(edited: Path, stages: set[str]) -> None:
     assert not followers(edited, stages) & TRAINING
 
 

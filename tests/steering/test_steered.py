@@ -122,9 +122,16 @@ def test_kl_is_zero_only_at_the_reference(steered: Steered) -> None:
     kl = steered.likelihood(MESSAGES, RESPONSES, [{"a": 1.0}, {"b": 1.0}])[1]
     assert np.abs(kl[0]).max() < 1e-4
     assert kl[1].min() > 0.1
-    assert np.abs(steered.log_ratio(MESSAGES, RESPONSES, {"a": 1.0})).max() < 1e-3
-    assert np.abs(steered.log_ratio(MESSAGES, RESPONSES, {"b": 1.0})).min() > 0.01
-    assert steered.lengths(RESPONSES) == [len(text) + 1 for text in RESPONSES]
+
+
+def test_answers_are_the_samples_with_their_kl(steered: Steered) -> None:
+    """Lengths are those of the sampled tokens: five, unless the end was sampled earlier."""
+    same, other = (steered.answers(MESSAGES, {name: 1.0}) for name in ("a", "b"))
+    assert same.texts == steered.sample(MESSAGES, {"a": 1.0})
+    assert other.texts == steered.sample(MESSAGES, {"b": 1.0})
+    assert np.abs(same.kl).max() < 1e-4
+    assert other.kl.min() > 0.01
+    assert set(other.lengths) <= {1, 2, 3, 4, 5}
 
 
 def test_weights_change_only_the_samples_of_a_multi_head_policy(

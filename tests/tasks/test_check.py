@@ -30,8 +30,8 @@ def root(tmp_path: Path, sandbox: Params) -> Path:
     base = tmp_path / sandbox["model"]["name"]
     base.mkdir(parents=True)
     champion = tmp_path / sandbox["gate"]["champion"]
-    champion.parent.mkdir(parents=True, exist_ok=True)
-    champion.write_text("{}")
+    champion.mkdir(parents=True)
+    (champion / "README.md").write_text("no champion")
     (base / "config.json").write_text('{"num_hidden_layers": 4}')
     for path in (
         sandbox["model"]["chat_template"],
@@ -282,7 +282,11 @@ BAD = [
         {"format": "hub", "path": "data/raw/gone.yaml"},
         r"data/raw/gone\.yaml does not exist",
     ),
-    ("gate/champion", "models/champ.json", r"gate\.champion: models/champ\.json does not exist"),
+    ("gate/champion", "models/champ", r"gate\.champion: models/champ does not exist"),
+    ("select/reference", "mah_dpo", r"select\.reference is 'mah_dpo', which is not a policy with"),
+    ("select/at_least", {"helful": 0.1}, r"select\.at_least\.helful: unknown objective; did you"),
+    ("select/at_least", {"helpful": "sft x"}, r"select\.at_least\.helpful.*'sft x' is not a bound"),
+    ("select/rule", "best", r"select\.rule: unknown name; allowed: .*given"),
     ("prepare/validation", 1.5, r"prepare\.validation: .*less than 1"),
     (
         "prepare/near_duplicates",
@@ -343,8 +347,8 @@ def test_all_problems_are_reported_at_once(sandbox: Params, root: Path) -> None:
         check.run(wrong, root)
     assert [line.split(" ")[0] for line in str(caught.value).splitlines()] == [
         "params.yaml",
-        "gate.margins.y:",
         "select.policy:",
+        "gate.margins.y:",
     ]
 
 

@@ -16,7 +16,7 @@ from concord.rewards.process import process_model as process
 from concord.rewards.vector.anchors import Anchor, Anchors
 from concord.sandbox.world import World
 from concord.stage import outputs
-from tasks import evaluate, evaluate_rewards, front, select
+from tasks import candidate, evaluate, evaluate_rewards, front, select
 
 VALUES = ["helpful", "honest", "harmless"]
 
@@ -38,7 +38,6 @@ def params(protocol: str) -> dict[str, Any]:
             "weights": {"helpful": 1.0, "honest": 2.0, "harmless": 1.0},
             "sweep": 3,
             "max_new_tokens": 4,
-            "kl_prompts": 4,
             "bootstrap": 20,
         },
         "evaluate_rewards": {"pairs": 12, "prompts": 4, "samples": 2, "max_new_tokens": 4},
@@ -143,17 +142,16 @@ def test_sandbox_protocol(chain: Path) -> None:
     assert set(report["sweep"]) == set(VALUES)
     assert report["prompts"] == {"values": 6}
     samples = outputs.read_table("reports/samples/mah_dpo.parquet")
-    assert samples.groupby(["split", "point"]).size().unstack(0).to_dict() == {
-        "locked": dict.fromkeys(samples["point"].unique(), 6),
-        "validation": dict.fromkeys(samples["point"].unique(), 3),
-    }
-    assert (
-        samples["point"].nunique() == 2 + 3 * 3 - 1
-    )  # equal, default, three weights of each; default is honest = 0.5
     locked, validation = (samples[samples["split"] == split] for split in ("locked", "validation"))
+    assert set(locked.groupby("point").size()) == {6}
+    # equal, default, three weights of each; default is honest = 0.5
+    assert locked["point"].nunique() == 2 + 3 * 3 - 1
+    assert set(validation.groupby("point").size()) == {3}
+    # a lattice with steps of a third, of which one point is equal, and default
+    assert validation["point"].nunique() == 10 + 1
     assert validation[[f"gold.{name}" for name in VALUES]].isna().all(axis=None)
     assert samples[[f"proxy.{name}" for name in VALUES]].notna().all(axis=None)
-    assert locked.groupby("point")["log_ratio"].count().unique().tolist() == [4]
+    assert locked.groupby("point")["kl"].count().unique().tolist() == [6]
     world = World.build("locked", 1)
     for row in locked.head(8).to_dict("records"):
         gold = world.gold(row["messages"], row["response"])
@@ -171,6 +169,27 @@ def test_sandbox_protocol_twice_gives_the_same_bytes(chain: Path) -> None:
         evaluate.main("mah_dpo")
         contents.append([file.read_bytes() for file in files])
     assert contents[0] == contents[1]
+
+
+@pytest.mark.parametrize("protocol", ["sandbox", "likelihood"])
+def test_the_published_file_is_evaluated(chain: Path, protocol: str) -> None:
+    """With equal weights of the one domain it answers like the policy's point `equal`."""
+    content = {**params(protocol), "policies": {}, "export": {"dtype": "float32"}}
+    content["select"] = {"policy": "mah_dpo", "reference": "sft"}
+    Path("params.yaml").write_text(json.dumps(content), encoding="utf-8")
+    for policy in ("sft", "mah_dpo"):
+        evaluate.main(policy)
+    select.main()
+    candidate.main()
+    results = outputs.read_json("reports/candidate/results.json")
+    equal = outputs.read_json("reports/policies/mah_dpo.json")
+    for name, figures in results["domains"]["values"]["objectives"].items():
+        assert figures["gold_mean"] == pytest.approx(equal["objectives"][name]["gold_mean"])
+    assert results["domains"]["values"]["kl"] == pytest.approx(equal["kl"], rel=1e-3)
+    assert results["conditions"] == equal["conditions"]
+    samples = outputs.read_table("reports/candidate/samples.parquet")
+    assert set(samples["point"]) == {"candidate"}
+    assert "validation" not in set(samples["split"])
 
 
 def test_likelihood_protocol(chain: Path) -> None:
@@ -213,7 +232,8 @@ def test_likelihood_protocol_without_pairs(chain: Path, unpaired: list[str]) -> 
         "policies": {"mah_dpo": {"method": "mah_dpo"}},
         "front": {"reference_point": 0},
     }
-    content["select"] = {"policy": "mah_dpo", "rule": "weighted_sum"}
+    shutil.copy("reports/samples/mah_dpo.parquet", "reports/samples/sft.parquet")
+    content["select"] = {"policy": "mah_dpo", "reference": "sft", "rule": "weighted_sum"}
     Path("params.yaml").write_text(json.dumps(content), encoding="utf-8")
     front.main()
     assert (

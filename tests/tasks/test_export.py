@@ -1,5 +1,6 @@
 """The stage `export`: a standard checkpoint with the weighted logits, tokenizer and card."""
 
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +9,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from concord.policies.model import MultiHeadCausalLM
+from concord.report import card
 from concord.stage import outputs
+from concord.stage.errors import DataError
 from concord.stage.params import Model
+from concord.steering.checkpoint import digest, write
 from tasks import export
 
 WEIGHTS = {"helpful": 0.25, "harmless": 0.75}
@@ -32,14 +36,30 @@ def policy(tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
         )
     model.save_pretrained("models/policies/mah_dpo")
     AutoTokenizer.from_pretrained(tiny_model).save_pretrained("models/policies/mah_dpo")
-    figures = {"gold_mean": 0.5, "ci_low": 0.45, "ci_high": 0.55, "n": 400}
-    choice = {"policy": "mah_dpo", "rule": "chebyshev", "weights": WEIGHTS}
-    outputs.write_json("reports/select.json", choice)
-    candidate = {"objectives": dict.fromkeys(WEIGHTS, figures)}
-    outputs.write_json(
-        "reports/gate.json", {"verdict": "accepted: no champion", "candidate": candidate}
-    )
+    select(WEIGHTS)
+    decide(accepted=True)
     return model
+
+
+def select(weights: dict[str, float]) -> None:
+    """Chooses the weights, and evaluates the checkpoint."""
+    figures = {"gold_mean": 0.5, "ci_low": 0.45, "ci_high": 0.55, "n": 400}
+    values = {"asked": weights, "weights": weights}
+    choice = {"policy": "mah_dpo", "rule": "given", "weights": weights, "strength": 1}
+    outputs.write_json("reports/select.json", {**choice, "domains": {"values": values}})
+    with tempfile.TemporaryDirectory() as folder:
+        write(Path("models/policies/mah_dpo"), weights, "float32", Path(folder))
+        evaluated = digest(Path(folder))
+    objectives = {"values": {"objectives": dict.fromkeys(WEIGHTS, figures)}}
+    results = {"checkpoint": evaluated, "domains": objectives}
+    outputs.write_json("reports/candidate/results.json", results)
+
+
+def decide(accepted: bool) -> None:
+    test = {"difference": 0.02, "lower_bound": -0.01, "margin": 0.03}
+    verdict = "accepted: better" if accepted else "refused: harmless -0.2"
+    gate = {"verdict": verdict, "accepted": accepted, "champion": "sft", "error_rate": 0.05}
+    outputs.write_json("reports/gate.json", {**gate, "objectives": {"helpful": test}})
 
 
 def test_transformers_loads_the_weighted_logits(policy: MultiHeadCausalLM, base: Model) -> None:
@@ -62,14 +82,47 @@ def test_transformers_loads_the_weighted_logits(policy: MultiHeadCausalLM, base:
 
 def test_card_has_weights_figures_and_lineage(policy: MultiHeadCausalLM, base: Model) -> None:
     export.run(export.ExportParams(), base)
-    card = Path("models/aligned/README.md").read_text(encoding="utf-8")
-    assert "| harmless | 0.7500 |" in card
-    assert "| helpful | 0.500 | 0.450 to 0.550 | 400 |" in card
-    assert (
-        f"| `models/policies/mah_dpo` | `{export.digest(Path('models/policies/mah_dpo'))}` |"
-        in card
-    )
-    assert "GGUF" not in card
+    text = Path("models/aligned/README.md").read_text(encoding="utf-8")
+    assert "| harmless | 0.7500 | 0.7500 |" in text
+    assert "| helpful | 0.500 | 0.450 to 0.550 | 400 | 0.020 | -0.010 | 0.030 |" in text
+    assert "Differences are to `sft`" in text
+    assert f"| `models/policies/mah_dpo` | `{digest(Path('models/policies/mah_dpo'))}` |" in text
+    assert "GGUF" not in text
+
+
+def test_a_refusal_leaves_the_published_model_as_it_is(
+    policy: MultiHeadCausalLM, base: Model
+) -> None:
+    assert export.run(export.ExportParams(), base)
+    assert "was published" in Path("models/candidate/README.md").read_text(encoding="utf-8")
+    published = digest(Path("models/aligned"))
+    select({"helpful": 1.0, "harmless": 0.0})
+    decide(accepted=False)
+    assert not export.run(export.ExportParams(), base)
+    assert digest(Path("models/aligned")) == published
+    text = Path("models/candidate/README.md").read_text(encoding="utf-8")
+    assert "# Refused candidate: do not publish" in text
+    assert "Gate: refused: harmless -0.2." in text
+    refused = AutoModelForCausalLM.from_pretrained("models/candidate")
+    assert torch.equal(refused.lm_head.weight, policy.heads[0])
+
+
+def test_a_first_refusal_publishes_no_model(policy: MultiHeadCausalLM, base: Model) -> None:
+    decide(accepted=False)
+    export.run(export.ExportParams(), base)
+    assert [file.name for file in Path("models/aligned").iterdir()] == ["README.md"]
+    text = Path("models/aligned/README.md").read_text(encoding="utf-8")
+    assert "No model has been published" in text
+    assert "refused: harmless -0.2" in text
+
+
+def test_only_the_evaluated_checkpoint_is_written(policy: MultiHeadCausalLM, base: Model) -> None:
+    with torch.no_grad():
+        policy.heads[0] += 1e-6
+    policy.save_pretrained("models/policies/mah_dpo")
+    with pytest.raises(DataError, match="rerun the stage candidate"):
+        export.run(export.ExportParams(), base)
+    assert not Path("models/aligned").exists()
 
 
 @pytest.mark.parametrize("text", ["dequantised from a GGUF file", ""])
@@ -78,14 +131,14 @@ def test_card_says_that_a_base_was_dequantised(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("base/README.md").write_text(f"---\nlicense: apache-2.0\n---\n{text}\n", encoding="utf-8")
-    assert bool(export.dequantised(base)) == bool(text)
-    assert export.licence(base) == "license: apache-2.0\n"
+    assert bool(card.dequantised(base)) == bool(text)
+    assert card.licence(base) == "license: apache-2.0\n"
 
 
 def test_the_digest_covers_contents_and_names(tmp_path: Path) -> None:
     (tmp_path / "a").write_text("1")
-    first = export.digest(tmp_path)
+    first = digest(tmp_path)
     (tmp_path / "a").rename(tmp_path / "b")
-    renamed = export.digest(tmp_path)
+    renamed = digest(tmp_path)
     (tmp_path / "b").write_text("2")
-    assert len({first, renamed, export.digest(tmp_path)}) == 3
+    assert len({first, renamed, digest(tmp_path)}) == 3

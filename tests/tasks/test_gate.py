@@ -1,108 +1,129 @@
-"""The stage `gate`: margins, missing champions, and verdicts that do not fail the stage."""
+"""The stage `gate`: margins, champions, what is not comparable; verdicts do not fail the stage."""
 
-import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from concord.stage import outputs
-from concord.stage.errors import DataError, ParamsError
+from concord.stage.errors import DataError
 from tasks import gate
 
-CHAMPION = "models/champion.json"
+CHAMPION = Path("models/champion")
+CONDITIONS = {"protocol": "sandbox", "locked_seed": 1}
+NAMES = ("helpful", "harmless")
+PARAMS = {
+    "objectives": {
+        name: {"domain": "values", "description": "", "reward": "values"} for name in NAMES
+    },
+    "select": {"reference": "sft"},
+}
 
 
-def figures(mean: float) -> dict[str, float]:
-    return {"gold_mean": mean, "ci_low": mean - 0.05, "ci_high": mean + 0.05, "n": 400}
+def samples(helpful: float, harmless: float, prompts: int = 100, point: str = "x") -> pd.DataFrame:
+    """Answers with these means. All models share the noise of the prompts but for a tenth of it."""
+    noise = np.random.default_rng(0).normal(0, 0.2, prompts)
+    rest = np.random.default_rng(int(1000 * helpful)).normal(0, 0.02, prompts)
+    keys = [f"p{index}" for index in range(prompts)]
+    spread = noise - noise.mean() + rest - rest.mean()
+    return pd.DataFrame(
+        {
+            "split": "locked",
+            "point": point,
+            "domain": "values",
+            "prompt_id": keys,
+            "group_id": keys,
+            "gold.helpful": helpful + spread,
+            "gold.harmless": harmless + spread,
+        }
+    )
+
+
+def write(folder: Path, frame: pd.DataFrame, name: str = "a model", **conditions: Any) -> None:
+    outputs.write_table(folder / "samples.parquet", frame)
+    content = {"name": name, "conditions": CONDITIONS | conditions}
+    outputs.write_json(folder / "results.json", content)
 
 
 @pytest.fixture(autouse=True)
 def candidate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The selected point `x` has helpful .50 and harmless .60; the other point is worse."""
+    """The candidate has helpful .50 and harmless .60, the SFT model .45 and .50."""
     monkeypatch.chdir(tmp_path)
-    points = [
-        {
-            "domain": "values",
-            "point": "x",
-            "objectives": {"helpful": figures(0.5), "harmless": figures(0.6)},
-        },
-        {
-            "domain": "values",
-            "point": "equal",
-            "objectives": {"helpful": figures(0.1), "harmless": figures(0.1)},
-        },
-    ]
-    choice = {
-        "policy": "mah_dpo",
-        "points": {"values": "x"},
-        "weights": {"helpful": 0.5, "harmless": 0.5},
-    }
-    outputs.write_json("reports/select.json", choice)
-    outputs.write_json("reports/policies/mah_dpo.json", {"points": points, "seeds": {"locked": 1}})
+    CHAMPION.mkdir(parents=True)
+    write(Path("reports/candidate"), samples(0.5, 0.6))
+    validation = samples(0.9, 0.9).assign(split="validation")
+    swept = samples(0.9, 0.9, point="helpful=1.000")
+    sft = pd.concat([samples(0.45, 0.5, point="equal"), validation, swept])
+    outputs.write_table("reports/samples/sft.parquet", sft)
+    outputs.write_json("reports/policies/sft.json", {"conditions": CONDITIONS})
 
 
-def verdict(champion: Any = None, **margins: float) -> dict[str, Any]:
-    if champion is not None:
-        outputs.write_json(CHAMPION, champion)
-    gate.run(gate.GateParams(champion=CHAMPION, margins=margins))
-    return outputs.read_json("reports/gate.json")
+def verdict(margin: float = 0.05, **margins: float) -> dict[str, Any]:
+    params = gate.GateParams(champion=str(CHAMPION), margin=margin, margins=margins)
+    result = gate.run(params, PARAMS)
+    assert outputs.read_json("reports/gate.json") == result
+    return result
 
 
-def against(helpful: float, harmless: float) -> dict[str, Any]:
-    return {
-        "objectives": {"helpful": figures(helpful), "harmless": figures(harmless)},
-        "seeds": {"locked": 1},
-    }
-
-
-@pytest.mark.parametrize("champion", [None, {}])
-def test_without_a_champion_everything_is_accepted(champion: Any) -> None:
-    result = verdict(champion)
-    assert result["verdict"] == "accepted: no champion"
-    assert result["accepted"]
-    assert result["candidate"]["objectives"]["helpful"]["gold_mean"] == 0.5
+def test_without_a_champion_the_sft_model_is_the_champion() -> None:
+    result = verdict()
+    assert result["verdict"] == "accepted: no objective is worse than sft by more than its margin"
+    assert result["champion"] == "sft"
+    assert result["objectives"]["helpful"]["champion"] == pytest.approx(0.45)
+    assert result["objectives"]["harmless"]["difference"] == pytest.approx(0.1)
 
 
 def test_margins() -> None:
-    """`helpful` falls by .03, which is beyond a margin of .02 and within .04; `harmless` rises."""
-    refused = verdict(against(0.53, 0.55), helpful=0.02)
-    assert refused["verdict"] == "refused: helpful beyond the margin"
+    """`helpful` falls by .03 with a standard error of .003; `harmless` rises."""
+    write(CHAMPION, samples(0.53, 0.55), "the champion")
+    refused = verdict(helpful=0.02)
     assert not refused["accepted"]
-    assert refused["objectives"]["helpful"]["difference"] == pytest.approx(-0.03)
+    assert refused["verdict"].startswith(
+        "refused: may be worse than the champion by more than its margin: helpful -0.030, at worst"
+    )
     assert refused["objectives"]["harmless"]["holds"]
-    assert verdict(against(0.53, 0.55), helpful=0.04)["accepted"]
-
-
-def test_the_default_margin_is_zero() -> None:
-    assert verdict(against(0.5, 0.6))["accepted"]
-    assert verdict(against(0.5, 0.601))["verdict"] == "refused: harmless beyond the margin"
-
-
-def test_every_objective_of_the_champion_is_required() -> None:
-    champion = against(0.4, 0.4)
-    champion["objectives"]["honest"] = figures(0.2)
-    assert verdict(champion)["verdict"] == "refused: honest beyond the margin"
+    assert verdict(helpful=0.04)["accepted"]
+    assert not verdict(helpful=0.031)["accepted"]  # the bound counts, not the mean
 
 
 def test_a_published_candidate_can_be_the_next_champion() -> None:
-    champion = verdict()["candidate"]
-    result = verdict(champion)
+    for name in ("results.json", "samples.parquet"):
+        CHAMPION.joinpath(name).write_bytes(Path("reports/candidate", name).read_bytes())
+    result = verdict(margin=0.0)
     assert result["accepted"]
-    assert result["comparable"]
+    assert result["champion"] == "a model"
 
 
-def test_other_prompts_are_marked_as_not_comparable() -> None:
-    assert verdict({**against(0.4, 0.4), "seeds": {"locked": 2}})["comparable"] is False
+def test_other_conditions_and_other_prompts_are_refused() -> None:
+    write(CHAMPION, samples(0.1, 0.1), locked_seed=2)
+    result = verdict()
+    assert (result["accepted"], result["comparable"]) == (False, False)
+    assert "locked_seed is 1, was 2" in result["verdict"]
+    write(CHAMPION, samples(0.1, 0.1, prompts=99))
+    assert "1 prompts are answered by only one of them" in verdict()["verdict"]
 
 
-def test_margins_of_unknown_objectives_and_broken_champions_are_errors() -> None:
-    with pytest.raises(ParamsError, match=r"gate\.margins\.helpfull: unknown objective"):
-        verdict(helpfull=0.1)
-    Path(CHAMPION).parent.mkdir(exist_ok=True)
-    Path(CHAMPION).write_text('{"objectives":', encoding="utf-8")
+def test_a_candidate_without_judged_objectives_is_refused() -> None:
+    blank = samples(0.5, 0.6).assign(**{"gold.helpful": np.nan, "gold.harmless": np.nan})
+    write(Path("reports/candidate"), blank)
+    write(CHAMPION, blank)
+    assert verdict()["verdict"] == "refused: no objective was judged"
+
+
+def test_a_test_that_hardly_accepts_anything_is_reported() -> None:
+    write(CHAMPION, samples(0.53, 0.6))
+    lines = gate.summary(verdict(margin=0.05, harmless=0.001))
+    assert "weakest: harmless" in lines[1]
+    assert "raise evaluate.prompts or gate.margins.harmless" in lines[1]
+    assert len(gate.summary(verdict(margin=0.5))) == 1
+
+
+def test_broken_champions_are_errors() -> None:
+    (CHAMPION / "results.json").write_text('{"objectives":', encoding="utf-8")
     with pytest.raises(DataError, match="is not valid JSON"):
         verdict()
-    Path(CHAMPION).write_text(json.dumps({"policy": "x"}), encoding="utf-8")
-    with pytest.raises(DataError, match="has no `objectives`"):
+    (CHAMPION / "results.json").write_text('{"policy": "x"}', encoding="utf-8")
+    with pytest.raises(DataError, match="is not the result of a candidate"):
         verdict()

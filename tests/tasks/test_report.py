@@ -9,7 +9,7 @@ import pytest
 
 from concord.evaluation.rewards.baselines import BASELINES
 from concord.evaluation.rewards.head_quality import FIGURES
-from concord.report.claims import claims, moved, sentence
+from concord.report.claims import claims, moved
 from concord.report.reports import Reports
 from concord.stage import outputs
 from tasks import report
@@ -114,9 +114,8 @@ def test_header_is_one_sentence_with_the_result(page: str) -> None:
     head = re.search(r"<h1>(.*?)</h1>", page, re.DOTALL)
     assert head is not None
     assert head[1] == (
-        "On the locked world, mah_dpo at equal weights raises 7 of 7 objectives over sft "
-        "(95 % intervals) and lowers none; the mean rank correlation of objectives with their head "
-        "weights is 1.00."
+        "On the locked world, the published model raises 7 of 7 objectives over sft "
+        "(95 % intervals) and lowers none."
     )
 
 
@@ -140,7 +139,10 @@ def test_products_are_printed_with_their_paths(
 
 
 def test_the_declared_params_are_sufficient(reported: Path) -> None:
-    declared = {name: params()[name] for name in ("policies", "reward_models", "objectives")}
+    whole = params()
+    declared = {name: whole[name] for name in ("policies", "reward_models", "objectives", "select")}
+    declared["seeds"] = {"data": whole["seeds"]["data"]}
+    declared["evaluate"] = {"bootstrap": whole["evaluate"]["bootstrap"]}
     Path("params.yaml").write_text(json.dumps(declared), encoding="utf-8")
     report.run()
 
@@ -223,7 +225,7 @@ def test_a_page_without_any_judged_domain(reported: Path) -> None:
     assert "No domain could be judged" in page
 
 
-def test_the_sentence_names_lowered_objectives(reported: Path) -> None:
+def test_lowered_objectives_are_told_from_the_rest(reported: Path) -> None:
     front = outputs.read_json("reports/front.json")
     front["values"]["differences"]["mah_dpo"]["honest"] = {
         "value": -0.1,
@@ -236,9 +238,6 @@ def test_the_sentence_names_lowered_objectives(reported: Path) -> None:
         "ci_high": 0.2,
     }
     assert moved(front, "mah_dpo")["lowered"] == ["honest"]
-    text = sentence(front, "mah_dpo", {"protocol": "sandbox"})
-    assert "raises 5 of 7 objectives" in text
-    assert "lowers honest;" in text
 
 
 def test_every_claim_has_all_its_columns(reported: Path) -> None:

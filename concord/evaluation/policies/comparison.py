@@ -48,7 +48,7 @@ class Comparison:
         keyed = [frame.assign(key=policy + "/" + frame["point"]) for policy, frame in units.items()]
         table = pd.concat(keyed, ignore_index=True)
         clusters = Clusters.of(
-            table, [*(f"gold.{name}" for name in names), "log_ratio", "length"], across="key"
+            table, [*(f"gold.{name}" for name in names), "kl", "length"], across="key"
         )
         self.rows = {key: row for row, key in enumerate(clusters.keys)}
         self.means = clusters.mean()  # (keys, objectives + 2)

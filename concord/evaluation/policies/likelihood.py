@@ -31,16 +31,16 @@ def judge(
     ratings: Mapping[str, pd.DataFrame],
     groups: Mapping[str, int],
     names: Mapping[str, Sequence[str]],
-    points: Sequence[Point],
+    points: Mapping[str, Sequence[Point]],
 ) -> Judged:
     """Scores the human-labelled answers at all points, and judges their pairs.
 
     Args:
         policy: the policy.
-        ratings: the ratings of the splits `test` and `validation`.
+        ratings: the ratings of the split `test`, and of `validation` if it is evaluated.
         groups: number of groups of prompts in each split.
         names: domain -> its evaluated objectives.
-        points: the operating points.
+        points: the operating points of each split.
     """
     flat = [name for members in names.values() for name in members]
     scored, paired = {}, {}
@@ -51,7 +51,7 @@ def judge(
             if not table["objective"].isin(members).any():
                 continue  # the domain is used by reward models only
             answers = labelled_answers(table, domain, members, groups[split])
-            domain_points = [point for point in points if point.domain == domain]
+            domain_points = [point for point in points[split] if point.domain == domain]
             frames.append(score(policy, answers, domain_points, split))
             if split == "test":
                 baseline |= longer_is_better(answers, members)
@@ -60,7 +60,7 @@ def judge(
     return Judged(
         pd.concat(scored.values(), ignore_index=True),
         paired["test"],
-        paired["validation"],
+        paired.get("validation", paired["test"].iloc[:0]),
         {"measure": MEASURE, "length_baseline": baseline},
     )
 
@@ -106,7 +106,7 @@ def score(
     frames = [
         answers.assign(
             split=split, point=point.name, weights=json.dumps(point.weights, sort_keys=True),
-            log_probability=likelihood / length, log_ratio=kl, length=length,
+            log_probability=likelihood / length, kl=kl, length=length,
         )
         for point, likelihood, kl in zip(points, likelihoods, kls, strict=True)
     ]  # fmt: skip
@@ -129,12 +129,12 @@ def pairs(samples: pd.DataFrame, names: Sequence[str]) -> pd.DataFrame:
     rows: list[dict[str, object]] = []
     for key, block in samples.groupby(index, sort=False):
         common = {**dict(zip(index, key, strict=True)), "group_id": block["group_id"].iloc[0]}
-        measures = zip(block["log_ratio"], block["length"], strict=True)
-        rows += [{**common, "log_ratio": ratio, "length": length} for ratio, length in measures]
+        measures = zip(block["kl"], block["length"], strict=True)
+        rows += [{**common, "kl": ratio, "length": length} for ratio, length in measures]
         for name in names:
             rows += [{**common, f"gold.{name}": value} for value in _correct(block, name)]
     frame = pd.DataFrame(rows).reindex(
-        columns=[*index, "group_id", "log_ratio", "length", *(f"gold.{n}" for n in names)]
+        columns=[*index, "group_id", "kl", "length", *(f"gold.{n}" for n in names)]
     )
     return frame.assign(**{f"proxy.{name}": frame[f"gold.{name}"] for name in names})
 

@@ -64,39 +64,34 @@ def _distinct(world: World, domain: str, count: int, seed: int) -> list[Prompt]:
     )
 
 
-def validation_prompts(table: pd.DataFrame, domains: Sequence[str], count: int) -> pd.DataFrame:
-    """At most `count` validation prompts per domain, in the order of their content hash."""
+def validation_prompts(
+    table: pd.DataFrame, domains: Sequence[str], count: int, samples: int = 1
+) -> pd.DataFrame:
+    """At most `count` validation prompts per domain, in the order of their content hash.
+
+    Each is repeated `samples` times, for several answers.
+    """
     ordered = table.sort_values("prompt_id", kind="stable")
     chosen = pd.concat(
         [ordered[ordered["domain"] == domain].head(count) for domain in domains], ignore_index=True
     )
-    return chosen[["messages", "domain", "reference", "group_id", "prompt_id"]].assign(kind=None)
+    rows = chosen[["messages", "domain", "reference", "group_id", "prompt_id"]].assign(kind=None)
+    return pd.concat([rows] * samples, ignore_index=True)
 
 
-def answers(
-    policy: Sampler, table: pd.DataFrame, point: Point, split: str, kl_prompts: int
-) -> pd.DataFrame:
-    """Answers of the policy at `point` to the prompts of its domain, with lengths in tokens.
-
-    The first `kl_prompts` answers also have the log-probability ratio to the reference, whose mean
-    is the KL; the others have NaN.
+def answers(policy: Sampler, table: pd.DataFrame, point: Point, split: str) -> pd.DataFrame:
+    """Answers of the policy at `point` to the prompts of its domain, with KL in nats per answer and
+    lengths in tokens.
     """
     frame = table[table["domain"] == point.domain].reset_index(drop=True)
-    messages = frame["messages"].tolist()
-    responses = policy.sample(messages, point.weights)
-    ratio = np.full(len(responses), np.nan)
-    ratio[:kl_prompts] = policy.log_ratio(
-        messages[:kl_prompts], responses[:kl_prompts], point.weights
-    )
-    length = policy.lengths(responses)
-    weights = json.dumps(point.weights, sort_keys=True)
+    answered = policy.answers(frame["messages"].tolist(), point.weights)
     return frame.assign(
         split=split,
         point=point.name,
-        weights=weights,
-        response=responses,
-        log_ratio=ratio,
-        length=length,
+        weights=json.dumps(point.weights, sort_keys=True),
+        response=answered.texts,
+        kl=answered.kl,
+        length=answered.lengths,
     )
 
 
@@ -105,13 +100,12 @@ def judged_answers(
     table: pd.DataFrame,
     points: Sequence[Point],
     split: str,
-    kl_prompts: int,
     world: World | None,
     proxies: Proxies,
 ) -> pd.DataFrame:
     """The answers at all points (see `answers`), with gold and proxies (see `judged`)."""
     answered = [
-        answers(policy, table, point, split, kl_prompts)
+        answers(policy, table, point, split)
         for point in track(points, len(points), f"weights, {split} prompts")
     ]
     return judged(pd.concat(answered, ignore_index=True), world, proxies)

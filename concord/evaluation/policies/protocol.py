@@ -8,6 +8,7 @@ and identical weight vectors are sampled once.
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
@@ -40,13 +41,10 @@ class Sampler(Protocol):
     def sample(self, messages: Sequence[Any], weights: Mapping[str, float]) -> list[str]:
         """One response per prompt."""
 
-    def log_ratio(
-        self, messages: Sequence[Any], responses: Sequence[str], weights: Mapping[str, float]
-    ) -> np.ndarray:
-        """log pi(response) - log reference(response) in nats, (n,)."""
-
-    def lengths(self, responses: Sequence[str]) -> list[float]:
-        """Number of tokens of each response."""
+    def answers(self, messages: Sequence[Any], weights: Mapping[str, float]) -> Any:
+        """The same responses as `texts`, with `kl` to the reference in nats and `lengths` in
+        tokens, `(responses,)` each.
+        """
 
     def likelihood(
         self,
@@ -158,6 +156,41 @@ def operating_points(
         if find(points, domain, point.weights) is None:
             points.append(point)
     return points
+
+
+def lattice(count: int, steps: int) -> np.ndarray:
+    """All weight vectors of `count` objectives whose weights are multiples of 1 / `steps`.
+
+    `(points, count)`, in descending order; each row sums to 1.
+
+    Examples:
+        >>> lattice(2, 2).tolist()
+        [[1.0, 0.0], [0.5, 0.5], [0.0, 1.0]]
+    """
+    rows = itertools.product(range(steps, -1, -1), repeat=count - 1)
+    heads = np.array([row for row in rows if sum(row) <= steps], dtype=float).reshape(-1, count - 1)
+    return np.column_stack([heads, steps - heads.sum(axis=1)]) / steps
+
+
+DESIGN_STEPS = {1: 1, 2: 4, 3: 3}
+"""Number of objectives -> steps of the lattice on which choices are measured; 2 for more."""
+
+
+def design_points(names: Mapping[str, Sequence[str]], points: Sequence[Point]) -> list[Point]:
+    """The points at which the stage `select` learns how the objectives respond to the weights.
+
+    Per domain `equal` and `default` from `points`, and a lattice over the simplex: five weights for
+    two objectives, ten for three.
+    """
+    design = []
+    for domain, members in names.items():
+        chosen = [p for p in points if p.domain == domain and p.name in (EQUAL, DEFAULT)]
+        for row in lattice(len(members), DESIGN_STEPS.get(len(members), 2)).tolist():
+            vector = dict(zip(members, row, strict=True))
+            if find(chosen, domain, vector) is None:
+                chosen.append(Point(",".join(f"{value:.2f}" for value in row), domain, vector))
+        design += chosen
+    return design
 
 
 def all_points(

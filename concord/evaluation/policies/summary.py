@@ -1,7 +1,7 @@
 """Figures of one policy from its samples: means with intervals per point and objective, KL, length.
 
 Both protocols use it. The input is a long table with one row per judged unit (an answer, or a pair
-of human-labelled answers) and the columns `gold.<objective>`, `proxy.<objective>`, `log_ratio` and
+of human-labelled answers) and the columns `gold.<objective>`, `proxy.<objective>`, `kl` and
 `length`, NaN where a measure does not apply.
 """
 
@@ -49,7 +49,7 @@ def figures(
     measures = [
         *(f"gold.{name}" for name in names),
         *(f"proxy.{name}" for name in names),
-        "log_ratio",
+        "kl",
         "length",
     ]
     clusters = Clusters.of(frame, measures)

@@ -14,11 +14,12 @@ to the input embedding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Literal
 
 from pydantic.dataclasses import dataclass
 
+from concord.objectives import Objective
 from concord.policies.job import ANNOTATED, ROLLOUTS, Method, PolicyJob, save
 from concord.policies.preference import (
     PreferenceParams,
@@ -102,9 +103,11 @@ def build_pairs(job: PolicyJob) -> dict[str, list[Pair]]:
     return pairs.merge_groups(*parts)
 
 
-def problems(params: DpoParams, vector: Sequence[str]) -> Iterator[str]:
+def problems(params: DpoParams, vector: Mapping[str, Objective]) -> Iterator[str]:
     """Reports a batch size too small to hold a pair of every objective of the pool."""
-    return batch_size_problems(params, trained_objectives(params, vector) if params.pool else [])
+    return batch_size_problems(
+        params, trained_objectives(params, list(vector)) if params.pool else []
+    )
 
 
 METHOD = Method(DpoParams, heads=False, pairs=True, problems=problems)

@@ -11,12 +11,13 @@ weights.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from pydantic.dataclasses import dataclass
 
+from concord.objectives import Objective
 from concord.policies.job import ROLLOUTS, Method, PolicyJob, save
 from concord.policies.mixes import Mixes, MixPlan, draw_mixes
 from concord.policies.preference import (
@@ -82,12 +83,15 @@ def mixed_pairs(job: PolicyJob, mixes: Mixes, plan: MixPlan) -> dict[str, list[P
     return pairs.merge_groups(groups) if groups else {}
 
 
-def problems(params: MahDpoParams, vector: Sequence[str]) -> Iterator[str]:
-    """Reports a batch size too small to hold a pair of every trained objective."""
-    trained = trained_objectives(params, vector)
-    if params.mixes is None or params.mixes.corners == 0:
+def problems(params: MahDpoParams, vector: Mapping[str, Objective]) -> Iterator[str]:
+    """Reports a batch size too small to hold a pair of every group that is trained."""
+    trained = trained_objectives(params, sorted(vector))
+    if params.mixes is None:
         return batch_size_problems(params, trained)
-    return batch_size_problems(params, trained, math.ceil(len(trained) / params.mixes.corners))
+    domains = {name: vector[name].domain for name in trained}
+    plan = MixPlan.of(domains, dict.fromkeys(trained, 1.0), params.mixes)
+    needed = math.ceil(1 / min(plan.shares.values()) - 1e-9)
+    return batch_size_problems(params, sorted(plan.shares), needed)
 
 
 METHOD = Method(MahDpoParams, heads=True, pairs=True, problems=problems)

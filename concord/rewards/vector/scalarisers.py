@@ -28,10 +28,13 @@ def weighted_sum(rewards: np.ndarray, weights: np.ndarray) -> np.ndarray:
     return _where_any(share, np.where(share > 0, share * np.nan_to_num(rewards), 0.0).sum(axis=1))
 
 
-def chebyshev(rewards: np.ndarray, weights: np.ndarray, ideal: float = 3.0) -> np.ndarray:
-    """-max_i w_i (ideal - r_i): the largest weighted distance to an ideal point, in anchored units.
+def chebyshev(
+    rewards: np.ndarray, weights: np.ndarray, ideal: float | np.ndarray = 3.0
+) -> np.ndarray:
+    """-max_i w_i (ideal_i - r_i): the largest weighted distance to an ideal point.
 
-    It can select every point of a front if no reward exceeds the ideal (Steuer and Choo 1983).
+    It can select every point of a front if no reward exceeds the ideal (Steuer and Choo 1983). The
+    ideal is one value, or one per objective; the stage `select` passes the best measured means.
 
     Examples:
         >>> chebyshev(np.array([[1.0, 2.0]]), np.array([0.5, 0.5])).tolist()
@@ -57,11 +60,15 @@ def geometric(rewards: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def gate(
-    rewards: np.ndarray, weights: np.ndarray, threshold: float = 0.0, floor: float = -10.0
+    rewards: np.ndarray,
+    weights: np.ndarray,
+    threshold: float | np.ndarray = 0.0,
+    floor: float = -10.0,
 ) -> np.ndarray:
     """The weighted sum if all rewards reach `threshold`, else `floor` minus the largest shortfall.
 
-    Only objectives with a positive weight are checked.
+    Only objectives with a positive weight are checked. The threshold is one value, or one per
+    objective; the stage `select` passes the means of the SFT model.
 
     Examples:
         >>> gate(np.array([[1.0, 3.0], [1.0, -2.0]]), np.array([0.5, 0.5])).tolist()

@@ -84,7 +84,7 @@ def test_kl_and_length_are_means_over_answers() -> None:
     answers = labelled_answers(pd.DataFrame(rows), "qa", NAMES, 5)
     units = pairs(score(Given(), answers, [POINT], "test"), NAMES)  # type: ignore[arg-type]
     assert units["length"].mean() == pytest.approx((3 * 4 + 2 * 1) / 5)
-    assert units["log_ratio"].dropna().tolist() == [2.0] * 5
+    assert units["kl"].dropna().tolist() == [2.0] * 5
 
 
 def test_repeated_ratings_of_an_answer_are_averaged() -> None:

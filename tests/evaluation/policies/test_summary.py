@@ -31,7 +31,7 @@ def test_keys_and_means(frame: pd.DataFrame) -> None:
         assert figures["gold_mean"] == pytest.approx(equal[f"gold.{name}"].mean())
         assert figures["ci_low"] < figures["gold_mean"] < figures["ci_high"]
         assert figures["n"] == 40
-    assert report["kl"] == pytest.approx(equal.groupby("domain")["log_ratio"].mean().mean())
+    assert report["kl"] == pytest.approx(equal.groupby("domain")["kl"].mean().mean())
     assert report["length"] == pytest.approx(22.0)
 
 

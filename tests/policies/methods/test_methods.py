@@ -180,9 +180,11 @@ def test_a_policy_trained_with_mixes_is_saved_and_steered(project: Path, make_jo
 def test_mixes_need_rewards_and_room_for_single_objectives(make_job: MakeJob) -> None:
     with pytest.raises(ParamsError, match="`mixes` combines the rewards of rollouts"):
         make_job(method="mah_dpo", mixes={}, pairs="annotations")
-    job = make_job(method="mah_dpo", mixes={"corners": 0.5})
-    problems = list(METHODS["mah_dpo"].METHOD.problems(job.params, job.vector))
-    assert "raise it to 8 or more" in problems[0]
+    vector = {name: objective for name, objective in OBJECTIVES.items() if objective.in_vector}
+    for corners, needed in ((0.5, 8), (0.96, 50)):  # of a domain: single objectives, mixes
+        job = make_job(method="mah_dpo", mixes={"corners": corners})
+        problems = list(METHODS["mah_dpo"].METHOD.problems(job.params, vector))
+        assert f"raise it to {needed} or more" in problems[0]
 
 
 def test_dpo_writes_a_stock_checkpoint(project: Path, make_job: MakeJob) -> None:

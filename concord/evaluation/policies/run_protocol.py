@@ -1,0 +1,181 @@
+"""Evaluates a policy at given points, by either protocol.
+
+Protocol `sandbox`: the policy answers prompts of the locked world, and gold rewards judge the
+answers. Answers to validation prompts are judged only by the proxies, the trained reward models.
+
+Protocol `likelihood`: of two human-labelled answers to a held-out question, the policy should give
+the better one the higher likelihood.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from concord.evaluation.policies.protocol import Judged, by_domain
+from concord.lm.load import load_causal, load_tokenizer
+from concord.rewards.vector.reward_vector import RewardVector
+from concord.sandbox.world import World
+from concord.stage import outputs
+from concord.stage.params import FORBID, Runtime, Seeds
+from concord.stage.paths import ANCHORS, PREPARED, SFT
+
+if TYPE_CHECKING:
+    from concord.evaluation.policies.protocol import Point
+    from concord.steering.steered import Steered
+
+
+@dataclass(frozen=True, config=FORBID)
+class EvaluateParams:
+    """The section `evaluate`."""
+
+    protocol: Literal["sandbox", "likelihood"]
+    """`sandbox`: gold rewards of answers to locked prompts. `likelihood`: the likelihood of
+    human-labelled answers."""
+    weights: dict[str, float]
+    """Objective -> weight at the operating point `default`. Normalised to sum 1 within each
+    domain."""
+    prompts: Annotated[int, Field(gt=0)]
+    """Held-out prompts per domain; with `likelihood`, groups of prompts."""
+    validation_prompts: Annotated[int, Field(gt=0)]
+    """Validation prompts per domain, for the stage `select`."""
+    sweep: Annotated[int, Field(ge=2)]
+    """Number of values from 0 to 1 for the weight of each objective. Only for steerable
+    policies."""
+    bootstrap: Annotated[int, Field(gt=0)]
+    """Bootstrap resamples per confidence interval."""
+    locked_seed: Annotated[int, Field(ge=0)]
+    """Seed of the prompts of the locked world."""
+    validation_samples: Annotated[int, Field(gt=0)] = 1
+    """Answers per validation prompt and point; with `likelihood` it has no effect."""
+    temperature: Annotated[float, Field(gt=0)] = 1.0
+    """Sampling temperature. KL is that of the distributions at temperature 1, on the sampled
+    answers; it is unbiased only if this is 1."""
+    max_new_tokens: Annotated[int, Field(gt=0)] = 96
+    """Maximum length of an answer, in tokens."""
+    batch_size: Annotated[int, Field(gt=0)] = 100
+    """Answers sampled or scored at once. It does not change the results."""
+    turns: Annotated[int, Field(gt=0)] = 3
+    """Tutor turns in a dialogue with the simulated student."""
+
+
+@dataclass(frozen=True, config=FORBID)
+class EvaluateJob:
+    """Everything that an evaluation depends on, apart from its input files."""
+
+    params: EvaluateParams
+    settings: Runtime
+    seeds: Seeds
+    max_length: int
+
+    def conditions(self) -> dict[str, Any]:
+        """What two evaluations must have in common to be compared, apart from their prompts."""
+        names = ("protocol", "temperature", "max_new_tokens", "locked_seed")
+        entries = asdict(self.params)
+        return {name: entries[name] for name in names} | {"sampling_seed": self.seeds.sampling}
+
+
+def steered(job: EvaluateJob, path: Path, device: Any) -> Steered:
+    """The policy in `path`, of several heads or one, with the SFT model as its reference."""
+    from concord.policies.model import load as load_policy
+    from concord.steering.steered import Sampling, Steered
+
+    sampling = Sampling(
+        max_new_tokens=job.params.max_new_tokens,
+        temperature=job.params.temperature,
+        batch_size=job.params.batch_size,
+        max_length=job.max_length,
+        seed=job.seeds.sampling,
+    )
+    policy = load_policy(path, device, job.settings.dtype)
+    reference = load_causal(SFT, device, job.settings.dtype)
+    return Steered(policy, reference, load_tokenizer(path), sampling)
+
+
+def judge(
+    job: EvaluateJob,
+    policy: Steered,
+    points: Mapping[str, Sequence[Point]],
+    all_params: Mapping[str, Any],
+    device: Any,
+) -> Judged:
+    """The answers of the policy at all points, judged by the protocol.
+
+    Args:
+        job: the settings.
+        policy: the policy, from `steered`.
+        points: `held_out` and, unless nothing is chosen on validation, `validation` -> the
+            operating points.
+        all_params: the whole params.yaml.
+        device: where models run.
+    """
+    by_protocol = {"sandbox": _sandbox, "likelihood": _likelihood}
+    return by_protocol[job.params.protocol](job, policy, points, all_params, device)
+
+
+def _sandbox(
+    job: EvaluateJob,
+    policy: Steered,
+    points: Mapping[str, Sequence[Point]],
+    all_params: Mapping[str, Any],
+    device: Any,
+) -> Judged:
+    import pandas as pd
+
+    from concord.evaluation.policies import locked
+    from concord.rewards.vector.anchors import Anchors
+
+    params, world = job.params, World.build("locked", job.params.locked_seed)
+    domains = list(dict.fromkeys(point.domain for point in points["held_out"]))
+    vector = RewardVector.load(all_params, device=device, dtype=job.settings.dtype)
+    proxies = locked.Proxies(vector.names, vector, Anchors.load(ANCHORS))
+    prompts = locked.prompts(world, domains, params.prompts, job.seeds.sampling)
+    held_out = locked.judged_answers(
+        policy, prompts, points["held_out"], locked.LOCKED, world, proxies
+    )
+    validation = held_out.iloc[:0]
+    if "validation" in points:
+        table = outputs.read_table(PREPARED / "prompts/validation.parquet")
+        rows = locked.validation_prompts(
+            table, domains, params.validation_prompts, params.validation_samples
+        )
+        validation = locked.judged_answers(
+            policy,
+            rows,
+            points["validation"],
+            locked.VALIDATION,
+            None,
+            proxies,
+        )
+    dialogue = {}
+    if "tutoring" in domains:
+        first = next(point.weights for point in points["held_out"] if point.domain == "tutoring")
+        dialogue = locked.dialogues(policy, world, prompts, first, params.turns, job.seeds.sampling)
+    samples = pd.concat([held_out, validation], ignore_index=True)
+    return Judged(samples, held_out, validation, {"dialogue": dialogue})
+
+
+def _likelihood(
+    job: EvaluateJob,
+    policy: Steered,
+    points: Mapping[str, Sequence[Point]],
+    all_params: Mapping[str, Any],
+    device: Any,
+) -> Judged:
+    from concord.evaluation.policies import likelihood
+
+    splits = {"held_out": "test", "validation": "validation"}
+    groups = {"test": job.params.prompts, "validation": job.params.validation_prompts}
+    by_split = {splits[name]: values for name, values in points.items()}
+    ratings = {
+        split: outputs.read_table(PREPARED / f"ratings/{split}.parquet") for split in by_split
+    }
+    names = by_domain(
+        {name: point.domain for point in points["held_out"] for name in point.weights}
+    )
+    return likelihood.judge(policy, ratings, groups, names, by_split)

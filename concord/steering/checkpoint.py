@@ -1,0 +1,46 @@
+"""The stock checkpoint of a policy at chosen weights."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+
+from concord.lm.load import load_tokenizer
+
+
+def write(
+    policy: Path, weights: Mapping[str, float], dtype: str, folder: Path, strength: float = 1.0
+) -> None:
+    """Writes model and tokenizer of `policy`, merged at `weights`, into `folder`.
+
+    A policy without heads is written as it is.
+
+    Args:
+        policy: folder of the policy.
+        weights: objective -> weight; a missing head gets weight 0.
+        dtype: data type of the weights in the file, such as `float32`.
+        folder: an existing folder.
+        strength: scales what the heads change (`MultiHeadCausalLM.merge`).
+    """
+    import torch
+
+    from concord.policies.model import MultiHeadCausalLM, load
+
+    model = load(policy)
+    if isinstance(model, MultiHeadCausalLM):
+        full = {name: weights.get(name, 0.0) for name in model.head_names}
+        model = model.merge(full, strength)
+    model.to(getattr(torch, dtype)).save_pretrained(folder)
+    load_tokenizer(policy).save_pretrained(folder)
+
+
+def digest(path: Path) -> str:
+    """SHA-256 over the names and contents of all files of a folder, or over a single file."""
+    total = hashlib.sha256()
+    for file in sorted(path.rglob("*")) if path.is_dir() else [path]:
+        if file.is_file():
+            total.update(str(file.relative_to(path)).encode() + b"\0")
+            with file.open("rb") as content:
+                total.update(hashlib.file_digest(content, "sha256").digest())
+    return total.hexdigest()

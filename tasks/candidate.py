@@ -1,0 +1,96 @@
+"""Merges the selected policy at the selected weights, and evaluates that checkpoint.
+
+    reports/select.json, models/policies/<policy>, models/sft, models/rewards, models/anchors.json,
+    data/prepared/ratings
+    -> reports/candidate/results.json, reports/candidate/samples.parquet
+
+    python -m tasks.candidate
+
+The evaluated model is read from the files that `export` would publish. Their digest is part of the
+results, so that `export` can prove that it publishes what was evaluated.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from concord.evaluation.policies import run_protocol
+from concord.evaluation.policies.protocol import Judged, Point, by_domain
+from concord.evaluation.policies.run_protocol import EvaluateJob, EvaluateParams
+from concord.objectives import objectives_of
+from concord.stage import outputs, runtime
+from concord.stage.errors import command
+from concord.stage.params import Runtime, Seeds, load, read
+from concord.stage.paths import CANDIDATE, POLICIES, REPORTS
+from concord.steering.checkpoint import digest, write
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NAME = "candidate"
+"""Name of the point of every domain."""
+
+
+def run(job: EvaluateJob, dtype: str, all_params: Mapping[str, Any]) -> None:
+    """Evaluates the checkpoint and writes its results and its samples."""
+    device = runtime.start(job.settings, job.seeds.sampling)
+    choice = outputs.read_json(REPORTS / "select.json")
+    points = [Point(NAME, domain, entry["weights"]) for domain, entry in choice["domains"].items()]
+    with tempfile.TemporaryDirectory() as temporary:
+        checkpoint = Path(temporary)
+        policy = POLICIES / choice["policy"]
+        write(policy, choice["weights"], dtype, checkpoint, choice["strength"])
+        files = digest(checkpoint)
+        steered = run_protocol.steered(job, checkpoint, device)
+        judged = run_protocol.judge(job, steered, {"held_out": points}, all_params, device)
+    head = {"name": f"{choice['policy']} at the selected weights", "policy": choice["policy"]}
+    save({**head, "checkpoint": files}, job, judged, all_params)
+
+
+def save(
+    head: Mapping[str, Any], job: EvaluateJob, judged: Judged, all_params: Mapping[str, Any]
+) -> None:
+    """Writes the results, which begin with `head`, and the samples."""
+    content = {
+        **head,
+        "conditions": job.conditions(),
+        "prompts": judged.held_out.groupby("domain")["prompt_id"].nunique().to_dict(),
+        "domains": figures(job, judged.held_out, all_params),
+        **judged.extra,
+    }
+    outputs.write_table(CANDIDATE / "samples.parquet", judged.samples)
+    outputs.write_json(CANDIDATE / "results.json", content)
+
+
+def figures(
+    job: EvaluateJob, held_out: pd.DataFrame, all_params: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Domain -> weights, means of its objectives with intervals, KL and length."""
+    from concord.evaluation.policies import summary
+
+    objectives = objectives_of(all_params)
+    vector = by_domain({name: o.domain for name, o in objectives.items() if o.in_vector})
+    count, seed = job.params.bootstrap, job.seeds.data
+    return {
+        domain: summary.figures(held_out[held_out["domain"] == domain], names, count, seed)[0]
+        for domain, names in vector.items()
+        if (held_out["domain"] == domain).any()
+    }
+
+
+def main() -> None:
+    """Runs the stage."""
+    job = EvaluateJob(
+        load(EvaluateParams, "evaluate"),
+        load(Runtime, "runtime"),
+        load(Seeds, "seeds"),
+        load(int, "model", "max_length"),
+    )
+    run(job, load(str, "export", "dtype"), read())
+
+
+if __name__ == "__main__":
+    command(main)
