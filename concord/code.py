@@ -109,7 +109,9 @@ def _names(
             else:
                 del names[location]
     elif stage == "select":
-        names["concord.rewards.vector.scalarisers"] = {params["select"]["rule"]} - {GIVEN}
+        names["concord.rewards.vector.scalarisers"] = {params["select"].get("rule", GIVEN)} - {
+            GIVEN
+        }
     return names
 
 

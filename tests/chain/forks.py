@@ -60,6 +60,7 @@ class Forks:
     def __init__(self, folder: Path, owner: int) -> None:
         self.python = folder / "python"
         self._owner = owner
+        self._server: subprocess.Popen[bytes] | None = None
         self._socket = folder / "socket"
 
     def start(self) -> None:
@@ -71,9 +72,9 @@ class Forks:
         )
         self.python.chmod(self.python.stat().st_mode | stat.S_IXUSR)
         command = [sys.executable, __file__, SERVE, str(self._socket), str(self._owner)]
-        server = subprocess.Popen(command)
+        self._server = subprocess.Popen(command)
         while not self._socket.exists():
-            assert server.poll() is None, "the server ended"
+            assert self._server.poll() is None, "the server ended"
             time.sleep(0.05)
 
 

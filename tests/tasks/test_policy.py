@@ -18,7 +18,7 @@ model: {max_length: 64}
 objectives: {helpful: {domain: values, description: gives substance, reward: values}}
 policies:
   sft: {method: reference}
-  other: {method: modpo}
+  other: {method: ppo}
 """
 
 
@@ -46,7 +46,7 @@ def test_the_command_line(tmp_path: Path, tiny_model: Path) -> None:
     assert (tmp_path / "reports/curves/policy_sft.csv").exists()
     for name, message in {
         "nobody": "policies.nobody is not in params.yaml",
-        "other": "policies.other.method: 'modpo' is unknown",
+        "other": "policies.other.method: 'ppo' is unknown",
     }.items():
         failed = subprocess.run(
             [sys.executable, "-m", "tasks.policy", name],
@@ -71,6 +71,6 @@ def test_every_method_has_the_required_functions() -> None:
 def test_unknown_methods(entry: object) -> None:
     with pytest.raises(
         ParamsError,
-        match=r"policies\.x\.method: .* is unknown; .*allowed: dpo, grpo, mah_dpo, reference",
+        match=r"policies\.x\.method: .* is unknown; .*allowed: dpo, grpo, mah_dpo, modpo, ref",
     ):
         policy.method_of(entry, "policies.x")

@@ -86,7 +86,7 @@ def mixed_pairs(job: PolicyJob, mixes: Mixes, plan: MixPlan) -> dict[str, list[P
 def problems(params: MahDpoParams, vector: Mapping[str, Objective]) -> Iterator[str]:
     """Reports a batch size too small to hold a pair of every group that is trained."""
     trained = trained_objectives(params, sorted(vector))
-    if params.mixes is None:
+    if params.mixes is None or not trained:
         return batch_size_problems(params, trained)
     domains = {name: vector[name].domain for name in trained}
     plan = MixPlan.of(domains, dict.fromkeys(trained, 1.0), params.mixes)
