@@ -64,19 +64,12 @@ def _process() -> subprocess.Popen[str]:
 
 @contextmanager
 def within_a_second() -> Iterator[None]:
-    """Limits the CPU time of both processes, and the wall-clock time on an idle machine."""
+    """Limits the CPU time of both processes to a second, and the time on a busy machine to five."""
     times = psutil.Process(_process().pid).cpu_times
     clock, cpu, other_cpu = time.monotonic(), time.process_time(), sum(times()[:4])
     yield
     assert time.process_time() - cpu + sum(times()[:4]) - other_cpu < 1
-    assert time.monotonic() - clock < 1 or _share_of_a_core() < 0.9
-
-
-def _share_of_a_core() -> float:
-    """The share of a CPU core that this process currently gets."""
-    clock, cpu = time.monotonic(), time.process_time()
-    sum(range(5_000_000))
-    return (time.process_time() - cpu) / (time.monotonic() - clock)
+    assert time.monotonic() - clock < 5
 
 
 @pytest.mark.parametrize("hostile", HOSTILE.values(), ids=HOSTILE)
