@@ -119,11 +119,15 @@ def _draw_sweep(axes: Any, swept: Sequence[Mapping[str, Any]], across: str, up: 
 def _draw_published(axes: Any, record: Record, across: str, up: str) -> None:
     x, y = _means(record.results["domains"][DOMAIN], across, up)
     axes.plot([x], [y], color="#e07a1f", marker="*", markersize=16, linestyle="none", zorder=4)
-    axes.annotate("published", (x, y), (8, 6), textcoords="offset points", color="#a5540e")
+    axes.annotate("published", (x, y), (8, -14), textcoords="offset points", color="#a5540e")
 
 
 def _draw_rivals(axes: Any, record: Record, across: str, up: str) -> None:
-    """In grey, each with its KL from the SFT model; labels alternate above and below."""
+    """In grey, each with its KL from the SFT model.
+
+    Labels alternate above and below; those of points left of the published one are on their left.
+    """
+    published = _means(record.results["domains"][DOMAIN], across, up)[0]
     others = [name for name in record.policies if name != record.policy]
     others.sort(key=lambda name: _means(record.policies[name], across, up))
     for number, name in enumerate(others):
@@ -131,9 +135,15 @@ def _draw_rivals(axes: Any, record: Record, across: str, up: str) -> None:
         kl = record.policies[name]["by_domain"][DOMAIN]["kl"]
         label = name if name == record.reference else f"{name}, KL {kl:.1f}"
         axes.plot([x], [y], color="#888888", marker="s", linestyle="none", zorder=2)
-        offset = (7, -13 if number % 2 else 5)
+        side, aligned = (-7, "right") if x < published else (7, "left")
         axes.annotate(
-            label, (x, y), offset, textcoords="offset points", color="#666666", fontsize=8
+            label,
+            (x, y),
+            (side, -13 if number % 2 else 5),
+            textcoords="offset points",
+            ha=aligned,
+            color="#666666",
+            fontsize=8,
         )
 
 
