@@ -2,8 +2,8 @@
 
 Importing torch, Transformers and DVC takes most of the time of a small stage. `serve` imports them
 once. `python` in its folder sends its arguments, environment, working directory and streams to the
-server, which forks a process that runs them. The project's own modules are imported anew in each
-fork, from its working directory.
+server, which forks a process that runs them. Each fork imports the project's own modules itself,
+from its working directory.
 """
 
 import atexit
