@@ -5,6 +5,7 @@
     concord demo                                    # the tiny recipe, in a few minutes
     concord status                                  # what would rerun, and why
     concord report                                  # write the report page again
+    concord study recipes/study.yaml                # compare policies at equal KL, over seeds
     concord regrade reports/samples/mah_dpo.parquet # recompute the gold scores of saved answers
 
 Run it in the root of the project, or of a clone under `runs/`. Most commands start `python -m ...`
@@ -30,6 +31,7 @@ from flows.status import describe
 
 DEFAULT = Path("params.yaml")
 TINY = Path("recipes/tiny.yaml")
+STUDY = Path("recipes/study.yaml")
 PAGE = REPORTS / "index.html"
 
 
@@ -107,6 +109,18 @@ def report() -> None:
     if not (REPORTS / "front.json").is_file():
         raise CommandError(f"{Path.cwd() / REPORTS} holds no results to show. Run `concord run`.")
     _python("tasks.report")
+
+
+@app.command()
+def study(
+    recipe: Annotated[str, typer.Argument(help="A study, such as recipes/study.yaml.")] = str(
+        STUDY
+    ),
+    at_once: Annotated[int, typer.Option(help="Trainings that run at the same time.")] = 2,
+) -> None:
+    """Compare steered policies with specialists, over weights and seeds, at equal KL."""
+    _require_project()
+    _python("flows.study", recipe, str(at_once))
 
 
 @app.command()

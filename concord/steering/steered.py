@@ -17,6 +17,7 @@ from torch import Tensor
 from concord.lm import sample as generate
 from concord.lm.chat import Messages, encode
 from concord.lm.divergence import sampled_kl
+from concord.lm.interpolate import interpolated
 from concord.lm.types import CausalLM, Tokenizer
 from concord.policies.model import MultiHeadCausalLM, from_causal
 from concord.stage import progress
@@ -73,14 +74,19 @@ class Steered:
         """The objectives whose weights can be set; None for a policy with a single head."""
         return self.policy.head_names if isinstance(self.policy, MultiHeadCausalLM) else None
 
-    def at(self, weights: Mapping[str, float]) -> CausalLM:
-        """The policy at `weights` as a stock model. Heads that are not named get weight 0."""
-        if not isinstance(self.policy, MultiHeadCausalLM):
-            return self.policy
-        vector = {name: weights.get(name, 0.0) for name in self.policy.head_names}
-        if self._merged is None or self._merged[0] != vector:
-            self._merged = (vector, self.policy.merge(vector))
-        return self._merged[1]
+    def at(self, weights: Mapping[str, float], scale: float = 1.0) -> CausalLM:
+        """The policy at `weights` as a stock model. Heads that are not named get weight 0.
+
+        `scale` scales the difference of all parameters from the reference; see
+        `concord.lm.interpolate`.
+        """
+        model = self.policy
+        if isinstance(model, MultiHeadCausalLM):
+            vector = {name: weights.get(name, 0.0) for name in model.head_names}
+            if self._merged is None or self._merged[0] != vector:
+                self._merged = (vector, model.merge(vector))
+            model = self._merged[1]
+        return model if scale == 1 else interpolated(self.reference, model, scale)
 
     def sample(self, messages: Sequence[Messages], weights: Mapping[str, float]) -> list[str]:
         """One response per prompt. The seed is the same for all policies and weights."""
@@ -96,9 +102,11 @@ class Steered:
             label=None,
         )
 
-    def answers(self, messages: Sequence[Messages], weights: Mapping[str, float]) -> Answers:
+    def answers(
+        self, messages: Sequence[Messages], weights: Mapping[str, float], scale: float = 1.0
+    ) -> Answers:
         """The responses of `sample`, with their KL from the reference and their lengths."""
-        settings, policy = self.sampling, self.at(weights)
+        settings, policy = self.sampling, self.at(weights, scale)
         prompts = generate.prompt_ids(
             policy, self.tokenizer, list(messages), settings.max_new_tokens
         )

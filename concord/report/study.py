@@ -1,0 +1,158 @@
+"""The result of a study as a figure and as text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from concord.evaluation.study.regret import BEST
+from concord.report.charts import SERIES, SHAPES, Chart, spread, standalone
+
+WIDTH, HEIGHT, HEAD = 270.0, 230.0, 66.0
+"""Size of a panel and height of title and legend, in pixels."""
+COLUMNS = 4
+
+
+def figure(figures: Mapping[str, Any]) -> str:
+    """An SVG file: utility against KL of every policy, a panel per domain and weight vector."""
+    cells = figures["regret"][BEST]["cells"]
+    policies = list(dict.fromkeys(curve["policy"] for curve in figures["curves"]))
+    colours = {
+        name: 1 if name == figures["recipe"]["steered"] else 2 + index % (SERIES - 2)
+        for index, name in enumerate(policies)
+    }
+    panels = [panel(cell, figures["curves"], colours).markup() for cell in cells]
+    title = f"Utility against KL from SFT ({figures['recipe']['world']} world)"
+    body = f'<text class="title" x="18" y="28" style="font-size:15px">{escape(title)}</text>'
+    body += _legend(colours)
+    for index, markup in enumerate(panels):
+        x, y = 10 + WIDTH * (index % COLUMNS), HEAD + HEIGHT * (index // COLUMNS)
+        body += f'<g transform="translate({x:g} {y:g})">{markup}</g>'
+    rows = -(-len(panels) // COLUMNS)
+    width = 20 + WIDTH * min(COLUMNS, len(panels))
+    return standalone(width, HEAD + HEIGHT * rows + 8, body, title)
+
+
+def panel(
+    cell: Mapping[str, Any], curves: Sequence[Mapping[str, Any]], colours: Mapping[str, int]
+) -> Chart:
+    """Utility against KL at one weight vector; the marks are the policies as they were trained."""
+    shown = [c for c in curves if (c["domain"], c["line"]) == (cell["domain"], cell["line"])]
+    chart = Chart(
+        (0.0, 1.05 * max(curve["kl"][-1] for curve in shown)),
+        spread([bound for c in shown for bound in (*c["ci_low"], *c["ci_high"])], 0.1),
+        WIDTH - 8, HEIGHT - 8, title=weights_text(cell["weights"]), x_label="KL, nats",
+        y_label=cell["domain"],
+    )  # fmt: skip
+    for curve in shown:
+        colour = colours[curve["policy"]]
+        chart.band(curve["kl"], curve["ci_low"], curve["ci_high"], colour)
+        points = list(zip(curve["kl"], curve["utility"], strict=True))
+        chart.curve(points, colour, "" if colour == 1 else "fine")
+        tip = f"{curve['policy']}: {points[-1][1]:.3f} at KL {points[-1][0]:.2f}"
+        chart.mark(points[-1], colour, tip, 0.8)
+    return chart
+
+
+def _legend(colours: Mapping[str, int]) -> str:
+    marks, x = [], 24.0
+    for name, colour in colours.items():
+        marks.append(
+            f'<path class="halo f{colour}" transform="translate({x:g} 48)" d="{SHAPES[colour]}"/>'
+            f'<text class="strong" x="{x + 12:g}" y="52">{escape(name)}</text>'
+        )
+        x += 36 + 8 * len(name)
+    return "".join(marks)
+
+
+def weights_text(weights: Mapping[str, float]) -> str:
+    """Weights in a few characters.
+
+    Examples:
+        >>> weights_text({"helpful": 0.5, "harmless": 0.5, "honest": 0.0})
+        'helpful .5, harmless .5'
+    """
+    parts = [
+        f"{name} {weight:.2f}".replace(" 0.", " .").rstrip("0").rstrip(".")
+        for name, weight in weights.items()
+        if weight
+    ]
+    return ", ".join(parts)
+
+
+def text(figures: Mapping[str, Any]) -> str:
+    """The result as Markdown: regret per weight vector, tests, control, and costs."""
+    recipe, regret = figures["recipe"], figures["regret"]
+    lines = [
+        f"Steered: `{recipe['steered']}`. World `{recipe['world']}`, seed {recipe['world_seed']}, "
+        f"{recipe['prompts']} prompts per domain, {len(recipe['seeds'])} training seeds. "
+        "Regret: utility of the rival less that of the steered policy, at the smaller KL of the "
+        "two; negative is good. Intervals: 95 %, seeds and prompts resampled together.",
+        "",
+        *_table(
+            ["domain", "weights", *(f"`{name}`" for name in regret)],
+            [
+                [
+                    cell["domain"],
+                    weights_text(cell["weights"]),
+                    *(_regret(entry["cells"][index]) for entry in regret.values()),
+                ]
+                for index, cell in enumerate(regret[BEST]["cells"])
+            ]
+            + [
+                [domain, "mean", *(_regret(e["domains"][domain]) for e in regret.values())]
+                for domain in regret[BEST]["domains"]
+            ]
+            + [["all", "mean", *(_regret(entry["overall"]) for entry in regret.values())]],
+        ),
+        "",
+        *_table(
+            ["rival", "p", "p (Holm)", "steered better", "no difference", "rival better"],
+            [
+                [
+                    f"`{name}`",
+                    f"{test['p']:.3f}",
+                    f"{test['p_holm']:.3f}",
+                    str(regret[name]["steered_better"]),
+                    str(
+                        len(regret[name]["cells"])
+                        - regret[name]["steered_better"]
+                        - regret[name]["rival_better"]
+                    ),
+                    str(regret[name]["rival_better"]),
+                ]
+                for name, test in figures["tests"].items()
+            ],
+        ),
+        "",
+        *_table(
+            ["objective", "Kendall's tau with its weight", "range"],
+            [
+                [name, f"{entry['kendall_tau']:.2f}", f"{entry['range']:.3f}"]
+                for by_name in figures["control"].values()
+                for name, entry in by_name.items()
+            ],
+        ),
+        "",
+        *_table(
+            ["policy", "trainings per seed", "seconds per seed"],
+            [
+                [f"`{name}`", str(entry["trainings"]), f"{entry['seconds']:.0f}"]
+                for name, entry in figures["costs"].items()
+            ],
+        ),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _regret(entry: Mapping[str, float]) -> str:
+    return f"{entry['regret']:+.3f} [{entry['ci_low']:+.3f}, {entry['ci_high']:+.3f}]"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    return [
+        f"| {' | '.join(head)} |",
+        "|---" * len(head) + "|",
+        *(f"| {' | '.join(row)} |" for row in rows),
+    ]

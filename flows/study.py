@@ -1,0 +1,229 @@
+"""Runs a study: trains every policy on every seed, measures it, and writes the figures.
+
+    concord study recipes/study.yaml
+
+Needs a finished run in this folder. Each seed has a folder, `work/study/<name>/seed-<k>`, with its
+own rollouts and policies; models, rewards and data are those of the run. A study that was stopped
+resumes: what is trained or measured already is kept while its settings stay the same.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+from tqdm import tqdm
+
+from concord.evaluation.study.curves import Curves
+from concord.evaluation.study.measure import MEASURED, STUDY, measured
+from concord.evaluation.study.recipe import (
+    REFERENCE,
+    StudyParams,
+    Variant,
+    cells,
+    tree_params,
+    variants,
+)
+from concord.evaluation.study.result import result
+from concord.objectives import objectives_of
+from concord.report.study import figure, text
+from concord.stage import outputs
+from concord.stage.errors import ConcordError, DataError, command
+from concord.stage.params import read, section
+from concord.stage.paths import ANCHORS, POLICIES, PREPARED, REPORTS, REWARDS, ROLLOUTS, SFT, WORK
+from concord.steering.checkpoint import digest
+from tasks import check
+
+OWN = ("params.yaml", "data", "models", "reports", "work", "runs")
+"""What a seed's folder has of its own, or does not need."""
+TRAINED = Path("trained")
+LAST_LINES = 15
+
+Execute = Callable[[list[str], Path, Path], None]
+"""Runs `python -m <arguments>` in a folder, with its output in a file."""
+
+
+class StudyError(ConcordError):
+    """A training or a measurement of the study failed."""
+
+
+@dataclass(frozen=True)
+class Seed:
+    """One seed of a study."""
+
+    study: StudyParams
+    folder: Path
+    execute: Execute
+
+    def rollouts(self) -> None:
+        """Samples and scores the rollouts of this seed."""
+        if not (self.folder / ROLLOUTS).is_dir():
+            self._run("rollouts", "tasks.rollouts")
+
+    def policy(self, variant: Variant) -> None:
+        """Trains and measures one policy."""
+        record = self.folder / TRAINED / f"{variant.name}.json"
+        trained = outputs.read_json(record) if record.is_file() else {}
+        if trained.get("entry") != variant.entry:
+            for table in (self.folder / MEASURED).glob(f"*/{variant.name}.parquet"):
+                table.unlink()
+            start = time.monotonic()
+            self._run(variant.name, "tasks.policy", variant.name)
+            seconds = time.monotonic() - start
+            outputs.write_json(record, {"entry": variant.entry, "seconds": seconds})
+        self.measure(variant.name)
+
+    def measure(self, name: str) -> None:
+        """Measures a trained policy, or the SFT model."""
+        if not (self.folder / measured(self.study, name)).is_file():
+            self._run(f"measure-{name}", "concord.evaluation.study.measure", name)
+
+    def _run(self, log: str, *arguments: str) -> None:
+        self.execute(list(arguments), self.folder, self.folder / f"logs/{log}.log")
+
+
+def run(recipe: Path, root: Path, at_once: int, execute: Execute | None = None) -> Path:
+    """Runs or resumes the study of `recipe`; returns the folder of its report.
+
+    Args:
+        recipe: a file as `StudyParams` describes.
+        root: the folder of a finished run.
+        at_once: trainings that run at the same time.
+        execute: runs a command; for tests.
+
+    Raises:
+        ParamsError: the recipe is invalid.
+        DataError: the run is not finished.
+        StudyError: a training or a measurement failed.
+    """
+    study = section(StudyParams, read(recipe), recipe.stem)
+    params = read(root / "params.yaml")
+    for path in (SFT, REWARDS, ANCHORS, PREPARED):
+        if not (root / path).exists():
+            raise DataError(f"{root / path} does not exist; finish a run first (`concord run`)")
+    cells(study, objectives_of(params))
+    check.run(tree_params(params, study, study.seeds[0]), root)
+    base = root / WORK / "study" / recipe.stem
+    seeds = [
+        Seed(study, tree(root, base, study, params, seed), execute or in_process_of_its_own)
+        for seed in study.seeds
+    ]
+    trainings = variants(study)
+    print(
+        f"{len(trainings)} trainings for each of {len(seeds)} seeds, {at_once} at a time; "
+        f"logs in {base}/seed-*/logs"
+    )
+    _in_parallel([seed.rollouts for seed in seeds], at_once, "rollouts")
+    jobs: list[Callable[[], None]] = [lambda: seeds[0].measure(REFERENCE)]
+    for seed in seeds:
+        jobs += [lambda seed=seed, variant=variant: seed.policy(variant) for variant in trainings]  # type: ignore[misc]
+    _in_parallel(jobs, at_once, "policies")
+    return report(study, recipe.stem, base, root, params)
+
+
+def tree(root: Path, base: Path, study: StudyParams, params: Mapping[str, Any], seed: int) -> Path:
+    """Creates or updates the folder of one seed."""
+    folder = base / f"seed-{seed}"
+    (folder / "logs").mkdir(parents=True, exist_ok=True)
+    for name in ("data", "models"):
+        (folder / name).mkdir(exist_ok=True)
+        kept = {ROLLOUTS.name, POLICIES.name, "code"}
+        for path in (root / name).iterdir():
+            if path.name not in kept:
+                _link(path, folder / name / path.name)
+    for path in root.iterdir():
+        if path.name not in OWN and not path.name.startswith("."):
+            _link(path, folder / path.name)
+    yaml = YAML(typ="safe", pure=True)
+    with outputs.file(folder / "params.yaml") as partial:
+        yaml.dump(tree_params(params, study, seed), partial)
+    with outputs.file(folder / STUDY) as partial:
+        yaml.dump(dataclasses.asdict(study), partial)
+    return folder
+
+
+def _link(target: Path, link: Path) -> None:
+    if not link.is_symlink():
+        link.symlink_to(target.resolve())
+
+
+def _in_parallel(jobs: list[Callable[[], None]], at_once: int, label: str) -> None:
+    """Runs the jobs with a progress bar. The first failure stops those that have not started."""
+    with ThreadPoolExecutor(at_once) as pool, tqdm(total=len(jobs), desc=label) as bar:
+        futures = [pool.submit(job) for job in jobs]
+        for future in futures:
+            future.add_done_callback(lambda _: bar.update())
+        done, pending = wait(futures, return_when=FIRST_EXCEPTION)
+        for future in pending:
+            future.cancel()
+        for future in done:
+            future.result()
+
+
+def in_process_of_its_own(arguments: list[str], folder: Path, log: Path) -> None:
+    """Runs `python -m <arguments>` in `folder`. Raises StudyError with the end of its output."""
+    with log.open("w") as output:
+        status = subprocess.run(
+            [sys.executable, "-m", *arguments], cwd=folder, stdout=output, stderr=output
+        ).returncode
+    if status:
+        lines = log.read_text(errors="replace").splitlines()[-LAST_LINES:]
+        raise StudyError("\n".join([f"{' '.join(arguments)} failed in {folder}:", *lines]))
+
+
+def report(
+    study: StudyParams, name: str, base: Path, root: Path, params: Mapping[str, Any]
+) -> Path:
+    """Writes the figures of a measured study to `reports/studies/<name>`; returns the folder."""
+    import pandas as pd
+
+    trainings = variants(study)
+    folders = {seed: base / f"seed-{seed}" for seed in study.seeds}
+    files = {
+        (variant.name, seed): folder / measured(study, variant.name)
+        for variant in trainings
+        for seed, folder in folders.items()
+    }
+    files[REFERENCE, study.seeds[0]] = folders[study.seeds[0]] / measured(study, REFERENCE)
+    answers = {key: outputs.read_table(path) for key, path in files.items()}
+    seconds = {
+        (variant.name, seed): outputs.read_json(folder / TRAINED / f"{variant.name}.json")[
+            "seconds"
+        ]
+        for variant in trainings
+        for seed, folder in folders.items()
+    }
+    curves = Curves(study, cells(study, objectives_of(params)), trainings, answers)
+    figures = {
+        "recipe": dataclasses.asdict(study),
+        "base": digest(root / params["model"]["files"]),
+        "sft": digest(root / SFT),
+        **result(curves, trainings, answers, seconds),
+    }
+    with outputs.directory(root / REPORTS / "studies" / name) as folder:
+        outputs.write_json(folder / "study.json", figures)
+        outputs.write_text(folder / "study.svg", figure(figures))
+        outputs.write_text(folder / "study.md", text(figures))
+        tables = [
+            table.assign(policy=policy, seed=seed) for (policy, seed), table in answers.items()
+        ]
+        outputs.write_table(folder / "answers.parquet", pd.concat(tables, ignore_index=True))
+    return root / REPORTS / "studies" / name
+
+
+def main(recipe: str, at_once: str) -> None:
+    """Runs the study of a recipe in the current folder."""
+    folder = run(Path(recipe), Path.cwd(), int(at_once))
+    print(f"{folder}/study.md, study.svg")
+
+
+if __name__ == "__main__":
+    command(main)
