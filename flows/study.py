@@ -42,8 +42,8 @@ from concord.stage.paths import ANCHORS, POLICIES, PREPARED, REPORTS, REWARDS, R
 from concord.steering.checkpoint import digest
 from tasks import check
 
-OWN = ("params.yaml", "data", "models", "reports", "work", "runs")
-"""What a seed's folder has of its own, or does not need."""
+NOT_SHARED = ("params.yaml", "data", "models", str(REPORTS), str(WORK), "runs")
+"""What a seed's folder does not link to: it has another one, or does not need it."""
 TRAINED = Path("trained")
 LAST_LINES = 15
 
@@ -140,7 +140,7 @@ def tree(root: Path, base: Path, study: StudyParams, params: Mapping[str, Any], 
             if path.name not in kept:
                 _link(path, folder / name / path.name)
     for path in root.iterdir():
-        if path.name not in OWN and not path.name.startswith("."):
+        if path.name not in NOT_SHARED and not path.name.startswith("."):
             _link(path, folder / path.name)
     yaml = YAML(typ="safe", pure=True)
     with outputs.file(folder / "params.yaml") as partial:

@@ -18,7 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from concord.evaluation.study.recipe import REFERENCE, Cell, StudyParams, Variant, cells, variants
+from concord.lm.load import load_causal, load_tokenizer
 from concord.objectives import objectives_of
+from concord.sandbox.world import World
 from concord.stage import outputs, progress, runtime
 from concord.stage.errors import command
 from concord.stage.params import Runtime, read, section
@@ -66,7 +68,6 @@ def _applies(cell: Cell, variant: Variant | None, steerable: bool) -> bool:
 
 
 def _load(path: Path, study: StudyParams, params: Mapping[str, Any], settings: Runtime) -> Steered:
-    from concord.lm.load import load_causal, load_tokenizer
     from concord.policies.model import load as load_policy
     from concord.steering.steered import Sampling, Steered
 
@@ -86,7 +87,6 @@ def _load(path: Path, study: StudyParams, params: Mapping[str, Any], settings: R
 def answers(policy: Steered, cell: Cell, scale: float, study: StudyParams) -> pd.DataFrame:
     """The answers of a policy at one cell and scale, with `gold.<objective>`."""
     from concord.evaluation.policies import locked
-    from concord.sandbox.world import World
 
     world = World.build(study.world, study.world_seed)
     prompts = locked.prompts(world, [cell.domain], study.prompts, seed=study.world_seed)
