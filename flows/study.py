@@ -10,12 +10,15 @@ resumes: what is trained or measured already is kept while its settings stay the
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,30 +64,37 @@ class Seed:
 
     study: StudyParams
     folder: Path
+    inputs: str
+    """Digest of what all trainings read."""
     execute: Execute
 
     def rollouts(self) -> None:
         """Samples and scores the rollouts of this seed."""
-        if not (self.folder / ROLLOUTS).is_dir():
-            self._run("rollouts", "tasks.rollouts")
+        self._once("rollouts", {}, "tasks.rollouts")
 
     def policy(self, variant: Variant) -> None:
         """Trains and measures one policy."""
-        record = self.folder / TRAINED / f"{variant.name}.json"
-        trained = outputs.read_json(record) if record.is_file() else {}
-        if trained.get("entry") != variant.entry:
+        if self._once(variant.name, variant.entry, "tasks.policy", variant.name):
             for table in (self.folder / MEASURED).glob(f"*/{variant.name}.parquet"):
                 table.unlink()
-            start = time.monotonic()
-            self._run(variant.name, "tasks.policy", variant.name)
-            seconds = time.monotonic() - start
-            outputs.write_json(record, {"entry": variant.entry, "seconds": seconds})
         self.measure(variant.name)
 
     def measure(self, name: str) -> None:
         """Measures a trained policy, or the SFT model."""
         if not (self.folder / measured(self.study, name)).is_file():
             self._run(f"measure-{name}", "concord.evaluation.study.measure", name)
+
+    def _once(self, name: str, entry: Mapping[str, Any], *arguments: str) -> bool:
+        """Runs a command unless it ran with the same entry and inputs; returns whether it ran."""
+        record = self.folder / TRAINED / f"{name}.json"
+        key = {"entry": dict(entry), "inputs": self.inputs}
+        done = outputs.read_json(record) if record.is_file() else {}
+        if {name: done.get(name) for name in key} == key:
+            return False
+        start = time.monotonic()
+        self._run(name, *arguments)
+        outputs.write_json(record, {**key, "seconds": time.monotonic() - start})
+        return True
 
     def _run(self, log: str, *arguments: str) -> None:
         self.execute(list(arguments), self.folder, self.folder / f"logs/{log}.log")
@@ -112,8 +122,9 @@ def run(recipe: Path, root: Path, at_once: int, execute: Execute | None = None) 
     cells(study, objectives_of(params))
     check.run(tree_params(params, study, study.seeds[0]), root)
     base = root / WORK / "study" / recipe.stem
+    inputs = digest_of_inputs(root, params)
     seeds = [
-        Seed(study, tree(root, base, study, params, seed), execute or in_process_of_its_own)
+        Seed(study, tree(root, base, study, params, seed), inputs, execute or in_own_process)
         for seed in study.seeds
     ]
     trainings = variants(study)
@@ -122,11 +133,19 @@ def run(recipe: Path, root: Path, at_once: int, execute: Execute | None = None) 
         f"logs in {base}/seed-*/logs"
     )
     _in_parallel([seed.rollouts for seed in seeds], at_once, "rollouts")
-    jobs: list[Callable[[], None]] = [lambda: seeds[0].measure(REFERENCE)]
+    jobs: list[Callable[[], None]] = [partial(seeds[0].measure, REFERENCE)]
     for seed in seeds:
-        jobs += [lambda seed=seed, variant=variant: seed.policy(variant) for variant in trainings]  # type: ignore[misc]
+        jobs += [partial(seed.policy, variant) for variant in trainings]
     _in_parallel(jobs, at_once, "policies")
     return report(study, recipe.stem, base, root, params)
+
+
+def digest_of_inputs(root: Path, params: Mapping[str, Any]) -> str:
+    """Digest of the models and settings that rollouts and trainings read."""
+    settings = {key: params[key] for key in ("objectives", "rollouts", "runtime", "model")}
+    files = [digest(root / path) for path in (SFT, REWARDS, ANCHORS, PREPARED / "prompts")]
+    text = json.dumps([settings, files], sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 def tree(root: Path, base: Path, study: StudyParams, params: Mapping[str, Any], seed: int) -> Path:
@@ -168,7 +187,7 @@ def _in_parallel(jobs: list[Callable[[], None]], at_once: int, label: str) -> No
             future.result()
 
 
-def in_process_of_its_own(arguments: list[str], folder: Path, log: Path) -> None:
+def in_own_process(arguments: list[str], folder: Path, log: Path) -> None:
     """Runs `python -m <arguments>` in `folder`. Raises StudyError with the end of its output."""
     with log.open("w") as output:
         status = subprocess.run(
