@@ -4,10 +4,11 @@
 PYTHON ?= python3
 RECIPE ?= params.yaml
 SET ?=
+STUDY ?= recipes/studies/dev.yaml
 BIN := $(CURDIR)/.venv/bin
 INSTALLED := .venv/.installed
 
-.PHONY: install run demo test check docs ui base clean
+.PHONY: install run demo study test check docs ui base clean
 .DEFAULT_GOAL := run
 
 install: $(INSTALLED) ## installs everything into .venv, as pinned in constraints.txt
@@ -22,6 +23,9 @@ run: $(INSTALLED) ## runs the whole chain; RECIPE=<file> or SET=<key>=<value> ru
 
 demo: $(INSTALLED) ## runs the whole chain on a very small world, in about five minutes
 	$(BIN)/python -m flows.cli demo
+
+study: $(INSTALLED) ## compares policies at equal KL after a run; STUDY=<file>
+	$(BIN)/python -m flows.cli study $(STUDY)
 
 test: $(INSTALLED) ## runs the test suite
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder

@@ -5,7 +5,7 @@
     concord demo                                    # the tiny recipe, in a few minutes
     concord status                                  # what would rerun, and why
     concord report                                  # write the report page again
-    concord study recipes/study.yaml                # compare policies at equal KL, over seeds
+    concord study                                   # compare policies at equal KL, over seeds
     concord regrade reports/samples/mah_dpo.parquet # recompute the gold scores of saved answers
 
 Run it in the root of the project, or of a clone under `runs/`. Most commands start `python -m ...`
@@ -31,7 +31,7 @@ from flows.status import describe
 
 DEFAULT = Path("params.yaml")
 TINY = Path("recipes/tiny.yaml")
-STUDY = Path("recipes/study.yaml")
+STUDY = Path("recipes/studies/dev.yaml")
 PAGE = REPORTS / "index.html"
 
 
@@ -113,7 +113,7 @@ def report() -> None:
 
 @app.command()
 def study(
-    recipe: Annotated[str, typer.Argument(help="A study, such as recipes/study.yaml.")] = str(
+    recipe: Annotated[str, typer.Argument(help="A study, such as recipes/studies/dev.yaml.")] = str(
         STUDY
     ),
     at_once: Annotated[int, typer.Option(help="Trainings that run at the same time.")] = 2,

@@ -1,6 +1,6 @@
 """Runs a study: trains every policy on every seed, measures it, and writes the figures.
 
-    concord study recipes/study.yaml
+    concord study recipes/studies/dev.yaml
 
 Needs a finished run in this folder. Each seed has a folder, `work/study/<name>/seed-<k>`, with its
 own rollouts and policies; models, rewards and data are those of the run. A study that was stopped
