@@ -7,12 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from concord.policies.advantages import (
-    EPSILON,
-    _normalise,
-    normalize_then_sum,
-    sum_then_normalize,
-)
+from concord.policies.advantages import normalize_then_sum, sum_then_normalize
+from concord.policies.rl.groups import EPSILON, normalise
 
 NAN = float("nan")
 Aggregation = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
@@ -29,7 +25,7 @@ def test_normalise_by_hand() -> None:
     """Group (1, 3) has mean 2 and standard deviation sqrt(2); group (5, 5) is constant."""
     high = 1 / (2**0.5 + EPSILON)
     np.testing.assert_allclose(
-        _normalise(np.array([1.0, 3.0, 5.0, 5.0]), 2), [-high, high, 0.0, 0.0]
+        normalise(np.array([[1.0], [3.0], [5.0], [5.0]]), 2)[:, 0], [-high, high, 0.0, 0.0]
     )
 
 

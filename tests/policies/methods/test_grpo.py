@@ -12,31 +12,21 @@ import torch
 from safetensors.torch import load_file
 
 from concord.lm.load import load_causal
-from concord.policies.job import ROLLOUTS, PolicyJob
+from concord.objectives import domain_weights
+from concord.policies.job import PolicyJob
 from concord.policies.methods import grpo
+from concord.policies.rl.reward_function import RewardFunction
 from concord.rewards.vector.anchors import Anchor, Anchors
-from concord.stage import outputs
 from concord.stage.errors import ParamsError
 from concord.stage.params import section
 from concord.stage.paths import SFT
-from tests.policies.conftest import OBJECTIVES, MakeJob
+from tests.policies.conftest import OBJECTIVES, ONLINE, TRL_READS_AN_OLD_NAME, MakeJob
 
 ENTRY = {
+    **ONLINE,
     "method": "grpo",
     "weights": {"right": 1.0, "vivid": 3.0, "helpful": 1.0},
-    "aggregation": "normalize_then_sum",
-    "learning_rate": 1e-3,
-    "steps": 3,
-    "prompts_per_step": 2,
-    "generations": 3,
-    "max_new_tokens": 6,
-    "checkpoint_every": 1,
 }
-
-TRL_READS_AN_OLD_NAME = pytest.mark.filterwarnings(
-    "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"
-)
-"""TRL 1.16 reads the name in `trl.models.utils.unwrap_model_for_generation`."""
 
 
 def trained(job: PolicyJob) -> dict[str, torch.Tensor]:
@@ -62,10 +52,13 @@ class FakeVector:
         return raw
 
 
-def advantage(job: PolicyJob) -> grpo.Advantage:
-    return grpo.Advantage(
-        job, FakeVector(), Anchors({name: Anchor(1.0, 2.0, 1, 9) for name in OBJECTIVES})
-    )
+def reward_function(job: PolicyJob) -> RewardFunction:
+    weights = {
+        domain: domain_weights(job.params.weights, job.objectives, domain)
+        for domain in ("math", "values")
+    }
+    anchors = Anchors({name: Anchor(1.0, 2.0, 1, 9) for name in OBJECTIVES})
+    return RewardFunction(job.params, FakeVector(), anchors, weights)
 
 
 def test_advantages_and_their_parts(make_job: MakeJob) -> None:
@@ -79,7 +72,7 @@ def test_advantages_and_their_parts(make_job: MakeJob) -> None:
     """
     job, logged = make_job(**ENTRY), {}
     texts = ["", "a", "aabbb", "b", "bb", "aaabbb"]
-    advantages = advantage(job)(
+    advantages = reward_function(job)(
         [[{"role": "user", "content": "q"}]] * 6,
         [[{"role": "assistant", "content": text}] for text in texts],
         domain=["values"] * 3 + ["math"] * 3,
@@ -93,25 +86,15 @@ def test_advantages_and_their_parts(make_job: MakeJob) -> None:
     assert logged["anchored.vivid"] == 9.5
     assert logged["weighted.vivid"] == 0.75 * 9.5
     assert logged["weighted.honest"] == 0.0
+    assert logged["weight.vivid"] == 0.75
 
 
 def test_weights_are_matched_by_name(make_job: MakeJob) -> None:
     """The order of the weights and of the objectives does not matter."""
     reverse = {**ENTRY, "weights": dict(reversed(ENTRY["weights"].items()))}
     jobs = make_job(**ENTRY), make_job(objectives=dict(reversed(OBJECTIVES.items())), **reverse)
-    one, other = (advantage(job).row_weights(["math", "values"]).tolist() for job in jobs)
+    one, other = (reward_function(job).row_weights(["math", "values"]).tolist() for job in jobs)
     assert one == other == [[0.0, 0.0, 0.25, 0.75], [1.0, 0.0, 0.0, 0.0]]
-
-
-def test_prompts_alternate_between_domains(project: Path, make_job: MakeJob) -> None:
-    """7 steps of 2 prompts with 6 prompts per domain: each is used once before any is repeated."""
-    rows = grpo.prompts_in_order(
-        outputs.read_table(ROLLOUTS), make_job(**{**ENTRY, "steps": 7}).params, seed=0
-    )
-    assert [row["domain"] for row in rows] == ["math", "values"] * 7
-    maths = [row["prompt"][0]["content"] for row in rows if row["domain"] == "math"]
-    assert sorted(maths[:6]) == [f"math {n}" for n in range(6)]
-    assert rows[0]["reference"] == "2"
 
 
 @TRL_READS_AN_OLD_NAME
@@ -141,15 +124,15 @@ def test_a_killed_training_resumes_bitwise(
 ) -> None:
     """Killed in the third step, after two checkpoints, with two micro-batches per step."""
     job = make_job(**{**ENTRY, "micro_prompts": 1, "lora": {"rank": 2}})
-    expected, calls, score = trained(job), [], grpo.Advantage.__call__
+    expected, calls, score = trained(job), [], RewardFunction.__call__
 
-    def fatal(self: grpo.Advantage, *arguments: Any, **kwargs: Any) -> list[float]:
+    def fatal(self: RewardFunction, *arguments: Any, **kwargs: Any) -> list[float]:
         calls.append(1)
         if len(calls) == 5:
             raise RuntimeError("killed")
         return score(self, *arguments, **kwargs)
 
-    monkeypatch.setattr(grpo.Advantage, "__call__", fatal)
+    monkeypatch.setattr(RewardFunction, "__call__", fatal)
     with pytest.raises(RuntimeError, match="killed"):
         grpo.run(job)
     calls.clear()
@@ -166,7 +149,9 @@ def test_every_micro_step_draws_different_samples(
     make_job: MakeJob, tiny_model: Path, tiny_tokenizer: Any
 ) -> None:
     """TRL's counter restarts at 0 after a resume; the draws depend on the global step."""
-    rollout = grpo._sampler(make_job(**{**ENTRY, "micro_prompts": 1}), tiny_tokenizer)
+    from concord.policies.rl.online_trainer import Sampler
+
+    rollout = Sampler(make_job(**{**ENTRY, "micro_prompts": 1}), tiny_tokenizer)
     accelerator = SimpleNamespace(
         unwrap_model=lambda model, **_: model, state=SimpleNamespace(deepspeed_plugin=None)
     )
@@ -174,7 +159,7 @@ def test_every_micro_step_draws_different_samples(
     def drawn(step: int, counter: int) -> Any:
         state = SimpleNamespace(global_step=step)
         trainer = SimpleNamespace(
-            model_wrapped=model, accelerator=accelerator, state=state, _step=counter
+            model_wrapped=model, accelerator=accelerator, state=state, _step=counter, mixes=None
         )
         return rollout([[{"role": "user", "content": "q"}]] * 2, trainer)["completion_ids"]
 

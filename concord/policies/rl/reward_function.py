@@ -1,0 +1,129 @@
+"""The single reward function that TRL calls: it returns advantages and logs what they consist of.
+
+TRL calls several reward functions one by one and combines them with fixed weights, so weights that
+move or differ between prompts need one function for all objectives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from concord.policies.rl.groups import EPSILON, normalise, without_conflicts
+from concord.policies.rl.settings import LINEAR, OnlineParams
+from concord.stage import plugins
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from concord.rewards.vector.anchors import Anchors
+    from concord.rewards.vector.reward_vector import RewardVector
+
+LOGGED = ("raw", "anchored", "weighted", "weight")
+"""Prefixes of the metrics that are logged for each objective."""
+
+
+class RewardFunction:
+    """Computes advantages, and logs the rewards and weights of each objective.
+
+    Args:
+        params: the settings of the method.
+        vector: scores the responses.
+        anchors: normalise the scores.
+        weights: domain -> objective -> weight, summing to 1 within a domain. Prompts with drawn
+            weights do not need it.
+    """
+
+    def __init__(
+        self,
+        params: OnlineParams,
+        vector: RewardVector,
+        anchors: Anchors,
+        weights: Mapping[str, Mapping[str, float]],
+    ) -> None:
+        self.params, self.vector, self.anchors, self.weights = params, vector, anchors, weights
+        self.aggregate = plugins.function("concord.policies.advantages", params.aggregation)
+        self.scalarise = plugins.function("concord.rewards.vector.scalarisers", params.scalariser)
+        self.parts = np.zeros((0, 0))
+        """`(rows, objectives)`: the rewards of the last call, each normalised in its group; 0 if an
+        objective does not apply."""
+        self.kept: np.ndarray | None = None
+        """`(rows,)`: factors of the advantages of the last call, 0 for samples that are left
+        out."""
+        self.__name__ = "advantage"
+
+    def __call__(
+        self,
+        prompts: Sequence[Any],
+        completions: Sequence[Any],
+        domain: Sequence[str],
+        reference: Sequence[str | None],
+        head_weights: Sequence[Sequence[float]] | None = None,
+        log_metric: Any = None,
+        **_: Any,
+    ) -> list[float]:
+        """One advantage per completion; prompts and completions are lists of messages.
+
+        `head_weights` are the weights that were drawn for each prompt, `(rows, objectives)`.
+        """
+        responses = [completion[0]["content"] for completion in completions]
+        raw = self.vector.score(prompts, responses, domain, reference)
+        anchored = self.anchors.normalise(raw, self.vector.names)
+        weights = self.row_weights(domain) if head_weights is None else np.array(head_weights)
+        if log_metric is not None:
+            self._log(log_metric, raw, anchored, weights)
+        generations = self.params.generations
+        self.parts = np.nan_to_num(normalise(anchored, generations))
+        if self.params.conflict_threshold is not None:
+            self.kept = without_conflicts(
+                self.parts, weights, generations, self.params.conflict_threshold
+            )
+        return [float(value) for value in self._advantages(anchored, weights)]
+
+    def _advantages(self, anchored: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        generations = self.params.generations
+        if self.params.scalariser == LINEAR:
+            return self.aggregate(anchored, weights, generations)
+        values = np.full(len(anchored), np.nan)
+        for vector in np.unique(weights, axis=0):
+            rows = (weights == vector).all(axis=1)
+            values[rows] = self.scalarise(
+                anchored[rows], vector, **self.params.scalariser_parameters
+            )
+        return self.aggregate(values[:, None], np.ones((len(values), 1)), generations)
+
+    def finish(self, advantages: Tensor) -> Tensor:
+        """The advantages `(rows,)` of the last call as the loss uses them.
+
+        TRL subtracts the mean of each group from what a reward function returns. What changes this
+        mean is therefore applied afterwards: the samples that are left out, and the normalisation
+        over the batch.
+        """
+        kept = None
+        if self.kept is not None:
+            kept = advantages.new_tensor(self.kept)
+            advantages = advantages * kept
+        if not self.params.normalize_over_batch:
+            return advantages
+        used = advantages if kept is None else advantages[kept > 0]
+        if len(used) < 2:
+            return advantages
+        normalised = (advantages - used.mean()) / (used.std() + EPSILON)
+        return normalised if kept is None else normalised * (kept > 0)
+
+    def row_weights(self, domains: Sequence[str]) -> np.ndarray:
+        """Weights `(rows, objectives)` for the domain of each row."""
+        names = self.vector.names
+        return np.array([[self.weights[d].get(name, 0.0) for name in names] for d in domains])
+
+    def _log(
+        self, log_metric: Any, raw: np.ndarray, anchored: np.ndarray, weights: np.ndarray
+    ) -> None:
+        for column, name in enumerate(self.vector.names):
+            present = ~np.isnan(raw[:, column])
+            if present.any():
+                parts = (raw, anchored, weights * anchored, weights)
+                for prefix, values in zip(LOGGED, parts, strict=True):
+                    log_metric(f"{prefix}.{name}", float(values[present, column].mean()))
