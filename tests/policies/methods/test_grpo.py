@@ -5,22 +5,17 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from concord.lm.load import load_causal
-from concord.objectives import domain_weights
 from concord.policies.job import PolicyJob
 from concord.policies.methods import grpo
 from concord.policies.rl.reward_function import RewardFunction
-from concord.rewards.vector.anchors import Anchor, Anchors
-from concord.stage.errors import ParamsError
-from concord.stage.params import section
 from concord.stage.paths import SFT
-from tests.policies.conftest import OBJECTIVES, ONLINE, TRL_READS_AN_OLD_NAME, MakeJob
+from tests.policies.conftest import ONLINE, TRL_READS_AN_OLD_NAME, MakeJob
 
 ENTRY = {
     **ONLINE,
@@ -34,67 +29,6 @@ def trained(job: PolicyJob) -> dict[str, torch.Tensor]:
     torch.manual_seed(9)
     grpo.run(job)
     return load_file(job.folder / "model.safetensors")
-
-
-class FakeVector:
-    """Scores that count letters: `vivid` and `right` on math, `honest` and `helpful` on values."""
-
-    names = ("helpful", "honest", "right", "vivid")
-
-    def score(self, messages: Any, responses: Any, domains: Any, references: Any) -> np.ndarray:
-        columns = {"math": (2, 3), "values": (0, 1)}
-        raw = np.full((len(responses), 4), np.nan)
-        for row, (text, domain) in enumerate(zip(responses, domains, strict=True)):
-            raw[row, columns[domain][0]], raw[row, columns[domain][1]] = (
-                text.count("a"),
-                10.0 * text.count("b"),
-            )
-        return raw
-
-
-def reward_function(job: PolicyJob) -> RewardFunction:
-    weights = {
-        domain: domain_weights(job.params.weights, job.objectives, domain)
-        for domain in ("math", "values")
-    }
-    anchors = Anchors({name: Anchor(1.0, 2.0, 1, 9) for name in OBJECTIVES})
-    return RewardFunction(job.params, FakeVector(), anchors, weights)
-
-
-def test_advantages_and_their_parts(make_job: MakeJob) -> None:
-    """Values by hand.
-
-    values: only helpful has a weight. It is 0, 1, 2 with mean 1 and standard deviation 1, so the
-    advantages are -1, 0, 1 up to TRL's epsilon.
-    math: right (weight .25) is 0, 0, 3 and vivid (weight .75) is 10, 20, 30, anchored as
-    (raw - 1) / 2. Normalised, right is -.577, -.577, 1.155 and vivid is -1, 0, 1; the weighted sums
-    are -.894, -.144, 1.039.
-    """
-    job, logged = make_job(**ENTRY), {}
-    texts = ["", "a", "aabbb", "b", "bb", "aaabbb"]
-    advantages = reward_function(job)(
-        [[{"role": "user", "content": "q"}]] * 6,
-        [[{"role": "assistant", "content": text}] for text in texts],
-        domain=["values"] * 3 + ["math"] * 3,
-        reference=[None] * 6,
-        log_metric=logged.__setitem__,
-        trainer_state=None,
-    )
-    np.testing.assert_allclose(advantages, [-1, 0, 1, -0.894, -0.144, 1.039], atol=1e-3)
-    assert logged["raw.helpful"] == 1.0
-    assert logged["raw.vivid"] == 20.0
-    assert logged["anchored.vivid"] == 9.5
-    assert logged["weighted.vivid"] == 0.75 * 9.5
-    assert logged["weighted.honest"] == 0.0
-    assert logged["weight.vivid"] == 0.75
-
-
-def test_weights_are_matched_by_name(make_job: MakeJob) -> None:
-    """The order of the weights and of the objectives does not matter."""
-    reverse = {**ENTRY, "weights": dict(reversed(ENTRY["weights"].items()))}
-    jobs = make_job(**ENTRY), make_job(objectives=dict(reversed(OBJECTIVES.items())), **reverse)
-    one, other = (reward_function(job).row_weights(["math", "values"]).tolist() for job in jobs)
-    assert one == other == [[0.0, 0.0, 0.25, 0.75], [1.0, 0.0, 0.0, 0.0]]
 
 
 @TRL_READS_AN_OLD_NAME
@@ -167,10 +101,3 @@ def test_every_micro_step_draws_different_samples(
     draws = [drawn(0, 0), drawn(0, 1), drawn(1, 2), drawn(1, 3)]
     assert all(draws[one] != draws[other] for one in range(4) for other in range(one))
     assert [drawn(1, 0), drawn(1, 1)] == draws[2:]
-
-
-def test_micro_prompts_must_divide_the_step() -> None:
-    with pytest.raises(
-        ParamsError, match="`micro_prompts` 3 does not divide `prompts_per_step` 2; give"
-    ):
-        section(grpo.GrpoParams, {**ENTRY, "micro_prompts": 3}, "policies.grpo")

@@ -1,0 +1,64 @@
+"""The trainer: which samples and gradients the loss is made of."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from concord.lm.load import load_causal, load_tokenizer
+from concord.policies.job import ROLLOUTS, PolicyJob
+from concord.policies.rl.step_prompts import prompts_in_order
+from concord.stage import outputs
+from concord.stage.paths import SFT
+from tests.policies.conftest import ONLINE, TRL_READS_AN_OLD_NAME, MakeJob
+from tests.policies.rl.letters import reward_function
+
+ENTRY = {
+    **ONLINE,
+    "method": "grpo",
+    "weights": {"right": 1.0, "vivid": 3.0, "helpful": 1.0},
+}
+pytestmark = TRL_READS_AN_OLD_NAME
+
+
+def trainer_of(job: PolicyJob, texts: list[str], **extra: Any) -> Any:
+    """A trainer whose samples are `texts`; those that end in "." have an end of sequence."""
+    from concord.policies.rl.online_trainer import OnlineTrainer
+
+    prompts = prompts_in_order(outputs.read_table(ROLLOUTS), 2, 3, seed=0)
+    tokenizer = load_tokenizer(SFT)
+    trainer = OnlineTrainer(
+        job, load_causal(SFT), tokenizer, reward_function(job), prompts, Path("work"), **extra
+    )
+
+    def draw(*_: Any) -> list[list[int]]:
+        rows = [tokenizer(text.rstrip("."), add_special_tokens=False).input_ids for text in texts]
+        ends = [[tokenizer.eos_token_id] if text.endswith(".") else [] for text in texts]
+        return [row + end for row, end in zip(rows, ends, strict=True)]
+
+    trainer.rollout_func._draw = draw
+    trainer.model.train()
+    trainer.current_gradient_accumulation_steps = 1  # set by the training loop
+    return trainer
+
+
+def batch_of(trainer: Any) -> dict[str, Any]:
+    """The batch of the first step, in the order of the samples."""
+    rows = [row for row in trainer.train_dataset.select(range(2)) for _ in range(3)]
+    batch: dict[str, Any] = trainer._generate_and_score_completions(rows)
+    return batch
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_truncated_samples_are_left_out(
+    reward_models: Path, make_job: MakeJob, masked: bool
+) -> None:
+    """Of six samples, the second and the last have no end. Their rewards count in the mean."""
+    texts = ["abb.", "aabbba", "b.", "ab.", "a.", "aabbbb"]
+    trainer = trainer_of(make_job(**ENTRY, mask_truncated=masked), texts)
+    batch = batch_of(trainer)
+    used = batch["completion_mask"].sum(1)
+    assert used.tolist() == [4, 0 if masked else 6, 2, 3, 2, 0 if masked else 6]
+    assert batch["advantages"].reshape(2, 3).sum(1).tolist() == pytest.approx([0, 0], abs=1e-6)
+    assert batch["advantages"][[1, 5]].min() > 1
+    assert trainer._compute_loss(trainer.model, batch).isfinite()
