@@ -13,18 +13,15 @@ from pydantic.dataclasses import dataclass
 
 from concord.policies.job import Method, PolicyJob
 from concord.policies.rl.online import run_stock
-from concord.policies.rl.settings import OnlineParams
+from concord.policies.rl.settings import OneHeadParams, weight_problems
 from concord.stage.params import FORBID
 
 
 @dataclass(frozen=True, config=FORBID, kw_only=True)
-class GrpoParams(OnlineParams):
-    """The settings that all methods with online sampling share, and the weights."""
+class GrpoParams(OneHeadParams):
+    """The settings that `grpo` and `rloo` share."""
 
     method: Literal["grpo"]
-    weights: dict[str, float]
-    """Weight of each objective's anchored reward, normalised to sum to 1 within a domain. Missing
-    objectives get weight 0."""
 
 
 def run(job: PolicyJob) -> None:
@@ -32,4 +29,4 @@ def run(job: PolicyJob) -> None:
     run_stock(job, __file__)
 
 
-METHOD = Method(GrpoParams, heads=False, pairs=False)
+METHOD = Method(GrpoParams, heads=False, pairs=False, problems=weight_problems)

@@ -18,6 +18,7 @@ from pydantic.dataclasses import dataclass
 
 from concord.objectives import domain_weights
 from concord.policies.job import Method, PolicyJob
+from concord.policies.moving_weights import WeightTracker
 from concord.policies.preference import HeadAdapters, head_learning_rates, prepare_backbone
 from concord.policies.rl.online import prompts_of
 from concord.policies.rl.online import run as run_online
@@ -80,7 +81,9 @@ def run(job: PolicyJob) -> None:
     prompts = with_weights(
         prompts_of(job), params.draws, *_weights(job), job.vector, job.seeds.data
     )
-    run_online(job, model, prompts, {}, __file__, rates=head_learning_rates(model, params))
+    run_online(
+        job, model, prompts, WeightTracker({}), __file__, rates=head_learning_rates(model, params)
+    )
 
 
 def _weights(

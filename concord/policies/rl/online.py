@@ -10,6 +10,7 @@ from concord.lm.load import load_causal, load_tokenizer
 from concord.lm.lora import attach, merge
 from concord.objectives import domain_weights
 from concord.policies.job import ROLLOUTS, PolicyJob, save
+from concord.policies.moving_weights import WeightTracker
 from concord.policies.rl.online_curve import write_curve
 from concord.policies.rl.reward_function import RewardFunction
 from concord.policies.rl.step_prompts import prompts_in_order
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def run_stock(job: PolicyJob, module_file: str, loss: LossType = "dapo") -> None:
-    """Trains the SFT model at the weights `job.params.weights` and saves a stock checkpoint.
+    """Trains the SFT model and saves a stock checkpoint; the parameters are `OneHeadParams`.
 
     `module_file` and `loss` are as in `run`.
     """
@@ -35,14 +36,15 @@ def run_stock(job: PolicyJob, module_file: str, loss: LossType = "dapo") -> None
         domain: domain_weights(job.params.weights, job.objectives, domain, f"{job.where}.weights")
         for domain in {job.objectives[name].domain for name in job.vector}
     }
-    run(job, model, prompts_of(job), weights, module_file, loss)
+    tracker = WeightTracker(weights, job.params.moving_weights)
+    run(job, model, prompts_of(job), tracker, module_file, loss)
 
 
 def run(
     job: PolicyJob,
     model: Any,
     prompts: Sequence[Mapping[str, Any]],
-    weights: Mapping[str, Mapping[str, float]],
+    tracker: WeightTracker,
     module_file: str,
     loss: LossType = "dapo",
     rates: Mapping[str, float] | None = None,
@@ -53,7 +55,7 @@ def run(
         job: the policy to train; its parameters are `OnlineParams`.
         model: the policy before training, with the adapters of `lora` attached.
         prompts: the prompts of all steps, in order.
-        weights: domain -> objective -> weight of the reward, for prompts without their own weights.
+        tracker: the weights of the rewards, for prompts without weights of their own.
         module_file: `__file__` of the method; its code is part of the key of the checkpoints.
         loss: see `OnlineTrainer`.
         rates: see `OnlineTrainer`.
@@ -62,10 +64,12 @@ def run(
     from concord.rewards.vector.anchors import Anchors
 
     vector = _reward_vector(job, model.device)
-    reward = RewardFunction(job.params, vector, Anchors.load(ANCHORS), weights)
+    reward = RewardFunction(job.params, vector, Anchors.load(ANCHORS), tracker)
     work = resume.folder(job.stage, job, [SFT, ROLLOUTS, ANCHORS, REWARDS], module_file)
     trainer = OnlineTrainer(job, model, load_tokenizer(SFT), reward, prompts, work, loss, rates)
     newest = resume.newest(work)
+    if newest is not None:
+        tracker.load(newest, resume.step_of(newest))
     trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
     write_curve(job.curve, trainer.state.log_history)
     if job.params.lora is not None:

@@ -33,6 +33,7 @@ from concord.lm.chat import render
 from concord.lm.learning_rates import separate
 from concord.lm.sample import sample_ids
 from concord.policies.job import PolicyJob
+from concord.policies.moving_weights import WeightTracker
 from concord.policies.rl.reward_function import RewardFunction
 from concord.policies.rl.settings import OnlineParams
 from concord.policies.rl.step_prompts import WEIGHTS
@@ -77,7 +78,7 @@ class OnlineTrainer(GRPOTrainer):  # type: ignore[misc]
             train_dataset=Dataset.from_list(list(prompts)),
             processing_class=tokenizer,
             rollout_func=Sampler(job, tokenizer),
-            callbacks=[Checkpoints(job.name)],
+            callbacks=[Checkpoints(job.name, reward.tracker)],
         )
         self.remove_callback(PrinterCallback)
 
@@ -189,16 +190,19 @@ class Sampler:
 
 
 class Checkpoints(TrainerCallback):
-    """Marks checkpoints as complete and reports progress."""
+    """Moves the weights after a step, completes checkpoints, and reports progress."""
 
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        resume.mark_complete(Path(args.output_dir), state.global_step)
+    def __init__(self, name: str, tracker: WeightTracker) -> None:
+        self.name, self.tracker = name, tracker
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.tracker.end_step(state.global_step - 1)
         Reporter(state.max_steps, f"policy {self.name}")(state.global_step)
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        folder = Path(args.output_dir)
+        self.tracker.save(folder / f"checkpoint-{state.global_step}")
+        resume.mark_complete(folder, state.global_step)
 
 
 def config(job: PolicyJob, work: Path, loss: LossType, on_cpu: bool) -> GRPOConfig:

@@ -6,11 +6,12 @@ move or differ between prompts need one function for all objectives.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from concord.policies.moving_weights import WeightTracker
 from concord.policies.rl.groups import EPSILON, normalise, without_conflicts
 from concord.policies.rl.settings import LINEAR, OnlineParams
 from concord.stage import plugins
@@ -32,8 +33,7 @@ class RewardFunction:
         params: the settings of the method.
         vector: scores the responses.
         anchors: normalise the scores.
-        weights: domain -> objective -> weight, summing to 1 within a domain. Prompts with drawn
-            weights do not need it.
+        tracker: the weights of the step, for prompts without weights of their own.
     """
 
     def __init__(
@@ -41,9 +41,9 @@ class RewardFunction:
         params: OnlineParams,
         vector: RewardVector,
         anchors: Anchors,
-        weights: Mapping[str, Mapping[str, float]],
+        tracker: WeightTracker,
     ) -> None:
-        self.params, self.vector, self.anchors, self.weights = params, vector, anchors, weights
+        self.params, self.vector, self.anchors, self.tracker = params, vector, anchors, tracker
         self.aggregate = plugins.function("concord.policies.advantages", params.aggregation)
         self.scalarise = plugins.function("concord.rewards.vector.scalarisers", params.scalariser)
         self.parts = np.zeros((0, 0))
@@ -60,8 +60,8 @@ class RewardFunction:
         completions: Sequence[Any],
         domain: Sequence[str],
         reference: Sequence[str | None],
+        log_metric: Callable[[str, float], None],
         head_weights: Sequence[Sequence[float]] | None = None,
-        log_metric: Any = None,
         **_: Any,
     ) -> list[float]:
         """One advantage per completion; prompts and completions are lists of messages.
@@ -72,8 +72,7 @@ class RewardFunction:
         raw = self.vector.score(prompts, responses, domain, reference)
         anchored = self.anchors.normalise(raw, self.vector.names)
         weights = self.row_weights(domain) if head_weights is None else np.array(head_weights)
-        if log_metric is not None:
-            self._log(log_metric, raw, anchored, weights)
+        self._record(log_metric, raw, anchored, weights)
         generations = self.params.generations
         self.parts = np.nan_to_num(normalise(anchored, generations))
         if self.params.conflict_threshold is not None:
@@ -115,15 +114,23 @@ class RewardFunction:
 
     def row_weights(self, domains: Sequence[str]) -> np.ndarray:
         """Weights `(rows, objectives)` for the domain of each row."""
-        names = self.vector.names
-        return np.array([[self.weights[d].get(name, 0.0) for name in names] for d in domains])
+        names, current = self.vector.names, self.tracker.current
+        return np.array([[current[domain].get(name, 0.0) for name in names] for domain in domains])
 
-    def _log(
-        self, log_metric: Any, raw: np.ndarray, anchored: np.ndarray, weights: np.ndarray
+    def _record(
+        self,
+        log_metric: Callable[[str, float], None],
+        raw: np.ndarray,
+        anchored: np.ndarray,
+        weights: np.ndarray,
     ) -> None:
+        """Logs the parts of the advantages, and passes the rewards to the weights that move."""
         for column, name in enumerate(self.vector.names):
             present = ~np.isnan(raw[:, column])
-            if present.any():
-                parts = (raw, anchored, weights * anchored, weights)
-                for prefix, values in zip(LOGGED, parts, strict=True):
-                    log_metric(f"{prefix}.{name}", float(values[present, column].mean()))
+            if not present.any():
+                continue
+            rewards = anchored[present, column]
+            self.tracker.observe(name, float(rewards.sum(dtype=float)), len(rewards))
+            parts = (raw, anchored, weights * anchored, weights)
+            for prefix, values in zip(LOGGED, parts, strict=True):
+                log_metric(f"{prefix}.{name}", float(values[present, column].mean()))

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Annotated
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from concord.lm.lora import Lora
+from concord.objectives import Objective, domain_weights
+from concord.policies.moving_weights import Lagrangian, MovingWeights, Schedule
 from concord.stage import plugins
+from concord.stage.errors import ParamsError
 from concord.stage.params import FORBID, suggest
 
 SEPARATE = "normalize_then_sum"
@@ -50,7 +54,8 @@ class OnlineParams:
     micro_prompts: Annotated[int, Field(ge=1)] | None = None
     """Prompts per micro-batch, a divisor of `prompts_per_step`; null: all prompts of a step. TRL
     divides the loss by the number of tokens in a micro-batch. With 1, all prompts have the same
-    weight; with more, prompts with longer answers have more weight."""
+    weight; with more, prompts with longer answers have more weight. `rloo` divides by the number
+    of samples."""
     max_new_tokens: Annotated[int, Field(ge=1)] = 96
     """Longest sample, in tokens."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
@@ -99,3 +104,50 @@ class OnlineParams:
     def micro(self) -> int:
         """Prompts per micro-batch."""
         return self.micro_prompts or self.prompts_per_step
+
+
+@dataclass(frozen=True, config=FORBID, kw_only=True)
+class OneHeadParams(OnlineParams):
+    """Settings of the methods that train a policy for one weight vector at a time."""
+
+    weights: dict[str, float]
+    """Weight of each objective's anchored reward, normalised to sum to 1 within a domain. Missing
+    objectives get weight 0."""
+    moving_weights: MovingWeights | None = None
+    """How the weights move during training, starting at `weights`; null: they stay."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.moving_weights, Lagrangian):
+            return
+        if self.aggregation == "sum_then_normalize":
+            raise ValueError(
+                "with `sum_then_normalize`, a multiplier acts as if it were multiplied by the "
+                "spread of its reward and divided by the spread of the sum (arXiv 2602.05863), so "
+                f"`lagrangian` does not enforce its limits; use `{SEPARATE}`"
+            )
+        if self.scalariser != LINEAR:
+            raise ValueError(
+                f"a multiplier adds to the weight of a sum, and the scalariser is "
+                f"{self.scalariser!r}; use `{LINEAR}` with `lagrangian`"
+            )
+
+
+def weight_problems(params: OneHeadParams, vector: Mapping[str, Objective]) -> Iterator[str]:
+    """Objectives of `moving_weights` that are unknown, and domains that it gives no weight."""
+    rule = params.moving_weights
+    if isinstance(rule, Lagrangian):
+        for name in rule.at_least:
+            if name not in vector:
+                yield (
+                    f"moving_weights.at_least.{name} is a limit for an unknown objective; "
+                    f"{suggest(name, list(vector))}"
+                )
+    if isinstance(rule, Schedule):
+        for index, point in enumerate(rule.points):
+            where = f"moving_weights.points.{index}.weights"
+            for domain in dict.fromkeys(objective.domain for objective in vector.values()):
+                try:
+                    domain_weights(point.weights, vector, domain, where)
+                except ParamsError as error:
+                    yield str(error)

@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 
 from concord.lm.load import load_causal
 from concord.policies.job import PolicyJob
-from concord.policies.methods import grpo
+from concord.policies.methods import grpo, rloo
 from concord.policies.rl.reward_function import RewardFunction
 from concord.stage.paths import SFT
 from tests.policies.conftest import ONLINE, TRL_READS_AN_OLD_NAME, MakeJob
@@ -24,19 +24,29 @@ ENTRY = {
 }
 
 
+METHODS = {"grpo": grpo, "rloo": rloo}
+
+
 def trained(job: PolicyJob) -> dict[str, torch.Tensor]:
     random.seed(9)  # a run must not depend on the state of the global generators
     torch.manual_seed(9)
-    grpo.run(job)
+    METHODS[job.params.method].run(job)
     return load_file(job.folder / "model.safetensors")
 
 
 @TRL_READS_AN_OLD_NAME
-@pytest.mark.parametrize("aggregation", ["sum_then_normalize", "normalize_then_sum"])
+@pytest.mark.parametrize(
+    ("method", "aggregation"),
+    [
+        ("grpo", "sum_then_normalize"),
+        ("grpo", "normalize_then_sum"),
+        ("rloo", "leave_one_out"),
+    ],
+)
 def test_all_parameters_are_trained_and_rewards_are_logged(
-    reward_models: Path, make_job: MakeJob, aggregation: str
+    reward_models: Path, make_job: MakeJob, method: str, aggregation: str
 ) -> None:
-    job = make_job(**{**ENTRY, "aggregation": aggregation})
+    job = make_job(**{**ENTRY, "method": method, "aggregation": aggregation})
     weights = trained(job)
     before = dict(load_causal(SFT).named_parameters())
     assert all(
@@ -56,9 +66,19 @@ def test_all_parameters_are_trained_and_rewards_are_logged(
 def test_a_killed_training_resumes_bitwise(
     reward_models: Path, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed in the third step, after two checkpoints, with two micro-batches per step."""
-    job = make_job(**{**ENTRY, "micro_prompts": 1, "lora": {"rank": 2}})
+    """Killed in the third step, after two checkpoints, with two micro-batches per step.
+
+    The weights move with the rewards: a constraint that is never met, so the weight of `right`
+    grows in every step.
+    """
+    moving = {"rule": "lagrangian", "at_least": {"right": 9.0}, "rate": 0.1}
+    extra = {"micro_prompts": 1, "lora": {"rank": 2}, "moving_weights": moving}
+    job = make_job(**{**ENTRY, **extra})
     expected, calls, score = trained(job), [], RewardFunction.__call__
+    curve = job.curve.read_text()
+    weights = pd.read_csv(job.curve)["weight.right"].tolist()
+    # lambda grows by .1 * (9 - 0): (.25 + .9 n) / (1 + .9 n)
+    assert weights == pytest.approx([0.25, 1.15 / 1.9, 2.05 / 2.8], abs=1e-5)
 
     def fatal(self: RewardFunction, *arguments: Any, **kwargs: Any) -> list[float]:
         calls.append(1)
@@ -74,7 +94,7 @@ def test_a_killed_training_resumes_bitwise(
     assert len(calls) == 2
     assert all(torch.equal(expected[name], resumed[name]) for name in expected)
     assert not any("lora" in name for name in resumed)
-    assert pd.read_csv(job.curve)["step"].tolist() == [1, 2, 3]
+    assert job.curve.read_text() == curve
     assert not list(Path("work").rglob("checkpoint-*"))
 
 

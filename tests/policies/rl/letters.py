@@ -6,6 +6,7 @@ import numpy as np
 
 from concord.objectives import domain_weights
 from concord.policies.job import PolicyJob
+from concord.policies.moving_weights import WeightTracker
 from concord.policies.rl.reward_function import RewardFunction
 from concord.rewards.vector.anchors import Anchor, Anchors
 from tests.policies.conftest import OBJECTIVES
@@ -33,4 +34,4 @@ def reward_function(job: PolicyJob) -> RewardFunction:
         for domain in ("math", "values")
     }
     anchors = Anchors({name: Anchor(1.0, 2.0, 1, 9) for name in OBJECTIVES})
-    return RewardFunction(job.params, LetterVector(), anchors, weights)
+    return RewardFunction(job.params, LetterVector(), anchors, WeightTracker(weights))

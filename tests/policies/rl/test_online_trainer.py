@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from concord.lm.load import load_causal, load_tokenizer
 from concord.policies.job import ROLLOUTS, PolicyJob
@@ -62,3 +63,25 @@ def test_truncated_samples_are_left_out(
     assert batch["advantages"].reshape(2, 3).sum(1).tolist() == pytest.approx([0, 0], abs=1e-6)
     assert batch["advantages"][[1, 5]].min() > 1
     assert trainer._compute_loss(trainer.model, batch).isfinite()
+
+
+def test_rloo_is_reinforce(reward_models: Path, make_job: MakeJob) -> None:
+    """The gradient of the loss is that of -mean(advantage * log p(sample)), without a KL term."""
+    texts = ["abb.", "aabbba", "b.", "ab.", "a.", "aabbbb"]
+    entry = {**ENTRY, "method": "rloo", "aggregation": "leave_one_out", "beta": 0.0}
+    trainer = trainer_of(make_job(**entry), texts, loss="luspo")
+    batch = batch_of(trainer)
+    model = trainer.model
+    trainer._compute_loss(model, batch).backward()
+    gradients = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+    model.zero_grad()
+    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
+    mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
+    start = batch["prompt_ids"].shape[1]
+    logprobs = model(ids, attention_mask=mask).logits[:, start - 1 : -1].log_softmax(-1)
+    chosen = logprobs.gather(-1, batch["completion_ids"].unsqueeze(-1)).squeeze(-1)
+    samples = (chosen * batch["completion_mask"]).sum(1)
+    (-(batch["advantages"] * samples).mean()).backward()
+    for name, parameter in model.named_parameters():
+        torch.testing.assert_close(gradients[name], parameter.grad, atol=1e-5, rtol=1e-4, msg=name)
+    assert max(float(gradient.abs().max()) for gradient in gradients.values()) > 0.1

@@ -64,6 +64,7 @@ def advantages(reward: RewardFunction, texts: list[str], domain: str = "values")
         [[{"role": "assistant", "content": text}] for text in texts],
         domain=[domain] * count,
         reference=[None] * count,
+        log_metric=lambda name, value: None,
     )
 
 
