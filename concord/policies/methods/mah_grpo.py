@@ -60,6 +60,11 @@ class MahGrpoParams(OnlineParams):
                 "`lora` trains the backbone, which `heads_only` freezes and `head_adapters` "
                 "adapts for each head; give only one of them"
             )
+        if self.heads_only and self.cosines_every is not None:
+            raise ValueError(
+                "`cosines_every` compares gradients on the backbone, and `heads_only` freezes it; "
+                "remove one of them"
+            )
 
 
 def run(job: PolicyJob) -> None:

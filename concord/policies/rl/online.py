@@ -48,6 +48,7 @@ def run(
     module_file: str,
     loss: LossType = "dapo",
     rates: Mapping[str, float] | None = None,
+    shared: Sequence[Any] | None = None,
 ) -> None:
     """Trains `model`, writes the training curve, and saves the policy.
 
@@ -59,6 +60,7 @@ def run(
         module_file: `__file__` of the method; its code is part of the key of the checkpoints.
         loss: see `OnlineTrainer`.
         rates: see `OnlineTrainer`.
+        shared: see `OnlineTrainer`.
     """
     from concord.policies.rl.online_trainer import OnlineTrainer
     from concord.rewards.vector.anchors import Anchors
@@ -66,7 +68,8 @@ def run(
     vector = _reward_vector(job, model.device)
     reward = RewardFunction(job.params, vector, Anchors.load(ANCHORS), tracker)
     work = resume.folder(job.stage, job, [SFT, ROLLOUTS, ANCHORS, REWARDS], module_file)
-    trainer = OnlineTrainer(job, model, load_tokenizer(SFT), reward, prompts, work, loss, rates)
+    tokenizer = load_tokenizer(SFT)
+    trainer = OnlineTrainer(job, model, tokenizer, reward, prompts, work, loss, rates, shared)
     newest = resume.newest(work)
     if newest is not None:
         tracker.load(newest, resume.step_of(newest))

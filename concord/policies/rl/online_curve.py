@@ -10,6 +10,8 @@ from typing import Any
 from concord.policies.rl.reward_function import LOGGED
 from concord.stage import outputs
 
+COSINE = "cosine"
+"""Prefix of the cosines between the gradients of two objectives."""
 COLUMNS = (
     "loss",
     "kl",
@@ -26,11 +28,12 @@ def write_curve(path: Path, history: Sequence[dict[str, Any]]) -> None:
 
     The columns are loss, KL, entropy, gradient norm, learning rate, mean length, the standard
     deviation of the advantages, and for each objective its raw, anchored and weighted reward and
-    its weight, as means over the samples to which it applies.
+    its weight, as means over the samples to which it applies. Cosines of gradients are empty in
+    steps without a measurement.
     """
     rows = [entry for entry in history if "loss" in entry]
     of_objectives = sorted(
-        {name for row in rows for name in row if name.partition(".")[0] in LOGGED}
+        {name for row in rows for name in row if name.partition(".")[0] in (*LOGGED, COSINE)}
     )
     with outputs.file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(

@@ -34,6 +34,7 @@ from concord.lm.learning_rates import separate
 from concord.lm.sample import sample_ids
 from concord.policies.job import PolicyJob
 from concord.policies.moving_weights import WeightTracker
+from concord.policies.rl.gradient_cosines import GradientCosines
 from concord.policies.rl.reward_function import RewardFunction
 from concord.policies.rl.settings import OnlineParams
 from concord.policies.rl.step_prompts import WEIGHTS
@@ -41,6 +42,8 @@ from concord.stage import resume
 from concord.stage.progress import Reporter
 
 LossType = Literal["dapo", "luspo"]
+PARTS = "parts"
+"""Key of a batch with the rewards of its samples, each normalised in its group."""
 
 
 class OnlineTrainer(GRPOTrainer):  # type: ignore[misc]
@@ -55,6 +58,7 @@ class OnlineTrainer(GRPOTrainer):  # type: ignore[misc]
         work: the folder of the checkpoints.
         loss: `dapo` divides the loss by the tokens of a micro-batch, `luspo` by its samples.
         rates: prefix of parameter names -> learning rate, where it is not that of the job.
+        shared: the parameters whose gradients are compared between objectives; all if None.
     """
 
     def __init__(
@@ -67,8 +71,13 @@ class OnlineTrainer(GRPOTrainer):  # type: ignore[misc]
         work: Path,
         loss: LossType = "dapo",
         rates: Mapping[str, float] | None = None,
+        shared: Sequence[torch.nn.Parameter] | None = None,
     ) -> None:
+        self.params: OnlineParams = job.params
         self.reward, self.rates = reward, dict(rates or {})
+        self.cosines = GradientCosines(
+            [one for one in shared or model.parameters() if one.requires_grad]
+        )
         self.mixes: Tensor | None = None
         """`(rows, heads)`: the weights of the heads in the micro-batch; None without heads."""
         super().__init__(
@@ -101,11 +110,40 @@ class OnlineTrainer(GRPOTrainer):  # type: ignore[misc]
         batch["advantages"] = self.reward.finish(batch["advantages"])
         if self.mixes is not None:
             batch[WEIGHTS] = self.mixes
+        batch[PARTS] = torch.tensor(self.reward.parts, dtype=torch.float32).to(batch["advantages"])
         return batch
 
     def _compute_loss(self, model: Any, inputs: dict[str, Any]) -> Any:
         self.mixes = inputs.get(WEIGHTS)
+        every = self.params.cosines_every
+        if every is not None and self.state.global_step % every == 0:
+            self._measure_conflict(model, inputs)
         return super()._compute_loss(model, inputs)
+
+    def _measure_conflict(self, model: Any, inputs: dict[str, Any]) -> None:
+        """Adds the policy gradients of a micro-batch; logs their cosines with the last of a step.
+
+        The gradient of an objective is that of its normalised reward as the advantage.
+        """
+        ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
+        mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
+        with torch.random.fork_rng():  # the dropout of adapters must not change the training
+            tokens, _, _ = self._get_per_token_logps_and_entropies(
+                model, ids, mask, inputs["completion_ids"].shape[1]
+            )
+        logprobs = (tokens * inputs["completion_mask"]).sum(1)  # (rows,)
+        parts = inputs[PARTS]  # (rows, objectives)
+        self.cosines.add(
+            {
+                name: -(parts[:, column] * logprobs).mean()
+                for column, name in enumerate(self.reward.vector.names)
+                if parts[:, column].any()
+            }
+        )
+        accumulation = self.params.prompts_per_step // self.params.micro
+        if (self._step + 1) % accumulation == 0:
+            for name, value in self.cosines.read():
+                self._metrics["train"][name].append(value)
 
     def _get_per_token_logps_and_entropies(
         self,

@@ -70,6 +70,10 @@ class OnlineParams:
     """Trains low-rank adapters instead of all weights; merged after training."""
     checkpoint_every: Annotated[int, Field(ge=1)] = 20
     """Steps between checkpoints."""
+    cosines_every: Annotated[int, Field(ge=1)] | None = None
+    """Steps between measurements of gradient conflict: the cosines between the policy gradients of
+    the objectives, on the parameters that all objectives share. A measurement takes a backward pass
+    and the memory of a gradient per objective. null: not measured."""
 
     def __post_init__(self) -> None:
         if self.prompts_per_step % self.micro:

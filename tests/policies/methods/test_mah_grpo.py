@@ -68,7 +68,8 @@ def test_one_head_is_grpo(untied: Path, make_job: MakeJob) -> None:
 def test_only_the_heads_of_the_drawn_weights_learn(reward_models: Path, make_job: MakeJob) -> None:
     """The given weights leave out `honest` and `right`. The first KL is 0: the reference is SFT."""
     weights = {"helpful": 1.0, "vivid": 1.0}
-    job = make_job(**ENTRY, weights=weights, draws={"corners": 0.0, "given": 1.0})
+    draws = {"corners": 0.0, "given": 1.0}
+    job = make_job(**ENTRY, weights=weights, draws=draws, cosines_every=2)
     trained(job)
     policy = heads.load(job.folder)
     sft = load_causal(SFT).get_output_embeddings().weight
@@ -83,6 +84,7 @@ def test_only_the_heads_of_the_drawn_weights_learn(reward_models: Path, make_job
     assert curve["kl"][0] == pytest.approx(0.0, abs=1e-7)
     assert curve["kl"][2] > 0
     assert curve["weight.helpful"].tolist() == [1.0] * 3
+    assert curve["cosine.helpful.honest"].notna().tolist() == [True, False, True]
 
 
 def test_samples_rewards_and_loss_have_the_same_weights(
@@ -183,6 +185,7 @@ def test_a_killed_training_resumes_bitwise(
         ({"draws": {"given": 0.5}}, "give both or neither"),
         ({"draws": {"given": 0.5, "corners": 0.6}}, "their sum must be at most 1"),
         ({"lora": {"rank": 2}, "heads_only": True}, "give only one of them"),
+        ({"cosines_every": 2, "heads_only": True}, "remove one of them"),
     ],
 )
 def test_settings_that_contradict_each_other(extra: dict[str, Any], message: str) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from concord.lm.load import load_causal, load_tokenizer
+from concord.lm.lora import Lora, attach
 from concord.policies.job import ROLLOUTS, PolicyJob
 from concord.policies.rl.step_prompts import prompts_in_order
 from concord.stage import outputs
@@ -85,3 +86,48 @@ def test_rloo_is_reinforce(reward_models: Path, make_job: MakeJob) -> None:
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(gradients[name], parameter.grad, atol=1e-5, rtol=1e-4, msg=name)
     assert max(float(gradient.abs().max()) for gradient in gradients.values()) > 0.1
+
+
+def cosines_of(trainer: Any, batches: list[dict[str, Any]]) -> dict[str, float]:
+    """The cosines that are logged for a step of these micro-batches."""
+    for batch in batches:
+        trainer._compute_loss(trainer.model, batch)
+        trainer._step += 1
+    logged = trainer._metrics["train"].items()
+    cosines = {name: values for name, values in logged if name.startswith("cosine.")}
+    assert all(len(values) == 1 for values in cosines.values())
+    return {name: values[0] for name, values in cosines.items()}
+
+
+def test_cosines_show_a_conflict(reward_models: Path, make_job: MakeJob) -> None:
+    """1 for rewards that agree, -1 for opposed ones; micro-batches give the same values."""
+    texts = ["ab", "aabb", "aaabbb", "abbb", "aabb", "aaab"]
+    whole = trainer_of(make_job(**ENTRY, cosines_every=1), texts)
+    batch = batch_of(whole)
+    cosines = cosines_of(whole, [batch])
+    assert len(cosines) == 6
+    assert cosines["cosine.right.vivid"] == pytest.approx(1.0, abs=1e-3)
+    assert cosines["cosine.helpful.honest"] == pytest.approx(-1.0, abs=1e-3)
+    across = cosines["cosine.helpful.right"]
+    assert abs(across) < 0.95
+    split = trainer_of(make_job(**ENTRY, cosines_every=1, micro_prompts=1), texts)
+    halves = [
+        {name: value[rows] if value.dim() else value for name, value in batch.items()}
+        for rows in (slice(0, 3), slice(3, 6))
+    ]
+    assert cosines_of(split, halves) == pytest.approx(cosines, abs=1e-4)
+
+
+def test_measuring_a_conflict_changes_nothing_else(reward_models: Path, make_job: MakeJob) -> None:
+    """Neither gradients nor the random numbers that dropout uses; only every second step."""
+    trainer = trainer_of(make_job(**ENTRY, cosines_every=2), ["ab", "aabb", "b", "a", "bb", "aa"])
+    attach(trainer.model, Lora(rank=2, dropout=0.5), seed=0)
+    trainer.cosines.parameters = [one for one in trainer.model.parameters() if one.requires_grad]
+    trainer.model.train()
+    batch, state = batch_of(trainer), torch.get_rng_state()
+    trainer._measure_conflict(trainer.model, batch)
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(parameter.grad is None for parameter in trainer.model.parameters())
+    trainer._metrics["train"].clear()
+    trainer.state.global_step = 1
+    assert cosines_of(trainer, [batch]) == {}
