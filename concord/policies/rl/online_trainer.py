@@ -46,7 +46,7 @@ PARTS = "parts"
 """Key of a batch with the rewards of its samples, each normalised in its group."""
 
 
-class OnlineTrainer(GRPOTrainer):  # type: ignore[misc]
+class OnlineTrainer(GRPOTrainer):
     """The trainer of one job.
 
     Args:
@@ -118,7 +118,7 @@ class OnlineTrainer(GRPOTrainer):  # type: ignore[misc]
         every = self.params.cosines_every
         if every is not None and self.state.global_step % every == 0:
             self._measure_conflict(model, inputs)
-        return super()._compute_loss(model, inputs)
+        return super()._compute_loss(model, inputs)  # type: ignore[no-untyped-call]
 
     def _measure_conflict(self, model: Any, inputs: dict[str, Any]) -> None:
         """Adds the policy gradients of a micro-batch; logs their cosines with the last of a step.

@@ -49,9 +49,8 @@ class RewardFunction:
         self.parts = np.zeros((0, 0))
         """`(rows, objectives)`: the rewards of the last call, each normalised in its group; 0 if an
         objective does not apply."""
-        self.kept: np.ndarray | None = None
-        """`(rows,)`: factors of the advantages of the last call, 0 for samples that are left
-        out."""
+        self.kept = np.zeros(0)
+        """`(rows,)`: factors of the advantages of the last call; 0 if a sample is left out."""
         self.__name__ = "advantage"
 
     def __call__(
@@ -75,23 +74,26 @@ class RewardFunction:
         self._record(log_metric, raw, anchored, weights)
         generations = self.params.generations
         self.parts = np.nan_to_num(normalise(anchored, generations))
-        if self.params.conflict_threshold is not None:
-            self.kept = without_conflicts(
-                self.parts, weights, generations, self.params.conflict_threshold
-            )
+        self.kept = np.ones(len(raw))
+        if (threshold := self.params.conflict_threshold) is not None:
+            self.kept = without_conflicts(self.parts, weights, generations, threshold)
         return [float(value) for value in self._advantages(anchored, weights)]
 
     def _advantages(self, anchored: np.ndarray, weights: np.ndarray) -> np.ndarray:
-        generations = self.params.generations
-        if self.params.scalariser == LINEAR:
-            return self.aggregate(anchored, weights, generations)
+        if self.params.scalariser != LINEAR:
+            anchored = self._scalarised(anchored, weights)[:, None]
+            weights = np.ones_like(anchored)
+        return np.asarray(self.aggregate(anchored, weights, self.params.generations))
+
+    def _scalarised(self, anchored: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        """One value per row, `(rows,)`; rows with the same weights are combined together."""
         values = np.full(len(anchored), np.nan)
         for vector in np.unique(weights, axis=0):
             rows = (weights == vector).all(axis=1)
             values[rows] = self.scalarise(
                 anchored[rows], vector, **self.params.scalariser_parameters
             )
-        return self.aggregate(values[:, None], np.ones((len(values), 1)), generations)
+        return values
 
     def finish(self, advantages: Tensor) -> Tensor:
         """The advantages `(rows,)` of the last call as the loss uses them.
@@ -100,17 +102,12 @@ class RewardFunction:
         mean is therefore applied afterwards: the samples that are left out, and the normalisation
         over the batch.
         """
-        kept = None
-        if self.kept is not None:
-            kept = advantages.new_tensor(self.kept)
-            advantages = advantages * kept
-        if not self.params.normalize_over_batch:
+        kept = advantages.new_tensor(self.kept)
+        advantages = advantages * kept
+        used = advantages[kept > 0]
+        if not self.params.normalize_over_batch or len(used) < 2:
             return advantages
-        used = advantages if kept is None else advantages[kept > 0]
-        if len(used) < 2:
-            return advantages
-        normalised = (advantages - used.mean()) / (used.std() + EPSILON)
-        return normalised if kept is None else normalised * (kept > 0)
+        return (advantages - used.mean()) / (used.std() + EPSILON) * (kept > 0)
 
     def row_weights(self, domains: Sequence[str]) -> np.ndarray:
         """Weights `(rows, objectives)` for the domain of each row."""

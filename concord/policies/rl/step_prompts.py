@@ -105,7 +105,7 @@ def _draw(
     generator = np.random.default_rng(int.from_bytes(digest[:8], "big"))
     kind = generator.random()
     if kind < draws.corners or len(members) == 1:
-        return {members[generator.integers(len(members))]: 1.0}
+        return {members[int(generator.integers(len(members)))]: 1.0}
     if kind < draws.corners + draws.given:
         return given
     mix = generator.dirichlet(np.full(len(members), draws.dirichlet))
