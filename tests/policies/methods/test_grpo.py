@@ -36,22 +36,34 @@ def trained(job: PolicyJob) -> dict[str, torch.Tensor]:
 
 @TRL_READS_AN_OLD_NAME
 @pytest.mark.parametrize(
-    ("method", "aggregation"),
+    ("method", "aggregation", "loss"),
     [
-        ("grpo", "sum_then_normalize"),
-        ("grpo", "normalize_then_sum"),
-        ("rloo", "leave_one_out"),
+        ("grpo", "sum_then_normalize", "dapo"),
+        ("grpo", "normalize_then_sum", "dapo"),
+        ("rloo", "leave_one_out", "luspo"),
     ],
 )
 def test_all_parameters_are_trained_and_rewards_are_logged(
-    reward_models: Path, make_job: MakeJob, method: str, aggregation: str
+    reward_models: Path,
+    make_job: MakeJob,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    aggregation: str,
+    loss: str,
 ) -> None:
+    from concord.policies.rl import online_trainer
+
+    configs, config = [], online_trainer.config
+    monkeypatch.setattr(
+        online_trainer, "config", lambda *given: configs.append(config(*given)) or configs[-1]
+    )
     job = make_job(**{**ENTRY, "method": method, "aggregation": aggregation})
     weights = trained(job)
     before = dict(load_causal(SFT).named_parameters())
     assert all(
         not torch.equal(before[name], weight) for name, weight in weights.items() if name in before
     )
+    assert [one.loss_type for one in configs] == [loss]
     curve = pd.read_csv(job.curve)
     assert curve["step"].tolist() == [1, 2, 3]
     assert (

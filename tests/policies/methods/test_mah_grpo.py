@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file
 
 from concord.lm.load import load_causal, load_tokenizer
-from concord.lm.sample import answer_logprobs
+from concord.lm.sample import answer_logprobs, sample_ids
 from concord.policies import model as heads
 from concord.policies.job import ROLLOUTS, PolicyJob
 from concord.policies.methods import grpo, mah_grpo
@@ -123,6 +123,31 @@ def test_samples_rewards_and_loss_have_the_same_weights(
         assert {0.0} == {*samples[0][:2], *samples[3][2:]}  # helpful, honest | right, vivid
 
 
+def different_heads(names: list[str], adapters: int | None = None) -> heads.MultiHeadCausalLM:
+    """A model whose heads differ."""
+    policy = heads.MultiHeadCausalLM.from_sft(SFT, names, adapter_rank=adapters)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for parameter in policy.head_parameters():
+            parameter += 0.05 * torch.randn(parameter.shape, generator=generator)
+    return policy
+
+
+def test_each_prompt_is_sampled_from_its_mix(reward_models: Path, make_job: MakeJob) -> None:
+    """The samples of rows with alternating mixes are those of the two merged models."""
+    from concord.policies.rl.online_trainer import Sampler
+
+    job = make_job(**ENTRY)
+    policy, tokenizer = different_heads(job.vector), load_tokenizer(SFT)
+    ids = [[10 + row, 11, 12] for row in range(4)]
+    mixes = torch.tensor([[0.25, 0.75, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]] * 2)
+    samples = Sampler(job, tokenizer)._draw(policy, ids, 5, mixes)
+    for row, mix in enumerate(mixes.tolist()):
+        stock = policy.merge(dict(zip(job.vector, mix, strict=True)))
+        assert [samples[row]] == sample_ids(stock, tokenizer, [ids[row]], max_new_tokens=6, seed=5)
+    assert len({tuple(sample) for sample in samples}) == 4
+
+
 @pytest.mark.parametrize("adapters", [None, 2])
 def test_log_probabilities_are_those_of_the_merged_mix(
     reward_models: Path, make_job: MakeJob, tmp_path: Path, adapters: int | None
@@ -131,10 +156,7 @@ def test_log_probabilities_are_those_of_the_merged_mix(
     from concord.policies.rl.online_trainer import OnlineTrainer
 
     job = make_job(**ENTRY)
-    policy = heads.MultiHeadCausalLM.from_sft(SFT, job.vector, adapter_rank=adapters)
-    with torch.no_grad():
-        for parameter in policy.head_parameters():
-            parameter += 0.05 * torch.randn(parameter.shape)
+    policy = different_heads(job.vector, adapters)
     mixes = torch.tensor([[0.25, 0.75, 0.0, 0.0], [0.0, 0.0, 0.0, 1.0]])
     ids = torch.randint(6, 60, (2, 9))
     mask = torch.ones_like(ids)
@@ -162,6 +184,10 @@ def test_a_killed_training_resumes_bitwise(
     moved = {name for name in expected if not torch.equal(before[name], expected[name])}
     assert {"up", "down"} < moved
     assert all(name.endswith(("up", "down")) for name in moved)
+    # Adam moves a parameter by its rate in a step: 1 + 2/3 + 1/3 rates with the linear decay.
+    adapters = [weight for name, weight in expected.items() if name.endswith("_proj.up")]
+    assert 0.01 < expected["up"].abs().max() <= 0.0201
+    assert 0.001 < max(weight.abs().max() for weight in adapters) <= 0.00201
 
     def fatal(self: RewardFunction, *arguments: Any, **kwargs: Any) -> list[float]:
         calls.append(1)
