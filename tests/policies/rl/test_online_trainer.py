@@ -66,6 +66,17 @@ def test_truncated_samples_are_left_out(
     assert trainer._compute_loss(trainer.model, batch).isfinite()
 
 
+def test_samples_that_are_left_out_have_no_advantage(
+    reward_models: Path, make_job: MakeJob
+) -> None:
+    """In the second prompt, a and b are opposed in every sample; TRL's centring changes nothing."""
+    texts = ["ab", "aabb", "aaabbb", "abbb", "aabb", "aaab"]
+    entry = {**ENTRY, "weights": {**ENTRY["weights"], "honest": 2.0}, "conflict_threshold": 1.0}
+    advantages = batch_of(trainer_of(make_job(**entry), texts))["advantages"]
+    assert advantages[:3].tolist() == pytest.approx([-1, 0, 1], abs=1e-3)
+    assert advantages[[3, 5]].tolist() == [0, 0]
+
+
 def test_rloo_is_reinforce(reward_models: Path, make_job: MakeJob) -> None:
     """The gradient of the loss is that of -mean(advantage * log p(sample)), without a KL term."""
     texts = ["abb.", "aabbba", "b.", "ab.", "a.", "aabbbb"]
