@@ -108,6 +108,8 @@ def _names(
                 names[location] = {getattr(settings, parameter)}
             else:
                 del names[location]
+        if hasattr(settings, "scalariser"):
+            names["concord.rewards.vector.scalarisers"] = {settings.scalariser}
     elif stage == "select":
         names["concord.rewards.vector.scalarisers"] = {params["select"].get("rule", GIVEN)} - {
             GIVEN

@@ -64,7 +64,11 @@ PLACES = {
         "`policies.<name>.aggregation`",
         "add-a-scalariser",
     ),
-    "concord.rewards.vector.scalarisers": ("Scalarisers", "`select.rule`", "add-a-scalariser"),
+    "concord.rewards.vector.scalarisers": (
+        "Scalarisers",
+        "`select.rule` and `policies.<name>.scalariser`",
+        "add-a-scalariser",
+    ),
     "concord.rewards.verifiers": (
         "Verifiers",
         "`objectives.<name>.verifier`",

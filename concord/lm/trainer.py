@@ -15,6 +15,7 @@ import torch
 from torch.utils.data import SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
+from concord.lm.learning_rates import separate
 from concord.stage import progress, resume
 from concord.stage.errors import ModelError
 
@@ -51,22 +52,7 @@ class StepTrainer(Trainer):
     def create_optimizer(self, model: Any = None) -> Any:
         """The Trainer's optimiser; parameters with a custom learning rate get their own groups."""
         optimizer = super().create_optimizer(model)
-        parameters = dict(cast(Any, self.model).named_parameters())
-        rates = {
-            id(parameters[name]): rate
-            for prefix, rate in self._rates.items()
-            for name in parameters
-            if name.startswith(prefix)
-        }
-        for group in list(optimizer.param_groups):
-            custom = [parameter for parameter in group["params"] if id(parameter) in rates]
-            group["params"] = [
-                parameter for parameter in group["params"] if id(parameter) not in rates
-            ]
-            for parameter in custom:
-                optimizer.add_param_group(
-                    {**group, "params": [parameter], "lr": rates[id(parameter)]}
-                )
+        separate(optimizer, cast(Any, self.model), self._rates)
         return optimizer
 
     def compute_loss(self, model: Any, inputs: Any, *unused: Any, **also_unused: Any) -> Any:

@@ -1,6 +1,6 @@
 """Group-relative advantages from a vector of anchored rewards.
 
-Every public function of this module can be the `aggregation` of a GRPO policy in params.yaml. To
+Every public function of this module can be the `aggregation` of a policy in params.yaml. To
 add one, define a function here with the signature below; no other file needs to change. Names of
 helpers start with an underscore.
 
@@ -22,10 +22,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from concord.policies.rl.groups import normalise
 from concord.rewards.vector.scalarisers import weighted_sum
-
-EPSILON = 1e-4
-"""Added to standard deviations, as in TRL. Rewards that are constant within a group become 0."""
 
 
 def sum_then_normalize(rewards: np.ndarray, weights: np.ndarray, generations: int) -> np.ndarray:
@@ -36,34 +34,38 @@ def sum_then_normalize(rewards: np.ndarray, weights: np.ndarray, generations: in
         >>> sum_then_normalize(rewards, weights, 2).round(3).tolist()
         [-0.707, 0.707]
     """
-    return _nan_to_zero(_normalise(_weighted_sums(rewards, weights), generations))
+    return _nan_to_zero(normalise(_weighted_sums(rewards, weights)[:, None], generations)[:, 0])
 
 
 def normalize_then_sum(rewards: np.ndarray, weights: np.ndarray, generations: int) -> np.ndarray:
     """Normalises each reward within the group, then takes the weighted sum. GDPO: arXiv 2601.05242.
 
     The result does not depend on the scales of the rewards. The last step of the paper, which
-    normalises the sums over the batch, is left out. Conflicting rewards therefore lead to smaller
-    advantages, and the KL term has more influence than with `sum_then_normalize`.
+    normalises the sums over the batch, is left out unless `normalize_over_batch` is set.
+    Conflicting rewards therefore lead to smaller advantages, and the KL term has more influence
+    than with `sum_then_normalize`.
 
     Examples:
         >>> rewards, weights = np.array([[0.0, 3.0], [10.0, 3.0]]), np.full((2, 2), 0.5)
         >>> normalize_then_sum(rewards, weights, 2).round(3).tolist()
         [-0.354, 0.354]
     """
-    parts = np.stack([_normalise(column, generations) for column in rewards.T], axis=1)
-    return _nan_to_zero(_weighted_sums(parts, weights))
+    return _nan_to_zero(_weighted_sums(normalise(rewards, generations), weights))
 
 
-def _normalise(values: np.ndarray, generations: int) -> np.ndarray:
-    """Subtracts the group mean and divides by the group's sample standard deviation; `(rows,)`.
+def leave_one_out(rewards: np.ndarray, weights: np.ndarray, generations: int) -> np.ndarray:
+    """The weighted sum minus its mean over the other samples. RLOO: arXiv 2402.14740.
 
-    NaN stays NaN.
+    The spread within a group is kept, so prompts with a larger spread have more influence.
+
+    Examples:
+        >>> rewards, weights = np.array([[0.0], [3.0], [3.0]]), np.ones((3, 1))
+        >>> leave_one_out(rewards, weights, 3).tolist()
+        [-3.0, 1.5, 1.5]
     """
-    groups = np.asarray(values, dtype=float).reshape(-1, generations)
-    spread = groups.std(axis=1, ddof=1, keepdims=True)
-    result: np.ndarray = (groups - groups.mean(axis=1, keepdims=True)) / (spread + EPSILON)
-    return result.reshape(-1)
+    groups = _weighted_sums(rewards, weights).reshape(-1, generations)
+    others = (groups.sum(axis=1, keepdims=True) - groups) / (generations - 1)
+    return _nan_to_zero((groups - others).reshape(-1))
 
 
 def _weighted_sums(rewards: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -40,6 +40,19 @@ class HeadAdapters:
     """Rank of each update."""
     learning_rate: Annotated[float, Field(gt=0)] = 3e-4
     """Peak learning rate of the adapters."""
+
+
+class HeadSettings(Protocol):
+    """What decides which parameters of a model with heads are trained, and how fast."""
+
+    @property
+    def head_learning_rate(self) -> float | None: ...
+    @property
+    def head_adapters(self) -> HeadAdapters | None: ...
+    @property
+    def heads_only(self) -> bool: ...
+    @property
+    def lora(self) -> Lora | None: ...
 
 
 @dataclass(frozen=True, config=FORBID, kw_only=True)
@@ -234,8 +247,8 @@ def epochs_to_steps(training: Training, pairs: int) -> tuple[Training, int]:
     return dataclasses.replace(training, steps=steps, epochs=None), steps
 
 
-def head_learning_rates(model: MultiHeadCausalLM, params: PreferenceParams) -> dict[str, float]:
-    """Name of a parameter -> its learning rate, if it is not that of `training`."""
+def head_learning_rates(model: MultiHeadCausalLM, params: HeadSettings) -> dict[str, float]:
+    """Name of a parameter -> its learning rate, if it has its own."""
     from concord.policies import head_adapters
 
     rate = params.head_learning_rate
@@ -246,7 +259,7 @@ def head_learning_rates(model: MultiHeadCausalLM, params: PreferenceParams) -> d
     return rates
 
 
-def prepare_backbone(model: MultiHeadCausalLM, params: PreferenceParams, seed: int) -> None:
+def prepare_backbone(model: MultiHeadCausalLM, params: HeadSettings, seed: int) -> None:
     """Freezes the backbone or attaches adapters, as `params` say. The heads always train."""
     if params.heads_only:
         model.backbone.requires_grad_(False)

@@ -132,9 +132,20 @@ def _explain(cls: type, problem: Any, where: str) -> str:
         return f"{full} is an unknown key; {suggest(keys[-1], owner)}"
     if problem["type"] in ("missing", "missing_argument"):
         return f"{full} is missing; add it"
+    if problem["type"] in ("union_tag_not_found", "union_tag_invalid"):
+        return f"{full}.{_explain_tag(problem['ctx'])}"
     reason = problem["msg"].removeprefix("Value error, ")
     given = "" if isinstance(problem["input"], dict) else f" (given {problem['input']!r})"
     return f"{full}: {reason[0].lower()}{reason[1:]}{given}"
+
+
+def _explain_tag(context: Mapping[str, str]) -> str:
+    """What is wrong with the key that decides which dataclass of a union is meant."""
+    key = context["discriminator"].strip("'")
+    if "tag" not in context:
+        return f"{key} is missing; add it"
+    allowed = [tag.strip("'") for tag in context["expected_tags"].split(", ")]
+    return f"{key} {context['tag']!r} is unknown; {suggest(context['tag'], allowed)}"
 
 
 def _owner(cls: Any, keys: list[str]) -> tuple[list[str], list[str]]:
@@ -144,8 +155,8 @@ def _owner(cls: Any, keys: list[str]) -> tuple[list[str], list[str]]:
     current = [cls]
     for key in keys:
         classes = [c for c in current if dataclasses.is_dataclass(c)]
-        if key in {getattr(c, "__name__", "") for c in current}:  # a member of a union, not a key
-            current = [c for c in current if getattr(c, "__name__", "") == key]
+        if any(key in _labels(c) for c in current):  # a member of a union, not a key
+            current = [c for c in current if key in _labels(c)]
             continue
         allowed = [field.name for c in classes for field in dataclasses.fields(c)]
         hints = {name: hint for c in classes for name, hint in typing.get_type_hints(c).items()}
@@ -161,6 +172,16 @@ def _owner(cls: Any, keys: list[str]) -> tuple[list[str], list[str]]:
         )
         path.append(key)
     return allowed, path
+
+
+def _labels(cls: Any) -> set[Any]:
+    """How pydantic calls a member of a union: by its name, or by the value of a literal field."""
+    literals: set[Any] = set()
+    if dataclasses.is_dataclass(cls):
+        for hint in typing.get_type_hints(cls).values():
+            if typing.get_origin(hint) is typing.Literal:
+                literals |= {*typing.get_args(hint)}
+    return literals | {getattr(cls, "__name__", "")}
 
 
 def _members(hint: Any) -> list[Any]:

@@ -69,6 +69,7 @@ CODE = {
     "concord/sandbox/students.py": JUDGED,
     "concord/rewards/process/process_model.py": {"process_reward", "evaluate_rewards"},
     "concord/policies/methods/grpo.py": {"policy@grpo"},
+    "concord/policies/rl/groups.py": {"policy@grpo"},
     "concord/policies/methods/mah_dpo.py": {"policy@mah_dpo"},
     "concord/policies/preference.py": {"policy@mah_dpo", "policy@dpo_scalar"},
     "concord/rewards/verifiers/exact_match.py": set(),

@@ -27,7 +27,21 @@ OBJECTIVES = {
     "overall": Objective(domain="all", description="", reward="overall", in_vector=False),
 }
 TRAINING = {"learning_rate": 3e-3, "steps": 4, "batch_size": 6}
+ONLINE = {
+    "aggregation": "normalize_then_sum",
+    "learning_rate": 1e-3,
+    "steps": 3,
+    "prompts_per_step": 2,
+    "generations": 3,
+    "max_new_tokens": 6,
+    "checkpoint_every": 1,
+}
+"""Settings of the methods with online sampling."""
 MakeJob = Callable[..., PolicyJob]
+TRL_READS_AN_OLD_NAME = pytest.mark.filterwarnings(
+    "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"
+)
+"""TRL 1.16 reads the name in `trl.models.utils.unwrap_model_for_generation`."""
 
 
 def rollouts(prompts: int = 6, samples: int = 4) -> pd.DataFrame:

@@ -7,16 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from concord.policies.advantages import (
-    EPSILON,
-    _normalise,
-    normalize_then_sum,
-    sum_then_normalize,
-)
+from concord.policies.advantages import leave_one_out, normalize_then_sum, sum_then_normalize
+from concord.policies.rl import groups
+from concord.policies.rl.groups import EPSILON, normalise
 
 NAN = float("nan")
 Aggregation = Callable[[np.ndarray, np.ndarray, int], np.ndarray]
 BOTH: list[Aggregation] = [sum_then_normalize, normalize_then_sum]
+ALL = [*BOTH, leave_one_out]
 
 
 def of(
@@ -29,7 +27,7 @@ def test_normalise_by_hand() -> None:
     """Group (1, 3) has mean 2 and standard deviation sqrt(2); group (5, 5) is constant."""
     high = 1 / (2**0.5 + EPSILON)
     np.testing.assert_allclose(
-        _normalise(np.array([1.0, 3.0, 5.0, 5.0]), 2), [-high, high, 0.0, 0.0]
+        normalise(np.array([[1.0], [3.0], [5.0], [5.0]]), 2)[:, 0], [-high, high, 0.0, 0.0]
     )
 
 
@@ -63,6 +61,37 @@ def test_a_group_of_equal_sums_keeps_its_signal() -> None:
     assert np.abs(of(rewards, [0.5, 0.5], 4, normalize_then_sum)).max() < 1e-9
 
 
+def test_leave_one_out_in_closed_form() -> None:
+    """r_i - mean of the others = n / (n - 1) * (r_i - mean of all)."""
+    rewards = np.random.default_rng(0).normal(size=(12, 2))
+    weights = np.array([0.3, 0.7])
+    values = np.array(of(rewards.tolist(), weights.tolist(), 4, leave_one_out))
+    sums = rewards @ weights
+    for row in range(12):
+        group = range(row // 4 * 4, row // 4 * 4 + 4)
+        others = np.mean([sums[other] for other in group if other != row])
+        assert values[row] == pytest.approx(sums[row] - others)
+    centred = sums.reshape(3, 4) - sums.reshape(3, 4).mean(axis=1, keepdims=True)
+    np.testing.assert_allclose(values, (4 / 3 * centred).reshape(-1), atol=1e-12)
+
+
+def test_a_multiplier_is_rescaled_if_the_sum_is_normalised(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """arXiv 2602.05863, theorem 4.1: weight w_j acts as w_j * sigma_j / sigma_sum.
+
+    `normalize_then_sum` keeps w_j, which is why multipliers need it.
+    """
+    monkeypatch.setattr(groups, "EPSILON", 0.0)
+    rewards = np.random.default_rng(0).normal(size=(8, 3)) * [1.0, 5.0, 0.2]
+    weights = np.array([0.5, 0.2, 0.3])
+    spread, of_sum = rewards.std(axis=0, ddof=1), (rewards @ weights).std(ddof=1)
+    standard = (rewards - rewards.mean(axis=0)) / spread
+    summed, separate = (of(rewards.tolist(), [*weights], 8, aggregation) for aggregation in BOTH)
+    np.testing.assert_allclose(summed, standard @ (weights * spread / of_sum), atol=1e-12)
+    np.testing.assert_allclose(separate, standard @ weights, atol=1e-12)
+
+
 @pytest.mark.parametrize("aggregation", BOTH)
 def test_objectives_of_other_domains_are_ignored(aggregation: Aggregation) -> None:
     """Two groups of different domains do not affect each other; rows without rewards get 0."""
@@ -77,7 +106,7 @@ def test_objectives_of_other_domains_are_ignored(aggregation: Aggregation) -> No
 
 @given(
     st.lists(st.lists(st.floats(-5, 5), min_size=2, max_size=2), min_size=8, max_size=8),
-    st.sampled_from(BOTH),
+    st.sampled_from(ALL),
 )
 def test_groups_have_mean_zero(rewards: list[list[float]], aggregation: Aggregation) -> None:
     advantages = np.array(of(rewards, [0.3, 0.7], 4, aggregation)).reshape(2, 4)

@@ -5,126 +5,65 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from concord.lm.load import load_causal
-from concord.policies.job import ROLLOUTS, PolicyJob
-from concord.policies.methods import grpo
-from concord.rewards.vector.anchors import Anchor, Anchors
-from concord.stage import outputs
-from concord.stage.errors import ParamsError
-from concord.stage.params import section
+from concord.policies.job import PolicyJob
+from concord.policies.methods import grpo, rloo
+from concord.policies.rl.reward_function import RewardFunction
 from concord.stage.paths import SFT
-from tests.policies.conftest import OBJECTIVES, MakeJob
+from tests.policies.conftest import ONLINE, TRL_READS_AN_OLD_NAME, MakeJob
 
 ENTRY = {
+    **ONLINE,
     "method": "grpo",
     "weights": {"right": 1.0, "vivid": 3.0, "helpful": 1.0},
-    "aggregation": "normalize_then_sum",
-    "learning_rate": 1e-3,
-    "steps": 3,
-    "prompts_per_step": 2,
-    "generations": 3,
-    "max_new_tokens": 6,
-    "checkpoint_every": 1,
 }
 
-TRL_READS_AN_OLD_NAME = pytest.mark.filterwarnings(
-    "ignore:`is_gradient_checkpointing` is deprecated:FutureWarning"
-)
-"""TRL 1.16 reads the name in `trl.models.utils.unwrap_model_for_generation`."""
+
+METHODS = {"grpo": grpo, "rloo": rloo}
 
 
 def trained(job: PolicyJob) -> dict[str, torch.Tensor]:
     random.seed(9)  # a run must not depend on the state of the global generators
     torch.manual_seed(9)
-    grpo.run(job)
+    METHODS[job.params.method].run(job)
     return load_file(job.folder / "model.safetensors")
 
 
-class FakeVector:
-    """Scores that count letters: `vivid` and `right` on math, `honest` and `helpful` on values."""
-
-    names = ("helpful", "honest", "right", "vivid")
-
-    def score(self, messages: Any, responses: Any, domains: Any, references: Any) -> np.ndarray:
-        columns = {"math": (2, 3), "values": (0, 1)}
-        raw = np.full((len(responses), 4), np.nan)
-        for row, (text, domain) in enumerate(zip(responses, domains, strict=True)):
-            raw[row, columns[domain][0]], raw[row, columns[domain][1]] = (
-                text.count("a"),
-                10.0 * text.count("b"),
-            )
-        return raw
-
-
-def advantage(job: PolicyJob) -> grpo.Advantage:
-    return grpo.Advantage(
-        job, FakeVector(), Anchors({name: Anchor(1.0, 2.0, 1, 9) for name in OBJECTIVES})
-    )
-
-
-def test_advantages_and_their_parts(make_job: MakeJob) -> None:
-    """Values by hand.
-
-    values: only helpful has a weight. It is 0, 1, 2 with mean 1 and standard deviation 1, so the
-    advantages are -1, 0, 1 up to TRL's epsilon.
-    math: right (weight .25) is 0, 0, 3 and vivid (weight .75) is 10, 20, 30, anchored as
-    (raw - 1) / 2. Normalised, right is -.577, -.577, 1.155 and vivid is -1, 0, 1; the weighted sums
-    are -.894, -.144, 1.039.
-    """
-    job, logged = make_job(**ENTRY), {}
-    texts = ["", "a", "aabbb", "b", "bb", "aaabbb"]
-    advantages = advantage(job)(
-        [[{"role": "user", "content": "q"}]] * 6,
-        [[{"role": "assistant", "content": text}] for text in texts],
-        domain=["values"] * 3 + ["math"] * 3,
-        reference=[None] * 6,
-        log_metric=logged.__setitem__,
-        trainer_state=None,
-    )
-    np.testing.assert_allclose(advantages, [-1, 0, 1, -0.894, -0.144, 1.039], atol=1e-3)
-    assert logged["raw.helpful"] == 1.0
-    assert logged["raw.vivid"] == 20.0
-    assert logged["anchored.vivid"] == 9.5
-    assert logged["weighted.vivid"] == 0.75 * 9.5
-    assert logged["weighted.honest"] == 0.0
-
-
-def test_weights_are_matched_by_name(make_job: MakeJob) -> None:
-    """The order of the weights and of the objectives does not matter."""
-    reverse = {**ENTRY, "weights": dict(reversed(ENTRY["weights"].items()))}
-    jobs = make_job(**ENTRY), make_job(objectives=dict(reversed(OBJECTIVES.items())), **reverse)
-    one, other = (advantage(job).row_weights(["math", "values"]).tolist() for job in jobs)
-    assert one == other == [[0.0, 0.0, 0.25, 0.75], [1.0, 0.0, 0.0, 0.0]]
-
-
-def test_prompts_alternate_between_domains(project: Path, make_job: MakeJob) -> None:
-    """7 steps of 2 prompts with 6 prompts per domain: each is used once before any is repeated."""
-    rows = grpo.prompts_in_order(
-        outputs.read_table(ROLLOUTS), make_job(**{**ENTRY, "steps": 7}).params, seed=0
-    )
-    assert [row["domain"] for row in rows] == ["math", "values"] * 7
-    maths = [row["prompt"][0]["content"] for row in rows if row["domain"] == "math"]
-    assert sorted(maths[:6]) == [f"math {n}" for n in range(6)]
-    assert rows[0]["reference"] == "2"
-
-
 @TRL_READS_AN_OLD_NAME
-@pytest.mark.parametrize("aggregation", ["sum_then_normalize", "normalize_then_sum"])
+@pytest.mark.parametrize(
+    ("method", "aggregation", "loss"),
+    [
+        ("grpo", "sum_then_normalize", "dapo"),
+        ("grpo", "normalize_then_sum", "dapo"),
+        ("rloo", "leave_one_out", "luspo"),
+    ],
+)
 def test_all_parameters_are_trained_and_rewards_are_logged(
-    reward_models: Path, make_job: MakeJob, aggregation: str
+    reward_models: Path,
+    make_job: MakeJob,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    aggregation: str,
+    loss: str,
 ) -> None:
-    job = make_job(**{**ENTRY, "aggregation": aggregation})
+    from concord.policies.rl import online_trainer
+
+    configs, config = [], online_trainer.config
+    monkeypatch.setattr(
+        online_trainer, "config", lambda *given: configs.append(config(*given)) or configs[-1]
+    )
+    job = make_job(**{**ENTRY, "method": method, "aggregation": aggregation})
     weights = trained(job)
     before = dict(load_causal(SFT).named_parameters())
     assert all(
         not torch.equal(before[name], weight) for name, weight in weights.items() if name in before
     )
+    assert [one.loss_type for one in configs] == [loss]
     curve = pd.read_csv(job.curve)
     assert curve["step"].tolist() == [1, 2, 3]
     assert (
@@ -139,17 +78,27 @@ def test_all_parameters_are_trained_and_rewards_are_logged(
 def test_a_killed_training_resumes_bitwise(
     reward_models: Path, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Killed in the third step, after two checkpoints, with two micro-batches per step."""
-    job = make_job(**{**ENTRY, "micro_prompts": 1, "lora": {"rank": 2}})
-    expected, calls, score = trained(job), [], grpo.Advantage.__call__
+    """Killed in the third step, after two checkpoints, with two micro-batches per step.
 
-    def fatal(self: grpo.Advantage, *arguments: Any, **kwargs: Any) -> list[float]:
+    The weights move with the rewards: a constraint that is never met, so the weight of `right`
+    grows in every step.
+    """
+    moving = {"rule": "lagrangian", "at_least": {"right": 9.0}, "rate": 0.1}
+    extra = {"micro_prompts": 1, "lora": {"rank": 2}, "moving_weights": moving}
+    job = make_job(**{**ENTRY, **extra})
+    expected, calls, score = trained(job), [], RewardFunction.__call__
+    curve = job.curve.read_text()
+    weights = pd.read_csv(job.curve)["weight.right"].tolist()
+    # lambda grows by .1 * (9 - 0): (.25 + .9 n) / (1 + .9 n)
+    assert weights == pytest.approx([0.25, 1.15 / 1.9, 2.05 / 2.8], abs=1e-5)
+
+    def fatal(self: RewardFunction, *arguments: Any, **kwargs: Any) -> list[float]:
         calls.append(1)
         if len(calls) == 5:
             raise RuntimeError("killed")
         return score(self, *arguments, **kwargs)
 
-    monkeypatch.setattr(grpo.Advantage, "__call__", fatal)
+    monkeypatch.setattr(RewardFunction, "__call__", fatal)
     with pytest.raises(RuntimeError, match="killed"):
         grpo.run(job)
     calls.clear()
@@ -157,7 +106,7 @@ def test_a_killed_training_resumes_bitwise(
     assert len(calls) == 2
     assert all(torch.equal(expected[name], resumed[name]) for name in expected)
     assert not any("lora" in name for name in resumed)
-    assert pd.read_csv(job.curve)["step"].tolist() == [1, 2, 3]
+    assert job.curve.read_text() == curve
     assert not list(Path("work").rglob("checkpoint-*"))
 
 
@@ -166,7 +115,9 @@ def test_every_micro_step_draws_different_samples(
     make_job: MakeJob, tiny_model: Path, tiny_tokenizer: Any
 ) -> None:
     """TRL's counter restarts at 0 after a resume; the draws depend on the global step."""
-    rollout = grpo._sampler(make_job(**{**ENTRY, "micro_prompts": 1}), tiny_tokenizer)
+    from concord.policies.rl.online_trainer import Sampler
+
+    rollout = Sampler(make_job(**{**ENTRY, "micro_prompts": 1}), tiny_tokenizer)
     accelerator = SimpleNamespace(
         unwrap_model=lambda model, **_: model, state=SimpleNamespace(deepspeed_plugin=None)
     )
@@ -174,7 +125,7 @@ def test_every_micro_step_draws_different_samples(
     def drawn(step: int, counter: int) -> Any:
         state = SimpleNamespace(global_step=step)
         trainer = SimpleNamespace(
-            model_wrapped=model, accelerator=accelerator, state=state, _step=counter
+            model_wrapped=model, accelerator=accelerator, state=state, _step=counter, mixes=None
         )
         return rollout([[{"role": "user", "content": "q"}]] * 2, trainer)["completion_ids"]
 
@@ -182,10 +133,3 @@ def test_every_micro_step_draws_different_samples(
     draws = [drawn(0, 0), drawn(0, 1), drawn(1, 2), drawn(1, 3)]
     assert all(draws[one] != draws[other] for one in range(4) for other in range(one))
     assert [drawn(1, 0), drawn(1, 1)] == draws[2:]
-
-
-def test_micro_prompts_must_divide_the_step() -> None:
-    with pytest.raises(
-        ParamsError, match="`micro_prompts` 3 does not divide `prompts_per_step` 2; give"
-    ):
-        section(grpo.GrpoParams, {**ENTRY, "micro_prompts": 3}, "policies.grpo")
