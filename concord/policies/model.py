@@ -457,10 +457,5 @@ def _check_same_logits(model: MultiHeadCausalLM, stock: Any) -> None:
         )
 
 
-def load(path: str | Path, device: Any = "cpu", dtype: str = "float32") -> Any:
-    """Loads a policy: a `MultiHeadCausalLM` or a stock causal language model."""
-    return load_causal(path, device, dtype)
-
-
 AutoConfig.register(MultiHeadConfig.model_type, MultiHeadConfig)
 AutoModelForCausalLM.register(MultiHeadConfig, MultiHeadCausalLM)

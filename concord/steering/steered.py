@@ -1,7 +1,6 @@
 """A policy at chosen objective weights: samples, KL to the reference, and likelihoods.
 
-A multi-head policy is merged at the weights, which is exact. A policy with a single head behaves
-the same at all weights.
+A steerable policy is merged at the weights. Any other policy behaves the same at all weights.
 """
 
 import copy
@@ -19,6 +18,7 @@ from concord.lm.chat import Messages, encode
 from concord.lm.divergence import sampled_kl
 from concord.lm.types import CausalLM, Tokenizer
 from concord.policies.model import MultiHeadCausalLM, from_causal
+from concord.policies.steerable import Steerable
 from concord.stage import progress
 
 ONLY_HEAD = "policy"
@@ -70,12 +70,12 @@ class Steered:
 
     @property
     def heads(self) -> list[str] | None:
-        """The objectives whose weights can be set; None for a policy with a single head."""
-        return self.policy.head_names if isinstance(self.policy, MultiHeadCausalLM) else None
+        """The objectives whose weights can be set; None for a policy that is not steerable."""
+        return self.policy.head_names if isinstance(self.policy, Steerable) else None
 
     def at(self, weights: Mapping[str, float]) -> CausalLM:
-        """The policy at `weights` as a stock model. Heads that are not named get weight 0."""
-        if not isinstance(self.policy, MultiHeadCausalLM):
+        """The policy at `weights`. Objectives that are not named get weight 0."""
+        if not isinstance(self.policy, Steerable):
             return self.policy
         vector = {name: weights.get(name, 0.0) for name in self.policy.head_names}
         if self._merged is None or self._merged[0] != vector:
@@ -127,8 +127,9 @@ class Steered:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Log-probability and KL divergence of given responses at several weights.
 
-        Without adapters the backbones do not depend on the weights. Each backbone is then run once
-        per response, and each head once per position. With adapters, every point is a run.
+        If the weights only mix output matrices, the backbones do not depend on them. Each backbone
+        is then run once per response, and each head once per position. Otherwise, every point is a
+        run.
 
         Args:
             messages: one prompt per response.
@@ -140,7 +141,7 @@ class Steered:
             summed over positions `(points, responses)`, both float64 in nats, and the number of
             tokens `(responses,)`.
         """
-        if getattr(self.policy.config, "adapter_rank", None) is not None:
+        if self.heads is not None and not self._mixes_only_matrices:
             return self._likelihood_of_each(messages, responses, points)
         policy, reference = self._with_heads
         rows = self._rows(messages, responses)
@@ -159,6 +160,12 @@ class Steered:
         starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
         summed, summed_kl = (np.add.reduceat(values, starts, axis=1) for values in (logprobs, kl))
         return summed, summed_kl, lengths.astype(np.float64)
+
+    @property
+    def _mixes_only_matrices(self) -> bool:
+        """Whether the policy has the same hidden states at all weights."""
+        config = self.policy.config
+        return isinstance(self.policy, MultiHeadCausalLM) and config.adapter_rank is None
 
     def _likelihood_of_each(
         self,

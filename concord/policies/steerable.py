@@ -1,0 +1,36 @@
+"""Policies whose objective weights can be set at inference, and the loading of any policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+from concord.lm.load import load_causal
+from concord.policies.model import MultiHeadCausalLM
+
+
+@runtime_checkable
+class Steerable(Protocol):
+    """A policy with one weight per objective."""
+
+    @property
+    def head_names(self) -> list[str]:
+        """The objectives whose weights can be set, in order."""
+        ...
+
+    def merge(self, weights: Mapping[str, float], strength: float = 1.0) -> Any:
+        """The causal language model at `weights`, one per objective.
+
+        `strength` scales the difference from the SFT model: 1 is what was trained.
+        """
+        ...
+
+
+CLASSES = (MultiHeadCausalLM,)
+"""The steerable policies. Their modules register them with transformers."""
+
+
+def load(path: str | Path, device: Any = "cpu", dtype: str = "float32") -> Any:
+    """Loads a policy: one of `CLASSES`, or a stock causal language model."""
+    return load_causal(path, device, dtype)
