@@ -8,6 +8,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from concord.lm.load import load_causal
 from concord.policies.model import MultiHeadCausalLM
+from concord.policies.specialists import Specialists
 
 
 @runtime_checkable
@@ -20,14 +21,14 @@ class Steerable(Protocol):
         ...
 
     def merge(self, weights: Mapping[str, float], strength: float = 1.0) -> Any:
-        """The causal language model at `weights`, one per objective.
+        """The causal language model at `weights`, one for each of `head_names`.
 
         `strength` scales the difference from the SFT model: 1 is what was trained.
         """
         ...
 
 
-CLASSES = (MultiHeadCausalLM,)
+CLASSES = (MultiHeadCausalLM, Specialists)
 """The steerable policies. Their modules register them with transformers."""
 
 

@@ -15,9 +15,10 @@ from torch import Tensor
 
 from concord.lm import sample as generate
 from concord.lm.chat import Messages, encode
-from concord.lm.divergence import sampled_kl
+from concord.lm.divergence import logprobs_and_kl, sampled_kl
 from concord.lm.types import CausalLM, Tokenizer
 from concord.policies.model import MultiHeadCausalLM, from_causal
+from concord.policies.specialists import Mixture
 from concord.policies.steerable import Steerable
 from concord.stage import progress
 
@@ -143,6 +144,8 @@ class Steered:
         """
         if self.heads is not None and not self._mixes_only_matrices:
             return self._likelihood_of_each(messages, responses, points)
+        if isinstance(self.policy, Mixture):
+            return self._likelihood_of_mixture(messages, responses, len(points))
         policy, reference = self._with_heads
         rows = self._rows(messages, responses)
         policy_states = torch.cat(self._backbone_states(policy, rows))
@@ -182,6 +185,21 @@ class Steered:
         ]
         logprobs, kl, lengths = zip(*merged, strict=True)
         return np.concatenate(logprobs), np.concatenate(kl), lengths[0]
+
+    def _likelihood_of_mixture(
+        self, messages: Sequence[Messages], responses: Sequence[str], points: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """`likelihood` of a mixture, which has no backbone; it is the same at all points."""
+        rows = self._rows(messages, responses)
+        prompts = [ids[:prompt] for ids, prompt in rows]
+        answers = [ids[prompt:] for ids, prompt in rows]
+        logprobs, kl = (
+            np.tile(values, (points, 1))
+            for values in logprobs_and_kl(
+                self.policy, self.reference, prompts, answers, self.tokenizer.pad_token_id
+            )
+        )
+        return logprobs, kl, np.array([len(ids) for ids in answers], dtype=np.float64)
 
     def _rows(
         self, messages: Sequence[Messages], responses: Sequence[str]
