@@ -213,8 +213,8 @@ def _published_problems(params: Mapping[str, Any]) -> Iterator[str]:
     entry = params["policies"].get(name)
     if entry and not policy.method_of(entry, f"policies.{name}").METHOD.stock:
         yield (
-            f"select.policy: a policy with the method {entry['method']!r} runs several models at "
-            f"once, so {name} has no stock checkpoint to publish; choose another policy"
+            f"select.policy: a policy with the method {entry['method']!r} is no stock model at "
+            f"given weights, so {name} cannot be published; choose a policy of another method"
         )
 
 

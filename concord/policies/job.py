@@ -29,8 +29,8 @@ class Method:
     params: type
     """The dataclass of the method's section in params.yaml."""
     heads: bool
-    """Whether the weights of the objectives can be changed at inference, because the policy has one
-    action head, or one specialist, per objective."""
+    """Whether the weights of the objectives can be changed at inference, by action heads or in
+    another way."""
     pairs: bool
     """Whether the method trains on preference pairs."""
     stock: bool = True

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -31,8 +30,8 @@ from transformers import (
 from transformers.configuration_utils import SubConfigSpec
 from transformers.modeling_outputs import CausalLMOutputWithPast
 
+from concord.policies.composed import ComposedModel
 from concord.policies.model import architecture, check_strength, weight_vector
-from concord.stage.errors import ModelError
 
 Mixing = Literal["parameters", "probabilities"]
 
@@ -126,24 +125,17 @@ def soup(members: Sequence[Any], shares: Sequence[float]) -> Any:
     return mixed
 
 
-class Mixture(nn.Module):
+class Mixture(ComposedModel):
     """Causal language models that predict as one: its logits are the weighted sum of theirs.
 
     Up to a constant per position, this is the weighted sum of their log-probabilities. One cache
     holds the layers of all members, one member after the other.
     """
 
-    generation_config: Any
-
     def __init__(self, members: Sequence[Any], shares: Sequence[float]) -> None:
         super().__init__()
         self.members, self.shares = nn.ModuleList(members), list(shares)
         self.config = _with_layers_of(members[0].config, len(members))
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the parameters."""
-        return next(self.parameters()).device
 
     def forward(
         self, past_key_values: DynamicCache | None = None, **inputs: Any
@@ -155,13 +147,6 @@ class Mixture(nn.Module):
             for member, share, cache in zip(self.members, self.shares, caches, strict=True)
         )
         return CausalLMOutputWithPast(logits=logits, past_key_values=past_key_values)
-
-    def save_pretrained(self, save_directory: str | Path) -> None:
-        """Raises ModelError: several models are no stock checkpoint."""
-        raise ModelError(
-            f"a mixture of {len(self.members)} models cannot be written to {save_directory} as a "
-            "stock checkpoint; use a policy whose method mixes parameters, such as `soup`"
-        )
 
 
 def _with_layers_of(config: Any, count: int) -> Any:

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-from concord.lm.load import load_causal
+from concord.lm.load import load_causal, load_tokenizer
 from concord.policies.model import MultiHeadCausalLM
 from concord.policies.specialists import Specialists
+from concord.policies.weights_in_prompt import OBJECTIVES, WeightReader
 
 
 @runtime_checkable
@@ -29,9 +30,11 @@ class Steerable(Protocol):
 
 
 CLASSES = (MultiHeadCausalLM, Specialists)
-"""The steerable policies. Their modules register them with transformers."""
+"""The steerable policies that transformers loads. Their modules register them."""
 
 
 def load(path: str | Path, device: Any = "cpu", dtype: str = "float32") -> Any:
-    """Loads a policy: one of `CLASSES`, or a stock causal language model."""
-    return load_causal(path, device, dtype)
+    """Loads a policy: one of `CLASSES`, a `WeightReader`, or a stock causal language model."""
+    model = load_causal(path, device, dtype)
+    reads_weights = hasattr(model.config, OBJECTIVES)
+    return WeightReader(model, load_tokenizer(path)) if reads_weights else model

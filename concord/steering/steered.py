@@ -17,8 +17,8 @@ from concord.lm import sample as generate
 from concord.lm.chat import Messages, encode
 from concord.lm.divergence import logprobs_and_kl, sampled_kl
 from concord.lm.types import CausalLM, Tokenizer
+from concord.policies.composed import ComposedModel
 from concord.policies.model import MultiHeadCausalLM, from_causal
-from concord.policies.specialists import Mixture
 from concord.policies.steerable import Steerable
 from concord.stage import progress
 
@@ -144,8 +144,8 @@ class Steered:
         """
         if self.heads is not None and not self._mixes_only_matrices:
             return self._likelihood_of_each(messages, responses, points)
-        if isinstance(self.policy, Mixture):
-            return self._likelihood_of_mixture(messages, responses, len(points))
+        if isinstance(self.policy, ComposedModel):
+            return self._likelihood_of_composed(messages, responses, len(points))
         policy, reference = self._with_heads
         rows = self._rows(messages, responses)
         policy_states = torch.cat(self._backbone_states(policy, rows))
@@ -167,8 +167,8 @@ class Steered:
     @property
     def _mixes_only_matrices(self) -> bool:
         """Whether the policy has the same hidden states at all weights."""
-        config = self.policy.config
-        return isinstance(self.policy, MultiHeadCausalLM) and config.adapter_rank is None
+        policy = self.policy
+        return isinstance(policy, MultiHeadCausalLM) and policy.config.adapter_rank is None
 
     def _likelihood_of_each(
         self,
@@ -186,10 +186,10 @@ class Steered:
         logprobs, kl, lengths = zip(*merged, strict=True)
         return np.concatenate(logprobs), np.concatenate(kl), lengths[0]
 
-    def _likelihood_of_mixture(
+    def _likelihood_of_composed(
         self, messages: Sequence[Messages], responses: Sequence[str], points: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """`likelihood` of a mixture, which has no backbone; it is the same at all points."""
+        """`likelihood` of a model without a backbone of its own; the same at all points."""
         rows = self._rows(messages, responses)
         prompts = [ids[:prompt] for ids, prompt in rows]
         answers = [ids[prompt:] for ids, prompt in rows]
