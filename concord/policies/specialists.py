@@ -82,7 +82,8 @@ class Specialists(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-
             policy = cls(config, [nn.Identity()])
         policy.members = nn.ModuleList([sft, *specialists.values()])
         policy.generation_config = copy.deepcopy(sft.generation_config)
-        return policy.eval()
+        policy.train(False)
+        return policy
 
     @property
     def head_names(self) -> list[str]:
