@@ -24,7 +24,7 @@ from concord.evaluation.policies.protocol import lattice
 from concord.lm.load import load_causal, load_tokenizer
 from concord.objectives import objectives_of
 from concord.policies.job import PolicyJob
-from concord.policies.model import load as load_policy
+from concord.policies.steerable import load as load_policy
 from concord.sandbox.world import Prompt, World
 from concord.stage import outputs, runtime
 from concord.stage.params import Runtime, Seeds, load, read, section

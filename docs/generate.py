@@ -231,7 +231,7 @@ def plugins_page() -> str:
         PLUGINS,
         f"## {PLACES['concord.policies.methods'][0]}\n",
         introduction("concord.policies.methods"),
-        table(["`method`", "what it is", "heads", "learns from pairs"], method_rows()),
+        table(["`method`", "what it is", "steered by weights", "learns from pairs"], method_rows()),
     ]
     for place in [*plugins.MODULES, *plugins.PACKAGES]:
         if place == "concord.policies.methods":

@@ -130,6 +130,7 @@ def reference_problems(params: Mapping[str, Any], root: Path) -> Iterator[str]:
     yield from references.choice_problems(objectives, params)
     yield from references.evaluation_problems(objectives, params)
     yield from _method_problems(objectives, params["policies"])
+    yield from _published_problems(params)
     yield from preflight.path_exists(params["gate"]["champion"], "gate.champion", root)
     yield from _device_problems(params["runtime"].get("device", "auto"))
     yield from preflight.model(section(Model, params["model"], "model"), root)
@@ -204,6 +205,17 @@ def _method_problems(
         method = policy.method_of(entry, where).METHOD
         for problem in method.problems(section(method.params, entry, where), vector):
             yield f"{where}.{problem}"
+
+
+def _published_problems(params: Mapping[str, Any]) -> Iterator[str]:
+    """The policy that is published must have a stock checkpoint."""
+    name = params["select"]["policy"]
+    entry = params["policies"].get(name)
+    if entry and not policy.method_of(entry, f"policies.{name}").METHOD.stock:
+        yield (
+            f"select.policy: a policy with the method {entry['method']!r} is no stock model at "
+            f"given weights, so {name} cannot be published; choose a policy of another method"
+        )
 
 
 def _device_problems(device: str) -> Iterator[str]:

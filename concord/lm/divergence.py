@@ -28,6 +28,20 @@ def sampled_kl(
     Its mean over responses sampled at temperature 1 estimates the KL of the response distributions
     without bias, and with less variance than the log-ratio of the sampled tokens (Rao-Blackwell).
 
+    The arguments are those of `logprobs_and_kl`. Returns float64 `(responses,)`.
+    """
+    return logprobs_and_kl(policy, reference, prompts, responses, pad)[1]
+
+
+def logprobs_and_kl(
+    policy: CausalLM,
+    reference: CausalLM,
+    prompts: Sequence[Sequence[int]],
+    responses: Sequence[Sequence[int]],
+    pad: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The log-probability of each response under the policy, and its `sampled_kl`, in nats.
+
     Args:
         policy: the model that sampled.
         reference: a model with the same vocabulary.
@@ -36,9 +50,9 @@ def sampled_kl(
         pad: id of the padding token.
 
     Returns:
-        float64 `(responses,)`.
+        Both float64 `(responses,)`.
     """
-    result = np.zeros(len(responses))
+    logprobs, divergence = np.zeros(len(responses)), np.zeros(len(responses))
     for rows in _batches(prompts, responses, policy.config.get_text_config().vocab_size):
         sequences = [[*prompts[row], *responses[row]][:-1] for row in rows]
         batch = pad_sequences(sequences, pad, side="left")
@@ -47,10 +61,13 @@ def sampled_kl(
         kept = int(lengths.max())
         with torch.inference_mode():
             one, two = (_logprobs(model, ids, mask, kept) for model in (policy, reference))
-            kl = (one.exp() * (one - two)).sum(dim=-1).cpu()  # (rows, kept)
-        counted = torch.arange(kept) >= kept - lengths[:, None]
-        result[rows] = kl.masked_fill(~counted, 0.0).double().sum(dim=1).numpy()
-    return result
+            kl = (one.exp() * (one - two)).sum(dim=-1)  # (rows, kept)
+        skipped = torch.arange(kept) < kept - lengths[:, None]
+        tokens = pad_sequences([responses[row] for row in rows], pad, side="left")["input_ids"]
+        of_tokens = one.gather(2, tokens.to(policy.device).unsqueeze(2)).squeeze(2)
+        for result, values in ((logprobs, of_tokens), (divergence, kl)):
+            result[rows] = values.cpu().masked_fill(skipped, 0.0).double().sum(dim=1).numpy()
+    return logprobs, divergence
 
 
 def _logprobs(model: CausalLM, ids: Tensor, mask: Tensor, kept: int) -> Tensor:

@@ -29,10 +29,12 @@ class Method:
     params: type
     """The dataclass of the method's section in params.yaml."""
     heads: bool
-    """Whether the policy has one action head per objective, so that its weights can be changed at
-    inference."""
+    """Whether the weights of the objectives can be changed at inference, by action heads or in
+    another way."""
     pairs: bool
     """Whether the method trains on preference pairs."""
+    stock: bool = True
+    """Whether the policy at given weights is a stock checkpoint, so that it can be published."""
     problems: Callable[[Any, Mapping[str, Objective]], Iterator[str]] = no_problems
     """Maps the parameters and the objectives of the reward vector to messages `key: problem`. For
     checks that the dataclass cannot do, because it does not know the objectives."""

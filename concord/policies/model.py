@@ -94,7 +94,7 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
     def __init__(self, config: MultiHeadConfig, backbone: nn.Module | None = None) -> None:
         super().__init__(config)
         self.backbone: Any = (
-            _architecture(AutoModel, config.backbone) if backbone is None else backbone
+            architecture(AutoModel, config.backbone) if backbone is None else backbone
         )
         text = config.get_text_config()
         count, vocabulary, width = len(config.head_names or []), text.vocab_size, text.hidden_size
@@ -203,14 +203,13 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         Raises:
             ParamsError: as `weight_vector` does, or `strength` is negative or not finite.
         """
-        if not 0 <= strength < float("inf"):
-            raise ParamsError(f"strength is {strength}; it must be finite and not negative")
+        check_strength(strength)
         mix = self.weight_vector(weights).to(self.device)
         matrix = self.matrix(mix, strength).detach()
         config = copy.deepcopy(self.config.get_text_config())
         config.tie_word_embeddings = False
         with torch.device("meta"):
-            stock = _architecture(AutoModelForCausalLM, config, dtype=matrix.dtype)
+            stock = architecture(AutoModelForCausalLM, config, dtype=matrix.dtype)
         setattr(stock, stock.base_model_prefix, copy.deepcopy(self.backbone))
         head_adapters.merge(stock.base_model, strength * mix)
         output = nn.Linear(matrix.shape[1], matrix.shape[0], bias=False, device="meta")
@@ -221,30 +220,8 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         return stock.eval()
 
     def weight_vector(self, weights: Mapping[str, float]) -> Tensor:
-        """The weights `(heads,)` in the order of the heads, normalised to sum to 1.
-
-        Raises:
-            ParamsError: the names differ from those of the heads, or a weight is negative or not
-                finite, or no weight is positive.
-        """
-        if set(weights) != set(self.head_names):
-            raise ParamsError(
-                f"head weights are given for {sorted(weights)}, but the heads are "
-                f"{self.head_names}; give one weight per head"
-            )
-        vector = torch.tensor(
-            [float(weights[name]) for name in self.head_names], dtype=torch.float64
-        )
-        if (
-            not bool(torch.isfinite(vector).all())
-            or bool((vector < 0).any())
-            or not float(vector.sum()) > 0
-        ):
-            raise ParamsError(
-                f"head weights {dict(weights)} cannot be normalised; they must be finite and not "
-                "negative, and at least one must be positive"
-            )
-        return (vector / vector.sum()).float()
+        """`weight_vector` of the heads, `(heads,)`."""
+        return weight_vector(weights, self.head_names)
 
     def matrix(self, weights: Tensor, strength: float = 1.0) -> Tensor:
         """The output matrix `(vocab, hidden)` of a mix of heads, summed in float32.
@@ -381,6 +358,37 @@ def from_causal(
     return model
 
 
+def weight_vector(weights: Mapping[str, float], names: Sequence[str]) -> Tensor:
+    """The weights `(names,)` in the order of `names`, normalised to sum to 1.
+
+    Raises:
+        ParamsError: the weights are for other names, or a weight is negative or not finite, or no
+            weight is positive.
+    """
+    if set(weights) != set(names):
+        raise ParamsError(
+            f"head weights are given for {sorted(weights)}, but the heads are {list(names)}; "
+            "give one weight per head"
+        )
+    vector = torch.tensor([float(weights[name]) for name in names], dtype=torch.float64)
+    if (
+        not bool(torch.isfinite(vector).all())
+        or bool((vector < 0).any())
+        or not float(vector.sum()) > 0
+    ):
+        raise ParamsError(
+            f"head weights {dict(weights)} cannot be normalised; they must be finite and not "
+            "negative, and at least one must be positive"
+        )
+    return (vector / vector.sum()).float()
+
+
+def check_strength(strength: float) -> None:
+    """Raises ParamsError unless `strength` is finite and not negative."""
+    if not 0 <= strength < float("inf"):
+        raise ParamsError(f"strength is {strength}; it must be finite and not negative")
+
+
 def one_hot(heads: Sequence[int], count: int) -> Tensor:
     """A mix `(rows, count)` per row that uses the head of its index alone.
 
@@ -416,7 +424,7 @@ def _rows_by_support(mix: Tensor) -> list[tuple[tuple[int, ...], Tensor]]:
     ]
 
 
-def _architecture(auto_class: Any, config: Any, **kwargs: Any) -> Any:
+def architecture(auto_class: Any, config: Any, **kwargs: Any) -> Any:
     """A model of `config` without loaded weights. Keeps the state of the global generator."""
     with torch.random.fork_rng(devices=[]):
         return auto_class.from_config(config, **kwargs)
@@ -455,11 +463,6 @@ def _check_same_logits(model: MultiHeadCausalLM, stock: Any) -> None:
             "soft-cap, such as a bias or a scale, so heads cannot be merged into it; "
             "use another architecture"
         )
-
-
-def load(path: str | Path, device: Any = "cpu", dtype: str = "float32") -> Any:
-    """Loads a policy: a `MultiHeadCausalLM` or a stock causal language model."""
-    return load_causal(path, device, dtype)
 
 
 AutoConfig.register(MultiHeadConfig.model_type, MultiHeadConfig)

@@ -191,7 +191,7 @@ def train(
     """
     from concord.policies.balanced_batches import balance, collate, pair_length
     from concord.policies.model import MultiHeadCausalLM
-    from concord.policies.reference_logprobs import add_reference, encode_pairs
+    from concord.policies.reference_logprobs import add_reference, encode_pairs, with_prefix
 
     params: PreferenceParams = job.params
     device = runtime.start(job.runtime, job.seeds.data)
@@ -218,7 +218,7 @@ def train(
     prepare_backbone(model, params, job.seeds.data)
     fit(
         model,
-        rows,
+        [with_prefix(row) for row in rows],
         collate(tokenizer.pad_token_id),
         make_loss(names, params),
         training,

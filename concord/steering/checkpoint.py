@@ -14,21 +14,21 @@ def write(
 ) -> None:
     """Writes model and tokenizer of `policy`, merged at `weights`, into `folder`.
 
-    A policy without heads is written as it is.
+    A policy that is not steerable is written as it is.
 
     Args:
         policy: folder of the policy.
-        weights: objective -> weight; a missing head gets weight 0.
+        weights: objective -> weight; a missing objective gets weight 0.
         dtype: data type of the weights in the file, such as `float32`.
         folder: an existing folder.
-        strength: scales what the heads change (`MultiHeadCausalLM.merge`).
+        strength: scales the difference from the SFT model (`merge` of the policy).
     """
     import torch
 
-    from concord.policies.model import MultiHeadCausalLM, load
+    from concord.policies.steerable import Steerable, load
 
     model = load(policy)
-    if isinstance(model, MultiHeadCausalLM):
+    if isinstance(model, Steerable):
         full = {name: weights.get(name, 0.0) for name in model.head_names}
         model = model.merge(full, strength)
     model.to(getattr(torch, dtype)).save_pretrained(folder)

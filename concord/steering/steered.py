@@ -1,7 +1,6 @@
 """A policy at chosen objective weights: samples, KL to the reference, and likelihoods.
 
-A multi-head policy is merged at the weights, which is exact. A policy with a single head behaves
-the same at all weights.
+A steerable policy is merged at the weights. Any other policy behaves the same at all weights.
 """
 
 import copy
@@ -16,10 +15,12 @@ from torch import Tensor
 
 from concord.lm import sample as generate
 from concord.lm.chat import Messages, encode
-from concord.lm.divergence import sampled_kl
+from concord.lm.divergence import logprobs_and_kl, sampled_kl
 from concord.lm.interpolate import interpolated
 from concord.lm.types import CausalLM, Tokenizer
+from concord.policies.composed import ComposedModel
 from concord.policies.model import MultiHeadCausalLM, from_causal
+from concord.policies.steerable import Steerable
 from concord.stage import progress
 
 ONLY_HEAD = "policy"
@@ -71,20 +72,22 @@ class Steered:
 
     @property
     def heads(self) -> list[str] | None:
-        """The objectives whose weights can be set; None for a policy with a single head."""
-        return self.policy.head_names if isinstance(self.policy, MultiHeadCausalLM) else None
+        """The objectives whose weights can be set; None for a policy that is not steerable."""
+        return self.policy.head_names if isinstance(self.policy, Steerable) else None
 
     def at(self, weights: Mapping[str, float], scale: float = 1.0) -> CausalLM:
-        """The policy at `weights` as a stock model. Heads that are not named get weight 0.
+        """The policy at `weights`. Objectives that are not named get weight 0.
 
         `scale` scales the difference of all parameters from the reference; see
-        `concord.lm.interpolate`.
+        `concord.lm.interpolate`. For a composed model it is the strength.
         """
         model = self.policy
-        if isinstance(model, MultiHeadCausalLM):
+        if isinstance(model, Steerable):
             vector = {name: weights.get(name, 0.0) for name in model.head_names}
             if self._merged is None or self._merged[0] != vector:
                 self._merged = (vector, model.merge(vector))
+            if scale != 1 and isinstance(self._merged[1], ComposedModel):
+                return model.merge(vector, scale)  # type: ignore[no-any-return]
             model = self._merged[1]
         return model if scale == 1 else interpolated(self.reference, model, scale)
 
@@ -135,8 +138,9 @@ class Steered:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Log-probability and KL divergence of given responses at several weights.
 
-        Without adapters the backbones do not depend on the weights. Each backbone is then run once
-        per response, and each head once per position. With adapters, every point is a run.
+        If the weights only mix output matrices, the backbones do not depend on them. Each backbone
+        is then run once per response, and each head once per position. Otherwise, every point is a
+        run.
 
         Args:
             messages: one prompt per response.
@@ -148,8 +152,10 @@ class Steered:
             summed over positions `(points, responses)`, both float64 in nats, and the number of
             tokens `(responses,)`.
         """
-        if getattr(self.policy.config, "adapter_rank", None) is not None:
+        if self.heads is not None and not self._mixes_only_matrices:
             return self._likelihood_of_each(messages, responses, points)
+        if isinstance(self.policy, ComposedModel):
+            return self._likelihood_of_composed(messages, responses, len(points))
         policy, reference = self._with_heads
         rows = self._rows(messages, responses)
         policy_states = torch.cat(self._backbone_states(policy, rows))
@@ -168,6 +174,12 @@ class Steered:
         summed, summed_kl = (np.add.reduceat(values, starts, axis=1) for values in (logprobs, kl))
         return summed, summed_kl, lengths.astype(np.float64)
 
+    @property
+    def _mixes_only_matrices(self) -> bool:
+        """Whether the policy has the same hidden states at all weights."""
+        policy = self.policy
+        return isinstance(policy, MultiHeadCausalLM) and policy.config.adapter_rank is None
+
     def _likelihood_of_each(
         self,
         messages: Sequence[Messages],
@@ -183,6 +195,21 @@ class Steered:
         ]
         logprobs, kl, lengths = zip(*merged, strict=True)
         return np.concatenate(logprobs), np.concatenate(kl), lengths[0]
+
+    def _likelihood_of_composed(
+        self, messages: Sequence[Messages], responses: Sequence[str], points: int
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """`likelihood` of a model without a backbone of its own; the same at all points."""
+        rows = self._rows(messages, responses)
+        prompts = [ids[:prompt] for ids, prompt in rows]
+        answers = [ids[prompt:] for ids, prompt in rows]
+        logprobs, kl = (
+            np.tile(values, (points, 1))
+            for values in logprobs_and_kl(
+                self.policy, self.reference, prompts, answers, self.tokenizer.pad_token_id
+            )
+        )
+        return logprobs, kl, np.array([len(ids) for ids in answers], dtype=np.float64)
 
     def _rows(
         self, messages: Sequence[Messages], responses: Sequence[str]

@@ -7,7 +7,7 @@ from tests.chain.tree import GIT, commit, dvc, lock, python, run
 
 LOGITS = """
 import hashlib, torch
-from concord.policies.model import load
+from concord.policies.steerable import load
 torch.set_num_threads(1)
 with torch.no_grad():
     logits = load("models/policies/mah_dpo").eval()(input_ids=torch.arange(5, 45).reshape(2,

@@ -131,8 +131,8 @@ def make_job() -> MakeJob:
     def make(
         name: str | None = None, objectives: dict[str, Objective] | None = None, **entry: Any
     ) -> PolicyJob:
-        if entry["method"] in ("mah_dpo", "dpo", "modpo"):
-            entry = {"training": TRAINING, "min_gap": 0.5, **entry}
+        if entry["method"] not in ("reference", "grpo"):
+            entry = {"training": TRAINING, **entry}
         params = section(method_of(entry, "policies.x").METHOD.params, entry, "policies.x")
         known = OBJECTIVES if objectives is None else objectives
         return PolicyJob(

@@ -341,6 +341,23 @@ def test_an_error_names_its_key(
         check.run(_edited(sandbox, path, value), root)
 
 
+@pytest.mark.parametrize("method", ["soup", "mod", "conditioned"])
+def test_only_a_policy_with_a_stock_checkpoint_is_published(
+    sandbox: Params, root: Path, method: str
+) -> None:
+    training = {"learning_rate": 1.0e-4, "steps": 75, "batch_size": 42}
+    edited = _edited(sandbox, "policies/rival", {"method": method, "training": training})
+    check.run(edited, root)
+    edited = _edited(edited, "select/policy", "rival")
+    if method == "soup":
+        check.run(edited, root)
+        return
+    with pytest.raises(
+        ParamsError, match=rf"select\.policy: .* '{method}' .* rival cannot be published"
+    ):
+        check.run(edited, root)
+
+
 def test_all_problems_are_reported_at_once(sandbox: Params, root: Path) -> None:
     wrong = _edited(_edited(sandbox, "select/policy", "x"), "gate/margins", {"y": 0.1})
     with pytest.raises(ParamsError) as caught:

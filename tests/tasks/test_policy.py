@@ -71,6 +71,6 @@ def test_every_method_has_the_required_functions() -> None:
 def test_unknown_methods(entry: object) -> None:
     with pytest.raises(
         ParamsError,
-        match=r"policies\.x\.method: .* is unknown; .*allowed: dpo, grpo, mah_dpo, mah_grpo",
+        match=r"policies\.x\.method: .* is unknown; .*allowed: best_of_k, .*, mah_dpo, mah_grpo, ",
     ):
         policy.method_of(entry, "policies.x")

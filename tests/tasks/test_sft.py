@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from concord.lm import demonstrations
 from concord.lm.chat import encode
 from concord.lm.load import load_causal, load_tokenizer
 from concord.stage import outputs
@@ -60,10 +61,10 @@ def test_every_response_token_has_the_same_weight(tiny_model: Path, tiny_tokeniz
         with torch.no_grad():
             scores = model(torch.tensor([ids])).logits[0].log_softmax(-1)
         table -= sum(float(scores[t - 1, ids[t]]) for t in range(start, len(ids)))
-    rows = sft.encode_rows(frame, tiny_tokenizer, 64)
+    rows = demonstrations.encode_rows(frame, tiny_tokenizer, 64)
     with torch.no_grad():
-        assert sft.mean_loss(model, rows, 0) == pytest.approx(table / 8, abs=1e-5)
-    assert sft.token_shares(rows) == [2 / 8, 6 / 8]
+        assert demonstrations.mean_loss(model, rows, 0) == pytest.approx(table / 8, abs=1e-5)
+    assert demonstrations.token_shares(rows) == [2 / 8, 6 / 8]
 
 
 def test_it_learns_and_writes_model_tokenizer_and_template(model: Model) -> None:

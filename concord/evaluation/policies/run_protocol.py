@@ -82,7 +82,7 @@ class EvaluateJob:
 
 def steered(job: EvaluateJob, path: Path, device: Any) -> Steered:
     """The policy in `path`, of several heads or one, with the SFT model as its reference."""
-    from concord.policies.model import load as load_policy
+    from concord.policies.steerable import load as load_policy
     from concord.steering.steered import Sampling, Steered
 
     sampling = Sampling(

@@ -68,7 +68,7 @@ def _applies(cell: Cell, variant: Variant | None, steerable: bool) -> bool:
 
 
 def _load(path: Path, study: StudyParams, params: Mapping[str, Any], settings: Runtime) -> Steered:
-    from concord.policies.model import load as load_policy
+    from concord.policies.steerable import load as load_policy
     from concord.steering.steered import Sampling, Steered
 
     device = runtime.start(settings, 0)

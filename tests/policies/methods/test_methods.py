@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from concord.lm.load import load_causal
-from concord.policies import model, preference
+from concord.policies import model, preference, steerable
 from concord.policies.job import ANNOTATED, ROLLOUTS, PolicyJob
 from concord.policies.methods import dpo, mah_dpo, reference
 from concord.stage.errors import DataError, ParamsError
@@ -49,7 +49,7 @@ def test_all_parameters_are_trained(project: Path, make_job: MakeJob, rank: int 
     assert unchanged(job, weights) == {"shared"}
     heads = weights["heads"] if rank is None else weights["up"]
     assert all(not torch.equal(heads[0], heads[head]) for head in range(1, 4))
-    policy = model.load(job.folder)
+    policy = steerable.load(job.folder)
     assert policy.head_names == ["helpful", "honest", "right", "vivid"]
     assert (job.folder / "tokenizer.json").exists()
     assert "accuracy.helpful" in job.curve.read_text().splitlines()[0]
@@ -174,7 +174,7 @@ def test_all_corners_is_the_published_method(
 def test_a_policy_trained_with_mixes_is_saved_and_steered(project: Path, make_job: MakeJob) -> None:
     job = make_job(method="mah_dpo", mixes={"corners": 0.0}, min_gap=0.0)
     METHODS["mah_dpo"].run(job)
-    assert model.load(job.folder).head_names == job.vector
+    assert steerable.load(job.folder).head_names == job.vector
 
 
 def test_mixes_need_rewards_and_room_for_single_objectives(make_job: MakeJob) -> None:

@@ -1,0 +1,60 @@
+"""Training of one specialist per objective, shared by `soup` and `mod`.
+
+A specialist is the SFT model trained by DPO on the pairs of its objective alone, which are those
+that `mah_dpo` gives to the head of the objective. `steps` and `batch_size` count for each
+specialist. With the same `training`, the specialists together therefore see as many times more
+pairs than `mah_dpo` as there are objectives. To see the same number, divide `batch_size` by the
+number of objectives.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pydantic.dataclasses import dataclass
+
+from concord.policies.job import PolicyJob, save
+from concord.policies.preference import PreferenceParams, pairs_by_objective, train
+from concord.stage import outputs
+from concord.stage.params import FORBID
+from concord.stage.paths import SFT
+
+if TYPE_CHECKING:
+    from concord.policies.specialists import Mixing
+
+
+@dataclass(frozen=True, config=FORBID, kw_only=True)
+class SpecialistParams(PreferenceParams):
+    """The parameters that all preference methods share; `steps` and `batch_size` count for each
+    specialist."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.alpha:
+            raise ValueError(
+                "`alpha` weights the losses of objectives that train one model, and each specialist"
+                " is a model of its own; remove `alpha`"
+            )
+
+
+def run_specialists(job: PolicyJob, mixing: Mixing, module_file: str) -> None:
+    """Trains the specialists one after another and saves them as one policy.
+
+    The training curve holds their curves one after another. A run that was killed trains again the
+    specialists that were finished.
+    """
+    import pandas as pd
+
+    from concord.policies.model import MultiHeadCausalLM
+    from concord.policies.specialists import Specialists
+
+    groups, specialists, curves = pairs_by_objective(job), {}, []
+    for name in job.vector:
+        model = train(job, {name: groups[name]}, {name: 0}, [name], module_file)
+        specialists[name] = model.merge({name: 1.0})
+        curves.append(pd.read_csv(job.curve))
+    joined = pd.concat(curves, ignore_index=True)
+    joined["step"] = range(1, len(joined) + 1)
+    outputs.write_text(job.curve, joined.to_csv(index=False))
+    sft = MultiHeadCausalLM.from_sft(SFT, ["sft"], device=model.device, dtype=job.runtime.dtype)
+    save(Specialists.of(sft.merge({"sft": 1.0}), specialists, mixing), job)
