@@ -81,6 +81,8 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
     `(heads, rank, hidden)`. `shared` is the output matrix of the SFT model and is never trained;
     beside full-rank heads it is what `strength` measures their difference from.
 
+    Heads and adapters are float32 whatever the data type of the backbone, and so are the logits.
+
     `head_weights` mixes the heads: a mapping or `(heads,)` with the same weights for all rows, or
     `(batch, heads)` with a mix per row. Without it, all heads have equal weights.
     """
@@ -98,12 +100,14 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         )
         text = config.get_text_config()
         count, vocabulary, width = len(config.head_names or []), text.vocab_size, text.hidden_size
-        self.shared = nn.Parameter(torch.zeros(vocabulary, width), requires_grad=False)
+        # Rounding heads to bfloat16 would undo most of what training changes.
+        zeros = partial(torch.zeros, dtype=torch.float32)
+        self.shared = nn.Parameter(zeros(vocabulary, width), requires_grad=False)
         if config.head_rank is None:
-            self.heads = nn.Parameter(torch.zeros(count, vocabulary, width))
+            self.heads = nn.Parameter(zeros(count, vocabulary, width))
         else:
-            self.up = nn.Parameter(torch.zeros(count, vocabulary, config.head_rank))
-            self.down = nn.Parameter(torch.zeros(count, config.head_rank, width))
+            self.up = nn.Parameter(zeros(count, vocabulary, config.head_rank))
+            self.down = nn.Parameter(zeros(count, config.head_rank, width))
         self._current_mix = head_adapters.CurrentMix()
         if config.adapter_rank is not None:
             self._attach_adapters(seed=None)
@@ -186,10 +190,13 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         kwargs.pop("return_dict", None)
         out = self.backbone(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
         hidden = out.last_hidden_state  # (batch, seq, hidden)
-        if labels is not None:
-            return MultiHeadOutput(logprobs=self._label_logprobs(hidden, labels, mix))
-        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        logits = self.project(hidden[:, kept], mix)
+        with torch.autocast(hidden.device.type, enabled=False):
+            if labels is not None:
+                return MultiHeadOutput(logprobs=self._label_logprobs(hidden, labels, mix))
+            kept = (
+                slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+            )
+            logits = self.project(hidden[:, kept], mix)
         return MultiHeadOutput(logits=logits, past_key_values=out.get("past_key_values"))
 
     def merge(self, weights: Mapping[str, float], strength: float = 1.0) -> Any:
@@ -206,7 +213,7 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         if not 0 <= strength < float("inf"):
             raise ParamsError(f"strength is {strength}; it must be finite and not negative")
         mix = self.weight_vector(weights).to(self.device)
-        matrix = self.matrix(mix, strength).detach()
+        matrix = self.matrix(mix, strength).to(self.backbone.dtype).detach()
         config = copy.deepcopy(self.config.get_text_config())
         config.tie_word_embeddings = False
         with torch.device("meta"):
@@ -247,17 +254,17 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         return (vector / vector.sum()).float()
 
     def matrix(self, weights: Tensor, strength: float = 1.0) -> Tensor:
-        """The output matrix `(vocab, hidden)` of a mix of heads, summed in float32.
+        """The output matrix `(vocab, hidden)` of a mix of heads, in float32.
 
         `strength` scales its difference from the SFT model's matrix.
         """
         mix = weights.to(self.device)
-        shared = mix.sum() * self.shared.float()
+        shared = mix.sum() * self.shared
         if self.config.head_rank is None:
-            mixed = torch.einsum("h,hvd->vd", mix, self.heads.float())
-            return (mixed if strength == 1 else torch.lerp(shared, mixed, strength)).to(self.dtype)
-        delta = torch.einsum("h,hvr,hrd->vd", mix, self.up.float(), self.down.float())
-        return (shared + strength * delta).to(self.dtype)
+            mixed = torch.einsum("h,hvd->vd", mix, self.heads)
+            return mixed if strength == 1 else torch.lerp(shared, mixed, strength)
+        delta = torch.einsum("h,hvr,hrd->vd", mix, self.up, self.down)
+        return shared + strength * delta
 
     def _linear_heads(self) -> list[Callable[[Tensor], Tensor]]:
         """For each head, a function from states `(..., hidden)` to logits `(..., vocab)`.
@@ -281,6 +288,7 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         `mix` is `(heads,)`, or `(rows, heads)` with a mix per row. Of a row's own mix, only heads
         with a nonzero weight are applied.
         """
+        hidden = hidden.float()
         if mix.dim() == 1:
             return self._cap(nn.functional.linear(hidden, self.matrix(mix)))
         logits = hidden.new_zeros(*hidden.shape[:-1], self.config.get_text_config().vocab_size)
@@ -297,7 +305,7 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         """
         used = [head for head in range(len(self.head_names)) if vectors[:, head].any()]
         heads = self._linear_heads()
-        logits_by_head = [heads[head](hidden) for head in used]
+        logits_by_head = [heads[head](hidden.float()) for head in used]
         for vector in vectors:
             yield self._cap(
                 sum(
@@ -320,7 +328,7 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         """Sums over labelled tokens, `(batch,)`. The state at t - 1 predicts the token at t."""
         targets = labels[:, 1:]
         rows, columns = (targets != IGNORED).nonzero(as_tuple=True)  # (tokens,) each
-        states = hidden[rows, columns]  # (tokens, hidden)
+        states = hidden[rows, columns].float()  # (tokens, hidden)
         tokens = targets[rows, columns]  # (tokens,)
         total = torch.zeros(len(labels), dtype=torch.float32, device=hidden.device)
         if mix.dim() == 1:
@@ -336,8 +344,8 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         return total
 
     def _token_logprobs(self, logits: Tensor, tokens: Tensor) -> Tensor:
-        """Log-probabilities `(tokens,)` from logits `(tokens, vocab)`, always in float32."""
-        return -nn.functional.cross_entropy(self._cap(logits).float(), tokens, reduction="none")
+        """Log-probabilities `(tokens,)` from logits `(tokens, vocab)`."""
+        return -nn.functional.cross_entropy(self._cap(logits), tokens, reduction="none")
 
 
 def from_causal(
@@ -356,7 +364,7 @@ def from_causal(
             "give at least one, each only once"
         )
     # The size of the vocabulary is read from the matrix. The config may give another one.
-    matrix = stock.get_output_embeddings().weight.detach()  # (vocab, hidden)
+    matrix = stock.get_output_embeddings().weight.detach().float()  # (vocab, hidden)
     rows = stock.get_input_embeddings().weight.shape[0]
     if rows != matrix.shape[0]:
         raise ModelError(
@@ -366,7 +374,7 @@ def from_causal(
     backbone = copy.deepcopy(stock.config)
     backbone.vocab_size = matrix.shape[0]
     config = MultiHeadConfig(
-        backbone=backbone, head_names=list(head_names), head_rank=head_rank, dtype=matrix.dtype
+        backbone=backbone, head_names=list(head_names), head_rank=head_rank, dtype=stock.dtype
     )
     with torch.device("meta"):
         model = MultiHeadCausalLM(config, backbone=nn.Identity())
@@ -448,7 +456,7 @@ def _check_same_logits(model: MultiHeadCausalLM, stock: Any) -> None:
     with torch.no_grad():
         logits, expected = model(tokens).logits.float(), stock(tokens).logits.float()
     scale = float(expected.abs().max()) or 1.0
-    tolerance = PROBE_TOLERANCE if model.dtype == torch.float32 else 2e-2
+    tolerance = PROBE_TOLERANCE if stock.dtype == torch.float32 else 2e-2
     if float((logits - expected).abs().max()) > tolerance * scale:
         raise ModelError(
             f"{type(stock).__name__} computes its logits with more than an output matrix and a "

@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass
 
 from concord.lm.load import load_tokenizer
 from concord.lm.lora import Lora, attach, merge
+from concord.lm.precision import autocast
 from concord.lm.train import Training, fit
 from concord.objectives import check_weights
 from concord.policies.job import ANNOTATED, ROLLOUTS, PolicyJob
@@ -189,7 +190,6 @@ def train(
         params.head_rank,
         params.head_adapters.rank if params.head_adapters else None,
         device=device,
-        dtype=job.runtime.dtype,
     )
     pairs = encode_pairs(groups, heads, names, tokenizer, job.max_length)
     training, steps = epochs_to_steps(params.training, sum(map(len, pairs.values())))
@@ -201,7 +201,8 @@ def train(
         seed=job.seeds.data,
         shares=shares,
     )
-    add_reference(rows, model, tokenizer.pad_token_id)
+    with autocast(device, job.runtime.dtype):
+        add_reference(rows, model, tokenizer.pad_token_id)
     prepare_backbone(model, params, job.seeds.data)
     fit(
         model,
@@ -215,6 +216,7 @@ def train(
         order="given",
         length=pair_length,
         rates=head_learning_rates(model, params),
+        dtype=job.runtime.dtype,
         label=f"policy {job.name}",
     )
     if params.lora is not None:

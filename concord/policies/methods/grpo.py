@@ -94,7 +94,7 @@ def run(job: PolicyJob) -> None:
     from concord.rewards.vector.anchors import Anchors
 
     device = runtime.start(job.runtime, job.seeds.sampling)
-    model, tokenizer = load_causal(SFT, device, job.runtime.dtype), load_tokenizer(SFT)
+    model, tokenizer = load_causal(SFT, device), load_tokenizer(SFT)
     if job.params.lora is not None:
         attach(model, job.params.lora, job.seeds.sampling)
     vector = RewardVector(
@@ -255,7 +255,7 @@ def _trainer_config(job: PolicyJob, work: Path, on_cpu: bool) -> Any:
         report_to="none",
         disable_tqdm=True,
         use_cpu=on_cpu,
-        bf16=False,
+        bf16=job.runtime.dtype == "bfloat16",
         activation_checkpointing=False,
         dataloader_pin_memory=not on_cpu,
         gradient_accumulation_steps=params.prompts_per_step // params.micro,
