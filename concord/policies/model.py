@@ -33,6 +33,7 @@ from transformers.configuration_utils import SubConfigSpec
 from transformers.utils.generic import ModelOutput
 
 from concord.lm.load import load_causal
+from concord.lm.token_logprobs import chunk_size, token_logprobs
 from concord.policies import head_adapters
 from concord.stage.errors import ModelError, ParamsError
 
@@ -328,24 +329,32 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         """Sums over labelled tokens, `(batch,)`. The state at t - 1 predicts the token at t."""
         targets = labels[:, 1:]
         rows, columns = (targets != IGNORED).nonzero(as_tuple=True)  # (tokens,) each
-        states = hidden[rows, columns].float()  # (tokens, hidden)
         tokens = targets[rows, columns]  # (tokens,)
-        total = torch.zeros(len(labels), dtype=torch.float32, device=hidden.device)
-        if mix.dim() == 1:
-            logits = nn.functional.linear(states, self.matrix(mix))
-            return total.index_add(0, rows, self._token_logprobs(logits, tokens))
-        heads = self._linear_heads()
-        for support, members in _rows_by_support(mix):
-            of_support = torch.isin(rows, members).nonzero().squeeze(1)
-            if len(of_support):
-                logits = _mixed(heads, states[of_support], mix[rows[of_support]], support)
-                values = self._token_logprobs(logits, tokens[of_support])
-                total = total.index_add(0, rows[of_support], values)
-        return total
+        values = self._token_logprobs(hidden[rows, columns].float(), tokens, mix, rows)
+        return values.new_zeros(len(labels)).index_add(0, rows, values)
 
-    def _token_logprobs(self, logits: Tensor, tokens: Tensor) -> Tensor:
-        """Log-probabilities `(tokens,)` from logits `(tokens, vocab)`."""
-        return -nn.functional.cross_entropy(self._cap(logits), tokens, reduction="none")
+    def _token_logprobs(self, states: Tensor, tokens: Tensor, mix: Tensor, rows: Tensor) -> Tensor:
+        """Log-probabilities `(tokens,)` of `tokens` after `states` `(tokens, hidden)`.
+
+        `mix` is as in `project`; `rows` `(tokens,)` holds the row of each token.
+        """
+        size = chunk_size(len(tokens), self.config.get_text_config().vocab_size)
+        if mix.dim() == 1:
+            linear = partial(nn.functional.linear, weight=self.matrix(mix))
+            return token_logprobs(lambda part: self._cap(linear(part)), tokens, size, states)
+        heads = self._linear_heads()
+
+        def to_logits(support: tuple[int, ...], states: Tensor, mix: Tensor) -> Tensor:
+            return self._cap(_mixed(heads, states, mix, support))
+
+        values = states.new_zeros(len(tokens))
+        for support, members in _rows_by_support(mix):
+            at = torch.isin(rows, members).nonzero().squeeze(1)
+            if len(at):
+                inputs = states[at], mix[rows[at]]
+                part = token_logprobs(partial(to_logits, support), tokens[at], size, *inputs)
+                values = values.index_copy(0, at, part)
+        return values
 
 
 def from_causal(
