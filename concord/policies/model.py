@@ -35,6 +35,7 @@ from transformers.utils.generic import ModelOutput
 from concord.lm.load import load_causal
 from concord.lm.token_logprobs import chunk_size, token_logprobs
 from concord.policies import head_adapters
+from concord.policies.shared_tokens import Targets
 from concord.stage.errors import ModelError, ParamsError
 
 IGNORED = -100
@@ -179,13 +180,15 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         attention_mask: Tensor | None = None,  # (batch, seq)
         head_weights: Mapping[str, float] | Tensor | None = None,  # (heads,) or (batch, heads)
         labels: Tensor | None = None,  # (batch, seq)
+        targets: Targets | None = None,
         logits_to_keep: int | Tensor = 0,
         **kwargs: Any,
     ) -> MultiHeadOutput:
         """Logits of the mixed heads, or summed log-probabilities of `labels`.
 
         With `labels`, the output holds the float32 sum of the labels' log-probabilities per row.
-        Logits are then computed only at labelled positions; `IGNORED` marks the others.
+        Logits are then computed only at labelled positions; `IGNORED` marks the others. `targets`
+        does the same for packed rows, with a mix per sequence.
         """
         mix = self._current_mix.weights = self._mix(head_weights)
         kwargs.pop("return_dict", None)
@@ -193,7 +196,9 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         hidden = out.last_hidden_state  # (batch, seq, hidden)
         with torch.autocast(hidden.device.type, enabled=False):
             if labels is not None:
-                return MultiHeadOutput(logprobs=self._label_logprobs(hidden, labels, mix))
+                targets = targets_of(labels)
+            if targets is not None:
+                return MultiHeadOutput(logprobs=self._sequence_logprobs(hidden, targets, mix))
             kept = (
                 slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
             )
@@ -325,13 +330,11 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         cap = getattr(self.config.get_text_config(), "final_logit_softcapping", None)
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
-    def _label_logprobs(self, hidden: Tensor, labels: Tensor, mix: Tensor) -> Tensor:
-        """Sums over labelled tokens, `(batch,)`. The state at t - 1 predicts the token at t."""
-        targets = labels[:, 1:]
-        rows, columns = (targets != IGNORED).nonzero(as_tuple=True)  # (tokens,) each
-        tokens = targets[rows, columns]  # (tokens,)
-        values = self._token_logprobs(hidden[rows, columns].float(), tokens, mix, rows)
-        return values.new_zeros(len(labels)).index_add(0, rows, values)
+    def _sequence_logprobs(self, hidden: Tensor, targets: Targets, mix: Tensor) -> Tensor:
+        """Sums over the target tokens of each sequence, `(sequences,)`."""
+        states, rows = hidden.flatten(0, 1)[targets["state"]].float(), targets["sequence"]
+        values = self._token_logprobs(states, targets["token"], mix, rows)
+        return values.new_zeros(targets["count"]).index_add(0, rows, values)
 
     def _token_logprobs(self, states: Tensor, tokens: Tensor, mix: Tensor, rows: Tensor) -> Tensor:
         """Log-probabilities `(tokens,)` of `tokens` after `states` `(tokens, hidden)`.
@@ -396,6 +399,18 @@ def from_causal(
         model._attach_adapters(seed=0)
     model.train(False)
     return model
+
+
+def targets_of(labels: Tensor) -> Targets:
+    """The labelled tokens of whole rows; `labels` is `(batch, seq)`.
+
+    The state at t - 1 predicts the token at t.
+    """
+    following = labels[:, 1:]
+    rows, columns = (following != IGNORED).nonzero(as_tuple=True)  # (tokens,) each
+    state = rows * labels.shape[1] + columns
+    token = following[rows, columns]
+    return {"state": state, "token": token, "sequence": rows, "count": len(labels)}
 
 
 def one_hot(heads: Sequence[int], count: int) -> Tensor:

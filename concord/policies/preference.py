@@ -180,6 +180,7 @@ def train(
     from concord.policies.balanced_batches import balance, collate, pair_length
     from concord.policies.model import MultiHeadCausalLM
     from concord.policies.reference_logprobs import add_reference, encode_pairs
+    from concord.policies.shared_tokens import can_pack
 
     params: PreferenceParams = job.params
     device = runtime.start(job.runtime, job.seeds.data)
@@ -203,11 +204,12 @@ def train(
     )
     with autocast(device, job.runtime.dtype):
         add_reference(rows, model, tokenizer.pad_token_id)
+    batches = collate(tokenizer.pad_token_id, share_tokens=can_pack(model))
     prepare_backbone(model, params, job.seeds.data)
     fit(
         model,
         rows,
-        collate(tokenizer.pad_token_id),
+        batches,
         make_loss(names, params),
         training,
         seed=job.seeds.data,
@@ -275,13 +277,10 @@ def make_loss(
     pairwise = plugins.function("concord.policies.losses", params.loss)
 
     def loss(model: Any, batch: PairBatch) -> tuple[Any, dict[str, float]]:
-        chosen, rejected = model(
-            input_ids=batch["input_ids"],
-            attention_mask=batch["attention_mask"],
-            labels=batch["labels"],
-            head_weights=batch["head_weights"],
-            use_cache=False,
-        ).logprobs.chunk(2)
+        whole = {name: batch[name] for name in ("input_ids", "attention_mask", "labels")}
+        inputs: Mapping[str, Any] = batch.get("packed", whole)
+        out = model(**inputs, head_weights=batch["head_weights"], use_cache=False)
+        chosen, rejected = out.logprobs.chunk(2)
         tokens = (batch["labels"] != IGNORED).sum(dim=1).chunk(2)
         reference_chosen, reference_rejected = batch["reference"]
         required = reference_chosen + batch["margin"]
