@@ -6,14 +6,16 @@
 
     python -m tasks.candidate
 
-The evaluated model is read from the files that `export` would publish. Their digest is part of the
-results, so that `export` can prove that it publishes what was evaluated.
+The evaluated model is read from the files that `export` would publish, and runs in their data type.
+Their digest is part of the results, so that `export` can prove that it publishes what was
+evaluated.
 """
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +46,8 @@ def run(job: EvaluateJob, dtype: str, all_params: Mapping[str, Any]) -> None:
         policy = POLICIES / choice["policy"]
         write(policy, choice["weights"], dtype, checkpoint, choice["strength"])
         files = digest(checkpoint)
-        steered = run_protocol.steered(job, checkpoint, device)
+        as_published = replace(job, settings=replace(job.settings, dtype=dtype))
+        steered = run_protocol.steered(as_published, checkpoint, device)
         judged = run_protocol.judge(job, steered, {"held_out": points}, all_params, device)
     head = {"name": f"{choice['policy']} at the selected weights", "policy": choice["policy"]}
     save({**head, "checkpoint": files}, job, judged, all_params)

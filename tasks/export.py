@@ -44,7 +44,8 @@ class ExportParams:
     """The section `export`."""
 
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """Data type of the exported weights."""
+    """Data type of the exported weights, and of the evaluation of the candidate. `bfloat16` is
+    refused if rounding would undo more than a tenth of what training changed."""
 
 
 def run(params: ExportParams, base: Model) -> bool:

@@ -79,7 +79,7 @@ def run(params: ProcessRewardParams, settings: Runtime, seed: int, max_length: i
     # Saved with the model: scoring truncates like training.
     tokenizer.model_max_length = max_length
     reward = ProcessRewardModel(
-        new_model(SFT, names, tokenizer, device, settings.dtype, seed), tokenizer
+        new_model(SFT, names, tokenizer, device, "float32", seed), tokenizer
     )
     fit_settings = StepFitSettings(
         training=params.training,
@@ -88,6 +88,7 @@ def run(params: ProcessRewardParams, settings: Runtime, seed: int, max_length: i
         lora=params.lora,
         sft=SFT,
         seed=seed,
+        dtype=settings.dtype,
         work=work,
         curve=CURVES / "process_reward.csv",
     )

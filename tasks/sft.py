@@ -43,7 +43,7 @@ def run(params: SftParams, model: Model, settings: Runtime, seed: int) -> None:
     device = runtime.start(settings, seed)
     inputs: list[str | Path] = [*TABLES, model.files, model.chat_template]
     tokenizer = base_tokenizer(model)
-    base = load_base(model, device, settings.dtype)
+    base = load_base(model, device)
     if params.lora is not None:
         attach(base, params.lora, seed)
     train, validation = (
@@ -64,6 +64,7 @@ def run(params: SftParams, model: Model, settings: Runtime, seed: int) -> None:
         },
         weights=token_shares,
         length=lambda row: len(row["ids"]),
+        dtype=settings.dtype,
         label="sft",
     )
     if params.lora is not None:

@@ -1,17 +1,32 @@
-"""Converts chat messages to token ids with the tokenizer's chat template."""
+"""Converts chat messages to token ids with the tokenizer's chat template.
 
+Special tokens come from the template only. If a message or a response contains the characters of a
+special token, such as `<|im_end|>`, they are encoded as ordinary text.
+"""
+
+import re
 from collections.abc import Sequence
+from itertools import groupby
 
 from concord.lm.types import Tokenizer
 from concord.stage.errors import DataError
 
 Messages = Sequence[dict[str, str]]
 """The turns of a conversation, each with the keys `role` and `content`."""
+AS_TEXT = {"add_special_tokens": False, "split_special_tokens": True}
+"""Arguments with which a tokenizer encodes text: it neither adds nor recognises special tokens."""
+PRIVATE_USE = range(0xE000, 0xF900)
+"""Unicode code points without a meaning."""
 
 
 def render(tokenizer: Tokenizer, messages: Messages) -> list[int]:
     """Token ids of the prompt, including the header that starts the assistant's turn."""
     return _apply_template(tokenizer, messages, header=True)
+
+
+def text_ids(tokenizer: Tokenizer, text: str) -> list[int]:
+    """Token ids of a text without special tokens."""
+    return list(tokenizer(text, **AS_TEXT)["input_ids"])
 
 
 def encode(
@@ -24,7 +39,7 @@ def encode(
     `max_length`.
     """
     prompt = render(tokenizer, messages)
-    answer = [*tokenizer(response, add_special_tokens=False)["input_ids"], tokenizer.eos_token_id]
+    answer = [*text_ids(tokenizer, response), tokenizer.eos_token_id]
     room = max_length - len(answer)
     if len(prompt) > room:
         header = len(assistant_header(tokenizer))
@@ -49,7 +64,54 @@ def assistant_header(tokenizer: Tokenizer) -> list[int]:
 
 
 def _apply_template(tokenizer: Tokenizer, messages: Messages, header: bool) -> list[int]:
+    added = tokenizer.added_tokens_decoder.values()
+    contents = "\n".join(message["content"] for message in messages)
+    if any(token.special and token.content in contents for token in added):
+        return _apply_template_to_text(tokenizer, messages, header)
     ids = tokenizer.apply_chat_template(
         list(messages), add_generation_prompt=header, return_dict=False
     )
     return list(ids)
+
+
+def _apply_template_to_text(tokenizer: Tokenizer, messages: Messages, header: bool) -> list[int]:
+    """As `_apply_template`, for messages that contain the characters of special tokens.
+
+    In the messages, a character that has no meaning stands for each special token. The rendered
+    text is then cut at the special tokens, which are those of the template. Pieces with stand-ins
+    are encoded as text, the others as they are.
+    """
+    special = _special_tokens(tokenizer)
+    used = {character for message in messages for character in message["content"]}
+    unused = (chr(code) for code in PRIVATE_USE if chr(code) not in used)
+    stand_ins = dict(zip(special, unused, strict=False))
+    marked = [
+        {**message, "content": _replace_all(message["content"], stand_ins)} for message in messages
+    ]
+    rendered = tokenizer.apply_chat_template(marked, add_generation_prompt=header, tokenize=False)
+    pieces = re.split(f"({'|'.join(special.values())})", rendered)
+    originals = {character: token for token, character in stand_ins.items()}
+    ids: list[int] = []
+    for is_marked, group in groupby(pieces, lambda piece: not originals.keys().isdisjoint(piece)):
+        text = "".join(group)
+        if is_marked:
+            ids += text_ids(tokenizer, _replace_all(text, originals))
+        else:
+            ids += tokenizer(text, add_special_tokens=False)["input_ids"]
+    return ids
+
+
+def _special_tokens(tokenizer: Tokenizer) -> dict[str, str]:
+    """The special tokens, longest first, and a regular expression of what each of them covers."""
+    tokens = sorted(tokenizer.added_tokens_decoder.values(), key=lambda token: -len(token.content))
+    return {
+        token.content: r"\s*" * token.lstrip + re.escape(token.content) + r"\s*" * token.rstrip
+        for token in tokens
+        if token.special
+    }
+
+
+def _replace_all(text: str, replacements: dict[str, str]) -> str:
+    for old, new in replacements.items():
+        text = text.replace(old, new)
+    return text

@@ -20,6 +20,7 @@ from transformers import DynamicCache
 
 from concord.lm.batches import pad_sequences
 from concord.lm.chat import Messages, encode, render
+from concord.lm.token_logprobs import OutputLayer, chunk_size, token_logprobs, unwrapped
 from concord.lm.types import CausalLM, Tokenizer
 from concord.stage import progress
 from concord.stage.errors import DataError
@@ -151,7 +152,8 @@ def answer_logprobs(
 ) -> Tensor:
     """Sums of log p over the response tokens of each row, float32 `(batch,)`; differentiable.
 
-    Only the logits at the end of the rows are computed.
+    Only the logits at the end of the rows are computed, in chunks if they are many
+    (`concord.lm.token_logprobs`).
 
     Args:
         ids: token ids `(batch, seq)`, padded on the left.
@@ -160,20 +162,33 @@ def answer_logprobs(
         forward: passed to the model.
     """
     kept = int(answer.max())
-    out = model(
-        input_ids=ids,
-        attention_mask=mask,
-        position_ids=_positions(mask),
-        use_cache=False,
-        logits_to_keep=kept + 1,
-        **forward,
-    )
+    inputs = {"input_ids": ids, "attention_mask": mask, "position_ids": _positions(mask)}
+    vocabulary = unwrapped(model).config.get_text_config().vocab_size
+    size = chunk_size(len(ids) * (kept + 1), vocabulary)
+    if size is not None and not forward:
+        return _answer_logprobs_in_chunks(model, inputs, answer, size)
+    out = model(**inputs, use_cache=False, logits_to_keep=kept + 1, **forward)
     logits = out.logits[:, :-1].float()  # (batch, kept, vocab)
     values = -torch.nn.functional.cross_entropy(
         logits.transpose(1, 2), ids[:, -kept:], reduction="none"
     )
     is_answer = torch.arange(kept, device=ids.device) >= kept - answer.unsqueeze(1)
     return values.masked_fill(~is_answer, 0.0).sum(-1)
+
+
+def _answer_logprobs_in_chunks(
+    model: CausalLM, inputs: dict[str, Tensor], answer: Tensor, size: int
+) -> Tensor:
+    """As `answer_logprobs`, from the states of the backbone, `size` tokens at a time."""
+    ids = inputs["input_ids"]
+    output = OutputLayer(model)
+    hidden = output.states(**inputs)[:, :-1]  # (batch, seq - 1, hidden)
+    length = hidden.shape[1]
+    rows, columns = (
+        torch.arange(length, device=ids.device) >= length - answer.unsqueeze(1)
+    ).nonzero(as_tuple=True)  # (tokens,) each
+    values = token_logprobs(output, ids[rows, columns + 1], size, hidden[rows, columns])
+    return values.new_zeros(len(ids)).index_add(0, rows, values)
 
 
 def _generate(

@@ -197,9 +197,10 @@ def fit(
     weights: Callable[[list[Row]], list[float]] | None = None,
     length: Callable[[Row], int] | None = None,
     rates: Mapping[str, float] | None = None,
+    dtype: str = "float32",
     label: str = "training",
 ) -> None:
-    """Trains `model` in place and leaves it in evaluation mode.
+    """Trains `model`, whose parameters are float32, in place and leaves it in evaluation mode.
 
     Args:
         rows: training examples; `Plan` documents `order`, `weights`, `length` and the key `weight`.
@@ -213,6 +214,7 @@ def fit(
         evaluate: called on the model every `checkpoint_every` steps and at the end; the metrics
             that it returns are written to the curve.
         rates: prefix of parameter names -> peak learning rate of these parameters.
+        dtype: `loss` and `evaluate` run in `concord.lm.precision.autocast` with this data type.
         label: description of the progress bar.
 
     Raises DataError if there are no rows, and ModelError if the loss is not finite or a checkpoint
@@ -226,7 +228,7 @@ def fit(
         arguments = _arguments(
             model, plan, training, work or Path(scratch), seed, save=work is not None
         )
-        trainer = StepTrainer(model, arguments, plan, collate, loss, evaluate, rates, label)
+        trainer = StepTrainer(model, arguments, plan, collate, loss, evaluate, rates, dtype, label)
         trainer.train(resume_from_checkpoint=trainer.last_complete_checkpoint())
     model.eval()
     if curve is not None and trainer.is_world_process_zero():

@@ -16,6 +16,7 @@ from torch.utils.data import SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from concord.lm.learning_rates import separate
+from concord.lm.precision import autocast
 from concord.stage import progress, resume
 from concord.stage.errors import ModelError
 
@@ -40,11 +41,13 @@ class StepTrainer(Trainer):
         loss: Loss,
         evaluate: Evaluate | None = None,
         rates: Mapping[str, float] | None = None,
+        dtype: str = "float32",
         label: str = "training",
     ) -> None:
         super().__init__(model, args, train_dataset=plan, data_collator=collate)
         self._plan, self._folder = plan, Path(str(args.output_dir))
         self._loss, self._evaluate_model, self._rates = loss, evaluate, dict(rates or {})
+        self._dtype = dtype
         self._metrics: dict[str, list[float]] = defaultdict(list)
         self.remove_callback(PrinterCallback)
         self.add_callback(_Progress(label))
@@ -57,7 +60,8 @@ class StepTrainer(Trainer):
 
     def compute_loss(self, model: Any, inputs: Any, *unused: Any, **also_unused: Any) -> Any:
         """The summed loss of one micro-batch; its metrics are stored for the training curve."""
-        value, metrics = self._loss(model, inputs)
+        with autocast(self.args.device, self._dtype):
+            value, metrics = self._loss(model, inputs)
         for name, metric in metrics.items():
             if not math.isnan(metric):
                 self._metrics[name].append(metric)
@@ -85,7 +89,7 @@ class StepTrainer(Trainer):
         model: Any = self.model
         assert self._evaluate_model is not None
         model.eval()
-        with torch.no_grad():
+        with torch.no_grad(), autocast(self.args.device, self._dtype):
             metrics = dict(self._evaluate_model(model))
         model.train()
         return metrics

@@ -18,6 +18,11 @@ class Tokenizer(Protocol):
     model_max_length: int
     name_or_path: str
 
+    @property
+    def added_tokens_decoder(self) -> Mapping[int, Any]:
+        """Id -> added token, with `content`, `special`, `lstrip` and `rstrip`."""
+        ...
+
     def __call__(
         self, text: str | list[str], *, add_special_tokens: bool = True, **options: Any
     ) -> Mapping[str, Any]:

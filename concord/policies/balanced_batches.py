@@ -5,13 +5,14 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, TypedDict
+from typing import Any, NotRequired, TypedDict
 
 import torch
 from torch import Tensor
 
 from concord.lm.batches import pad_sequences
 from concord.policies.model import IGNORED
+from concord.policies.shared_tokens import Packed, pack
 from concord.stage.errors import DataError
 
 Row = dict[str, Any]
@@ -40,6 +41,8 @@ class PairBatch(TypedDict):
     """float32 `(pairs,)`, in nats."""
     sharpness: Tensor
     """float32 `(pairs,)`: factors of `beta`."""
+    packed: NotRequired[Packed]
+    """The same sequences with each distinct token once, if that saves enough."""
 
 
 def balance(
@@ -111,12 +114,16 @@ def _shuffled_passes(rows: Sequence[Row], seed: str) -> Iterator[Row]:
         yield from generator.sample(list(rows), len(rows))
 
 
-def collate(pad: int) -> Callable[[list[Row]], PairBatch]:
-    """A collate function that pads rows with the token id `pad`."""
+def collate(pad: int, *, share_tokens: bool = False) -> Callable[[list[Row]], PairBatch]:
+    """A collate function that pads rows with the token id `pad`.
+
+    With `share_tokens`, batches are packed where it pays (`concord.policies.shared_tokens`).
+    """
 
     def collate_rows(rows: list[Row]) -> PairBatch:
         sides = [row[side] for side in ("chosen", "rejected") for row in rows]
         batch = pad_with_labels(sides, pad)
+        packed = pack(sides, pad) if share_tokens else None
         mix = torch.tensor([row["mix"] for row in rows], dtype=torch.float32)
         return {
             "input_ids": batch["input_ids"],
@@ -129,6 +136,7 @@ def collate(pad: int) -> Callable[[list[Row]], PairBatch]:
             "weights": _values(rows, "weight"),
             "margin": _values(rows, "margin"),
             "sharpness": _values(rows, "sharpness"),
+            **({} if packed is None else {"packed": packed}),
         }
 
     return collate_rows

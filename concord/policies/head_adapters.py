@@ -50,11 +50,12 @@ class MixedLinear(nn.Module):
         self.base = base
         self.current = current
         weight = base.weight
-        down = torch.zeros(heads, rank, base.in_features)
+        down = weight.new_zeros(heads, rank, base.in_features, dtype=torch.float32)
         if generator is not None:
-            down = torch.randn(down.shape, generator=generator) / base.in_features**0.5
-        self.up = nn.Parameter(weight.new_zeros(heads, base.out_features, rank))
-        self.down = nn.Parameter(down.to(weight))
+            drawn = torch.randn(down.shape, generator=generator) / base.in_features**0.5
+            down = drawn.to(weight.device)
+        up = weight.new_zeros(heads, base.out_features, rank, dtype=torch.float32)
+        self.up, self.down = nn.Parameter(up), nn.Parameter(down)
 
     def forward(self, states: Tensor) -> Tensor:
         """`(batch, seq, in)` -> `(batch, seq, out)`."""
@@ -64,18 +65,19 @@ class MixedLinear(nn.Module):
                 "hidden), so rows cannot have adapters; remove head_adapters"
             )
         linear, rank = nn.functional.linear, self.down.shape[1]
-        low = linear(states, self.down.flatten(0, 1))  # (batch, seq, heads * rank)
+        up, down = self.up.to(states.dtype), self.down.to(states.dtype)
+        low = linear(states, down.flatten(0, 1))  # (batch, seq, heads * rank)
         weights = self.current.weights.to(low.dtype).repeat_interleave(rank, dim=-1)
         low = low * (weights if weights.dim() == 1 else weights[:, None])
-        up: Tensor = linear(low, self.up.transpose(0, 1).flatten(1))
-        return self.base(states) + up  # type: ignore[no-any-return]
+        update: Tensor = linear(low, up.transpose(0, 1).flatten(1))
+        return self.base(states) + update  # type: ignore[no-any-return]
 
     def merged(self, mix: Tensor) -> nn.Linear:
         """The stock layer of a mix `(heads,)`. The update is summed in float32."""
         weight = self.base.weight
-        update = torch.einsum("h,hor,hri->oi", mix.to(weight), self.up, self.down.to(weight))
+        update = torch.einsum("h,hor,hri->oi", mix.to(self.up), self.up, self.down)
         stock = nn.Linear(weight.shape[1], weight.shape[0], bias=False, device="meta")
-        stock.weight = nn.Parameter((weight.float() + update.float()).to(weight.dtype).detach())
+        stock.weight = nn.Parameter((weight.float() + update).to(weight.dtype).detach())
         stock.bias = self.base.bias
         return stock
 

@@ -33,7 +33,9 @@ from transformers.configuration_utils import SubConfigSpec
 from transformers.utils.generic import ModelOutput
 
 from concord.lm.load import load_causal
+from concord.lm.token_logprobs import chunk_size, token_logprobs
 from concord.policies import head_adapters
+from concord.policies.shared_tokens import Targets
 from concord.stage.errors import ModelError, ParamsError
 
 IGNORED = -100
@@ -81,6 +83,8 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
     `(heads, rank, hidden)`. `shared` is the output matrix of the SFT model and is never trained;
     beside full-rank heads it is what `strength` measures their difference from.
 
+    Heads and adapters are float32 whatever the data type of the backbone, and so are the logits.
+
     `head_weights` mixes the heads: a mapping or `(heads,)` with the same weights for all rows, or
     `(batch, heads)` with a mix per row. Without it, all heads have equal weights.
     """
@@ -98,12 +102,14 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         )
         text = config.get_text_config()
         count, vocabulary, width = len(config.head_names or []), text.vocab_size, text.hidden_size
-        self.shared = nn.Parameter(torch.zeros(vocabulary, width), requires_grad=False)
+        # Rounding heads to bfloat16 would undo most of what training changes.
+        zeros = partial(torch.zeros, dtype=torch.float32)
+        self.shared = nn.Parameter(zeros(vocabulary, width), requires_grad=False)
         if config.head_rank is None:
-            self.heads = nn.Parameter(torch.zeros(count, vocabulary, width))
+            self.heads = nn.Parameter(zeros(count, vocabulary, width))
         else:
-            self.up = nn.Parameter(torch.zeros(count, vocabulary, config.head_rank))
-            self.down = nn.Parameter(torch.zeros(count, config.head_rank, width))
+            self.up = nn.Parameter(zeros(count, vocabulary, config.head_rank))
+            self.down = nn.Parameter(zeros(count, config.head_rank, width))
         self._current_mix = head_adapters.CurrentMix()
         if config.adapter_rank is not None:
             self._attach_adapters(seed=None)
@@ -174,22 +180,29 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         attention_mask: Tensor | None = None,  # (batch, seq)
         head_weights: Mapping[str, float] | Tensor | None = None,  # (heads,) or (batch, heads)
         labels: Tensor | None = None,  # (batch, seq)
+        targets: Targets | None = None,
         logits_to_keep: int | Tensor = 0,
         **kwargs: Any,
     ) -> MultiHeadOutput:
         """Logits of the mixed heads, or summed log-probabilities of `labels`.
 
         With `labels`, the output holds the float32 sum of the labels' log-probabilities per row.
-        Logits are then computed only at labelled positions; `IGNORED` marks the others.
+        Logits are then computed only at labelled positions; `IGNORED` marks the others. `targets`
+        does the same for packed rows, with a mix per sequence.
         """
         mix = self._current_mix.weights = self._mix(head_weights)
         kwargs.pop("return_dict", None)
         out = self.backbone(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
         hidden = out.last_hidden_state  # (batch, seq, hidden)
-        if labels is not None:
-            return MultiHeadOutput(logprobs=self._label_logprobs(hidden, labels, mix))
-        kept = slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
-        logits = self.project(hidden[:, kept], mix)
+        with torch.autocast(hidden.device.type, enabled=False):
+            if labels is not None:
+                targets = targets_of(labels)
+            if targets is not None:
+                return MultiHeadOutput(logprobs=self._sequence_logprobs(hidden, targets, mix))
+            kept = (
+                slice(-logits_to_keep, None) if isinstance(logits_to_keep, int) else logits_to_keep
+            )
+            logits = self.project(hidden[:, kept], mix)
         return MultiHeadOutput(logits=logits, past_key_values=out.get("past_key_values"))
 
     def merge(self, weights: Mapping[str, float], strength: float = 1.0) -> Any:
@@ -205,7 +218,7 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         """
         check_strength(strength)
         mix = self.weight_vector(weights).to(self.device)
-        matrix = self.matrix(mix, strength).detach()
+        matrix = self.matrix(mix, strength).to(self.backbone.dtype).detach()
         config = copy.deepcopy(self.config.get_text_config())
         config.tie_word_embeddings = False
         with torch.device("meta"):
@@ -224,17 +237,17 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         return weight_vector(weights, self.head_names)
 
     def matrix(self, weights: Tensor, strength: float = 1.0) -> Tensor:
-        """The output matrix `(vocab, hidden)` of a mix of heads, summed in float32.
+        """The output matrix `(vocab, hidden)` of a mix of heads, in float32.
 
         `strength` scales its difference from the SFT model's matrix.
         """
         mix = weights.to(self.device)
-        shared = mix.sum() * self.shared.float()
+        shared = mix.sum() * self.shared
         if self.config.head_rank is None:
-            mixed = torch.einsum("h,hvd->vd", mix, self.heads.float())
-            return (mixed if strength == 1 else torch.lerp(shared, mixed, strength)).to(self.dtype)
-        delta = torch.einsum("h,hvr,hrd->vd", mix, self.up.float(), self.down.float())
-        return (shared + strength * delta).to(self.dtype)
+            mixed = torch.einsum("h,hvd->vd", mix, self.heads)
+            return mixed if strength == 1 else torch.lerp(shared, mixed, strength)
+        delta = torch.einsum("h,hvr,hrd->vd", mix, self.up, self.down)
+        return shared + strength * delta
 
     def _linear_heads(self) -> list[Callable[[Tensor], Tensor]]:
         """For each head, a function from states `(..., hidden)` to logits `(..., vocab)`.
@@ -258,6 +271,7 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         `mix` is `(heads,)`, or `(rows, heads)` with a mix per row. Of a row's own mix, only heads
         with a nonzero weight are applied.
         """
+        hidden = hidden.float()
         if mix.dim() == 1:
             return self._cap(nn.functional.linear(hidden, self.matrix(mix)))
         logits = hidden.new_zeros(*hidden.shape[:-1], self.config.get_text_config().vocab_size)
@@ -274,7 +288,7 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         """
         used = [head for head in range(len(self.head_names)) if vectors[:, head].any()]
         heads = self._linear_heads()
-        logits_by_head = [heads[head](hidden) for head in used]
+        logits_by_head = [heads[head](hidden.float()) for head in used]
         for vector in vectors:
             yield self._cap(
                 sum(
@@ -293,28 +307,34 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         cap = getattr(self.config.get_text_config(), "final_logit_softcapping", None)
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
-    def _label_logprobs(self, hidden: Tensor, labels: Tensor, mix: Tensor) -> Tensor:
-        """Sums over labelled tokens, `(batch,)`. The state at t - 1 predicts the token at t."""
-        targets = labels[:, 1:]
-        rows, columns = (targets != IGNORED).nonzero(as_tuple=True)  # (tokens,) each
-        states = hidden[rows, columns]  # (tokens, hidden)
-        tokens = targets[rows, columns]  # (tokens,)
-        total = torch.zeros(len(labels), dtype=torch.float32, device=hidden.device)
-        if mix.dim() == 1:
-            logits = nn.functional.linear(states, self.matrix(mix))
-            return total.index_add(0, rows, self._token_logprobs(logits, tokens))
-        heads = self._linear_heads()
-        for support, members in _rows_by_support(mix):
-            of_support = torch.isin(rows, members).nonzero().squeeze(1)
-            if len(of_support):
-                logits = _mixed(heads, states[of_support], mix[rows[of_support]], support)
-                values = self._token_logprobs(logits, tokens[of_support])
-                total = total.index_add(0, rows[of_support], values)
-        return total
+    def _sequence_logprobs(self, hidden: Tensor, targets: Targets, mix: Tensor) -> Tensor:
+        """Sums over the target tokens of each sequence, `(sequences,)`."""
+        states, rows = hidden.flatten(0, 1)[targets["state"]].float(), targets["sequence"]
+        values = self._token_logprobs(states, targets["token"], mix, rows)
+        return values.new_zeros(targets["count"]).index_add(0, rows, values)
 
-    def _token_logprobs(self, logits: Tensor, tokens: Tensor) -> Tensor:
-        """Log-probabilities `(tokens,)` from logits `(tokens, vocab)`, always in float32."""
-        return -nn.functional.cross_entropy(self._cap(logits).float(), tokens, reduction="none")
+    def _token_logprobs(self, states: Tensor, tokens: Tensor, mix: Tensor, rows: Tensor) -> Tensor:
+        """Log-probabilities `(tokens,)` of `tokens` after `states` `(tokens, hidden)`.
+
+        `mix` is as in `project`; `rows` `(tokens,)` holds the row of each token.
+        """
+        size = chunk_size(len(tokens), self.config.get_text_config().vocab_size)
+        if mix.dim() == 1:
+            linear = partial(nn.functional.linear, weight=self.matrix(mix))
+            return token_logprobs(lambda part: self._cap(linear(part)), tokens, size, states)
+        heads = self._linear_heads()
+
+        def to_logits(support: tuple[int, ...], states: Tensor, mix: Tensor) -> Tensor:
+            return self._cap(_mixed(heads, states, mix, support))
+
+        values = states.new_zeros(len(tokens))
+        for support, members in _rows_by_support(mix):
+            at = torch.isin(rows, members).nonzero().squeeze(1)
+            if len(at):
+                inputs = states[at], mix[rows[at]]
+                part = token_logprobs(partial(to_logits, support), tokens[at], size, *inputs)
+                values = values.index_copy(0, at, part)
+        return values
 
 
 def from_causal(
@@ -333,7 +353,7 @@ def from_causal(
             "give at least one, each only once"
         )
     # The size of the vocabulary is read from the matrix. The config may give another one.
-    matrix = stock.get_output_embeddings().weight.detach()  # (vocab, hidden)
+    matrix = stock.get_output_embeddings().weight.detach().float()  # (vocab, hidden)
     rows = stock.get_input_embeddings().weight.shape[0]
     if rows != matrix.shape[0]:
         raise ModelError(
@@ -343,7 +363,7 @@ def from_causal(
     backbone = copy.deepcopy(stock.config)
     backbone.vocab_size = matrix.shape[0]
     config = MultiHeadConfig(
-        backbone=backbone, head_names=list(head_names), head_rank=head_rank, dtype=matrix.dtype
+        backbone=backbone, head_names=list(head_names), head_rank=head_rank, dtype=stock.dtype
     )
     with torch.device("meta"):
         model = MultiHeadCausalLM(config, backbone=nn.Identity())
@@ -387,6 +407,18 @@ def check_strength(strength: float) -> None:
     """Raises ParamsError unless `strength` is finite and not negative."""
     if not 0 <= strength < float("inf"):
         raise ParamsError(f"strength is {strength}; it must be finite and not negative")
+
+
+def targets_of(labels: Tensor) -> Targets:
+    """The labelled tokens of whole rows; `labels` is `(batch, seq)`.
+
+    The state at t - 1 predicts the token at t.
+    """
+    following = labels[:, 1:]
+    rows, columns = (following != IGNORED).nonzero(as_tuple=True)  # (tokens,) each
+    state = rows * labels.shape[1] + columns
+    token = following[rows, columns]
+    return {"state": state, "token": token, "sequence": rows, "count": len(labels)}
 
 
 def one_hot(heads: Sequence[int], count: int) -> Tensor:
@@ -456,7 +488,7 @@ def _check_same_logits(model: MultiHeadCausalLM, stock: Any) -> None:
     with torch.no_grad():
         logits, expected = model(tokens).logits.float(), stock(tokens).logits.float()
     scale = float(expected.abs().max()) or 1.0
-    tolerance = PROBE_TOLERANCE if model.dtype == torch.float32 else 2e-2
+    tolerance = PROBE_TOLERANCE if stock.dtype == torch.float32 else 2e-2
     if float((logits - expected).abs().max()) > tolerance * scale:
         raise ModelError(
             f"{type(stock).__name__} computes its logits with more than an output matrix and a "

@@ -15,6 +15,7 @@ from pydantic.dataclasses import dataclass
 
 from concord.lm.load import load_tokenizer
 from concord.lm.lora import Lora, attach, merge
+from concord.lm.precision import autocast
 from concord.lm.train import Training, fit
 from concord.objectives import check_weights
 from concord.policies.job import ANNOTATED, ROLLOUTS, PolicyJob
@@ -192,6 +193,7 @@ def train(
     from concord.policies.balanced_batches import balance, collate, pair_length
     from concord.policies.model import MultiHeadCausalLM
     from concord.policies.reference_logprobs import add_reference, encode_pairs, with_prefix
+    from concord.policies.shared_tokens import can_pack
 
     params: PreferenceParams = job.params
     device = runtime.start(job.runtime, job.seeds.data)
@@ -202,7 +204,6 @@ def train(
         params.head_rank,
         params.head_adapters.rank if params.head_adapters else None,
         device=device,
-        dtype=job.runtime.dtype,
     )
     pairs = encode_pairs(groups, heads, names, tokenizer, job.max_length)
     training, steps = epochs_to_steps(params.training, sum(map(len, pairs.values())))
@@ -214,12 +215,14 @@ def train(
         seed=job.seeds.data,
         shares=shares,
     )
-    add_reference(rows, model, tokenizer.pad_token_id)
+    with autocast(device, job.runtime.dtype):
+        add_reference(rows, model, tokenizer.pad_token_id)
+    batches = collate(tokenizer.pad_token_id, share_tokens=can_pack(model))
     prepare_backbone(model, params, job.seeds.data)
     fit(
         model,
         [with_prefix(row) for row in rows],
-        collate(tokenizer.pad_token_id),
+        batches,
         make_loss(names, params),
         training,
         seed=job.seeds.data,
@@ -228,6 +231,7 @@ def train(
         order="given",
         length=pair_length,
         rates=head_learning_rates(model, params),
+        dtype=job.runtime.dtype,
         label=f"policy {job.name}",
     )
     if params.lora is not None:
@@ -286,13 +290,10 @@ def make_loss(
     pairwise = plugins.function("concord.policies.losses", params.loss)
 
     def loss(model: Any, batch: PairBatch) -> tuple[Any, dict[str, float]]:
-        chosen, rejected = model(
-            input_ids=batch["input_ids"],
-            attention_mask=batch["attention_mask"],
-            labels=batch["labels"],
-            head_weights=batch["head_weights"],
-            use_cache=False,
-        ).logprobs.chunk(2)
+        whole = {name: batch[name] for name in ("input_ids", "attention_mask", "labels")}
+        inputs: Mapping[str, Any] = batch.get("packed", whole)
+        out = model(**inputs, head_weights=batch["head_weights"], use_cache=False)
+        chosen, rejected = out.logprobs.chunk(2)
         tokens = (batch["labels"] != IGNORED).sum(dim=1).chunk(2)
         reference_chosen, reference_rejected = batch["reference"]
         required = reference_chosen + batch["margin"]

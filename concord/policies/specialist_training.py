@@ -56,5 +56,5 @@ def run_specialists(job: PolicyJob, mixing: Mixing, module_file: str) -> None:
     joined = pd.concat(curves, ignore_index=True)
     joined["step"] = range(1, len(joined) + 1)
     outputs.write_text(job.curve, joined.to_csv(index=False))
-    sft = MultiHeadCausalLM.from_sft(SFT, ["sft"], device=model.device, dtype=job.runtime.dtype)
+    sft = MultiHeadCausalLM.from_sft(SFT, ["sft"], device=model.device)
     save(Specialists.of(sft.merge({"sft": 1.0}), specialists, mixing), job)

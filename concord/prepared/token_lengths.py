@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 import pandas as pd
 
-from concord.lm.chat import assistant_header, render
+from concord.lm.chat import AS_TEXT, assistant_header, render
 from concord.lm.types import Tokenizer
 
 RESPONSES = {
@@ -31,7 +31,7 @@ class Tokens:
         new = [text for text in dict.fromkeys(texts) if text not in self._ids]
         for start in range(0, len(new), BATCH):
             batch = new[start : start + BATCH]
-            ids = self._tokenizer(batch, add_special_tokens=False)["input_ids"]
+            ids = self._tokenizer(batch, **AS_TEXT)["input_ids"]
             self._ids.update(zip(batch, map(tuple, ids), strict=True))
 
     def too_long(self, frame: pd.DataFrame, column: str) -> pd.Series:

@@ -52,7 +52,10 @@ class Runtime:
     """`cpu`, `cuda`, or `auto` (`cuda` if available, else `cpu`). The flow selects the GPU through
     the environment variable CUDA_VISIBLE_DEVICES."""
     dtype: typing.Literal["float32", "bfloat16"] = "float32"
-    """Data type of the model weights and activations."""
+    """Data type of computations. With `bfloat16`, a model in training keeps its parameters in
+    float32 and its matrix products are bfloat16; only action heads compute in float32. Models are
+    saved in float32. A model in use is loaded in bfloat16, apart from the action heads and their
+    adapters."""
 
 
 @dataclass(frozen=True, config=FORBID)

@@ -5,8 +5,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from concord.lm.load import load_tokenizer
+from concord.lm.load import load_causal, load_tokenizer
+from concord.lm.precision import kept_share
+from concord.stage.errors import ParamsError
+from concord.stage.paths import SFT
+
+SMALLEST_KEPT_SHARE = 0.9
+"""Smallest share of what training changed that the data type of a file must keep."""
 
 
 def write(
@@ -14,7 +21,8 @@ def write(
 ) -> None:
     """Writes model and tokenizer of `policy`, merged at `weights`, into `folder`.
 
-    A policy that is not steerable is written as it is.
+    A policy that is not steerable is written as it is. Raises ParamsError if `dtype` would round
+    away most of what training changed.
 
     Args:
         policy: folder of the policy.
@@ -31,8 +39,24 @@ def write(
     if isinstance(model, Steerable):
         full = {name: weights.get(name, 0.0) for name in model.head_names}
         model = model.merge(full, strength)
+    if dtype != "float32":
+        _check_rounding(model, dtype)
     model.to(getattr(torch, dtype)).save_pretrained(folder)
     load_tokenizer(policy).save_pretrained(folder)
+
+
+def _check_rounding(model: Any, dtype: str) -> None:
+    """Raises ParamsError if the difference from the SFT model does not survive rounding."""
+    sft = load_causal(SFT)
+    output = (each.get_output_embeddings().weight.detach() for each in (model, sft))
+    matrices = {"output matrix": tuple({"weight": matrix} for matrix in output)}
+    layers = {"layers": (model.base_model.state_dict(), sft.base_model.state_dict())}
+    for name, (after, before) in (matrices | layers).items():
+        if (share := kept_share(before, after, dtype)) < SMALLEST_KEPT_SHARE:
+            raise ParamsError(
+                f"export.dtype is {dtype}, which would keep only {share:.0%} of what training "
+                f"changed in the {name}; set export.dtype: float32"
+            )
 
 
 def digest(path: Path) -> str:

@@ -154,3 +154,17 @@ def test_logprobs(tiny_model: Path, tiny_tokenizer: Any) -> None:
         np.testing.assert_allclose(scores, expected, atol=1e-4)
     means = logprobs(model, tiny_tokenizer, PROMPTS, responses, max_length=128, per_token=True)
     np.testing.assert_allclose(means, np.array(expected) / [3, 1, 17, 2, 3, 2], atol=1e-4)
+
+
+def test_logprobs_of_a_bfloat16_model_are_summed_in_float32(
+    tiny_model: Path, tiny_tokenizer: Any
+) -> None:
+    """A sum of about -900 has a resolution of 4 nats in bfloat16; here it is exact to 1e-3."""
+    model, response = load_causal(tiny_model, dtype="bfloat16"), "abcdefghij" * 20
+    ids, start = encode(tiny_tokenizer, PROMPTS[0], response, 256)
+    with torch.no_grad():
+        table = model(torch.tensor([ids])).logits[0].double().log_softmax(-1)
+    exact = sum(float(table[t - 1, ids[t]]) for t in range(start, len(ids)))
+    (total,) = logprobs(model, tiny_tokenizer, PROMPTS[:1], [response], max_length=256)
+    assert total == pytest.approx(exact, abs=1e-3)
+    assert abs(float(torch.tensor(exact).bfloat16()) - exact) > 0.1

@@ -171,6 +171,31 @@ def test_sandbox_protocol_twice_gives_the_same_bytes(chain: Path) -> None:
     assert contents[0] == contents[1]
 
 
+def test_the_candidate_runs_in_the_data_type_of_its_file(
+    chain: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`runtime.dtype` is bfloat16 here, and the published file is float32."""
+    content = {**params("likelihood"), "export": {"dtype": "float32"}, "policies": {}}
+    content["runtime"] = {**content["runtime"], "dtype": "bfloat16"}
+    content["select"] = {"policy": "mah_dpo", "reference": "sft"}
+    Path("params.yaml").write_text(json.dumps(content), encoding="utf-8")
+    weights = {"weights": dict.fromkeys(VALUES, 1.0)}
+    outputs.write_json(
+        "reports/select.json",
+        {"policy": "mah_dpo", "strength": 1, **weights, "domains": {"values": weights}},
+    )
+    types: list[torch.dtype] = []
+
+    def judge(_: Any, steered: Any, *unused: Any) -> Any:
+        types.extend([steered.policy.dtype, steered.reference.dtype])
+        raise StopIteration
+
+    monkeypatch.setattr(candidate.run_protocol, "judge", judge)
+    with pytest.raises(StopIteration):
+        candidate.main()
+    assert types == [torch.float32] * 2
+
+
 @pytest.mark.parametrize("protocol", ["sandbox", "likelihood"])
 def test_the_published_file_is_evaluated(chain: Path, protocol: str) -> None:
     """With equal weights of the one domain it answers like the policy's point `equal`."""

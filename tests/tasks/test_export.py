@@ -11,7 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from concord.policies.model import MultiHeadCausalLM
 from concord.report import card
 from concord.stage import outputs
-from concord.stage.errors import DataError
+from concord.stage.errors import DataError, ParamsError
 from concord.stage.params import Model
 from concord.steering.checkpoint import digest, write
 from tasks import export
@@ -123,6 +123,38 @@ def test_only_the_evaluated_checkpoint_is_written(policy: MultiHeadCausalLM, bas
     with pytest.raises(DataError, match="rerun the stage candidate"):
         export.run(export.ExportParams(), base)
     assert not Path("models/aligned").exists()
+
+
+@pytest.mark.parametrize(("size", "kept"), [(1e-6, False), (1e-2, True)])
+def test_bfloat16_is_refused_if_it_would_undo_the_training(
+    tiny_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: float, kept: bool
+) -> None:
+    """A low-rank head on an SFT model in bfloat16: small differences are rounded away."""
+    monkeypatch.chdir(tmp_path)
+    sft = AutoModelForCausalLM.from_pretrained(tiny_model, dtype=torch.bfloat16)
+    sft.save_pretrained("models/sft")
+    tokenizer = AutoTokenizer.from_pretrained(tiny_model)
+    tokenizer.save_pretrained("models/sft")
+    model = MultiHeadCausalLM.from_sft("models/sft", ["helpful", "harmless"], head_rank=4)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        model.up += size * torch.randn(model.up.shape, generator=generator)
+    model.save_pretrained("policy")
+    tokenizer.save_pretrained("policy")
+    Path("file").mkdir()
+    if kept:
+        write(Path("policy"), WEIGHTS, "bfloat16", Path("file"))
+        ids = torch.arange(6, 20).unsqueeze(0)
+        stock = AutoModelForCausalLM.from_pretrained("file").eval()
+        assert stock.dtype == torch.bfloat16
+        with torch.no_grad():
+            change = model(ids, head_weights=WEIGHTS).logits - sft.eval()(ids).logits
+            error = stock(ids).logits - model(ids, head_weights=WEIGHTS).logits
+        assert float(error.norm() / change.norm()) < 0.2
+    else:
+        with pytest.raises(ParamsError, match=r"keep only \d+% .* in the output matrix; set"):
+            write(Path("policy"), WEIGHTS, "bfloat16", Path("file"))
+    write(Path("policy"), WEIGHTS, "float32", Path("file"))
 
 
 @pytest.mark.parametrize("text", ["dequantised from a GGUF file", ""])

@@ -46,7 +46,7 @@ def run(job: PolicyJob) -> None:
     """Trains the policy and saves it as a stock checkpoint."""
     params: BestOfKParams = job.params
     device = runtime.start(job.runtime, job.seeds.data)
-    model, tokenizer = load_causal(SFT, device, job.runtime.dtype), load_tokenizer(SFT)
+    model, tokenizer = load_causal(SFT, device), load_tokenizer(SFT)
     if params.lora is not None:
         attach(model, params.lora, job.seeds.data)
     fit(
@@ -60,6 +60,7 @@ def run(job: PolicyJob) -> None:
         curve=job.curve,
         weights=token_shares,
         length=lambda row: len(row["ids"]),
+        dtype=job.runtime.dtype,
         label=f"policy {job.name}",
     )
     if params.lora is not None:

@@ -29,7 +29,7 @@ def run_stock(job: PolicyJob, module_file: str, loss: LossType = "dapo") -> None
     `module_file` and `loss` are as in `run`.
     """
     device = runtime.start(job.runtime, job.seeds.sampling)
-    model = load_causal(SFT, device, job.runtime.dtype)
+    model = load_causal(SFT, device)
     if job.params.lora is not None:
         attach(model, job.params.lora, job.seeds.sampling)
     weights = {

@@ -271,7 +271,7 @@ def config(job: PolicyJob, work: Path, loss: LossType, on_cpu: bool) -> GRPOConf
         report_to="none",
         disable_tqdm=True,
         use_cpu=on_cpu,
-        bf16=False,
+        bf16=job.runtime.dtype == "bfloat16",
         activation_checkpointing=False,
         dataloader_pin_memory=not on_cpu,
         gradient_accumulation_steps=params.prompts_per_step // params.micro,

@@ -15,6 +15,7 @@ import numpy as np
 
 from concord.lm.load import load_causal
 from concord.lm.lora import Lora, attach, merge
+from concord.lm.precision import autocast
 from concord.lm.train import Training, fit
 from concord.lm.types import Tokenizer
 from concord.rewards.outcome import head_fit, head_start
@@ -59,6 +60,7 @@ class Backbone:
     path: Path
     device: Any
     dtype: str
+    """Data type of the computations; a probe's frozen model is also held in it."""
 
 
 @dataclass(frozen=True)
@@ -117,11 +119,12 @@ def finetune(data: OutcomeData, backbone: Backbone, settings: FinetuneSettings) 
     """Trains the backbone, the heads and the grade thresholds together."""
     names, tokenizer = data.names, data.tokenizer
     reward = FinetunedRewardModel(
-        new_model(backbone.path, names, tokenizer, backbone.device, backbone.dtype, settings.seed),
+        new_model(backbone.path, names, tokenizer, backbone.device, "float32", settings.seed),
         tokenizer,
     )
     model = LabelledModel(reward.model, Thresholds(data.scales).to(backbone.device))
-    head_start.initialise(model, tokenizer, data.examples, data.scales, names, settings.l2)
+    with autocast(backbone.device, backbone.dtype):
+        head_start.initialise(model, tokenizer, data.examples, data.scales, names, settings.l2)
     if settings.lora is not None:
         attach(reward.model.base_model, settings.lora, settings.seed)
     watched = data.validation[:: len(data.validation) // VALIDATION_PAIRS + 1]
@@ -138,6 +141,7 @@ def finetune(data: OutcomeData, backbone: Backbone, settings: FinetuneSettings) 
         weights=head_fit.row_weights(settings.loss_weights),
         length=head_fit.longest_answer,
         rates={"thresholds": THRESHOLD_RATE},
+        dtype=backbone.dtype,
         label=settings.label,
     )
 

@@ -11,6 +11,7 @@ from typing import Any
 import pandas as pd
 
 from concord.lm.lora import Lora, attach, merge
+from concord.lm.precision import autocast
 from concord.lm.train import Training, fit
 from concord.lm.types import Tokenizer
 from concord.rewards.process import process_model as process
@@ -35,6 +36,8 @@ class StepFitSettings:
     sft: Path
     """Folder of the SFT model."""
     seed: int
+    dtype: str
+    """Data type of the computations."""
     work: Path
     """Folder for checkpoints."""
     curve: Path
@@ -56,9 +59,10 @@ def fit_steps(
     rows = rows_of(train, names, tokenizer)
     words = {names.index(name): pair for name, pair in settings.verdicts.items()}
     process_start.from_words(model, words, settings.sft, tokenizer)
-    process_start.from_labels(
-        model, rows, set(range(len(names))) - set(words), settings.l2, tokenizer.pad_token_id
-    )
+    with autocast(model.device, settings.dtype):
+        process_start.from_labels(
+            model, rows, set(range(len(names))) - set(words), settings.l2, tokenizer.pad_token_id
+        )
     if settings.lora is not None:
         attach(model.base_model, settings.lora, settings.seed)
     every = len(validation) // VALIDATION_ROWS + 1
@@ -76,6 +80,7 @@ def fit_steps(
         evaluate=lambda model: process.errors(model, watched, collate, names),
         weights=process.row_weights,
         length=lambda row: len(row["ids"]),
+        dtype=settings.dtype,
         label="process reward model",
     )
     if settings.lora is not None:

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from concord.lm.batches import pad_sequences
-from concord.lm.chat import Messages, render
+from concord.lm.chat import AS_TEXT, Messages, render
 from concord.lm.load import load_strictly, load_tokenizer, require_offsets
 from concord.lm.types import Tokenizer
 from concord.stage.errors import DataError
@@ -148,7 +148,7 @@ def windows(
     require_offsets(tokenizer)
     ids, ends = render(tokenizer, messages), []
     for step in steps:
-        encoded = tokenizer(step, add_special_tokens=False, return_offsets_mapping=True)
+        encoded = tokenizer(step, return_offsets_mapping=True, **AS_TEXT)
         tokens = [step[start:stop] for start, stop in encoded["offset_mapping"]]
         ends.append(len(ids) + _last_visible(tokens))
         ids = ids + list(encoded["input_ids"])

@@ -90,11 +90,7 @@ def from_words(
     """
     if not words:
         return
-    output = (
-        load_causal(sft, dtype=str(model.dtype).removeprefix("torch."))
-        .get_output_embeddings()
-        .weight.detach()
-    )  # (vocab, hidden)
+    output = load_causal(sft).get_output_embeddings().weight.detach()  # (vocab, hidden)
     with torch.no_grad():
         for head, (good, bad) in words.items():
             weight = output[_token(tokenizer, good)] - output[_token(tokenizer, bad)]

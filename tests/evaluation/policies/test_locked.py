@@ -66,3 +66,31 @@ def test_an_answer_given_at_two_points_is_judged_once() -> None:
     for row in judged.to_dict("records"):
         gold = world.gold(row["messages"], row["response"])
         assert {name: row[f"gold.{name}"] for name in NAMES} == pytest.approx(gold)
+
+
+@pytest.mark.parametrize("split", [locked.LOCKED, locked.VALIDATION])
+def test_reward_models_do_not_judge_their_own_policy(split: str) -> None:
+    """Gold of locked prompts is the same whatever the reward models say; validation has no gold."""
+    world = World.build("locked", 1)
+    frame = locked.prompts(world, ["values"], 3, 0).assign(response="I cannot help with that.")
+
+    class Vector:
+        def __init__(self, value: float) -> None:
+            self.value = value
+
+        def score(self, messages: list[Any], *_: Any) -> np.ndarray:
+            return np.full((len(messages), len(NAMES)), self.value)
+
+    class Anchors:
+        def normalise(self, raw: np.ndarray, names: list[str]) -> np.ndarray:
+            return raw
+
+    judge = world if split == locked.LOCKED else None
+    one, other = (
+        locked.judged(frame, judge, locked.Proxies(NAMES, Vector(value), Anchors()))
+        for value in (9.0, -9.0)
+    )
+    for name in NAMES:
+        assert (one[f"proxy.{name}"] != other[f"proxy.{name}"]).all()
+        pd.testing.assert_series_equal(one[f"gold.{name}"], other[f"gold.{name}"])
+        assert one[f"gold.{name}"].notna().all() == (judge is not None)

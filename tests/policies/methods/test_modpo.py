@@ -80,6 +80,23 @@ def test_the_divisor_is_bounded(project: Path, make_job: MakeJob) -> None:
     assert {pair.sharpness for pair in pairs_of(job, {"right": 0.01, "vivid": 0.01})} == {2.0}
 
 
+@pytest.mark.parametrize("weight", [1.0, 0.1, 0.01, 0.0])
+def test_the_gradient_of_a_small_weight_is_bounded(
+    project: Path, make_job: MakeJob, weight: float
+) -> None:
+    """Dividing by the weight would make the gradient a hundred times larger from 1 to .01.
+
+    At delta 0 and without a margin the gradient of a pair is beta / (2 divisor), and the divisor is
+    at least .1.
+    """
+    job = make_job(method="modpo", weights=WEIGHTS, beta=0.5)
+    pair = pairs_of(job, {"right": weight, "vivid": 0.0})[0]
+    chosen, zero = torch.zeros(1, requires_grad=True), torch.zeros(1)
+    logprobs = PairLogprobs(chosen, zero, zero, zero, torch.ones(1), torch.ones(1))
+    dpo(logprobs, job.params.beta * torch.tensor([pair.sharpness])).sum().backward()
+    assert -chosen.grad.item() == pytest.approx(0.5 / 2 / max(weight, 0.1))
+
+
 def test_margin_and_sharpness_reach_the_loss(
     project: Path, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,7 @@
 """Cosines between gradients: 1 for identical objectives, near -1 for opposite ones."""
 
+import copy
+import itertools
 from pathlib import Path
 
 import pytest
@@ -37,3 +39,23 @@ def test_objectives_without_pairs_are_left_out_and_no_gradients_remain(model):
         "c",
     }
     assert all(value.grad is None for value in model.parameters())
+
+
+def test_each_objective_has_its_own_backward_pass(model):
+    """Equal to cosines of gradients from separate models. After one summed pass all would be 1."""
+    pairs = {"a": (ONE, OTHER), "b": (OTHER[:2], ONE[1:]), "c": ([[5, 5]], [[6, 8, 8]])}
+    gradients = {}
+    for head, (name, (chosen, rejected)) in enumerate(pairs.items()):
+        alone = copy.deepcopy(model)
+        margins = [
+            alone(torch.tensor([won])).logits[0, head] - alone(torch.tensor([lost])).logits[0, head]
+            for won, lost in zip(chosen, rejected, strict=True)
+        ]
+        (-torch.nn.functional.logsigmoid(torch.stack(margins)).mean()).backward()
+        layer = alone.model.layers[-1].parameters()
+        gradients[name] = torch.cat([value.grad.flatten() for value in layer])
+    result = cosines(model, pairs, 0)
+    for one, other in itertools.permutations(pairs, 2):
+        expected = torch.cosine_similarity(gradients[one], gradients[other], dim=0).item()
+        assert result[one][other] == pytest.approx(expected, abs=1e-4)
+        assert expected < 0.95

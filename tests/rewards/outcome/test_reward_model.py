@@ -14,7 +14,7 @@ from concord.lm.load import load_causal
 from concord.rewards.outcome.examples import Example, Grade, Order, Scale, Scales
 from concord.rewards.outcome.probe import Probe, answer_start, check_layers
 from concord.rewards.outcome.probe_fit import Features, fit_heads
-from concord.rewards.outcome.reward_model import load, new_model
+from concord.rewards.outcome.reward_model import FinetunedRewardModel, load, new_model
 from concord.stage.errors import DataError, ModelError, ParamsError
 
 MESSAGES = [[{"role": "user", "content": "hi" * (1 + n % 5)}] for n in range(33)]
@@ -57,6 +57,18 @@ def test_scores_do_not_depend_on_the_batch(
     assert together.shape == (33, 2)
     assert together.dtype == np.float32
     assert together.std(axis=0).min() > 1e-3
+    np.testing.assert_allclose(alone, together, atol=1e-4)
+
+
+def test_scores_do_not_depend_on_the_batch_if_padding_ends_sequences(
+    tiny_model: Path, tiny_tokenizer: Any
+) -> None:
+    """The tokenizer pads with its end-of-sequence token, as many do."""
+    tiny_tokenizer.model_max_length, tiny_tokenizer.pad_token = 64, tiny_tokenizer.eos_token
+    model = new_model(tiny_model, ["helpful"], tiny_tokenizer, "cpu", "float32", seed=0)
+    reward = FinetunedRewardModel(model, tiny_tokenizer)
+    alone, together = (reward.score(MESSAGES, RESPONSES, batch_size=size) for size in (1, 32))
+    assert together.std() > 1e-3
     np.testing.assert_allclose(alone, together, atol=1e-4)
 
 

@@ -5,15 +5,13 @@ from typing import Any
 
 from concord.lm.chat import render
 from concord.lm.load import load_causal, load_tokenizer
-from concord.rewards.process.completions import Sampler, _ContinuationTokenizer
+from concord.rewards.process.completions import Sampler, partial_ids
 
 
 def test_the_prompt_of_a_completion_ends_with_the_prefix(tiny_tokenizer: Any) -> None:
     """The model continues the prompt, the assistant header and the partial answer."""
     prompt = [{"role": "user", "content": "abc"}]
-    ids = render(
-        _ContinuationTokenizer(tiny_tokenizer), [*prompt, {"role": "assistant", "content": "xy"}]
-    )
+    ids = partial_ids(tiny_tokenizer, prompt, "xy")
     assert ids[:-2] == render(tiny_tokenizer, prompt)
     assert tiny_tokenizer.convert_ids_to_tokens(ids[-3:]) == [" ", "x", "y"]
 
