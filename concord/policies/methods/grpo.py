@@ -98,7 +98,7 @@ def run(job: PolicyJob) -> None:
     if job.params.lora is not None:
         attach(model, job.params.lora, job.seeds.sampling)
     vector = RewardVector(
-        {name: job.objectives[name] for name in job.vector}, _reward_models(job, device)
+        {name: job.objectives[name] for name in job.vector}, reward_models(job, device)
     )
     work = resume.folder(job.stage, job, [SFT, ROLLOUTS, ANCHORS, REWARDS], __file__)
     prompts = prompts_in_order(outputs.read_table(ROLLOUTS), job.params, job.seeds.data)
@@ -114,7 +114,7 @@ def run(job: PolicyJob) -> None:
     shutil.rmtree(work, ignore_errors=True)
 
 
-def _reward_models(job: PolicyJob, device: Any) -> dict[str, Any]:
+def reward_models(job: PolicyJob, device: Any) -> dict[str, Any]:
     """The reward models of the objectives in the reward vector, by name."""
 
     groups = sorted(
