@@ -67,10 +67,10 @@ def test_every_method_has_the_required_functions() -> None:
         assert method.METHOD.params.__dataclass_fields__["method"]
 
 
-@pytest.mark.parametrize("entry", [{}, {"method": None}, {"method": "ppo"}, "mah_dpo"])
+@pytest.mark.parametrize("entry", [{}, {"method": None}, {"method": "pppo"}, "mah_dpo"])
 def test_unknown_methods(entry: object) -> None:
     with pytest.raises(
         ParamsError,
-        match=r"policies\.x\.method: .* is unknown; .*allowed: dpo, grpo, mah_dpo, modpo, ref",
+        match=r"policies\.x\.method: .* is unknown; .*allowed: dpo, grpo, mah_dpo, modpo, ppo, ref",
     ):
         policy.method_of(entry, "policies.x")

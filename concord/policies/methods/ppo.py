@@ -89,7 +89,7 @@ def run(job: PolicyJob) -> None:
     trainer = PpoTrainer(
         policy,
         reference,
-        Critic(backbone.base_model, len(objectives) + (reference is not None)),
+        Critic(backbone.base_model, len(objectives) + (params.beta > 0)),
         params,
         list(objectives),
         collect,

@@ -1,4 +1,4 @@
-"""A batch of sampled answers as tensors, and what the policy and the critic say about its tokens."""
+"""A batch of sampled answers as tensors, and the distributions of a model at its tokens."""
 
 from __future__ import annotations
 

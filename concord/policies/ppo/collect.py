@@ -84,7 +84,11 @@ class Collector:
             [[self.weights[domain].get(name, 0.0) for name in names] for domain in domains]
         )
         metrics = {}
-        for kind, values in (("raw", raw), ("anchored", anchored), ("weighted", weights * anchored)):
+        for kind, values in (
+            ("raw", raw),
+            ("anchored", anchored),
+            ("weighted", weights * anchored),
+        ):
             for column, name in enumerate(names):
                 if not np.isnan(values[:, column]).all():
                     metrics[f"{kind}.{name}"] = float(np.nanmean(values[:, column]))

@@ -56,6 +56,4 @@ class PpoSettings:
         """
         total = self.steps * self.updates
         warmup = round(self.warmup_share * total)
-        return min(
-            1.0, (update + 1) / max(1, warmup), (total - update) / max(1, total - warmup)
-        )
+        return min(1.0, (update + 1) / max(1, warmup), (total - update) / max(1, total - warmup))

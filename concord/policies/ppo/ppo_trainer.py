@@ -1,19 +1,8 @@
 """The training loop of PPO with a vector critic.
 
-Each step samples answers from the policy, scores them, and then trains the policy and the critic on
-them for several epochs of minibatches. A stream is an objective, or the KL penalty:
-
-- An objective gives its anchored reward at the last token of an answer. An objective without a
-  reward for a row, or without a weight, adds exactly 0 to both losses.
-- The KL penalty gives -beta log(p(y_t) / p_SFT(y_t)) at every token, with weight 1.
-
-The critic has a value head per stream, so each stream has its own advantages. These are summed with
-the weights of the row afterwards.
-
-Answers that did not reach their end of sequence are masked. The reward of an unfinished answer
-says little, and a value in its place would be the critic's guess about endings it has never seen.
-
-Models stay in evaluation mode: dropout would make the probability ratio noisy.
+Each step samples answers from the policy, scores them (`concord.policies.ppo.experience`), and
+trains the policy and the critic on them for several epochs of minibatches. Models stay in
+evaluation mode: dropout would make the probability ratio noisy.
 """
 
 from __future__ import annotations
@@ -22,7 +11,6 @@ import random
 import shutil
 from collections import defaultdict
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -36,28 +24,19 @@ from concord.policies.ppo.answer_batch import (
     token_logprobs,
 )
 from concord.policies.ppo.clipped_loss import policy_loss, value_losses
-from concord.policies.ppo.gae import explained_variance, gae, sum_then_normalize
+from concord.policies.ppo.experience import (
+    Experience,
+    batch_metrics,
+    experience_of,
+    score_tokens,
+    streams_of,
+)
 from concord.policies.ppo.ppo_settings import PpoSettings
 from concord.stage import progress, resume
 from concord.stage.errors import ModelError
 
 STATE = "state.pt"
-KL = "kl"
-
-
-@dataclass(frozen=True)
-class Experience:
-    """What the losses need to know about a batch. Estimates are from before its first update."""
-
-    batch: AnswerBatch
-    logprobs: Tensor
-    """Log-probabilities of the tokens under the policy that sampled them, `(rows, kept)`."""
-    advantages: Tensor
-    """Advantages, summed over the streams and normalised, `(rows, kept)`."""
-    returns: Tensor
-    """Targets of the critic, `(rows, kept, streams)`."""
-    trained: Tensor
-    """Marks the streams of each row that have a reward and a weight, `(rows, streams)`."""
+KEPT_CHECKPOINTS = 2
 
 
 class PpoTrainer:
@@ -65,7 +44,7 @@ class PpoTrainer:
 
     Args:
         policy: the causal language model to train, in evaluation mode.
-        reference: the SFT model; None if `beta` is 0.
+        reference: the SFT model; None if and only if `beta` is 0.
         critic: `concord.policies.ppo.critic.Critic` with a head per name and, if there is a
             reference, one more for the KL penalty.
         names: the objectives, in the order of the columns of `Answers.rewards`.
@@ -90,20 +69,17 @@ class PpoTrainer:
     ) -> None:
         self.policy, self.reference, self.critic = policy, reference, critic
         self.settings, self.collect = settings, collect
-        self.streams = [*names, *([] if reference is None else [KL])]
+        self.streams = [*names, *(["kl"] if settings.beta else [])]
         self.pad, self.seed, self.work = pad, seed, work
         self.history: list[dict[str, float]] = []
         """The metrics of each step."""
-        self.rates = {
-            "policy": settings.learning_rate,
-            "critic": settings.critic_learning_rate,
-        }
-        self.parameters = {
+        self.rates = {"policy": settings.learning_rate, "critic": settings.critic_learning_rate}
+        self.weights = {
             name: [weight for weight in model.parameters() if weight.requires_grad]
             for name, model in (("policy", policy), ("critic", critic))
         }
         self.optimizer = torch.optim.AdamW(
-            [{"params": self.parameters[name], "lr": self.rates[name]} for name in self.rates],
+            [{"params": self.weights[name], "lr": self.rates[name]} for name in self.rates],
             weight_decay=0.0,
         )
 
@@ -136,64 +112,19 @@ class PpoTrainer:
                     sums[name] += value / self.settings.updates
         return {**sums, **metrics, **answers.metrics}
 
-    @torch.no_grad()
     def experience(self, answers: Answers) -> tuple[Experience, dict[str, float]]:
-        """Log-probabilities, advantages and returns of a batch, and metrics of the batch."""
+        """What the losses need to know about a batch of answers, and metrics of the batch."""
+        settings = self.settings
         batch = AnswerBatch.of(answers, self.pad, next(self.policy.parameters()).device)
-        logprobs, entropy, log_ratio, values = self._scores(batch)
-        rewards, weights, trained = self._rewards(answers, log_ratio)
-        gamma = self.settings.gamma
-        advantages = gae(rewards, values, gamma, self.settings.gae_lambda)
-        total = sum_then_normalize(advantages, weights, batch.trained)
-        experience = Experience(batch, logprobs, total, advantages + values, trained)
-        metrics = {
-            KL: float(log_ratio.masked_fill(~batch.sampled, 0.0).sum(1).mean()),
-            "entropy": float(entropy[batch.sampled].mean()),
-            "length": float(batch.sampled.sum(1).float().mean()),
-            "unfinished": 1.0 - sum(answers.finished) / len(answers.finished),
-        }
-        outcomes = gae(rewards, values, gamma, 1.0) + values
-        for stream, name in enumerate(self.streams):
-            used = batch.trained & trained[:, stream, None]
-            metrics[f"explained_variance.{name}"] = explained_variance(
-                values[..., stream][used], outcomes[..., stream][used]
-            )
-        return experience, metrics
-
-    def _scores(self, batch: AnswerBatch) -> list[Tensor]:
-        """Of each token: log-probability, entropy, log-ratio to the reference, and values.
-
-        `(rows, kept)` each, values `(rows, kept, streams)`.
-        """
-        scores = []
-        for rows in batch.parts(self.settings.minibatches):
-            inputs = batch.inputs_of(rows)
-            policy = distributions(self.policy, inputs, batch.kept)
-            logprobs = reference = token_logprobs(policy, inputs)
-            if self.reference is not None:
-                distribution = distributions(self.reference, inputs, batch.kept)
-                reference = token_logprobs(distribution, inputs)
-            entropy, values = -(policy.exp() * policy).sum(-1), self.critic(inputs, batch.kept)
-            scores.append((logprobs, entropy, logprobs - reference, values))
-        return [torch.cat(parts) for parts in zip(*scores, strict=True)]
-
-    def _rewards(self, answers: Answers, log_ratio: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Rewards `(rows, kept, streams)`, weights and what is trained `(rows, streams)` each."""
-        device = log_ratio.device
-        outcome = torch.tensor(answers.rewards, dtype=torch.float32, device=device)
-        weights = torch.tensor(answers.weights, dtype=torch.float32, device=device)
-        weights = weights.masked_fill(outcome.isnan(), 0.0)
-        rewards = log_ratio.new_zeros(*log_ratio.shape, len(self.streams))
-        rewards[:, -1, : outcome.shape[1]] = outcome.nan_to_num(0.0)
-        if self.reference is not None:
-            rewards[..., -1] = -self.settings.beta * log_ratio
-            weights = torch.cat([weights, torch.ones_like(weights[:, :1])], dim=1)
-        return rewards, weights, weights > 0
+        scores = score_tokens(self.policy, self.reference, self.critic, batch, settings.minibatches)
+        streams = streams_of(answers, scores.log_ratio, settings.beta)
+        metrics = batch_metrics(batch, scores, streams, self.streams, settings.gamma)
+        return experience_of(batch, scores, streams, settings), metrics
 
     def _update(self, experience: Experience, rows: Tensor, update: int) -> dict[str, float]:
         """One optimiser step on some rows of the batch; returns its metrics."""
-        batch, rate = experience.batch, self.settings.rate(update)
-        inputs, answer = batch.inputs_of(rows), batch.trained[rows]
+        batch, answer = experience.batch, experience.batch.trained[rows]
+        inputs = batch.inputs_of(rows)
         loss, clip_share = policy_loss(
             token_logprobs(distributions(self.policy, inputs, batch.kept), inputs),
             experience.logprobs[rows],
@@ -201,42 +132,42 @@ class PpoTrainer:
             answer,
             self.settings.clip,
         )
-        errors = value_losses(
-            self.critic(inputs, batch.kept),
-            experience.returns[rows],
-            answer,
-            experience.trained[rows],
-        )
-        total = loss + errors.sum()
+        values = self.critic(inputs, batch.kept)
+        errors = value_losses(values, experience.returns[rows], answer, experience.trained[rows])
+        metrics = {"loss": loss.item(), "clip_share": clip_share.item()}
+        for name, error in zip(self.streams, errors.tolist(), strict=True):
+            metrics[f"value_loss.{name}"] = error
+        return {**metrics, **self._step(loss + errors.sum(), update)}
+
+    def _step(self, total: Tensor, update: int) -> dict[str, float]:
+        """Backward pass, clipping of each model's gradient, and optimiser step."""
         if not bool(total.isfinite()):
             raise ModelError(
-                f"The loss at step {update // self.settings.updates + 1} is {float(total)}: training "
-                "diverged. Lower `learning_rate` or `critic_learning_rate`."
+                f"The loss at step {update // self.settings.updates + 1} is {total.item()}: "
+                "training diverged. Lower `learning_rate` or `critic_learning_rate`."
             )
         self.optimizer.zero_grad()
         total.backward()
-        metrics = {"loss": float(loss.detach()), "clip_share": float(clip_share)}
+        rate, limit = self.settings.rate(update), self.settings.max_grad_norm
+        metrics = {"learning_rate": rate * self.settings.learning_rate}
         for group, (name, weights) in zip(
-            self.optimizer.param_groups, self.parameters.items(), strict=True
+            self.optimizer.param_groups, self.weights.items(), strict=True
         ):
-            norm = torch.nn.utils.clip_grad_norm_(weights, self.settings.max_grad_norm)
-            metrics[f"grad_norm.{name}"] = float(norm)
+            metrics[f"grad_norm.{name}"] = torch.nn.utils.clip_grad_norm_(weights, limit).item()
             group["lr"] = rate * self.rates[name]
         self.optimizer.step()
-        for name, error in zip(self.streams, errors.tolist(), strict=True):
-            metrics[f"value_loss.{name}"] = error
-        return {**metrics, "learning_rate": rate * self.settings.learning_rate}
+        return metrics
 
     def _save(self, work: Path, step: int) -> None:
-        """Writes a checkpoint and removes all but the newest two."""
+        """Writes a checkpoint and removes all but the newest."""
         folder = work / f"checkpoint-{step}"
         folder.mkdir(parents=True, exist_ok=True)
         state = {name: part.state_dict() for name, part in self._parts().items()}
         torch.save({**state, "history": self.history}, folder / STATE)
         resume.mark_complete(work, step)
-        older = sorted(work.glob("checkpoint-*"), key=resume.step_of)[:-2]
-        for checkpoint in older:
-            shutil.rmtree(checkpoint)
+        checkpoints = sorted(work.glob("checkpoint-*"), key=resume.step_of)
+        for older in checkpoints[:-KEPT_CHECKPOINTS]:
+            shutil.rmtree(older)
 
     def _load(self) -> None:
         """Restores the newest complete checkpoint, if there is one."""
