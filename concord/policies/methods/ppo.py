@@ -70,13 +70,11 @@ def run(job: PolicyJob) -> None:
 
     device, params = runtime.start(job.runtime, job.seeds.sampling), job.params
     tokenizer = load_tokenizer(SFT)
-    policy, backbone, reference = (
-        load_causal(SFT, device, job.runtime.dtype) if needed else None
-        for needed in (True, True, params.beta > 0)
-    )
+    policy, critic = (load_causal(SFT, device, job.runtime.dtype) for _ in range(2))
+    reference = load_causal(SFT, device, job.runtime.dtype) if params.beta else None
     if params.lora is not None:
         attach(policy, params.lora, job.seeds.sampling)
-        attach(backbone.base_model, params.lora, job.seeds.sampling)
+        attach(critic.base_model, params.lora, job.seeds.sampling)
     objectives = {name: job.objectives[name] for name in job.vector}
     collect = Collector(
         job,
@@ -89,7 +87,7 @@ def run(job: PolicyJob) -> None:
     trainer = PpoTrainer(
         policy,
         reference,
-        Critic(backbone.base_model, len(objectives) + (params.beta > 0)),
+        Critic(critic.base_model, len(objectives) + (params.beta > 0)),
         params,
         list(objectives),
         collect,

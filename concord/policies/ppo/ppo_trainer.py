@@ -147,7 +147,7 @@ class PpoTrainer:
                 "training diverged. Lower `learning_rate` or `critic_learning_rate`."
             )
         self.optimizer.zero_grad()
-        total.backward()
+        torch.autograd.backward(total)
         rate, limit = self.settings.rate(update), self.settings.max_grad_norm
         metrics = {"learning_rate": rate * self.settings.learning_rate}
         for group, (name, weights) in zip(
