@@ -132,7 +132,7 @@ def batch_metrics(
     The explained variance of a stream is that of the discounted rewards to come, without
     bootstrapping. `names` are the streams.
     """
-    outcomes = gae(streams.rewards, scores.values, gamma, 1.0) + scores.values
+    outcomes = gae(streams.rewards, torch.zeros_like(scores.values), gamma, 1.0)
     metrics = {
         "kl": float(scores.kl.masked_fill(~batch.sampled, 0.0).sum(1).mean()),
         "entropy": float(scores.entropy[batch.sampled].mean()),

@@ -11,6 +11,8 @@ from torch import Tensor
 
 EPSILON = 1e-4
 """Added to the standard deviation, as in `concord.policies.advantages`."""
+NEGLIGIBLE = 1e-8
+"""Returns with a smaller variance are constant, but for rounding."""
 
 
 def gae(rewards: Tensor, values: Tensor, gamma: float, gae_lambda: float) -> Tensor:
@@ -66,6 +68,6 @@ def explained_variance(values: Tensor, returns: Tensor) -> float:
 
     1 for a critic that predicts every return, 0 for one that predicts their mean.
     """
-    if len(returns) < 2 or not (spread := float(returns.var())):
+    if len(returns) < 2 or (spread := float(returns.var())) < NEGLIGIBLE:
         return float("nan")
     return 1.0 - float((returns - values).var()) / spread

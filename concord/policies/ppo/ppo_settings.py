@@ -28,8 +28,9 @@ class PpoSettings:
     """The probability ratio of a token earns nothing beyond 1 - clip and 1 + clip."""
     gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
     """Discount per token."""
-    gae_lambda: Annotated[float, Field(ge=0, le=1)] = 0.95
-    """1 uses sampled rewards only; smaller values rely more on the critic."""
+    gae_lambda: Annotated[float, Field(ge=0, le=1)] = 1.0
+    """1: a token's advantage is the reward to come, less the critic's value. Smaller values replace
+    rewards with later values, so they need a critic that fits."""
     beta: Annotated[float, Field(ge=0)] = 0.02
     """Weight of the KL divergence from the SFT model; with 0, no reference model is loaded."""
     warmup_share: Annotated[float, Field(ge=0, le=1)] = 0.05

@@ -169,7 +169,9 @@ def test_one_objective_is_scalar_ppo() -> None:
             tables.append(scalar_ppo(environment, 6))
             continue
         learner = trainer(
-            environment, settings(steps=6, epochs=1, minibatches=1, warmup_share=0), ["a"]
+            environment,
+            settings(gae_lambda=0.95, steps=6, epochs=1, minibatches=1, warmup_share=0),
+            ["a"],
         )
         learner.train()
         values = learner.critic.heads(learner.critic.backbone.embedding)[:, 0]
