@@ -13,6 +13,7 @@ from concord.policies.ppo.clipped_loss import policy_loss, value_losses
 from concord.stage.errors import ModelError
 from tests.policies.ppo.toy import START, Environment, TablePolicy, settings, trainer
 
+START_WEIGHT = 0.3
 UNIFORM = [[0.0, 0.0]] * 3
 CHAIN = {(0, 0): (0.0, 4.0), (0, 1): (1.0, 0.0), (1, 0): (2.0, 0.0), (1, 1): (5.0, 0.0)}
 """Rewards `a` and `b` of the answers with two tokens."""
@@ -73,8 +74,9 @@ def learned_weights(names: list[str], weights: list[float], other: float) -> lis
     rewards = {answer: (CHAIN[answer][0], other)[: len(names)] for answer in CHAIN}
     environment = chain(weights, lambda answer: rewards[tuple(answer)])
     learner = trainer(environment, settings(), names)
-    learner.train()
     heads = learner.critic.heads
+    torch.nn.init.constant_(heads.weight, START_WEIGHT)  # at 0, a value could not do any harm
+    learner.train()
     return [
         weight.detach()
         for weight in (
@@ -94,7 +96,7 @@ def test_an_objective_without_weight_or_reward_adds_exactly_nothing() -> None:
     rewardless = learned_weights(["a", "b"], [1.0, 0.5], math.nan)
     assert all(torch.equal(one, two) for one, two in zip(weightless, rewardless, strict=True))
     policy, states, heads, biases = weightless
-    assert not heads[1].any()
+    assert bool((heads[1] == START_WEIGHT).all())
     assert not biases[1].any()
     alone = learned_weights(["a"], [1.0], 0.0)
     for one, two in zip((policy, states, heads[:1], biases[:1]), alone, strict=True):
