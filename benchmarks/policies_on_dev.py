@@ -13,6 +13,7 @@ work/dev, so that another call adds to them.
 
 import argparse
 import json
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -142,7 +143,9 @@ def main() -> None:
             if not file.is_file():
                 runtime.start(job.runtime, seed)
                 if not job.folder.is_dir():
+                    start = time.process_time()
                     method.run(job)
+                    print(f"{job.name}: trained in {time.process_time() - start:.0f} CPU seconds")
                 outputs.write_json(file, measure(job, options.prompts).to_dict("records"))
             results.append(pd.DataFrame(outputs.read_json(file)).assign(variant=name, seed=seed))
             print(f"{job.name}: measured")

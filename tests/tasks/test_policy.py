@@ -18,7 +18,7 @@ model: {max_length: 64}
 objectives: {helpful: {domain: values, description: gives substance, reward: values}}
 policies:
   sft: {method: reference}
-  other: {method: ppo}
+  other: {method: sorcery}
 """
 
 
@@ -46,7 +46,7 @@ def test_the_command_line(tmp_path: Path, tiny_model: Path) -> None:
     assert (tmp_path / "reports/curves/policy_sft.csv").exists()
     for name, message in {
         "nobody": "policies.nobody is not in params.yaml",
-        "other": "policies.other.method: 'ppo' is unknown",
+        "other": "policies.other.method: 'sorcery' is unknown",
     }.items():
         failed = subprocess.run(
             [sys.executable, "-m", "tasks.policy", name],
@@ -67,7 +67,7 @@ def test_every_method_has_the_required_functions() -> None:
         assert method.METHOD.params.__dataclass_fields__["method"]
 
 
-@pytest.mark.parametrize("entry", [{}, {"method": None}, {"method": "ppo"}, "mah_dpo"])
+@pytest.mark.parametrize("entry", [{}, {"method": None}, {"method": "sorcery"}, "mah_dpo"])
 def test_unknown_methods(entry: object) -> None:
     with pytest.raises(
         ParamsError,

@@ -65,7 +65,7 @@ def run(
     from concord.policies.rl.online_trainer import OnlineTrainer
     from concord.rewards.vector.anchors import Anchors
 
-    vector = _reward_vector(job, model.device)
+    vector = reward_vector(job, model.device)
     reward = RewardFunction(job.params, vector, Anchors.load(ANCHORS), tracker)
     work = resume.folder(job.stage, job, [SFT, ROLLOUTS, ANCHORS, REWARDS], module_file)
     tokenizer = load_tokenizer(SFT)
@@ -88,7 +88,7 @@ def prompts_of(job: PolicyJob) -> list[dict[str, Any]]:
     return prompts_in_order(rollouts, params.prompts_per_step, params.steps, job.seeds.data)
 
 
-def _reward_vector(job: PolicyJob, device: Any) -> RewardVector:
+def reward_vector(job: PolicyJob, device: Any) -> RewardVector:
     """The reward vector of the job, with the reward models that its objectives name."""
     objectives = {name: job.objectives[name] for name in job.vector}
     groups = sorted({str(one.reward) for one in objectives.values() if one.reward})

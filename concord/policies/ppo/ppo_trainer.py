@@ -1,0 +1,184 @@
+"""The training loop of PPO with a vector critic.
+
+Each step samples answers from the policy, scores them (`concord.policies.ppo.experience`), and
+trains the policy and the critic on them for several epochs of minibatches. Models stay in
+evaluation mode: dropout would make the probability ratio noisy.
+"""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from concord.policies.ppo.answer_batch import (
+    AnswerBatch,
+    Answers,
+    distributions,
+    token_logprobs,
+)
+from concord.policies.ppo.clipped_loss import policy_loss, value_losses
+from concord.policies.ppo.experience import (
+    Experience,
+    batch_metrics,
+    experience_of,
+    score_tokens,
+    streams_of,
+)
+from concord.policies.ppo.ppo_settings import PpoSettings
+from concord.stage import progress, resume
+from concord.stage.errors import ModelError
+
+STATE = "state.pt"
+KEPT_CHECKPOINTS = 2
+
+
+class PpoTrainer:
+    """Trains a policy and its critic in place.
+
+    Args:
+        policy: the causal language model to train, in evaluation mode.
+        reference: the SFT model; None if and only if `beta` is 0.
+        critic: `concord.policies.ppo.critic.Critic` with a head per name and, if there is a
+            reference, one more for the KL penalty.
+        names: the objectives, in the order of the columns of `Answers.rewards`.
+        collect: step -> sampled answers with their rewards.
+        pad: id of the padding token.
+        seed: seed of the minibatches.
+        work: folder for checkpoints (`concord.stage.resume.folder`); None saves none.
+    """
+
+    def __init__(
+        self,
+        policy: Any,
+        reference: Any,
+        critic: Any,
+        settings: PpoSettings,
+        names: list[str],
+        collect: Callable[[int], Answers],
+        *,
+        pad: int,
+        seed: int,
+        work: Path | None = None,
+    ) -> None:
+        self.policy, self.reference, self.critic = policy, reference, critic
+        self.settings, self.collect = settings, collect
+        self.streams = [*names, *(["kl"] if settings.beta else [])]
+        self.pad, self.seed, self.work = pad, seed, work
+        self.history: list[dict[str, float]] = []
+        """The metrics of each step."""
+        self.rates = {"policy": settings.learning_rate, "critic": settings.critic_learning_rate}
+        self.weights = {
+            name: [weight for weight in model.parameters() if weight.requires_grad]
+            for name, model in (("policy", policy), ("critic", critic))
+        }
+        self.optimizer = torch.optim.AdamW(
+            [{"params": self.weights[name], "lr": self.rates[name]} for name in self.rates],
+            weight_decay=0.0,
+        )
+
+    def train(self, label: str = "training") -> None:
+        """Trains until the last step, from the newest checkpoint if there is one.
+
+        Raises ModelError if the loss is not finite.
+        """
+        self._load()
+        steps = self.settings.steps
+        for step in progress.track(range(steps), steps, label):
+            if step < len(self.history):
+                continue
+            self.history.append({"step": step + 1, **self.train_step(step)})
+            if self.work is not None and (step + 1) % self.settings.checkpoint_every == 0:
+                self._save(self.work, step + 1)
+
+    def train_step(self, step: int) -> dict[str, float]:
+        """Samples one batch of answers and learns from it; returns the metrics."""
+        answers = self.collect(step)
+        experience, metrics = self.experience(answers)
+        generator, rows = random.Random(f"{self.seed}-{step}"), len(answers.responses)
+        sums: dict[str, float] = defaultdict(float)
+        for epoch in range(self.settings.epochs):
+            order = generator.sample(range(rows), rows)
+            parts = experience.batch.parts(self.settings.minibatches, order)
+            for index, part in enumerate(parts, epoch * self.settings.minibatches):
+                update = self._update(experience, part, step * self.settings.updates + index)
+                for name, value in update.items():
+                    sums[name] += value / self.settings.updates
+        return {**sums, **metrics, **answers.metrics}
+
+    def experience(self, answers: Answers) -> tuple[Experience, dict[str, float]]:
+        """What the losses need to know about a batch of answers, and metrics of the batch."""
+        settings = self.settings
+        batch = AnswerBatch.of(answers, self.pad, next(self.policy.parameters()).device)
+        scores = score_tokens(self.policy, self.reference, self.critic, batch, settings.minibatches)
+        streams = streams_of(answers, scores.log_ratio, settings.beta)
+        metrics = batch_metrics(batch, scores, streams, self.streams, settings.gamma)
+        return experience_of(batch, scores, streams, settings), metrics
+
+    def _update(self, experience: Experience, rows: Tensor, update: int) -> dict[str, float]:
+        """One optimiser step on some rows of the batch; returns its metrics."""
+        batch, answer = experience.batch, experience.batch.trained[rows]
+        inputs = batch.inputs_of(rows)
+        loss, clip_share = policy_loss(
+            token_logprobs(distributions(self.policy, inputs, batch.kept), inputs),
+            experience.logprobs[rows],
+            experience.advantages[rows],
+            answer,
+            self.settings.clip,
+        )
+        values = self.critic(inputs, batch.kept)
+        errors = value_losses(values, experience.returns[rows], answer, experience.trained[rows])
+        metrics = {"loss": loss.item(), "clip_share": clip_share.item()}
+        for name, error in zip(self.streams, errors.tolist(), strict=True):
+            metrics[f"value_loss.{name}"] = error
+        return {**metrics, **self._step(loss + errors.sum(), update)}
+
+    def _step(self, total: Tensor, update: int) -> dict[str, float]:
+        """Backward pass, clipping of each model's gradient, and optimiser step."""
+        if not bool(total.isfinite()):
+            raise ModelError(
+                f"The loss at step {update // self.settings.updates + 1} is {total.item()}: "
+                "training diverged. Lower `learning_rate` or `critic_learning_rate`."
+            )
+        self.optimizer.zero_grad()
+        torch.autograd.backward(total)
+        rate, limit = self.settings.rate(update), self.settings.max_grad_norm
+        metrics = {"learning_rate": rate * self.settings.learning_rate}
+        for group, (name, weights) in zip(
+            self.optimizer.param_groups, self.weights.items(), strict=True
+        ):
+            metrics[f"grad_norm.{name}"] = torch.nn.utils.clip_grad_norm_(weights, limit).item()
+            group["lr"] = rate * self.rates[name]
+        self.optimizer.step()
+        return metrics
+
+    def _save(self, work: Path, step: int) -> None:
+        """Writes a checkpoint and removes all but the newest."""
+        folder = work / f"checkpoint-{step}"
+        folder.mkdir(parents=True, exist_ok=True)
+        state = {name: part.state_dict() for name, part in self._parts().items()}
+        torch.save({**state, "history": self.history}, folder / STATE)
+        resume.mark_complete(work, step)
+        checkpoints = sorted(work.glob("checkpoint-*"), key=resume.step_of)
+        for older in checkpoints[:-KEPT_CHECKPOINTS]:
+            shutil.rmtree(older)
+
+    def _load(self) -> None:
+        """Restores the newest complete checkpoint, if there is one."""
+        newest = None if self.work is None else resume.newest(self.work)
+        if newest is None:
+            return
+        state = torch.load(newest / STATE, map_location="cpu", weights_only=True)
+        for name, part in self._parts().items():
+            part.load_state_dict(state[name])
+        self.history = state["history"]
+        print(f"resuming from step {len(self.history)} of {self.settings.steps}")
+
+    def _parts(self) -> dict[str, Any]:
+        return {"policy": self.policy, "critic": self.critic, "optimizer": self.optimizer}
