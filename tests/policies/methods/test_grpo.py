@@ -115,7 +115,7 @@ def test_every_micro_step_draws_different_samples(
     make_job: MakeJob, tiny_model: Path, tiny_tokenizer: Any
 ) -> None:
     """TRL's counter restarts at 0 after a resume; the draws depend on the global step."""
-    from concord.policies.rl.online_trainer import Sampler
+    from concord.policies.rl.online_sampler import Sampler
 
     rollout = Sampler(make_job(**{**ENTRY, "micro_prompts": 1}), tiny_tokenizer)
     accelerator = SimpleNamespace(

@@ -91,7 +91,8 @@ def test_samples_rewards_and_loss_have_the_same_weights(
     reward_models: Path, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Each prompt has one mix of its domain's heads, for all of its samples and in every place."""
-    from concord.policies.rl.online_trainer import OnlineTrainer, Sampler
+    from concord.policies.rl.online_sampler import Sampler
+    from concord.policies.rl.online_trainer import OnlineTrainer
 
     seen: dict[str, list[Any]] = {"samples": [], "rewards": [], "loss": []}
     sample, score, loss = Sampler._draw, RewardFunction.__call__, OnlineTrainer._compute_loss
@@ -135,7 +136,7 @@ def different_heads(names: list[str], adapters: int | None = None) -> heads.Mult
 
 def test_each_prompt_is_sampled_from_its_mix(reward_models: Path, make_job: MakeJob) -> None:
     """The samples of rows with alternating mixes are those of the two merged models."""
-    from concord.policies.rl.online_trainer import Sampler
+    from concord.policies.rl.online_sampler import Sampler
 
     job = make_job(**ENTRY)
     policy, tokenizer = different_heads(job.vector), load_tokenizer(SFT)

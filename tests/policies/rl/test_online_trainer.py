@@ -69,7 +69,7 @@ def test_truncated_samples_are_left_out(
 def test_samples_that_are_left_out_have_no_advantage(
     reward_models: Path, make_job: MakeJob
 ) -> None:
-    """In the second prompt, a and b are opposed in every sample; TRL's centring changes nothing."""
+    """a and b rise together in the first prompt and are opposed in the second."""
     texts = ["ab", "aabb", "aaabbb", "abbb", "aabb", "aaab"]
     entry = {**ENTRY, "weights": {**ENTRY["weights"], "honest": 2.0}, "conflict_threshold": 1.0}
     advantages = batch_of(trainer_of(make_job(**entry), texts))["advantages"]
