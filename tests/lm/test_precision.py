@@ -10,7 +10,8 @@ from concord.lm.load import load_causal
 from concord.lm.precision import autocast, kept_share
 from concord.lm.train import Training, fit
 from concord.policies import head_adapters
-from concord.policies.model import IGNORED, MultiHeadCausalLM, load, one_hot
+from concord.policies.model import IGNORED, MultiHeadCausalLM, one_hot
+from concord.policies.steerable import load
 from tasks import sft
 
 TRAINING = Training(learning_rate=1e-6, batch_size=2, steps=40, schedule="constant", warmup_share=0)

@@ -78,7 +78,6 @@ def run(job: PolicyJob) -> None:
         params.head_rank,
         params.head_adapters.rank if params.head_adapters else None,
         device=runtime.start(job.runtime, job.seeds.sampling),
-        dtype=job.runtime.dtype,
     )
     prepare_backbone(model, params, job.seeds.sampling)
     # TRL loads the reference model, with its single head, from this path.

@@ -12,9 +12,10 @@ from safetensors.torch import load_file
 
 from concord.lm.load import load_causal, load_tokenizer
 from concord.policies.job import ROLLOUTS, PolicyJob
-from concord.policies.methods import grpo, ppo
+from concord.policies.methods import ppo
 from concord.policies.ppo.collect import Collector
 from concord.policies.ppo.critic import Critic
+from concord.policies.rl.online import prompts_of
 from concord.rewards.vector.anchors import Anchor, Anchors
 from concord.stage import outputs
 from concord.stage.errors import ParamsError
@@ -115,7 +116,7 @@ class FakeVector:
 def test_answers_of_a_step(project: Path, make_job: MakeJob) -> None:
     """Samples depend on the seed and the step; rewards and weights are those of the domain."""
     job, policy, tokenizer = make_job(**ENTRY), load_causal(SFT), load_tokenizer(SFT)
-    prompts = grpo.prompts_in_order(outputs.read_table(ROLLOUTS), job.params, job.seeds.data)
+    prompts = prompts_of(job)
     anchors = Anchors({name: Anchor(1.0, 2.0, 1, 9) for name in OBJECTIVES})
     collect = Collector(job, policy, tokenizer, FakeVector(), anchors, prompts)
     answers = collect(1)
