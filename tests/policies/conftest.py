@@ -3,6 +3,7 @@
 It holds a tiny SFT model, rollouts, annotated pairs, anchors and reward models.
 """
 
+import dataclasses
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -131,9 +132,10 @@ def make_job() -> MakeJob:
     def make(
         name: str | None = None, objectives: dict[str, Objective] | None = None, **entry: Any
     ) -> PolicyJob:
-        if entry["method"] not in ("reference", "grpo"):
+        method = method_of(entry, "policies.x").METHOD.params
+        if "training" in {field.name for field in dataclasses.fields(method)}:
             entry = {"training": TRAINING, **entry}
-        params = section(method_of(entry, "policies.x").METHOD.params, entry, "policies.x")
+        params = section(method, entry, "policies.x")
         known = OBJECTIVES if objectives is None else objectives
         return PolicyJob(
             name or entry["method"],

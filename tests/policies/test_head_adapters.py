@@ -9,7 +9,6 @@ from transformers import AutoModelForCausalLM
 
 from concord.lm.load import load_causal
 from concord.policies import head_adapters
-from concord.policies import model as policies
 from concord.policies.model import IGNORED, MultiHeadCausalLM, one_hot
 
 NAMES = ["a", "b", "c"]
@@ -86,7 +85,7 @@ def test_saves_and_reloads_to_identical_logits(
     deep: MultiHeadCausalLM, ids: torch.Tensor, tmp_path: Path
 ) -> None:
     deep.save_pretrained(tmp_path)
-    loaded = policies.load(tmp_path)
+    loaded = load_causal(tmp_path)
     assert torch.equal(
         logits(loaded, ids, head_weights=WEIGHTS), logits(deep, ids, head_weights=WEIGHTS)
     )

@@ -89,7 +89,7 @@ def test_saving_and_reloading_gives_identical_logits(
     heads: MultiHeadCausalLM, ids: torch.Tensor, tmp_path: Path
 ) -> None:
     heads.save_pretrained(tmp_path)
-    loaded = policies.load(tmp_path)
+    loaded = load_causal(tmp_path)
     assert isinstance(loaded, MultiHeadCausalLM)
     assert loaded.head_names == NAMES
     for call in ({"head_weights": one_hot([2, 0, 1], 3)}, {"head_weights": WEIGHTS}, {}):

@@ -11,13 +11,12 @@ import torch
 from safetensors.torch import load_file
 
 from concord.lm.load import load_causal, load_tokenizer
-from concord.policies.job import ROLLOUTS, PolicyJob
+from concord.policies.job import PolicyJob
 from concord.policies.methods import ppo
 from concord.policies.ppo.collect import Collector
 from concord.policies.ppo.critic import Critic
 from concord.policies.rl.online import prompts_of
 from concord.rewards.vector.anchors import Anchor, Anchors
-from concord.stage import outputs
 from concord.stage.errors import ParamsError
 from concord.stage.params import section
 from concord.stage.paths import SFT
