@@ -102,6 +102,7 @@ def plan_of(params: ConditionedParams, vector: Mapping[str, Objective]) -> MixPl
 def rows_by_group(job: PolicyJob, plan: MixPlan, tokenizer: Tokenizer) -> dict[str, list[Row]]:
     """Group -> encoded rows: the weights, the prompt, and its best rollout at these weights."""
     from concord.policies.training_pairs import rows_of_domain
+    from concord.policies.weights_in_prompt import weights_text
     from concord.rewards.vector.anchors import Anchors
 
     rollouts, anchors, groups = outputs.read_table(ROLLOUTS), Anchors.load(ANCHORS), {}
@@ -113,9 +114,10 @@ def rows_by_group(job: PolicyJob, plan: MixPlan, tokenizer: Tokenizer) -> dict[s
         else:
             domain, names, draws = job.objectives[group].domain, [group], _alone
         best = best_by_mix(rows_of_domain(rollouts, domain), names, anchors, draws)
+        texts = [weights_text(weights, job.vector) for weights in best["weights"]]
         groups[group] = [
             _encode(tokenizer, job.max_length, *row)
-            for row in zip(best["weights"], best["messages"], best["response"], strict=True)
+            for row in zip(texts, best["messages"], best["response"], strict=True)
         ]
     return groups
 
@@ -126,7 +128,7 @@ def best_by_mix(
     anchors: Anchors,
     draws: Callable[[str], np.ndarray],
 ) -> pd.DataFrame:
-    """The best finished sample of each prompt at each mix, with the column `weights`: their text.
+    """The best finished sample of each prompt at each mix, with the mix in the column `weights`.
 
     Args:
         rows: rollouts of the domain of `names`.
@@ -135,17 +137,16 @@ def best_by_mix(
     import numpy as np
 
     from concord.policies.training_pairs import anchored_rewards
-    from concord.policies.weights_in_prompt import weights_text
 
     rewards = anchored_rewards(rows, list(names), anchors)
     usable = rows["finished"].to_numpy(dtype=bool) & ~np.isnan(rewards).any(axis=1)
-    positions, texts = [], []
+    positions, weights = [], []
     for prompt, index in sorted(rows[usable].groupby("prompt_id").indices.items()):
         members = np.flatnonzero(usable)[index]
         for mix in draws(str(prompt)):
             positions.append(int(members[(rewards[members] @ mix).argmax()]))
-            texts.append(weights_text(dict(zip(names, mix.tolist(), strict=True))))
-    return rows.iloc[positions].assign(weights=texts)
+            weights.append(dict(zip(names, mix.tolist(), strict=True)))
+    return rows.iloc[positions].assign(weights=weights)
 
 
 def _alone(prompt: str) -> np.ndarray:

@@ -25,7 +25,8 @@ def test_each_mix_has_its_best_rollout_and_its_text(project: Path) -> None:
     rows = rows.assign(finished=rows["sample"] != 3)
     mixes = np.array([[1.0, 0.0], [0.75, 0.25]])
     best = conditioned.best_by_mix(rows, ["right", "vivid"], Anchors.load(ANCHORS), lambda _: mixes)
-    assert best["weights"].tolist() == ["right 1.00. ", "right 0.75, vivid 0.25. "] * 6
+    expected = [{"right": 1.0, "vivid": 0.0}, {"right": 0.75, "vivid": 0.25}]
+    assert best["weights"].tolist() == expected * 6
     assert best["sample"].tolist()[::2] == [1] * 6
     for (_, members), chosen in zip(rows.groupby("prompt_id"), best["sample"][1::2], strict=True):
         scores = 0.75 * (members["sample"] == 1) + 0.25 * members["response"].str.count("a")
@@ -39,15 +40,14 @@ def test_batches_have_the_shares_of_mixes(
     seen: list[dict[str, Any]] = []
     monkeypatch.setattr(conditioned, "fit", lambda model, rows, *_, **__: seen.extend(rows))
     conditioned.run(make_job(method="conditioned", training={**TRAINING, "batch_size": 8}))
-    tokenizer = load_tokenizer(SFT)
+    decode = load_tokenizer(SFT).decode
     assert len(seen) == 8 * TRAINING["steps"]
     for start in range(0, len(seen), 8):
         batch = seen[start : start + 8]
-        texts = [tokenizer.decode(row["ids"]).replace(" ", "").split(".<")[0] for row in batch]
-        assert sorted(text for text in texts if "," not in text) == [
-            f"{name}1.00" for name in ("helpful", "honest", "right", "vivid")
-        ]
-        assert sum("right" in text for text in texts if "," in text) == 2
+        texts = ["".join(map(decode, row["ids"][:4])) for row in batch]
+        assert texts[:2] + texts[6:] == ["9000", "0900", "0090", "0009"]
+        assert [text[:2] == "00" for text in texts[2:6]] == [True, True, False, False]
+        assert [text[2:] == "00" for text in texts[2:6]] == [False, False, True, True]
         assert [row["weight"] for row in batch] == pytest.approx([1 / 8] * 8)
 
 
