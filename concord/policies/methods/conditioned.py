@@ -107,6 +107,7 @@ def rows_by_group(job: PolicyJob, plan: MixPlan, tokenizer: Tokenizer) -> dict[s
 
     rollouts, anchors, groups = outputs.read_table(ROLLOUTS), Anchors.load(ANCHORS), {}
     mixes, seed = job.params.mixes, job.seeds.data
+    draws: Callable[[str], np.ndarray]
     for group in plan.shares:
         if group in plan.mixed:
             domain, names = plan.mixed[group]
@@ -146,7 +147,7 @@ def best_by_mix(
         for mix in draws(str(prompt)):
             positions.append(int(members[(rewards[members] @ mix).argmax()]))
             weights.append(dict(zip(names, mix.tolist(), strict=True)))
-    return rows.iloc[positions].assign(weights=weights)
+    return rows.iloc[positions].assign(weights=np.array(weights, dtype=object))
 
 
 def _alone(prompt: str) -> np.ndarray:
