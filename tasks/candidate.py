@@ -17,7 +17,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from concord.evaluation.policies import run_protocol
 from concord.evaluation.policies.protocol import Judged, Point, by_domain
@@ -25,7 +25,7 @@ from concord.evaluation.policies.run_protocol import EvaluateJob, EvaluateParams
 from concord.objectives import objectives_of
 from concord.stage import outputs, runtime
 from concord.stage.errors import command
-from concord.stage.params import Runtime, Seeds, load, read
+from concord.stage.params import Dtype, Runtime, Seeds, load, read
 from concord.stage.paths import CANDIDATE, POLICIES, REPORTS
 from concord.steering.checkpoint import digest, write
 
@@ -36,7 +36,7 @@ NAME = "candidate"
 """Name of the point of every domain."""
 
 
-def run(job: EvaluateJob, dtype: str, all_params: Mapping[str, Any]) -> None:
+def run(job: EvaluateJob, dtype: Dtype, all_params: Mapping[str, Any]) -> None:
     """Evaluates the checkpoint and writes its results and its samples."""
     device = runtime.start(job.settings, job.seeds.sampling)
     choice = outputs.read_json(REPORTS / "select.json")
@@ -92,7 +92,7 @@ def main() -> None:
         load(Seeds, "seeds"),
         load(int, "model", "max_length"),
     )
-    run(job, load(str, "export", "dtype"), read())
+    run(job, cast(Dtype, load(str, "export", "dtype")), read())
 
 
 if __name__ == "__main__":

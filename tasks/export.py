@@ -14,14 +14,14 @@ checkpoint gives exactly the weighted logits. Any engine that serves the base mo
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic.dataclasses import dataclass
 
 from concord.report import card as cards
 from concord.stage import outputs
 from concord.stage.errors import DataError, command
-from concord.stage.params import FORBID, Model, load
+from concord.stage.params import FORBID, Dtype, Model, load
 from concord.stage.paths import (
     ALIGNED,
     ANCHORS,
@@ -43,7 +43,7 @@ CARD = "README.md"
 class ExportParams:
     """The section `export`."""
 
-    dtype: Literal["float32", "bfloat16"] = "float32"
+    dtype: Dtype = "float32"
     """Data type of the exported weights, and of the evaluation of the candidate. `bfloat16` is
     refused if rounding would undo more than a tenth of what training changed."""
 

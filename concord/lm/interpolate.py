@@ -1,13 +1,12 @@
 """Models between two models, in the space of their parameters."""
 
 import copy
+from typing import Any
 
 import torch
 
-from concord.lm.types import CausalLM
 
-
-def interpolated(reference: CausalLM, model: CausalLM, scale: float) -> CausalLM:
+def interpolated(reference: Any, model: Any, scale: float) -> Any:
     """A copy of `model` with the parameters reference + scale * (model - reference).
 
     Scale 0 gives the reference, 1 gives `model`, and values in between trade the effect of the

@@ -19,7 +19,7 @@ Row = dict[str, Any]
 """One encoded pair. `chosen` and `rejected` are tuples (token ids, number of prompt tokens); `mix`
 holds one weight per head: the mix of the heads that learns from the pair. `reference` holds the
 log-probabilities of both responses under the reference model, and `weight` the weight of the pair's
-loss. `margin`, `sharpness` and `prefix` (as token ids) are those of the pair."""
+loss. `margin` and `sharpness` are those of the pair."""
 
 
 class PairBatch(TypedDict):

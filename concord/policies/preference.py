@@ -123,17 +123,26 @@ def trained_objectives(params: PreferenceParams, vector: Sequence[str]) -> list[
     return [name for name in vector if not params.alpha or params.alpha.get(name, 0.0) > 0]
 
 
+class Trained(Protocol):
+    """The parameters of a method that trains on batches."""
+
+    @property
+    def training(self) -> Training:
+        """Optimisation settings."""
+        ...
+
+
 def batch_size_problems(
-    params: PreferenceParams, groups: Sequence[str], needed: int | None = None
+    params: Trained, groups: Sequence[str], needed: int | None = None
 ) -> Iterator[str]:
-    """Yields a message if a batch cannot hold one pair of each of `groups`.
+    """Yields a message if a batch cannot hold one row of each of `groups`.
 
     `needed` is the smallest batch that can; by default, the number of groups.
     """
     needed = len(groups) if needed is None else needed
     if (size := params.training.batch_size) < needed:
         yield (
-            f"training.batch_size: a batch of {size} pairs cannot hold one pair of each of "
+            f"training.batch_size: a batch of {size} rows cannot hold one row of each of "
             f"{len(groups)} groups ({', '.join(groups)}); raise it to {needed} or more"
         )
 
@@ -192,7 +201,7 @@ def train(
     """
     from concord.policies.balanced_batches import balance, collate, pair_length
     from concord.policies.model import MultiHeadCausalLM
-    from concord.policies.reference_logprobs import add_reference, encode_pairs, with_prefix
+    from concord.policies.reference_logprobs import add_reference, encode_pairs
     from concord.policies.shared_tokens import can_pack
 
     params: PreferenceParams = job.params
@@ -221,7 +230,7 @@ def train(
     prepare_backbone(model, params, job.seeds.data)
     fit(
         model,
-        [with_prefix(row) for row in rows],
+        rows,
         batches,
         make_loss(names, params),
         training,

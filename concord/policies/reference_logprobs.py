@@ -26,8 +26,8 @@ def encode_pairs(
     tokenizer: Tokenizer,
     max_length: int,
 ) -> dict[str, list[Row]]:
-    """Group -> rows with `chosen`, `rejected`, `mix` (the weight of each head of `names`),
-    `margin`, `sharpness` and `prefix` (token ids).
+    """Group -> rows with `chosen`, `rejected`, `mix` (the weight of each head of `names`), `margin`
+    and `sharpness`.
 
     A pair with `weights` is learned by that mix of the heads, another one by the head of its group
     in `heads`. Pairs whose sides have the same token ids carry no training signal and are dropped.
@@ -41,7 +41,6 @@ def encode_pairs(
                 "mix": _mix(pair, heads.get(group), names),
                 "margin": pair.margin,
                 "sharpness": pair.sharpness,
-                "prefix": tokenizer(pair.prefix, add_special_tokens=False)["input_ids"],
             }
             for pair in members
         ]
@@ -92,13 +91,6 @@ def add_reference(rows: Sequence[Row], reference: MultiHeadCausalLM, pad: int) -
             values.update(zip(map(_key, batch), logprobs, strict=True))
     for row in rows:
         row["reference"] = tuple(values[_key(row[side])] for side in SIDES)
-
-
-def with_prefix(row: Row) -> Row:
-    """The row with its prefix in front of both sides. Call it after `add_reference`."""
-    prefix = list(row["prefix"])
-    sides = {side: (prefix + row[side][0], len(prefix) + row[side][1]) for side in SIDES}
-    return {**row, **sides}
 
 
 def _key(sequence: tuple[list[int], int]) -> tuple[tuple[int, ...], int]:

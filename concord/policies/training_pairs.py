@@ -40,8 +40,6 @@ class Pair:
     by itself, in nats."""
     sharpness: float = 1.0
     """Factor of `beta` for this pair."""
-    prefix: str = ""
-    """Text in front of the rendered prompt, for the policy alone; the reference does not see it."""
 
 
 def anchored_rewards(frame: pd.DataFrame, names: list[str], anchors: Anchors) -> np.ndarray:

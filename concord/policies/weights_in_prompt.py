@@ -20,19 +20,21 @@ from concord.policies.model import weight_vector
 from concord.stage.errors import ParamsError
 
 OBJECTIVES = "weights_in_prompt"
-"""Key of config.json with the objectives whose weights a policy reads."""
+"""Key of config.json with the objectives whose weights a policy reads, in the order of the text."""
 
 
-def weights_text(weights: Mapping[str, float]) -> str:
-    """The weights as text: objectives with a positive weight by name, normalised, two decimals.
+def weights_text(weights: Mapping[str, float], names: Sequence[str]) -> str:
+    """The weights as text: a digit per objective, in the order of `names`, in ninths of the sum.
+
+    The text is short, because a small model answers badly after a long one. In the sandbox, the
+    names of the objectives with decimal numbers tripled the SFT model's loss.
 
     Examples:
-        >>> weights_text({"honest": 3.0, "helpful": 1.0, "harmless": 0.0})
-        'helpful 0.25, honest 0.75. '
+        >>> weights_text({"honest": 2.0, "helpful": 1.0}, ["harmless", "helpful", "honest"])
+        '036'
     """
     total = sum(weights.values())
-    parts = [f"{name} {weights[name] / total:.2f}" for name in sorted(weights) if weights[name]]
-    return ", ".join(parts) + ". "
+    return "".join(str(round(9 * weights.get(name, 0.0) / total)) for name in names)
 
 
 class WeightReader:
@@ -59,7 +61,7 @@ class WeightReader:
                 "set it to 1"
             )
         weight_vector(weights, self.head_names)
-        text = weights_text(weights)
+        text = weights_text(weights, self.head_names)
         ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
         return PrefixedModel(self.model, ids).eval()
 

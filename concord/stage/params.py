@@ -30,6 +30,8 @@ from concord.stage.errors import ParamsError
 
 FORBID = ConfigDict(extra="forbid", allow_inf_nan=False)
 T = TypeVar("T")
+Dtype = typing.Literal["float32", "bfloat16"]
+"""Data types of weights."""
 
 
 @dataclass(frozen=True, config=FORBID)
@@ -51,7 +53,7 @@ class Runtime:
     device: str = "auto"
     """`cpu`, `cuda`, or `auto` (`cuda` if available, else `cpu`). The flow selects the GPU through
     the environment variable CUDA_VISIBLE_DEVICES."""
-    dtype: typing.Literal["float32", "bfloat16"] = "float32"
+    dtype: Dtype = "float32"
     """Data type of computations. With `bfloat16`, a model in training keeps its parameters in
     float32 and its matrix products are bfloat16; only action heads compute in float32. Models are
     saved in float32. A model in use is loaded in bfloat16, apart from the action heads and their

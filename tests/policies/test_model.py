@@ -18,6 +18,7 @@ from transformers import (
 from concord.lm.load import load_causal
 from concord.lm.lora import Lora, attach, merge
 from concord.policies import model as policies
+from concord.policies import steerable
 from concord.policies.model import IGNORED, MultiHeadCausalLM, one_hot
 from concord.stage.errors import ModelError, ParamsError
 
@@ -89,7 +90,7 @@ def test_saving_and_reloading_gives_identical_logits(
     heads: MultiHeadCausalLM, ids: torch.Tensor, tmp_path: Path
 ) -> None:
     heads.save_pretrained(tmp_path)
-    loaded = load_causal(tmp_path)
+    loaded = steerable.load(tmp_path)
     assert isinstance(loaded, MultiHeadCausalLM)
     assert loaded.head_names == NAMES
     for call in ({"head_weights": one_hot([2, 0, 1], 3)}, {"head_weights": WEIGHTS}, {}):

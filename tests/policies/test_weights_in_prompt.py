@@ -41,8 +41,9 @@ def policy(model: Any, tiny_tokenizer: Any, tmp_path: Path) -> Any:
 
 
 def test_the_text_depends_on_names_and_proportions_alone() -> None:
-    assert weights_text({"b": 3.0, "c": 0.0, "a": 1.0}) == "a 0.25, b 0.75. "
-    assert weights_text({"a": 0.1, "b": 0.3}) == "a 0.25, b 0.75. "
+    assert weights_text({"b": 2.0, "c": 0.0, "a": 1.0}, ["a", "b", "c"]) == "360"
+    assert weights_text({"a": 0.1, "b": 0.2}, ["a", "b", "c"]) == "360"
+    assert weights_text({"c": 0.5}, ["a", "b", "c"]) == "009"
 
 
 @pytest.mark.parametrize("temperature", [0.0, 1.0])
@@ -98,10 +99,10 @@ def test_a_policy_that_reads_weights_is_steered(policy: Any, tiny_tokenizer: Any
     assert isinstance(policy, steerable.Steerable)
     steered = Steered(policy, policy.model, tiny_tokenizer, Sampling(5, 1.0, 2, 128, seed=1))
     assert steered.heads == ["a", "b"]
-    messages, points = [[{"role": "user", "content": "Hello?"}]], [{"a": 1.0}, {"a": 1.0, "b": 3.0}]
+    messages, points = [[{"role": "user", "content": "Hello?"}]], [{"a": 1.0}, {"a": 1.0, "b": 2.0}]
     logprobs, kl, _ = steered.likelihood(messages, ["No"], points)
     ids, start = encode(tiny_tokenizer, messages[0], "No", 128)
-    for row, text in enumerate(("a 1.00. ", "a 0.25, b 0.75. ")):
+    for row, text in enumerate(("90", "36")):
         prefix = tiny_tokenizer(text, add_special_tokens=False)["input_ids"]
         batch = torch.tensor([[*prefix, *ids]])
         answer = torch.tensor([len(ids) - start])
@@ -109,7 +110,7 @@ def test_a_policy_that_reads_weights_is_steered(policy: Any, tiny_tokenizer: Any
             expected = sample.answer_logprobs(policy.model, batch, torch.ones_like(batch), answer)
         assert logprobs[row, 0] == pytest.approx(float(expected), rel=1e-4)
     assert kl.min() > 0
-    assert steered.sample(messages, points[0]) != steered.sample(messages, points[1])
+    assert logprobs[0, 0] != pytest.approx(logprobs[1, 0], rel=1e-3)
 
 
 def test_it_cannot_be_scaled_or_written(policy: Any, tmp_path: Path) -> None:

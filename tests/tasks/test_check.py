@@ -249,7 +249,7 @@ BAD = [
     (
         "policies/mah_dpo/training",
         {"learning_rate": 1.0, "steps": 1, "batch_size": 3},
-        r"3 pairs cannot hold one (pair )?of each",
+        r"3 rows cannot hold one row of each",
     ),
     ("runtime/device", "gpu7", r"runtime\.device is 'gpu7'; allowed: auto, cpu, cuda"),
     (

@@ -133,7 +133,8 @@ class Curves:
         """
         total = np.nansum(np.where(np.isnan(draws), 0.0, self.seed_draws) * np.nan_to_num(draws), 1)
         count = np.where(np.isnan(draws), 0.0, self.seed_draws).sum(axis=1)
-        return np.divide(total, count, out=np.full(len(draws), np.nan), where=count > 0)
+        means: np.ndarray = np.full(len(draws), np.nan)
+        return np.divide(total, count, out=means, where=count > 0)
 
 
 def rows_at(

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import stats
+from scipy import stats  # type: ignore[import-untyped]
 
 from concord.evaluation.metrics import interval
 from concord.evaluation.study.curves import Curve, Curves
@@ -84,7 +84,7 @@ def regrets(curves: Curves) -> dict[str, Any]:
 
 
 def _figures(curves: Curves, gaps: Mapping[tuple[str, int], Gap]) -> dict[str, Any]:
-    cells = [
+    cells: list[dict[str, Any]] = [
         {
             "domain": cell.domain,
             "line": cell.line,

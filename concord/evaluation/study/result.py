@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy import stats  # type: ignore[import-untyped]
 
 from concord.evaluation.metrics import interval
 from concord.evaluation.policies.front import hypervolume
@@ -143,7 +143,7 @@ def hypervolumes(
         if len(np.unique(means[0], axis=0)) == len(cells):
             volumes[policy] = {
                 f"{depth} sd": float(
-                    np.mean([hypervolume(m, gold.mean() - depth * gold.std()) for m in means])
+                    np.mean([hypervolume(m, list(gold.mean() - depth * gold.std())) for m in means])
                 )
                 for depth in DEPTHS
             }

@@ -10,17 +10,30 @@ weights.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from functools import partial
+from typing import TYPE_CHECKING, Literal
 
 from pydantic.dataclasses import dataclass
 
 from concord.objectives import Objective
-from concord.policies.job import Method, PolicyJob, save
-from concord.policies.mixed_pairs import mix_problems, mixed_pairs
-from concord.policies.mixes import Mixes
-from concord.policies.preference import PreferenceParams, pairs_by_objective, train
+from concord.policies.job import ROLLOUTS, Method, PolicyJob, save
+from concord.policies.mixes import Mixes, MixPlan, draw_mixes
+from concord.policies.preference import (
+    PreferenceParams,
+    batch_size_problems,
+    loss_weights,
+    pairs_by_objective,
+    train,
+    trained_objectives,
+)
+from concord.stage import outputs
 from concord.stage.params import FORBID
+from concord.stage.paths import ANCHORS
+
+if TYPE_CHECKING:
+    from concord.policies.training_pairs import Pair
 
 
 @dataclass(frozen=True, config=FORBID, kw_only=True)
@@ -42,18 +55,43 @@ class MahDpoParams(PreferenceParams):
 
 def run(job: PolicyJob) -> None:
     """Trains and saves the policy."""
-    names, mixes = job.vector, job.params.mixes
+    names = job.vector
     heads = {name: head for head, name in enumerate(names)}
-    if mixes is None:
-        save(train(job, pairs_by_objective(job), heads, names, __file__), job)
-    else:
-        pairs = mixed_pairs(job, mixes)
-        save(train(job, pairs.groups, heads, names, __file__, pairs.shares, pairs.alpha), job)
+    groups = pairs_by_objective(job)
+    if job.params.mixes is None:
+        save(train(job, groups, heads, names, __file__), job)
+        return
+    alpha = loss_weights(job.params.alpha, sorted(groups))
+    plan = MixPlan.of(
+        {name: job.objectives[name].domain for name in groups}, alpha, job.params.mixes
+    )
+    groups = {name: pairs for name, pairs in groups.items() if name in plan.alpha}
+    groups |= mixed_pairs(job, job.params.mixes, plan)
+    save(train(job, groups, heads, names, __file__, plan.shares, plan.alpha), job)
+
+
+def mixed_pairs(job: PolicyJob, mixes: Mixes, plan: MixPlan) -> dict[str, list[Pair]]:
+    """Group -> pairs chosen by random mixes of the rewards of a domain."""
+    from concord.policies import training_pairs as pairs
+    from concord.rewards.vector.anchors import Anchors
+
+    rollouts, anchors = outputs.read_table(ROLLOUTS), Anchors.load(ANCHORS)
+    groups = {}
+    for group, (domain, members) in plan.mixed.items():
+        draws = partial(draw_mixes, mixes, len(members), seed=f"{job.seeds.data}-{group}")
+        groups[group] = pairs.by_mix(rollouts, domain, members, anchors, job.params.min_gap, draws)
+    return pairs.merge_groups(groups) if groups else {}
 
 
 def problems(params: MahDpoParams, vector: Mapping[str, Objective]) -> Iterator[str]:
     """Reports a batch size too small to hold a pair of every group that is trained."""
-    return mix_problems(params, params.mixes, vector)
+    trained = trained_objectives(params, sorted(vector))
+    if params.mixes is None or not trained:
+        return batch_size_problems(params, trained)
+    domains = {name: vector[name].domain for name in trained}
+    plan = MixPlan.of(domains, dict.fromkeys(trained, 1.0), params.mixes)
+    needed = math.ceil(1 / min(plan.shares.values()) - 1e-9)
+    return batch_size_problems(params, sorted(plan.shares), needed)
 
 
 METHOD = Method(MahDpoParams, heads=True, pairs=True, problems=problems)

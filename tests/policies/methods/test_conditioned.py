@@ -1,70 +1,83 @@
-"""A policy that reads its weights: its batches, its reference, and that it obeys the weights."""
+"""A policy that reads its weights: the rollouts and weights it learns, and that it obeys them."""
 
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import torch
 
 from concord.lm.load import load_causal, load_tokenizer
-from concord.lm.sample import logprobs
-from concord.policies import preference, steerable
-from concord.policies.methods import conditioned, mah_dpo
-from concord.policies.weights_in_prompt import weights_text
-from concord.stage.errors import ParamsError
-from concord.stage.paths import SFT
+from concord.lm.train import fit
+from concord.policies import steerable
+from concord.policies.job import ROLLOUTS
+from concord.policies.methods import conditioned
+from concord.rewards.vector.anchors import Anchors
+from concord.stage import outputs
+from concord.stage.paths import ANCHORS, SFT
 from tests.policies.conftest import OBJECTIVES, TRAINING, MakeJob
 
-MIXES = {"corners": 0.5, "per_prompt": 2}
+
+def test_each_mix_has_its_best_rollout_and_its_text(project: Path) -> None:
+    """By hand: `right` is 1 for sample 1 alone, `vivid` counts the letter a (in tens)."""
+    rollouts = outputs.read_table(ROLLOUTS)
+    rows = rollouts[rollouts["domain"] == "math"]
+    rows = rows.assign(finished=rows["sample"] != 3)
+    mixes = np.array([[1.0, 0.0], [0.75, 0.25]])
+    best = conditioned.best_by_mix(rows, ["right", "vivid"], Anchors.load(ANCHORS), lambda _: mixes)
+    expected = [{"right": 1.0, "vivid": 0.0}, {"right": 0.75, "vivid": 0.25}]
+    assert best["weights"].tolist() == expected * 6
+    assert best["sample"].tolist()[::2] == [1] * 6
+    for (_, members), chosen in zip(rows.groupby("prompt_id"), best["sample"][1::2], strict=True):
+        scores = 0.75 * (members["sample"] == 1) + 0.25 * members["response"].str.count("a")
+        assert chosen == members["sample"][scores[members["finished"]].idxmax()]
 
 
-def test_it_learns_from_the_batches_of_mah_dpo(
+def test_batches_have_the_shares_of_mixes(
     project: Path, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The mix of the heads is written in front of both sides; the reference does not see it."""
-    seen: list[list[dict[str, Any]]] = []
-    monkeypatch.setattr(preference, "fit", lambda model, rows, *_, **__: seen.append(rows))
-    entry = {"mixes": MIXES, "training": {**TRAINING, "batch_size": 8}, "min_gap": 0.0}
-    job = make_job(method="conditioned", **entry)
-    mah_dpo.run(make_job(method="mah_dpo", **entry))
+    """Half of a batch of 8 is single objectives, one of each; the rest, two mixes per domain."""
+    seen: list[dict[str, Any]] = []
+    monkeypatch.setattr(conditioned, "fit", lambda model, rows, *_, **__: seen.extend(rows))
+    conditioned.run(make_job(method="conditioned", training={**TRAINING, "batch_size": 8}))
+    decode = load_tokenizer(SFT).decode
+    assert len(seen) == 8 * TRAINING["steps"]
+    for start in range(0, len(seen), 8):
+        batch = seen[start : start + 8]
+        texts = ["".join(map(decode, row["ids"][:4])) for row in batch]
+        assert texts[:2] + texts[6:] == ["9000", "0900", "0090", "0009"]
+        assert [text[:2] == "00" for text in texts[2:6]] == [True, True, False, False]
+        assert [text[2:] == "00" for text in texts[2:6]] == [False, False, True, True]
+        assert [row["weight"] for row in batch] == pytest.approx([1 / 8] * 8)
+
+
+def test_the_text_at_inference_is_that_of_training(
+    project: Path, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stock checkpoint with every parameter trained, which reads the objectives of the vector."""
+    seen: list[dict[str, Any]] = []
+
+    def recording(model: Any, rows: Any, *arguments: Any, **options: Any) -> None:
+        seen.extend(rows)
+        fit(model, rows, *arguments, **options)
+
+    monkeypatch.setattr(conditioned, "fit", recording)
+    job = make_job(method="conditioned", mixes={"corners": 1.0})
     conditioned.run(job)
-    tokenizer = load_tokenizer(SFT)
-    for plain, row in zip(*seen, strict=True):
-        text = weights_text(dict(zip(job.vector, plain["mix"], strict=True)))
-        prefix = list(tokenizer(text, add_special_tokens=False)["input_ids"])
-        for side in ("chosen", "rejected"):
-            ids, start = plain[side]
-            assert row[side] == (prefix + ids, len(prefix) + start)
-        assert row["mix"] == [1.0]
-        assert (row["reference"], row["weight"]) == (plain["reference"], plain["weight"])
-    assert len({tuple(row["prefix"]) for row in seen[1]}) > 4
+    before, after = load_causal(SFT), load_causal(job.folder)
+    assert type(after) is type(before)
+    pairs = zip(before.parameters(), after.parameters(), strict=True)
+    assert not any(torch.equal(*pair) for pair in pairs)
+    policy = steerable.load(job.folder)
+    assert policy.head_names == ["helpful", "honest", "right", "vivid"]
+    for name in policy.head_names:
+        prefix = policy.merge({**dict.fromkeys(policy.head_names, 0.0), name: 1.0}).prefix.tolist()
+        assert any(row["ids"][: len(prefix)] == prefix for row in seen)
 
 
-def test_it_obeys_the_weights(project: Path, make_job: MakeJob) -> None:
-    """helpful and honest are opposed: each corner prefers what its objective prefers."""
-    two = {name: OBJECTIVES[name] for name in ("helpful", "honest")}
-    training = {"learning_rate": 1e-2, "steps": 40, "batch_size": 6}
-    job = make_job(method="conditioned", objectives=two, training=training, mixes={"corners": 1.0})
-    conditioned.run(job)
-    assert type(load_causal(job.folder)) is type(load_causal(SFT))
-    policy, tokenizer = steerable.load(job.folder), load_tokenizer(job.folder)
-    assert policy.head_names == ["helpful", "honest"]
-    pairs = preference.pairs_by_objective(job)["honest"]
-    for name, sign in (("honest", 1), ("helpful", -1)):
-        model = policy.merge({**dict.fromkeys(two, 0.0), name: 1.0})
-        chosen, rejected = (
-            logprobs(
-                model,
-                tokenizer,
-                [pair.messages for pair in pairs],
-                [getattr(pair, side) for pair in pairs],
-                max_length=128,
-                per_token=True,
-            )
-            for side in ("chosen", "rejected")
-        )
-        assert ((chosen - rejected) * sign).mean() > 0.05
-
-
-def test_weights_need_rewards(make_job: MakeJob) -> None:
-    with pytest.raises(ParamsError, match="`mixes` combines the rewards of rollouts"):
-        make_job(method="conditioned", pairs="annotations")
+def test_a_batch_must_hold_every_group(make_job: MakeJob) -> None:
+    vector = {name: objective for name, objective in OBJECTIVES.items() if objective.in_vector}
+    job = make_job(method="conditioned")
+    problems = list(conditioned.METHOD.problems(job.params, vector))
+    assert "a batch of 6 rows cannot hold one row of each of 6 groups" in problems[0]
+    assert "raise it to 8 or more" in problems[0]

@@ -11,7 +11,6 @@ from safetensors.torch import load_file
 
 from concord.lm.load import load_causal, load_tokenizer
 from concord.lm.sample import answer_logprobs, sample_ids
-from concord.policies import model as heads
 from concord.policies.job import ROLLOUTS, PolicyJob
 from concord.policies.methods import grpo, mah_grpo
 from concord.policies.rl.reward_function import RewardFunction
@@ -55,7 +54,7 @@ def test_one_head_is_grpo(untied: Path, make_job: MakeJob) -> None:
     grpo.run(plain)
     expected = load_causal(plain.folder).state_dict()
     trained(job := make_job(**ENTRY, objectives=only))
-    merged = heads.load(job.folder).merge({"vivid": 1.0}).state_dict()
+    merged = load_causal(job.folder).merge({"vivid": 1.0}).state_dict()
     before = load_causal(SFT).state_dict()
     for name, weight in expected.items():
         assert (weight - before[name]).abs().max() > 5e-4
@@ -71,7 +70,7 @@ def test_only_the_heads_of_the_drawn_weights_learn(reward_models: Path, make_job
     draws = {"corners": 0.0, "given": 1.0}
     job = make_job(**ENTRY, weights=weights, draws=draws, cosines_every=2)
     trained(job)
-    policy = heads.load(job.folder)
+    policy = load_causal(job.folder)
     sft = load_causal(SFT).get_output_embeddings().weight
     unchanged = {
         name
