@@ -52,7 +52,7 @@ def token_logprobs(
 
     if size is None:
         return logprobs(tokens, *inputs)
-    chunks = zip(*(part.split(size) for part in (tokens, *inputs)), strict=True)
+    chunks = zip(*(part.split(size) for part in (tokens, *inputs)), strict=True)  # type: ignore[no-untyped-call]
     return torch.cat(
         [
             checkpoint(logprobs, *chunk, use_reentrant=False, preserve_rng_state=False)

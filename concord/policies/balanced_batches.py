@@ -125,7 +125,7 @@ def collate(pad: int, *, share_tokens: bool = False) -> Callable[[list[Row]], Pa
         batch = pad_with_labels(sides, pad)
         packed = pack(sides, pad) if share_tokens else None
         mix = torch.tensor([row["mix"] for row in rows], dtype=torch.float32)
-        return {
+        pairs: PairBatch = {
             "input_ids": batch["input_ids"],
             "attention_mask": batch["attention_mask"],
             "labels": batch["labels"],
@@ -136,8 +136,10 @@ def collate(pad: int, *, share_tokens: bool = False) -> Callable[[list[Row]], Pa
             "weights": _values(rows, "weight"),
             "margin": _values(rows, "margin"),
             "sharpness": _values(rows, "sharpness"),
-            **({} if packed is None else {"packed": packed}),
         }
+        if packed is not None:
+            pairs["packed"] = packed
+        return pairs
 
     return collate_rows
 

@@ -134,7 +134,8 @@ class Curves:
         total = np.nansum(np.where(np.isnan(draws), 0.0, self.seed_draws) * np.nan_to_num(draws), 1)
         count = np.where(np.isnan(draws), 0.0, self.seed_draws).sum(axis=1)
         means: np.ndarray = np.full(len(draws), np.nan)
-        return np.divide(total, count, out=means, where=count > 0)
+        np.divide(total, count, out=means, where=count > 0)
+        return means
 
 
 def rows_at(

@@ -85,6 +85,7 @@ def run(job: PolicyJob) -> None:
         curve=job.curve,
         order="given",
         length=lambda row: len(row["ids"]),
+        dtype=job.runtime.dtype,
         label=f"policy {job.name}",
     )
     if params.lora is not None:

@@ -13,6 +13,7 @@ from concord.lm.load import load_causal, load_tokenizer
 from concord.lm.sample import answer_logprobs, sample_ids
 from concord.policies.job import ROLLOUTS, PolicyJob
 from concord.policies.methods import grpo, mah_grpo
+from concord.policies.model import MultiHeadCausalLM
 from concord.policies.rl.reward_function import RewardFunction
 from concord.stage import outputs
 from concord.stage.errors import ParamsError
@@ -123,9 +124,9 @@ def test_samples_rewards_and_loss_have_the_same_weights(
         assert {0.0} == {*samples[0][:2], *samples[3][2:]}  # helpful, honest | right, vivid
 
 
-def different_heads(names: list[str], adapters: int | None = None) -> heads.MultiHeadCausalLM:
+def different_heads(names: list[str], adapters: int | None = None) -> MultiHeadCausalLM:
     """A model whose heads differ."""
-    policy = heads.MultiHeadCausalLM.from_sft(SFT, names, adapter_rank=adapters)
+    policy = MultiHeadCausalLM.from_sft(SFT, names, adapter_rank=adapters)
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for parameter in policy.head_parameters():
@@ -180,7 +181,7 @@ def test_a_killed_training_resumes_bitwise(
     entry = {**ENTRY, "micro_prompts": 1, "head_rank": 2, "head_learning_rate": 1e-2}
     job = make_job(**entry, head_adapters={"rank": 2, "learning_rate": 1e-3}, heads_only=True)
     expected, calls, score = trained(job), [], RewardFunction.__call__
-    before = heads.MultiHeadCausalLM.from_sft(SFT, job.vector, 2, 2).state_dict()
+    before = MultiHeadCausalLM.from_sft(SFT, job.vector, 2, 2).state_dict()
     moved = {name for name in expected if not torch.equal(before[name], expected[name])}
     assert {"up", "down"} < moved
     assert all(name.endswith(("up", "down")) for name in moved)
