@@ -12,9 +12,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Mapping
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -50,8 +50,8 @@ NOT_SHARED = ("params.yaml", "data", "models", str(REPORTS), str(WORK), "runs")
 TRAINED = Path("trained")
 LAST_LINES = 15
 
-Execute = Callable[[list[str], Path, Path], None]
-"""Runs `python -m <arguments>` in a folder, with its output in a file."""
+Execute = Callable[[list[str], Path, Path], float]
+"""Runs `python -m <arguments>` in a folder, with its output in a file; returns CPU seconds."""
 
 
 class StudyError(ConcordError):
@@ -91,13 +91,11 @@ class Seed:
         done = outputs.read_json(record) if record.is_file() else {}
         if {name: done.get(name) for name in key} == key:
             return False
-        start = time.monotonic()
-        self._run(name, *arguments)
-        outputs.write_json(record, {**key, "seconds": time.monotonic() - start})
+        outputs.write_json(record, {**key, "cpu_seconds": self._run(name, *arguments)})
         return True
 
-    def _run(self, log: str, *arguments: str) -> None:
-        self.execute(list(arguments), self.folder, self.folder / f"logs/{log}.log")
+    def _run(self, log: str, *arguments: str) -> float:
+        return self.execute(list(arguments), self.folder, self.folder / f"logs/{log}.log")
 
 
 def run(recipe: Path, root: Path, at_once: int, execute: Execute | None = None) -> Path:
@@ -187,15 +185,17 @@ def _in_parallel(jobs: list[Callable[[], None]], at_once: int, label: str) -> No
             future.result()
 
 
-def in_own_process(arguments: list[str], folder: Path, log: Path) -> None:
+def in_own_process(arguments: list[str], folder: Path, log: Path) -> float:
     """Runs `python -m <arguments>` in `folder`. Raises StudyError with the end of its output."""
+    command = [sys.executable, "-m", *arguments]
     with log.open("w") as output:
-        status = subprocess.run(
-            [sys.executable, "-m", *arguments], cwd=folder, stdout=output, stderr=output
-        ).returncode
+        process = subprocess.Popen(command, cwd=folder, stdout=output, stderr=output)
+    _, status, usage = os.wait4(process.pid, 0)
+    process.returncode = os.waitstatus_to_exitcode(status)  # Popen must not wait for it again
     if status:
         lines = log.read_text(errors="replace").splitlines()[-LAST_LINES:]
         raise StudyError("\n".join([f"{' '.join(arguments)} failed in {folder}:", *lines]))
+    return usage.ru_utime + usage.ru_stime
 
 
 def report(
@@ -213,19 +213,18 @@ def report(
     }
     files[REFERENCE, study.seeds[0]] = folders[study.seeds[0]] / measured(study, REFERENCE)
     answers = {key: outputs.read_table(path) for key, path in files.items()}
-    seconds = {
-        (variant.name, seed): outputs.read_json(folder / TRAINED / f"{variant.name}.json")[
-            "seconds"
-        ]
-        for variant in trainings
-        for seed, folder in folders.items()
+    records = {
+        (name, seed): outputs.read_json(folders[seed] / TRAINED / f"{name}.json")
+        for name, seed in files
+        if name != REFERENCE
     }
+    cpu_seconds = {key: record["cpu_seconds"] for key, record in records.items()}
     curves = Curves(study, cells(study, objectives_of(params)), trainings, answers)
     figures = {
         "recipe": dataclasses.asdict(study),
         "base": digest(root / params["model"]["files"]),
         "sft": digest(root / SFT),
-        **result(curves, trainings, answers, seconds),
+        **result(curves, trainings, answers, cpu_seconds),
     }
     with outputs.directory(root / REPORTS / "studies" / name) as folder:
         outputs.write_json(folder / "study.json", figures)

@@ -90,22 +90,7 @@ def text(figures: Mapping[str, Any]) -> str:
         "Regret: utility of the rival less that of the steered policy, at the smaller KL of the "
         "two; negative is good. Intervals: 95 %, seeds and prompts resampled together.",
         "",
-        *_table(
-            ["domain", "weights", *(f"`{name}`" for name in regret)],
-            [
-                [
-                    cell["domain"],
-                    weights_text(cell["weights"]),
-                    *(_regret(entry["cells"][index]) for entry in regret.values()),
-                ]
-                for index, cell in enumerate(regret[BEST]["cells"])
-            ]
-            + [
-                [domain, "mean", *(_regret(e["domains"][domain]) for e in regret.values())]
-                for domain in regret[BEST]["domains"]
-            ]
-            + [["all", "mean", *(_regret(entry["overall"]) for entry in regret.values())]],
-        ),
+        *_table(["domain", "weights", *(f"`{name}`" for name in regret)], _regret_rows(regret)),
         "",
         *_table(
             ["rival", "p", "p (Holm)", "steered better", "no difference", "rival better"],
@@ -136,14 +121,32 @@ def text(figures: Mapping[str, Any]) -> str:
         ),
         "",
         *_table(
-            ["policy", "trainings per seed", "seconds per seed"],
+            ["policy", "trainings per seed", "CPU seconds per seed"],
             [
-                [f"`{name}`", str(entry["trainings"]), f"{entry['seconds']:.0f}"]
+                [f"`{name}`", str(entry["trainings"]), f"{entry['cpu_seconds']:.0f}"]
                 for name, entry in figures["costs"].items()
             ],
         ),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _regret_rows(regret: Mapping[str, Any]) -> list[list[str]]:
+    """A row per weight vector and a mean per domain, one domain after the other."""
+    rows = []
+    for domain in regret[BEST]["domains"]:
+        rows += [
+            [
+                domain,
+                weights_text(cell["weights"]),
+                *(_regret(entry["cells"][index]) for entry in regret.values()),
+            ]
+            for index, cell in enumerate(regret[BEST]["cells"])
+            if cell["domain"] == domain
+        ]
+        means = [_regret(entry["domains"][domain]) for entry in regret.values()]
+        rows.append([domain, "mean", *means])
+    return [*rows, ["all", "mean", *(_regret(entry["overall"]) for entry in regret.values())]]
 
 
 def _regret(entry: Mapping[str, float]) -> str:

@@ -54,7 +54,7 @@ class Commands:
     def __init__(self) -> None:
         self.run: list[str] = []
 
-    def __call__(self, arguments: list[str], folder: Path, log: Path) -> None:
+    def __call__(self, arguments: list[str], folder: Path, log: Path) -> float:
         self.run.append(f"{folder.name} {' '.join(arguments)}")
         module, *names = arguments
         if module.endswith("measure"):
@@ -63,6 +63,7 @@ class Commands:
             assert params["policies"].keys() == {"sft", "heads", "alone_w0", "alone_w1"}
             table = self.answers(recipe, params)
             outputs.write_table(folder / measured(recipe, names[0]), table)
+        return 1.5
 
     @staticmethod
     def answers(recipe: StudyParams, params: dict[str, Any]) -> pd.DataFrame:
@@ -97,7 +98,7 @@ def test_a_study_trains_and_measures_everything_once(root: Path) -> None:
     assert sum("measure" in line for line in commands.run) == 7  # SFT once
     figures = outputs.read_json(folder / "study.json")
     assert figures["regret"]["best"]["overall"]["regret"] == 0.0
-    assert "| `alone` | 2 |" in (folder / "study.md").read_text()
+    assert "| `alone` | 2 | 3 |" in (folder / "study.md").read_text()
     assert (folder / "study.svg").read_text().startswith("<svg")
     again = Commands()
     study.run(write(root), root, 2, again)

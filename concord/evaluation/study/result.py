@@ -25,7 +25,7 @@ def result(
     curves: Curves,
     variants: Sequence[Variant],
     answers: Mapping[tuple[str, int], pd.DataFrame],
-    seconds: Mapping[tuple[str, int], float],
+    cpu_seconds: Mapping[tuple[str, int], float],
 ) -> dict[str, Any]:
     """All figures of a study.
 
@@ -33,7 +33,7 @@ def result(
         curves: the curves of all policies.
         variants: the trainings of one seed.
         answers: (variant or `sft`, seed) -> its measured answers.
-        seconds: (variant, seed) -> duration of its training.
+        cpu_seconds: (variant, seed) -> CPU time of its training.
     """
     return {
         "curves": [_curve(curves, *key) for key in curves.of],
@@ -45,7 +45,7 @@ def result(
         "hypervolume": {
             domain: hypervolumes(curves, variants, answers, domain) for domain in curves.domains
         },
-        "costs": costs(curves.policies, variants, seconds),
+        "costs": costs(curves.policies, variants, cpu_seconds),
     }
 
 
@@ -153,13 +153,13 @@ def hypervolumes(
 def costs(
     policies: Sequence[str],
     variants: Sequence[Variant],
-    seconds: Mapping[tuple[str, int], float],
+    cpu_seconds: Mapping[tuple[str, int], float],
 ) -> dict[str, dict[str, float]]:
-    """Policy -> trainings per seed, and their total duration as a mean over seeds."""
-    seeds = {seed for _, seed in seconds}
+    """Policy -> trainings per seed, and their total CPU time as a mean over seeds."""
+    seeds = {seed for _, seed in cpu_seconds}
     table = {}
     for policy in policies:
         names = [variant.name for variant in variants if variant.policy == policy]
-        totals = [sum(seconds.get((name, seed), np.nan) for name in names) for seed in seeds]
-        table[policy] = {"trainings": len(names), "seconds": float(np.mean(totals))}
+        totals = [sum(cpu_seconds.get((name, seed), np.nan) for name in names) for seed in seeds]
+        table[policy] = {"trainings": len(names), "cpu_seconds": float(np.mean(totals))}
     return table

@@ -136,7 +136,7 @@ def test_the_result_holds_bands_control_volumes_and_costs(curves: Curves) -> Non
     bands = {(b["policy"], b["line"]): b["utility"] for b in figures["bands"]}
     assert bands["heads", 0] == pytest.approx({"0.5": 0.55, "1.0": 0.6, "2.0": 0.7})
     assert bands["dpo", 0]["2.0"] is None  # the specialists only went to 1 nat
-    assert figures["costs"]["dpo"] == {"trainings": 2, "seconds": 20.0}
+    assert figures["costs"]["dpo"] == {"trainings": 2, "cpu_seconds": 20.0}
     # heads and specialists gave the same means at both weights, so no set has two points
     assert figures["hypervolume"]["values"] == {}
     assert figures["control"]["values"]["helpful"]["range"] == pytest.approx(0.0)
