@@ -61,7 +61,7 @@ def test_its_links_resolve() -> None:
 
 
 def test_moving_a_weight_in_python(copy: Path) -> None:
-    code = block("from concord.policies.model", "python")
+    code = block("from concord.policies.steerable", "python")
     run(copy, python(), "-c", code)
     loads = (
         "from transformers import AutoModelForCausalLM as A;"

@@ -47,6 +47,8 @@ def server(environment: dict[str, str]) -> Iterator[dict[str, str]]:
         subprocess.Popen(command, env=env, cwd=ROOT, stdout=file, stderr=file) as process,
     ):
         url = f"http://127.0.0.1:{port}/api"
-        wait_until(lambda: answers(f"{url}/health"), 120, log.read_text)
-        yield env | {"TOY_API": url}
-        process.terminate()
+        try:
+            wait_until(lambda: answers(f"{url}/health"), 300, log.read_text)
+            yield env | {"TOY_API": url}
+        finally:
+            process.terminate()

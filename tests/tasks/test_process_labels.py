@@ -6,11 +6,11 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from concord.lm import sample
 from concord.objectives import Objective
 from concord.rewards.outcome.reward_model import new_model
 from concord.rewards.process import process_model as process
 from concord.rewards.process import step_table
-from concord.rewards.process.completions import Sampler
 from concord.stage import outputs
 from concord.stage.errors import DataError, ParamsError
 from concord.stage.params import Runtime, section
@@ -184,13 +184,13 @@ def test_a_killed_run_resumes_with_its_samples(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     batch_sizes: list[int] = []
-    sample = Sampler._sample
+    sample_ids = sample.sample_ids
 
-    def counted(self: Sampler, tokenizer: Any, messages: Any) -> list[str]:
-        batch_sizes.append(len(messages))
-        return sample(self, tokenizer, messages)
+    def counted(model: Any, tokenizer: Any, prompts: Any, **options: Any) -> list[list[int]]:
+        batch_sizes.append(len(prompts))
+        return sample_ids(model, tokenizer, prompts, **options)
 
-    monkeypatch.setattr(Sampler, "_sample", counted)
+    monkeypatch.setattr(sample, "sample_ids", counted)
     monkeypatch.setattr(
         step_table, "human_rows", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
     )
@@ -200,7 +200,7 @@ def test_a_killed_run_resumes_with_its_samples(
     assert before == 3  # answers of two domains, completions of one
     monkeypatch.undo()
     monkeypatch.chdir(project)
-    monkeypatch.setattr(Sampler, "_sample", counted)
+    monkeypatch.setattr(sample, "sample_ids", counted)
     process_labels.run(_job())
     assert len(batch_sizes) == 2 * before  # only the second split is sampled
     complete = outputs.read_table("data/process_labels/train.parquet")
