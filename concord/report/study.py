@@ -7,49 +7,63 @@ from html import escape
 from typing import Any
 
 from concord.evaluation.study.regret import BEST
-from concord.report.charts import SERIES, SHAPES, Chart, spread, standalone
+from concord.report.charts import SERIES, SHAPES, Chart, spread, standalone, text_width
 
 WIDTH, HEIGHT, HEAD = 270.0, 230.0, 66.0
-"""Size of a panel and height of title and legend, in pixels."""
-COLUMNS = 4
+"""Least width of a panel, its height, and the height of title and legend, in pixels."""
+STEERED = 1
+"""Colour of the steered policy."""
 
 
 def figure(figures: Mapping[str, Any]) -> str:
-    """An SVG file: utility against KL of every policy, a panel per domain and weight vector."""
+    """An SVG file: utility against KL of every policy. A row per domain, a panel per weights."""
     cells = figures["regret"][BEST]["cells"]
     policies = list(dict.fromkeys(curve["policy"] for curve in figures["curves"]))
     colours = {
-        name: 1 if name == figures["recipe"]["steered"] else 2 + index % (SERIES - 2)
+        name: STEERED if name == figures["recipe"]["steered"] else 2 + index % (SERIES - 2)
         for index, name in enumerate(policies)
     }
-    panels = [panel(cell, figures["curves"], colours).markup() for cell in cells]
+    width = max(WIDTH, *(60 + text_width(weights_text(cell["weights"])) for cell in cells))
+    rows = [
+        [panel(cell, figures, colours, width) for cell in cells if cell["domain"] == domain]
+        for domain in figures["regret"][BEST]["domains"]
+    ]
     title = f"Utility against KL from SFT ({figures['recipe']['world']} world)"
     body = f'<text class="title" x="18" y="28" style="font-size:15px">{escape(title)}</text>'
     body += _legend(colours)
-    for index, markup in enumerate(panels):
-        x, y = 10 + WIDTH * (index % COLUMNS), HEAD + HEIGHT * (index // COLUMNS)
-        body += f'<g transform="translate({x:g} {y:g})">{markup}</g>'
-    rows = -(-len(panels) // COLUMNS)
-    width = 20 + WIDTH * min(COLUMNS, len(panels))
-    return standalone(width, HEAD + HEIGHT * rows + 8, body, title)
+    for row, charts in enumerate(rows):
+        for column, chart in enumerate(charts):
+            x, y = 10 + width * column, HEAD + HEIGHT * row
+            body += f'<g transform="translate({x:g} {y:g})">{chart.markup()}</g>'
+    total = 20 + width * max(len(charts) for charts in rows)
+    return standalone(total, HEAD + HEIGHT * len(rows) + 8, body, title)
 
 
 def panel(
-    cell: Mapping[str, Any], curves: Sequence[Mapping[str, Any]], colours: Mapping[str, int]
+    cell: Mapping[str, Any], figures: Mapping[str, Any], colours: Mapping[str, int], width: float
 ) -> Chart:
-    """Utility against KL at one weight vector; the marks are the policies as they were trained."""
-    shown = [c for c in curves if (c["domain"], c["line"]) == (cell["domain"], cell["line"])]
+    """Utility against KL at one weight vector; the marks are the policies as they were trained.
+
+    The band is the interval of the steered policy.
+    """
+    here = cell["domain"], cell["line"]
+    shown = [curve for curve in figures["curves"] if (curve["domain"], curve["line"]) == here]
+    bands = [curve for curve in shown if colours[curve["policy"]] == STEERED]
+    heights = [y for c in shown for y in c["utility"]]
+    heights += [y for c in bands for y in (*c["ci_low"], *c["ci_high"])]
     chart = Chart(
         (0.0, 1.05 * max(curve["kl"][-1] for curve in shown)),
-        spread([bound for c in shown for bound in (*c["ci_low"], *c["ci_high"])], 0.1),
-        WIDTH - 8, HEIGHT - 8, title=weights_text(cell["weights"]), x_label="KL, nats",
+        spread(heights, 0.1),
+        width - 8, HEIGHT - 8, title=weights_text(cell["weights"]), x_label="KL, nats",
         y_label=cell["domain"],
     )  # fmt: skip
-    for curve in shown:
+    for curve in sorted(shown, key=lambda curve: colours[curve["policy"]] == STEERED):
         colour = colours[curve["policy"]]
-        chart.band(curve["kl"], curve["ci_low"], curve["ci_high"], colour)
+        steered = colour == STEERED
+        if steered:
+            chart.band(curve["kl"], curve["ci_low"], curve["ci_high"], colour)
         points = list(zip(curve["kl"], curve["utility"], strict=True))
-        chart.curve(points, colour, "" if colour == 1 else "fine")
+        chart.curve(points, colour, "" if steered else "fine")
         tip = f"{curve['policy']}: {points[-1][1]:.3f} at KL {points[-1][0]:.2f}"
         chart.mark(points[-1], colour, tip, 0.8)
     return chart
