@@ -131,10 +131,7 @@ class Curves:
 
         Seeds and prompts are resampled together, so an interval covers both.
         """
-        total = np.nansum(np.where(np.isnan(draws), 0.0, self.seed_draws) * np.nan_to_num(draws), 1)
-        count = np.where(np.isnan(draws), 0.0, self.seed_draws).sum(axis=1)
-        means: np.ndarray = np.full(len(draws), np.nan)
-        np.divide(total, count, out=means, where=count > 0)
+        means: np.ndarray = (self.seed_draws * draws).sum(axis=1) / self.seed_draws.sum(axis=1)
         return means
 
 
