@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from benchmarks.chunked_logits import smollm2
-from concord.policies import shared_tokens
+from concord.lm import packing
 from concord.policies.balanced_batches import collate
 from concord.policies.methods.mah_dpo import MahDpoParams
 from concord.policies.model import from_causal
@@ -53,7 +53,7 @@ def rows(pairs: int, heads: int, prompt: int, response: int) -> list[dict[str, A
 def main(pairs: int, heads: int, rounds: int) -> None:
     """Prints a line per shape."""
     torch.set_num_threads(int(os.environ.get("THREADS", "2")))
-    worthwhile, shared_tokens.WORTHWHILE = shared_tokens.WORTHWHILE, 2.0
+    worthwhile, packing.WORTHWHILE = packing.WORTHWHILE, 2.0
     names = [f"o{head}" for head in range(heads)]
     model = from_causal(smollm2(), names)
     training = {"learning_rate": 1e-6, "steps": 1, "batch_size": pairs}

@@ -31,27 +31,32 @@ CHAT_TEMPLATE = (
 SPECIAL = ["<|pad|>", "<|end|>", "<|unk|>", "<|system|>", "<|user|>", "<|assistant|>"]
 
 
-LAST = ("test_pair.py", "test_tutorial.py")
+BACKGROUND = ("test_pair.py", "test_tutorial.py")
 """Tests of the projects that finish last."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Runs the tests of the finished pipeline last. It runs in the background until then."""
+    """Puts long test files first, so that no process is left with one of them at the end."""
     for item in items:
         if item.path.parent.name == "chain":
             item.add_marker(pytest.mark.timeout(1800))  # includes the wait for the pipeline
-    items.sort(key=_needed_late)
+    items.sort(key=_turn)
 
 
-def _needed_late(item: pytest.Item) -> tuple[bool, bool, bool]:
-    """Sorts the slow tests of `flows` first, and the tests of the finished pipeline last."""
-    folder = item.path.parent.name
-    return folder != "flows", folder == "chain", item.path.name in LAST
+def _turn(item: pytest.Item) -> int:
+    """When a test runs: `flows`, then the finished pipeline, then the rest.
+
+    The pipeline runs in the background while the tests of `flows` run; two more projects follow it,
+    and their tests are the last.
+    """
+    if item.path.name in BACKGROUND:
+        return 3
+    return {"flows": 0, "chain": 1}.get(item.path.parent.name, 2)
 
 
 def _waits(item: pytest.Item) -> bool:
     """Whether a test needs a project that runs in the background."""
-    return "finished" in item.fixturenames or item.path.name in LAST  # type: ignore[attr-defined]
+    return "finished" in item.fixturenames or item.path.name in BACKGROUND  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="session", autouse=True)

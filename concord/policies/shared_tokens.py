@@ -1,29 +1,22 @@
-"""Sequences packed so that each distinct token is computed once.
+"""Preference pairs packed so that each distinct token is computed once (`concord.lm.packing`).
 
-The two responses of a pair follow the same prompt, and so do all pairs of a prompt. A causal model
-computes the same state for the same token after the same beginning, so sequences with a common
-beginning are a tree (a trie). A tree is one run of tokens: each token attends to its ancestors and
-to itself, and its position is its depth. Several trees share a row, because no token attends to
-another tree.
+The two responses of a pair follow the same prompt, and so do all pairs of a prompt.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any, TypedDict
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from concord.lm import packing
+
 Encoded = tuple[list[int], int]
 """Token ids, and the number of prompt tokens."""
-WORTHWHILE = 0.85
-"""Packed rows are used if they have at most this share of the tokens of padded rows. Their
-attention needs an explicit mask, which costs a little."""
-
 TOLERANCE = 1e-3
 """Largest difference, in nats, between log-probabilities that count as the same."""
 
@@ -41,49 +34,14 @@ class Targets(TypedDict):
     """Number of sequences."""
 
 
-class Packed(TypedDict):
+class Packed(packing.Rows):
     """Arguments of `MultiHeadCausalLM.forward`."""
 
-    input_ids: Tensor
-    """int64 `(rows, seq)`."""
-    position_ids: Tensor
-    """int64 `(rows, seq)`."""
-    attention_mask: Tensor
-    """bool `(rows, 1, seq, seq)`: whether a token attends to another one."""
     targets: Targets
 
 
-@dataclass
-class _Tree:
-    """Tokens of sequences with the same prompt; a parent comes before its children."""
-
-    ids: list[int] = field(default_factory=list)
-    parents: list[int] = field(default_factory=list)  # -1 for the first token
-    paths: dict[int, list[int]] = field(default_factory=dict)  # sequence -> its tokens here
-    _children: dict[tuple[int, int], int] = field(default_factory=dict)
-
-    def add(self, sequence: int, ids: Sequence[int]) -> None:
-        node, path = -1, []
-        for token in ids:
-            child = self._children.setdefault((node, token), len(self.ids))
-            if child == len(self.ids):
-                self.ids.append(token)
-                self.parents.append(node)
-            node = child
-            path.append(node)
-        self.paths[sequence] = path
-
-    def ancestors(self) -> np.ndarray:
-        """bool `(tokens, tokens)`: whether the second is the first or one of its ancestors."""
-        table = np.eye(len(self.ids), dtype=bool)
-        for node, parent in enumerate(self.parents):
-            if parent >= 0:
-                table[node] |= table[parent]
-        return table
-
-
 def pack(sequences: Sequence[Encoded], pad: int) -> Packed | None:
-    """The sequences with each distinct token once; None if that saves too little (`WORTHWHILE`).
+    """The sequences with each distinct token once; None if that saves too little.
 
     The last token of a sequence predicts nothing, so it is left out.
 
@@ -94,53 +52,11 @@ def pack(sequences: Sequence[Encoded], pad: int) -> Packed | None:
         >>> packed["targets"]["state"].tolist(), packed["targets"]["token"].tolist()
         ([1, 2, 1, 3], [7, 8, 9, 8])
     """
-    trees: dict[tuple[int, ...], _Tree] = {}
-    for index, (ids, start) in enumerate(sequences):
-        trees.setdefault(tuple(ids[:start]), _Tree()).add(index, ids[:-1])
-    rows = _fill_rows(list(trees.values()))
-    width = max(sum(len(tree.ids) for tree in row) for row in rows)
-    padded = len(sequences) * max(len(ids) for ids, _ in sequences)
-    if len(rows) * width > WORTHWHILE * padded:
+    prompts = [tuple(ids[:start]) for ids, start in sequences]
+    packed = packing.pack([ids[:-1] for ids, _ in sequences], prompts, pad)
+    if packed is None:
         return None
-    return _tensors(rows, width, sequences, pad)
-
-
-def _fill_rows(trees: list[_Tree]) -> list[list[_Tree]]:
-    """Rows of the size of the largest tree: each tree goes into the first row with room for it."""
-    trees = sorted(trees, key=lambda tree: -len(tree.ids))
-    rows: list[list[_Tree]] = []
-    room: list[int] = []
-    for tree in trees:
-        row = next((row for row, free in enumerate(room) if free >= len(tree.ids)), len(rows))
-        if row == len(rows):
-            rows.append([])
-            room.append(len(trees[0].ids))
-        rows[row].append(tree)
-        room[row] -= len(tree.ids)
-    return rows
-
-
-def _tensors(rows: list[list[_Tree]], width: int, sequences: Sequence[Encoded], pad: int) -> Packed:
-    ids = np.full((len(rows), width), pad)
-    positions = np.zeros((len(rows), width), dtype=int)
-    # padding attends to itself, because a softmax over nothing is undefined
-    mask = np.tile(np.eye(width, dtype=bool), (len(rows), 1, 1))
-    states: dict[int, np.ndarray] = {}
-    for row, members in enumerate(rows):
-        start = 0
-        for tree in members:
-            inside, ancestors = slice(start, start + len(tree.ids)), tree.ancestors()
-            ids[row, inside], mask[row, inside, inside] = tree.ids, ancestors
-            positions[row, inside] = ancestors.sum(axis=1) - 1
-            for sequence, path in tree.paths.items():
-                states[sequence] = row * width + start + np.array(path)
-            start = inside.stop
-    return {
-        "input_ids": torch.from_numpy(ids),
-        "position_ids": torch.from_numpy(positions),
-        "attention_mask": torch.from_numpy(mask[:, None]),
-        "targets": _targets(sequences, [states[index] for index in range(len(sequences))]),
-    }
+    return {**packed.rows, "targets": _targets(sequences, packed.states)}
 
 
 def _targets(sequences: Sequence[Encoded], states: Sequence[np.ndarray]) -> Targets:
@@ -163,11 +79,8 @@ def can_pack(model: Any) -> bool:
     It must attend to the whole sequence and take any mask. Adapters of heads need whole rows,
     because every row has its own mix of them.
     """
-    config = model.config.get_text_config()
-    kinds = set(getattr(config, "layer_types", None) or ["full_attention"])
-    windowed = getattr(config, "sliding_window", None) is not None or kinds != {"full_attention"}
-    attention = model.backbone.config._attn_implementation
-    if model.config.adapter_rank is not None or windowed or attention != "sdpa":
+    config, attention = model.config.get_text_config(), model.backbone.config._attn_implementation
+    if model.config.adapter_rank is not None or not packing.attends_to_any_mask(config, attention):
         return False
     device, mix = model.device, torch.ones(len(model.head_names)) / len(model.head_names)
     packed = pack([([1, 2, 3, 4], 2), ([1, 2, 4, 3], 2)], pad=0)

@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from concord.lm import packing
 from concord.lm.batches import pad_sequences
 from concord.rewards.outcome import head_losses as label_losses
 from concord.rewards.outcome.examples import Example, Grade, Order, Scales
@@ -64,6 +65,11 @@ class Batch(LabelBatch):
     """Token ids, int64 `(responses, seq)`, padded on the right."""
     attention_mask: Tensor
     """1 for tokens and 0 for padding, int64 `(responses, seq)`."""
+    packed: packing.Rows | None
+    """The same responses with each distinct token once, if that pays."""
+    ends: Tensor
+    """Index of the last state of each response in the flattened packed rows, int64 `(responses,)`;
+    empty without `packed`."""
 
 
 class Thresholds(torch.nn.Module):
@@ -134,10 +140,22 @@ class LabelledModel(torch.nn.Module):
 
     def forward(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """Losses of the orders `(orders,)` and of the grades `(grades,)` in the batch."""
-        logits = self.model(
-            input_ids=batch["input_ids"], attention_mask=batch["attention_mask"]
-        ).logits
-        return losses(logits.float(), self.thresholds, batch)
+        return losses(self._scores(batch).float(), self.thresholds, batch)
+
+    def _scores(self, batch: Batch) -> Tensor:
+        """All scores, `(responses, heads)`."""
+        model: Any = self.model
+        if batch["packed"] is None:
+            ids, mask = batch["input_ids"], batch["attention_mask"]
+            return model(input_ids=ids, attention_mask=mask).logits  # type: ignore[no-any-return]
+        states = model.base_model(**batch["packed"]).last_hidden_state
+        return model.score(states.flatten(0, 1)[batch["ends"]])  # type: ignore[no-any-return]
+
+    def can_pack(self) -> bool:
+        """Whether the model computes the same scores from packed rows as from whole sequences."""
+        config: Any = self.model.config
+        text = config.get_text_config()
+        return packing.attends_to_any_mask(text, config._attn_implementation)
 
 
 def losses(scores: Tensor, thresholds: Thresholds, batch: LabelBatch) -> tuple[Tensor, Tensor]:
@@ -176,20 +194,45 @@ def longest_answer(row: Row) -> int:
     return max(map(len, row["example"].sequences))
 
 
-def collate(pad: int) -> Callable[[list[Row]], Batch]:
-    """Returns the function that makes a batch of rows; `pad` is the id of the padding token."""
+def collate(pad: int, *, share_tokens: bool = False) -> Callable[[list[Row]], Batch]:
+    """Returns the function that makes a batch of rows; `pad` is the id of the padding token.
+
+    With `share_tokens`, the answers to a prompt share its tokens where that pays
+    (`concord.lm.packing`).
+    """
 
     def batch(rows: list[Row]) -> Batch:
         examples = [row["example"] for row in rows]
         sequences = [sequence for example in examples for sequence in example.sequences]
         padded = pad_sequences(sequences, pad)
+        packed = _pack(examples, pad) if share_tokens else None
+        ends = [states[-1] for states in packed.states] if packed else []
         return {
             "input_ids": padded["input_ids"],
             "attention_mask": padded["attention_mask"],
+            "packed": packed.rows if packed else None,
+            "ends": torch.tensor(ends, dtype=torch.long),
             **label_batch(examples, [row["weight"] for row in rows]),
         }
 
     return batch
+
+
+def _pack(examples: Sequence[Example], pad: int) -> packing.Packed | None:
+    """The responses of each example as one tree, up to the token that is scored."""
+    trees = [index for index, example in enumerate(examples) for _ in example.sequences]
+    sequences = [sequence for example in examples for sequence in example.sequences]
+    return packing.pack([until_last_token(ids, pad) for ids in sequences], trees, pad)
+
+
+def until_last_token(sequence: Sequence[int], pad: int) -> list[int]:
+    """The ids up to the last one that is not padding, where a stock classifier reads its features.
+
+    If the tokenizer pads with its end-of-sequence token, this drops the end of the sequence, as the
+    classifier does.
+    """
+    last = max(index for index, token in enumerate(sequence) if token != pad)
+    return list(sequence[: last + 1])
 
 
 def label_batch(examples: Sequence[Example], weights: Sequence[Any]) -> LabelBatch:

@@ -14,7 +14,7 @@ import torch
 
 from concord.lm.types import Tokenizer
 from concord.rewards.outcome.examples import Example, Scales, labelled_heads
-from concord.rewards.outcome.head_fit import LabelledModel
+from concord.rewards.outcome.head_fit import LabelledModel, until_last_token
 from concord.rewards.outcome.probe import Probe
 from concord.rewards.outcome.probe_fit import fit_heads
 
@@ -39,7 +39,7 @@ def initialise(
     subset = _subset(examples, len(names))
     probe = Probe(reward, tokenizer, [reward.config.num_hidden_layers], names, {})
     sequences = [
-        _until_last_token(sequence, reward.config.pad_token_id)
+        until_last_token(sequence, reward.config.pad_token_id)
         for example in subset
         for sequence in example.sequences
     ]
@@ -67,13 +67,3 @@ def _subset(examples: Sequence[Example], heads: int) -> list[Example]:
             rows = rng.sample(rows, max(1, len(rows) * MAX_RESPONSES // responses))
         selected.update(rows)
     return [examples[row] for row in sorted(selected)]
-
-
-def _until_last_token(sequence: Sequence[int], pad: int) -> list[int]:
-    """The ids up to the last one that is not padding, where a stock classifier reads its features.
-
-    If the tokenizer pads with its end-of-sequence token, this drops the end of the sequence, as the
-    classifier does.
-    """
-    last = max(index for index, token in enumerate(sequence) if token != pad)
-    return list(sequence[: last + 1])

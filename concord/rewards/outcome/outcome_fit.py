@@ -131,7 +131,7 @@ def finetune(data: OutcomeData, backbone: Backbone, settings: FinetuneSettings) 
     fit(
         model,
         [{"example": example} for example in data.examples],
-        head_fit.collate(tokenizer.pad_token_id),
+        head_fit.collate(tokenizer.pad_token_id, share_tokens=model.can_pack()),
         head_fit.loss,
         settings.training,
         seed=settings.seed,

@@ -172,3 +172,29 @@ def test_annotator_bias_is_separated_from_response_quality() -> None:
     poor, good, between = scores.detach().flatten().tolist()
     assert poor < between < good
     assert thresholds.severity[1] < -1 < 1 < thresholds.severity[2]
+
+
+def test_answers_that_share_their_prompt_give_the_same_loss_and_gradients(
+    tiny_model: Path, tiny_tokenizer: Any
+) -> None:
+    """One answer ends with padding, which a stock classifier does not read."""
+    prompt, pad = list(range(10, 40)), 0
+    answers = [[*prompt, 50, 51, 1], [*prompt, 50, 52, 53, 1], [*prompt[:5], 60, 1, pad]]
+    orders = [Order(0, (0, 1), (1, 2), 0.5), Order(1, (1, 2), (1, 2), 0.0)]
+    rows = [
+        {"example": Example(answers, orders, []), "weight": (1.0, 2.0)},
+        {"example": Example([[*prompt, 54, 1]], [], [Grade(1, 0, 0, 1, 1.0, 0)]), "weight": 0.5},
+    ]
+    classifier = new_model(tiny_model, ["a", "b"], tiny_tokenizer, "cpu", "float32", seed=0)
+    model = LabelledModel(classifier, Thresholds(SCALES))
+    assert model.can_pack()
+    whole, packed = (collate(pad, share_tokens=share)(rows) for share in (False, True))
+    assert packed["packed"] is not None
+    assert packed["packed"]["input_ids"].numel() < 0.85 * whole["input_ids"].numel()
+    results = []
+    for batch in (whole, packed):
+        model.zero_grad()
+        value, _ = loss(model, batch)
+        value.backward()
+        results.append([value, *(parameter.grad for parameter in model.parameters())])
+    torch.testing.assert_close(*results, rtol=1e-5, atol=1e-6)
