@@ -2,7 +2,7 @@
 
     models/policies/<name>, models/sft, models/rewards, models/anchors.json,
     data/prepared/{prompts,ratings}
-    -> reports/policies/<name>.json, reports/samples/<name>.parquet
+    -> reports/policies/<name>.json, reports/samples/<name>.parquet, reports/scaled/<name>.parquet
 
     python -m tasks.evaluate mah_dpo
 
@@ -22,7 +22,7 @@ from concord.objectives import check_weights, objectives_of
 from concord.stage import outputs, runtime
 from concord.stage.errors import command
 from concord.stage.params import Runtime, Seeds, load, read
-from concord.stage.paths import POLICIES, REPORTS, SAMPLES
+from concord.stage.paths import POLICIES, REPORTS, SAMPLES, SCALED
 
 
 def run(policy: str, job: EvaluateJob, all_params: Mapping[str, Any]) -> None:
@@ -37,7 +37,7 @@ def run(policy: str, job: EvaluateJob, all_params: Mapping[str, Any]) -> None:
     held_out = all_points(names, objectives, params.weights, params.sweep, bool(steered.heads))
     validation = design_points(names, held_out) if steered.heads else held_out
     points = {"held_out": held_out, "validation": validation}
-    judged = run_protocol.judge(job, steered, points, all_params, device)
+    judged = run_protocol.judge(job, steered, points, all_params, device, params.scales)
     names = evaluated_objectives(objectives, steered.heads, set(judged.held_out["domain"]))
     sweep = params.sweep if steered.heads else 0
     report = policy_report(
@@ -56,6 +56,8 @@ def run(policy: str, job: EvaluateJob, all_params: Mapping[str, Any]) -> None:
         },
     }
     outputs.write_table(SAMPLES / f"{policy}.parquet", judged.samples)
+    scaled = judged.samples.iloc[:0].assign(scale=1.0) if judged.scaled is None else judged.scaled
+    outputs.write_table(SCALED / f"{policy}.parquet", scaled)
     outputs.write_json(REPORTS / f"policies/{policy}.json", {**head, **report, **judged.extra})
 
 

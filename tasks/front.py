@@ -1,6 +1,6 @@
 """Compares all policies per domain: hypervolume, differences, control and KL.
 
-reports/samples/<policy>.parquet of every policy
+reports/samples/<policy>.parquet and reports/scaled/<policy>.parquet of every policy
 -> reports/front.json, reports/front.svg
 
 python -m tasks.front
@@ -15,12 +15,12 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from concord.evaluation.policies.protocol import CONTROL, by_domain
-from concord.objectives import objectives_of
+from concord.objectives import domain_weights, objectives_of
 from concord.report.policy_figures import standalone_fronts
 from concord.stage import outputs
 from concord.stage.errors import command
 from concord.stage.params import FORBID, load, read
-from concord.stage.paths import REPORTS, SAMPLES
+from concord.stage.paths import REPORTS, SAMPLES, SCALED
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -45,6 +45,8 @@ class Protocol:
     """Number of weight values per objective."""
     bootstrap: Annotated[int, Field(gt=0)]
     """Bootstrap resamples per confidence interval."""
+    weights: dict[str, float]
+    """Objective -> weight at the operating point `default`."""
 
 
 def run(params: FrontParams, protocol: Protocol, all_params: Mapping[str, Any], seed: int) -> None:
@@ -133,12 +135,35 @@ def _domain(
         },
         "points": [row for policy in units for row in comparison.table(policy)],
         "borderline": {policy: curve for policy, curve in curves.items() if curve},
+        "equal_kl": _equal_kl(units, domain, names, protocol, bootstrap, all_params, reference),
     }
     return entry, {
         policy: control
         for policy in units
         if (control := comparison.control(policy, protocol.sweep))
     }
+
+
+def _equal_kl(
+    units: Mapping[str, pd.DataFrame],
+    domain: str,
+    names: list[str],
+    protocol: Protocol,
+    bootstrap: Bootstrap,
+    all_params: Mapping[str, Any],
+    reference: str | None,
+) -> dict[str, Any]:
+    """The comparison at equal KL; empty without `evaluate.scales` or without the SFT model."""
+    from concord.evaluation.policies.equal_kl import equal_kl
+
+    scaled = {policy: outputs.read_table(SCALED / f"{policy}.parquet") for policy in units}
+    if reference is None or not any(map(len, scaled.values())):
+        return {}
+    objectives = objectives_of(all_params)
+    given = {name: protocol.weights.get(name, 0.0) for name in names}
+    members = {name: objectives[name] for name in names}
+    weights = domain_weights(given, members, domain, "evaluate.weights")
+    return equal_kl(units, scaled, domain, weights, reference, bootstrap)
 
 
 def _units(frame: pd.DataFrame, names: list[str]) -> int:
@@ -149,7 +174,11 @@ def _units(frame: pd.DataFrame, names: list[str]) -> int:
 
 def main() -> None:
     """Runs the stage."""
-    protocol = Protocol(load(int, "evaluate", "sweep"), load(int, "evaluate", "bootstrap"))
+    protocol = Protocol(
+        load(int, "evaluate", "sweep"),
+        load(int, "evaluate", "bootstrap"),
+        load(dict, "evaluate", "weights"),
+    )
     run(load(FrontParams, "front"), protocol, read(), load(int, "seeds", "data"))
 
 

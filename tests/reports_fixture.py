@@ -148,7 +148,21 @@ def sampled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "params.yaml").write_text(json.dumps(params()), encoding="utf-8")
     for policy in POLICIES:
         outputs.write_table(folder / f"reports/samples/{policy}.parquet", samples(policy))
+        outputs.write_table(folder / f"reports/scaled/{policy}.parquet", scaled(policy))
     return folder
+
+
+def scaled(policy: str) -> pd.DataFrame:
+    """Answers half way between SFT and the policy, with half of its gain and a quarter of its KL.
+
+    There are none for SFT itself.
+    """
+    frame = samples(policy)
+    at = frame[(frame["split"] == "locked") & (frame["point"] == EQUAL)]
+    if policy == "sft":
+        return at.iloc[:0].assign(scale=0.5)
+    gold = {f"gold.{name}": at[f"gold.{name}"] - GAIN[policy] / 2 for name in OBJECTIVES}
+    return at.assign(**gold, kl=at["kl"] / 4, scale=0.5)
 
 
 @pytest.fixture(scope="session")

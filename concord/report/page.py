@@ -16,6 +16,7 @@ from markupsafe import Markup
 
 from concord.evaluation.policies.published import Published
 from concord.evaluation.rewards.picking import GAINS, WAYS
+from concord.evaluation.study.result import BANDS
 from concord.report import claims, policy_figures, reward_figures, training_figures
 from concord.report.charts import DARK, LIGHT, STYLE, Drawings, variables
 from concord.report.example_answers import three_weights
@@ -42,6 +43,14 @@ class Section:
 
 SECTIONS = (
     Section("fronts", "", "", policy_figures.fronts, "wide"),
+    Section(
+        "fronts",
+        "Utility at equal KL",
+        "Utility at the owner's weights against KL from SFT, between SFT and each policy as it was "
+        "trained (the mark). The band is the 95 % interval of the policy with heads.",
+        policy_figures.equal_kl,
+        "three",
+    ),
     Section("control", "", "", policy_figures.control),
     Section(
         "control",
@@ -116,6 +125,12 @@ def context(reports: Reports) -> dict[str, Any]:
         "policies": policies,
         "measure": policies[policy].get("measure", "gold mean"),
         "domains": claims.entries(front),
+        "equal_kl": {
+            domain: entry["equal_kl"]
+            for domain, entry in claims.entries(front).items()
+            if entry["equal_kl"]
+        },
+        "kl_bands": [f"{kl:g}" for kl in BANDS],
         "colours": reports.colours,
         "differences": differences(front),
         "examples": examples(reports.root, policy, front),

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from concord.evaluation.policies.protocol import DEFAULT, EQUAL
 from concord.report.charts import SERIES, SHAPES, Chart, Drawings, spread, standalone
+from concord.report.study import curves_panel, weights_text
 
 if TYPE_CHECKING:
     from concord.report.reports import Report, Reports
@@ -35,6 +36,20 @@ def fronts(reports: Reports) -> Drawings:
         f'aria-label="{escape(front_title(front))}">{body}</svg>'
     )
     return {"": [svg]}
+
+
+def equal_kl(reports: Reports) -> Drawings:
+    """A panel per domain: utility at the owner's weights against KL."""
+    front = reports.front
+    entries = {name: front[name].get("equal_kl") for name in domains(front)}
+    charts = [
+        curves_panel(
+            entry["curves"], reports.colours, CELL_WIDTH, weights_text(entry["weights"]), domain
+        ).svg()
+        for domain, entry in entries.items()
+        if entry
+    ]
+    return {"": charts} if charts else {}
 
 
 def standalone_fronts(front: Report) -> str:

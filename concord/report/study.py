@@ -48,14 +48,24 @@ def panel(
     """
     here = cell["domain"], cell["line"]
     shown = [curve for curve in figures["curves"] if (curve["domain"], curve["line"]) == here]
+    return curves_panel(shown, colours, width, weights_text(cell["weights"]), cell["domain"])
+
+
+def curves_panel(
+    shown: Sequence[Mapping[str, Any]],
+    colours: Mapping[str, int],
+    width: float,
+    title: str,
+    domain: str,
+) -> Chart:
+    """Utility against KL of several policies; the steered one has a band."""
     bands = [curve for curve in shown if colours[curve["policy"]] == STEERED]
     heights = [y for c in shown for y in c["utility"]]
     heights += [y for c in bands for y in (*c["ci_low"], *c["ci_high"])]
     chart = Chart(
         (0.0, 1.05 * max(curve["kl"][-1] for curve in shown)),
         spread(heights, 0.1),
-        width - 8, HEIGHT - 8, title=weights_text(cell["weights"]), x_label="KL, nats",
-        y_label=cell["domain"],
+        width - 8, HEIGHT - 8, title=title, x_label="KL, nats", y_label=domain,
     )  # fmt: skip
     for curve in sorted(shown, key=lambda curve: colours[curve["policy"]] == STEERED):
         colour = colours[curve["policy"]]

@@ -20,6 +20,8 @@ REFUSED = Path("models/candidate")
 REPORTS = Path("reports")
 CURVES = REPORTS / "curves"
 SAMPLES = REPORTS / "samples"
+SCALED = REPORTS / "scaled"
+"""Answers of each policy between SFT and what was trained, for comparison at equal KL."""
 CANDIDATE = REPORTS / "candidate"
 """Results and samples of the checkpoint that the gate judges."""
 WORK = Path("work")

@@ -45,7 +45,7 @@ PARAMS: list[tuple[str, Any, set[str]]] = [
     ("rollouts.temperature", 0.9, {"rollouts"}),
     ("policies.dpo_scalar.weights.harmless", 0.6, {"policy@dpo_scalar", "front", "report"}),
     ("policies.grpo.beta", 0.1, {"policy@grpo", "front", "report"}),
-    ("evaluate.weights.harmless", 0.6, JUDGED),
+    ("evaluate.weights.harmless", 0.6, JUDGED | {"front"}),
     ("evaluate.locked_seed", 2, {"evaluate_rewards"} | JUDGED),
     ("evaluate_rewards.pairs", 30, {"evaluate_rewards"}),
     ("front.reference_point", -0.1, {"front"}),

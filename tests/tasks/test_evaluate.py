@@ -39,6 +39,7 @@ def params(protocol: str) -> dict[str, Any]:
             "sweep": 3,
             "max_new_tokens": 4,
             "bootstrap": 20,
+            **({"scales": [0.25, 0.5]} if protocol == "sandbox" else {}),
         },
         "evaluate_rewards": {"pairs": 12, "prompts": 4, "samples": 2, "max_new_tokens": 4},
     }
@@ -160,6 +161,21 @@ def test_sandbox_protocol(chain: Path) -> None:
     assert reference["kl"] == 0.0
     assert reference["sweep"] == {}
     assert outputs.read_table("reports/samples/sft.parquet")["point"].unique().tolist() == ["equal"]
+
+
+def test_answers_between_sft_and_the_policy(chain: Path) -> None:
+    """At the weights `default`; SFT itself has none."""
+    for policy in ("sft", "mah_dpo"):
+        evaluate.main(policy)
+    assert len(outputs.read_table("reports/scaled/sft.parquet")) == 0
+    scaled = outputs.read_table("reports/scaled/mah_dpo.parquet")
+    assert scaled.groupby("scale").size().to_dict() == {0.25: 6, 0.5: 6}
+    assert json.loads(scaled["weights"].unique().item())["honest"] == 0.5
+    kl = scaled.groupby("scale")["kl"].mean()
+    whole = outputs.read_table("reports/samples/mah_dpo.parquet")
+    end = whole.loc[(whole["split"] == "locked") & (whole["point"] == "default"), "kl"].mean()
+    assert 0 < kl[0.25] < kl[0.5] < end
+    assert scaled[[f"gold.{name}" for name in VALUES]].notna().all(axis=None)
 
 
 def test_sandbox_protocol_twice_gives_the_same_bytes(chain: Path) -> None:

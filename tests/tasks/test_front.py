@@ -9,7 +9,7 @@ import pytest
 
 from concord.stage import outputs
 from tasks import front
-from tests.reports_fixture import GAIN, OBJECTIVES, POLICIES, params, samples
+from tests.reports_fixture import GAIN, OBJECTIVES, POLICIES, params, samples, scaled
 
 
 @pytest.fixture(scope="module")
@@ -21,11 +21,12 @@ def outputs_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         everything = params()
         declared = {name: everything[name] for name in ("front", "objectives", "policies", "seeds")}
         declared["evaluate"] = {
-            name: everything["evaluate"][name] for name in ("sweep", "bootstrap")
+            name: everything["evaluate"][name] for name in ("sweep", "bootstrap", "weights")
         }
         Path("params.yaml").write_text(json.dumps(declared), encoding="utf-8")
         for policy in POLICIES:
             outputs.write_table(f"reports/samples/{policy}.parquet", samples(policy))
+            outputs.write_table(f"reports/scaled/{policy}.parquet", scaled(policy))
         front.main()
     return folder
 
@@ -79,6 +80,25 @@ def test_paired_differences_find_the_true_gain(report: dict) -> None:
             for figures in differences.values():
                 assert figures["value"] == pytest.approx(GAIN[policy], abs=0.01)
                 assert figures["ci_low"] > 0
+
+
+def test_policies_are_compared_at_equal_kl(report: dict) -> None:
+    """Half of the gain at a quarter of the KL."""
+    entry = report["math"]["equal_kl"]
+    curves = {curve["policy"]: curve for curve in entry["curves"]}
+    assert set(curves) == set(POLICIES) - {"sft"}
+    for policy, curve in curves.items():
+        assert curve["kl"] == pytest.approx([0, 2.5 * GAIN[policy], 10 * GAIN[policy]], abs=0.1)
+        gained = [value - curve["utility"][0] for value in curve["utility"]]
+        assert gained == pytest.approx([0, GAIN[policy] / 2, GAIN[policy]], abs=0.02)
+    for policy, bands in entry["bands"].items():
+        beyond = {kl for kl in ("0.5", "1", "2") if float(kl) > curves[policy]["kl"][-1]}
+        assert {kl for kl, value in bands.items() if value is None} == beyond
+    steered, rival = "mah_dpo", next(name for name in curves if name != "mah_dpo")
+    lead, back = entry["leads"][steered][rival], entry["leads"][rival][steered]
+    assert lead["value"] == pytest.approx(-back["value"])
+    assert lead["kl"] == pytest.approx(10 * min(GAIN[steered], GAIN[rival]), abs=0.1)
+    assert lead["ci_low"] < lead["value"] < lead["ci_high"]
 
 
 def test_every_point_has_its_kl(report: dict) -> None:

@@ -79,12 +79,14 @@ def validation_prompts(
     return pd.concat([rows] * samples, ignore_index=True)
 
 
-def answers(policy: Sampler, table: pd.DataFrame, point: Point, split: str) -> pd.DataFrame:
+def answers(
+    policy: Sampler, table: pd.DataFrame, point: Point, split: str, scale: float = 1.0
+) -> pd.DataFrame:
     """Answers of the policy at `point` to the prompts of its domain, with KL in nats per answer and
     lengths in tokens.
     """
     frame = table[table["domain"] == point.domain].reset_index(drop=True)
-    answered = policy.answers(frame["messages"].tolist(), point.weights)
+    answered = policy.answers(frame["messages"].tolist(), point.weights, scale)
     return frame.assign(
         split=split,
         point=point.name,
@@ -102,11 +104,13 @@ def judged_answers(
     split: str,
     world: World | None,
     proxies: Proxies,
+    scale: float = 1.0,
 ) -> pd.DataFrame:
     """The answers at all points (see `answers`), with gold and proxies (see `judged`)."""
+    at = "weights" if scale == 1 else f"scale {scale:g}"
     answered = [
-        answers(policy, table, point, split)
-        for point in track(points, len(points), f"weights, {split} prompts")
+        answers(policy, table, point, split, scale)
+        for point in track(points, len(points), f"{at}, {split} prompts")
     ]
     return judged(pd.concat(answered, ignore_index=True), world, proxies)
 

@@ -41,9 +41,11 @@ class Sampler(Protocol):
     def sample(self, messages: Sequence[Any], weights: Mapping[str, float]) -> list[str]:
         """One response per prompt."""
 
-    def answers(self, messages: Sequence[Any], weights: Mapping[str, float]) -> Any:
+    def answers(
+        self, messages: Sequence[Any], weights: Mapping[str, float], scale: float = 1.0
+    ) -> Any:
         """The same responses as `texts`, with `kl` to the reference in nats and `lengths` in
-        tokens, `(responses,)` each.
+        tokens, `(responses,)` each. `scale` scales the difference from the reference.
         """
 
     def likelihood(
@@ -68,6 +70,8 @@ class Judged(NamedTuple):
     """Units for choosing weights."""
     extra: dict[str, Any]
     """Entries of the report that are specific to this protocol."""
+    scaled: pd.DataFrame | None = None
+    """Held-out units between SFT and the policy, with the column `scale`."""
 
 
 def by_domain(objectives: Mapping[str, str]) -> dict[str, list[str]]:

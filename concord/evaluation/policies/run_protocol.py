@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from concord.evaluation.policies.protocol import Judged, by_domain
+from concord.evaluation.policies.protocol import DEFAULT, EQUAL, Judged, by_domain
 from concord.lm.load import load_causal, load_tokenizer
 from concord.rewards.vector.reward_vector import RewardVector
 from concord.sandbox.world import World
@@ -26,8 +26,14 @@ from concord.stage.params import FORBID, Runtime, Seeds
 from concord.stage.paths import ANCHORS, PREPARED, SFT
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from concord.evaluation.policies.protocol import Point
     from concord.steering.steered import Steered
+
+
+SAME_AS_SFT = 1e-3
+"""A policy is the SFT model if no answer has a larger KL, in nats."""
 
 
 @dataclass(frozen=True, config=FORBID)
@@ -62,6 +68,19 @@ class EvaluateParams:
     """Answers sampled or scored at once. It does not change the results."""
     turns: Annotated[int, Field(gt=0)] = 3
     """Tutor turns in a dialogue with the simulated student."""
+    scales: list[Annotated[float, Field(gt=0, lt=1)]] = Field(default_factory=list)
+    """Where each policy is also measured between SFT (0) and what was trained (1), at the weights
+    `default`, so that policies can be compared at equal KL; see `concord.lm.interpolate`. Only for
+    `sandbox`. Each value costs as much as one point."""
+
+    def __post_init__(self) -> None:
+        if self.scales and self.protocol != "sandbox":
+            raise ValueError(
+                f"`scales` is {self.scales}, and the protocol `{self.protocol}` samples no answers "
+                "that could be compared at equal KL; remove it"
+            )
+        if self.scales != sorted(set(self.scales)):
+            raise ValueError(f"`scales` is {self.scales}; give each value once, in ascending order")
 
 
 @dataclass(frozen=True, config=FORBID)
@@ -103,6 +122,7 @@ def judge(
     points: Mapping[str, Sequence[Point]],
     all_params: Mapping[str, Any],
     device: Any,
+    scales: Sequence[float] = (),
 ) -> Judged:
     """The answers of the policy at all points, judged by the protocol.
 
@@ -113,9 +133,11 @@ def judge(
             operating points.
         all_params: the whole params.yaml.
         device: where models run.
+        scales: where the policy is also judged between SFT and what was trained; for `sandbox`.
     """
-    by_protocol = {"sandbox": _sandbox, "likelihood": _likelihood}
-    return by_protocol[job.params.protocol](job, policy, points, all_params, device)
+    if job.params.protocol == "likelihood":
+        return _likelihood(job, policy, points)
+    return _sandbox(job, policy, points, all_params, device, scales)
 
 
 def _sandbox(
@@ -124,6 +146,7 @@ def _sandbox(
     points: Mapping[str, Sequence[Point]],
     all_params: Mapping[str, Any],
     device: Any,
+    scales: Sequence[float],
 ) -> Judged:
     import pandas as pd
 
@@ -137,6 +160,10 @@ def _sandbox(
     prompts = locked.prompts(world, domains, params.prompts, job.seeds.sampling)
     held_out = locked.judged_answers(
         policy, prompts, points["held_out"], locked.LOCKED, world, proxies
+    )
+    differs = bool((held_out["kl"].abs() > SAME_AS_SFT).any())
+    scaled = _towards_sft(
+        scales if differs else (), policy, prompts, points["held_out"], world, proxies
     )
     validation = held_out.iloc[:0]
     if "validation" in points:
@@ -157,15 +184,41 @@ def _sandbox(
         first = next(point.weights for point in points["held_out"] if point.domain == "tutoring")
         dialogue = locked.dialogues(policy, world, prompts, first, params.turns, job.seeds.sampling)
     samples = pd.concat([held_out, validation], ignore_index=True)
-    return Judged(samples, held_out, validation, {"dialogue": dialogue})
+    return Judged(samples, held_out, validation, {"dialogue": dialogue}, scaled)
+
+
+def _towards_sft(
+    scales: Sequence[float],
+    policy: Steered,
+    prompts: pd.DataFrame,
+    points: Sequence[Point],
+    world: World,
+    proxies: Any,
+) -> pd.DataFrame | None:
+    """The answers at the weights `default`, at each scale; None without scales.
+
+    A domain in which `default` has the weights of `equal` has only the point `equal`.
+    """
+    import pandas as pd
+
+    from concord.evaluation.policies import locked
+
+    by_domain = {point.domain: point for point in points if point.name == EQUAL}
+    by_domain |= {point.domain: point for point in points if point.name == DEFAULT}
+    chosen = list(by_domain.values())
+    tables = [
+        locked.judged_answers(policy, prompts, chosen, locked.LOCKED, world, proxies, scale).assign(
+            scale=scale
+        )
+        for scale in scales
+    ]
+    return pd.concat(tables, ignore_index=True) if tables else None
 
 
 def _likelihood(
     job: EvaluateJob,
     policy: Steered,
     points: Mapping[str, Sequence[Point]],
-    all_params: Mapping[str, Any],
-    device: Any,
 ) -> Judged:
     from concord.evaluation.policies import likelihood
 
