@@ -44,14 +44,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def _turn(item: pytest.Item) -> int:
-    """When a test runs: `flows`, then the finished pipeline, then the rest.
+    """When a test runs: `flows` and `policies`, then the finished pipeline, then the rest.
 
-    The pipeline runs in the background while the tests of `flows` run; two more projects follow it,
-    and their tests are the last.
+    The pipeline runs in the background while the tests of the first two run. Two more projects
+    follow it, and their tests are the last.
     """
     if item.path.name in BACKGROUND:
-        return 3
-    return {"flows": 0, "chain": 1}.get(item.path.parent.name, 2)
+        return 4
+    folder = item.path.relative_to(Path(__file__).parent).parts[0]
+    return {"flows": 0, "policies": 1, "chain": 2}.get(folder, 3)
 
 
 def _waits(item: pytest.Item) -> bool:
