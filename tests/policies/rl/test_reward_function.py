@@ -1,6 +1,6 @@
 """The reward function: advantages by hand, scalarisers, conflicts, and what they log."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from concord.policies.rl.reward_function import RewardFunction
 from concord.stage.errors import ParamsError
 from concord.stage.params import section
 from tests.policies.conftest import OBJECTIVES, ONLINE, MakeJob
-from tests.policies.rl.letters import LetterVector, reward_function
+from tests.policies.rl.letters import SteppedVector, reward_function
 
 ENTRY = {
     **ONLINE,
@@ -144,23 +144,6 @@ def test_a_lower_threshold_leaves_out_less() -> None:
     assert most.mean() == pytest.approx(0.75, abs=0.03)
     assert 0.1 < some.mean() < 0.5
     assert most[some].all()
-
-
-class SteppedVector(LetterVector):
-    """Steps are single letters; `right` scores 1 for an a and 0 for another letter."""
-
-    forms: ClassVar = {"right": "mean"}
-
-    def score(self, messages: Any, responses: Any, domains: Any, references: Any) -> np.ndarray:
-        raw = super().score(messages, responses, domains, references)
-        self.steps = [list(text) for text in responses]
-        self.step_scores = {
-            "right": [
-                np.array([float(letter == "a") for letter in text]) if domain == "math" else None
-                for text, domain in zip(responses, domains, strict=True)
-            ]
-        }
-        return raw
 
 
 class OneTokenPerLetter:
