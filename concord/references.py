@@ -140,7 +140,7 @@ def _process_reward_problems(
 ) -> Iterator[str]:
     vector = {name: objective for name, objective in objectives.items() if objective.in_vector}
     yield from unknown_names(forms, vector, where)
-    for name in forms.keys() & vector.keys():
+    for name in sorted(forms.keys() & vector.keys()):
         objective = vector[name]
         if name not in params["process_labels"]["objectives"]:
             yield (
