@@ -14,12 +14,13 @@ from typing import Any
 from concord import code
 from concord.evaluation.policies.protocol import CONTROL
 from concord.objectives import Objective, check_weights, domain_weights
-from concord.rewards.process.labelling import Labelling, derive
+from concord.rewards.process.labelling import Labelling, derive, discounted
 from concord.rewards.verifiers import dispatch
 from concord.sandbox.world import OBJECTIVES
 from concord.stage.closure import local_imports
 from concord.stage.errors import DataError, ParamsError
 from concord.stage.params import read, section, suggest
+from concord.stage.paths import PROCESS_REWARD
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 NAME_RULE = "use lower-case letters, digits and underscores, starting with a letter"
@@ -97,6 +98,84 @@ def label_problems(objectives: Mapping[str, Objective], params: Mapping[str, Any
                 derive(objectives[name], section(Labelling, entry, where))
             except ValueError as error:
                 yield f"{where}: {error}"
+
+
+def process_reward_problems(
+    objectives: Mapping[str, Objective], params: Mapping[str, Any], root: Path
+) -> Iterator[str]:
+    """Problems of step scores that would be combined wrongly, or that would judge twice."""
+    labels = params["process_labels"]
+    values = {
+        name
+        for name, entry in labels["objectives"].items()
+        if name in objectives and _discounted(objectives[name], entry, labels.get("gamma", 1.0))
+    }
+    if values and params["evaluate_rewards"].get("solution_score", "product") == "product":
+        yield (
+            f"process_labels.gamma is {labels['gamma']}, but the step scores of "
+            f"{', '.join(sorted(values))} are multiplied, and a product of discounts is smaller "
+            "for longer answers; set gamma: 1, or evaluate_rewards.solution_score: last"
+        )
+    for policy, entry in params["policies"].items():
+        if forms := entry.get("process_rewards"):
+            where = f"policies.{policy}.process_rewards"
+            yield from _process_reward_problems(forms, where, values, objectives, params)
+            yield from _missing_dep(where, root)
+
+
+def _discounted(objective: Objective, entry: Mapping[str, Any], gamma: float) -> bool:
+    try:
+        derived = derive(objective, section(Labelling, entry, "process_labels.objectives"))
+    except ValueError:  # reported by `label_problems`
+        return False
+    return bool(discounted({"": derived}, gamma))
+
+
+def _process_reward_problems(
+    forms: Mapping[str, str],
+    where: str,
+    values: Collection[str],
+    objectives: Mapping[str, Objective],
+    params: Mapping[str, Any],
+) -> Iterator[str]:
+    vector = {name: objective for name, objective in objectives.items() if objective.in_vector}
+    yield from unknown_names(forms, vector, where)
+    for name in sorted(forms.keys() & vector.keys()):
+        objective = vector[name]
+        if name not in params["process_labels"]["objectives"]:
+            yield (
+                f"{where}.{name}: the process reward model has no head for it; "
+                f"add {name} to process_labels.objectives"
+            )
+        if params["anchors"].get("directions", {}).get(name) == -1:
+            yield (
+                f"{where}.{name}: the objective is a cost, and a process reward is better if it is "
+                f"higher; remove {name} from process_rewards"
+            )
+        if name in values and forms[name] == "mean":
+            yield (
+                f"{where}.{name}: with process_labels.gamma below 1, a mean of step scores is "
+                "smaller for longer answers; set gamma: 1, or use `difference`"
+            )
+        for other, twin in vector.items():
+            same = twin.verifier is not None and twin.verifier == objective.verifier
+            if same and twin.domain == objective.domain and other not in forms:
+                yield (
+                    f"{where}.{name}: {other} has the same verifier, so one quality would be "
+                    "judged both by its outcome and by its steps; set in_vector: false for "
+                    f"{other}, or remove {name}"
+                )
+
+
+def _missing_dep(where: str, root: Path) -> Iterator[str]:
+    """Policies with process rewards must wait for the process reward model, the others need not."""
+    graph = root / "dvc.yaml"
+    deps = read(graph)["stages"]["policy"]["do"]["deps"] if graph.is_file() else [PROCESS_REWARD]
+    if str(PROCESS_REWARD) not in map(str, deps):
+        yield (
+            f"{where}: {PROCESS_REWARD} is not a dep of `policy` in dvc.yaml, so the policy could "
+            f"be trained before it; add {PROCESS_REWARD} to stages.policy.do.deps"
+        )
 
 
 def weight_problems(

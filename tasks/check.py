@@ -123,6 +123,7 @@ def reference_problems(params: Mapping[str, Any], root: Path) -> Iterator[str]:
     yield from references.scorer_problems(objectives, params["reward_models"])
     yield from references.custom_verifier_problems(objectives, root)
     yield from references.label_problems(objectives, params)
+    yield from references.process_reward_problems(objectives, params, root)
     labels = section(process_labels.ProcessLabelsParams, params["process_labels"], "process_labels")
     yield from _judge_problems(labels, root)
     yield from process_labels.count_problems(labels, objectives)

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -49,6 +49,9 @@ class EvaluateRewardsParams:
     """Sampling temperature."""
     max_new_tokens: Annotated[int, Field(gt=0)] = 96
     """Maximum length of a sampled answer, in tokens."""
+    solution_score: Literal["product", "last"] = "product"
+    """The score of an answer for best-of-N: the product of its step scores, or the score after its
+    last step. With `process_labels.gamma` below 1, it must be `last`."""
 
 
 @dataclass(frozen=True, config=FORBID)
@@ -80,7 +83,8 @@ def run(job: EvaluateRewardsJob, all_params: Mapping[str, Any]) -> None:
             report = outcome_report(group, model, candidates, job.params.pairs)
             outputs.write_json(folder / f"{group}.json", report)
     process_model = process.load(PROCESS_REWARD, device, job.settings.dtype)
-    outputs.write_json(REPORTS / "process_reward.json", process_report(process_model, candidates))
+    report = process_report(process_model, candidates, job.params.solution_score)
+    outputs.write_json(REPORTS / "process_reward.json", report)
 
 
 def make_judge(job: EvaluateRewardsJob, device: Any) -> Locked | HeldOut:

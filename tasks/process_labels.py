@@ -33,11 +33,12 @@ from concord.rewards.process.labelling import (
     Derivation,
     Labelling,
     derive_all,
+    discounted,
     sampled_domains,
 )
 from concord.rewards.process.sampled_answers import AnswerSampler
 from concord.stage import outputs, resume, runtime
-from concord.stage.errors import ParamsError, command
+from concord.stage.errors import DataError, ParamsError, command
 from concord.stage.params import FORBID, Runtime, load, read
 from concord.stage.paths import PREPARED, PROCESS_LABELS, REPORTS, SFT
 
@@ -65,8 +66,11 @@ class ProcessLabelsParams:
     """Answers per prompt to label: one number, or domain -> number."""
     completions: Annotated[int, Field(gt=0)] = 4
     """M, the number of completions sampled from each prefix of steps."""
-    gamma: Annotated[float, Field(gt=0, le=1)] = 0.9
-    """Discount per step between a prefix and the end of its completion."""
+    gamma: Annotated[float, Field(gt=0, le=1)] = 1.0
+    """Discount per step between a prefix and the end of its completion, in `hindsight` labels. With
+    1, a label is the probability that the completed answer is right, on the same scale as human
+    labels. With less, the scores of a head must not be multiplied or averaged, and human labels
+    cannot be added."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
     """Sampling temperature of answers and completions."""
     max_new_tokens: Annotated[int, Field(gt=0)] = 96
@@ -136,6 +140,7 @@ def run(job: ProcessLabelsJob) -> None:
     derived = derive_all(job.objectives, params.objectives, params.judges)
     for problem in count_problems(params, job.objectives):
         raise ParamsError(problem)
+    _require_one_meaning(params, derived)
     device = runtime.start(job.settings, job.seed)
     sampler = _sampler(job, device)
     settings = LabellerSettings(
@@ -170,6 +175,21 @@ def run(job: ProcessLabelsJob) -> None:
     )
     outputs.write_json(REPORTS / "process_labels.json", report)
     shutil.rmtree(job.work, ignore_errors=True)
+
+
+def _require_one_meaning(params: ProcessLabelsParams, derived: Mapping[str, Derivation]) -> None:
+    """Raises DataError if discounted values and human labels would train the same head.
+
+    A right step is worth 1 to people, but a discounted value says how many steps are still to come.
+    """
+    labelled = set(outputs.read_table(PREPARED / "steps/train.parquet")["objective"])
+    mixed = sorted(labelled & discounted(derived, params.gamma))
+    if mixed:
+        raise DataError(
+            f"process_labels.gamma is {params.gamma}, but people also labelled steps of "
+            f"{', '.join(mixed)}: to people a right step is 1, wherever it is in the answer; "
+            "set gamma: 1, or use only one kind of labels (`labels: human`)"
+        )
 
 
 def _sampler(job: ProcessLabelsJob, device: Any) -> AnswerSampler:

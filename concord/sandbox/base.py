@@ -4,7 +4,7 @@ Input: the seed. Output: models/base (weights, tokenizer, chat template, figures
 kept in git because training takes longer than a pipeline run may.
 
     python -m concord.sandbox.base [--steps 5000] [--seed 0] [--rate 3e-3] [--start <folder>]
-                                   [--out models/base]
+                                   [--no-marks] [--out models/base]
 
 The checkpoint in git was trained for 5000, 900 and 4000 steps on earlier corpora: at first with
 fewer marks, weighted like other tokens, later without marks on whole answers. It was then trained
@@ -124,9 +124,11 @@ def train(
     steps: int,
     seed: int,
     peak: float = 3e-3,
+    marks: bool = True,
 ) -> float:
     """Trains on next-token prediction over all tokens, under bfloat16 autocast, with extra weight
-    on marks. Returns the mean loss of the last hundred steps.
+    on marks. Without `marks`, the corpus has no marked work. Returns the mean loss of the last
+    hundred steps.
     """
     weights = torch.ones(len(tokenizer))
     weights[
@@ -134,7 +136,7 @@ def train(
     ] = MARK_WEIGHT
     weights[tokenizer.pad_token_id] = 0.0
     optimizer = torch.optim.AdamW(model.parameters(), lr=peak, betas=(0.9, 0.98), weight_decay=0.05)
-    stream, losses = batches(tokenizer, documents(seed)), []
+    stream, losses = batches(tokenizer, documents(seed, marks)), []
     for step in track(range(steps), steps, "base"):
         rows = next(stream)
         ids = torch.nn.utils.rnn.pad_sequence(
@@ -174,6 +176,9 @@ def main() -> None:
         "--start",
         help="folder of a base model to continue from, with its tokenizer; default: from scratch",
     )
+    parser.add_argument(
+        "--no-marks", dest="marks", action="store_false", help="leave out marked work"
+    )
     parser.add_argument("--out", default="models/base")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
@@ -193,7 +198,7 @@ def main() -> None:
         earlier = json.loads((Path(arguments.start) / "figures.json").read_text(encoding="utf-8"))[
             "trained"
         ]
-    loss = train(model, tokenizer, arguments.steps, arguments.seed, arguments.rate)
+    loss = train(model, tokenizer, arguments.steps, arguments.seed, arguments.rate, arguments.marks)
     with directory(Path(arguments.out)) as out:
         model.save_pretrained(out)
         tokenizer.save_pretrained(out)
@@ -202,6 +207,7 @@ def main() -> None:
             "seed": arguments.seed,
             "rate": arguments.rate,
             "loss": round(loss, 4),
+            "marks": arguments.marks,
         }
         figures = {"parameters": model.num_parameters(), "trained": [*earlier, run]}
         (out / "figures.json").write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")

@@ -27,14 +27,18 @@ MARKED = BITS | WHOLE
 Document = tuple[Messages, str]
 
 
-def documents(seed: int) -> Iterator[Document]:
-    """Endless (messages, response) pairs; the prompt of sums and entries names the task."""
+def documents(seed: int, marks: bool = True) -> Iterator[Document]:
+    """Endless (messages, response) pairs; the prompt of sums and entries names the task.
+
+    Without `marks`, there is no marked work, and the other shares grow in proportion.
+    """
+    shares = {name: share for name, share in SHARES.items() if marks or name != "marked"}
     rng = random.Random(f"corpus-{seed}")
     worlds = [World.build(name, seed) for name in ("dev", "locked")]
     books = World.build("books", seed)  # has the facts of dev
     creatures = [(world, creature) for world in worlds for creature in world.facts.table]
     while True:
-        domain = rng.choices(list(SHARES), weights=list(SHARES.values()))[0]
+        domain = rng.choices(list(shares), weights=list(shares.values()))[0]
         if domain == "sums":
             yield _sums(rng)
             continue

@@ -17,7 +17,7 @@ from concord.policies.job import ANNOTATED, ROLLOUTS, PolicyJob
 from concord.rewards.vector.anchors import Anchor, Anchors
 from concord.stage import outputs
 from concord.stage.params import Runtime, Seeds, section
-from concord.stage.paths import ANCHORS
+from concord.stage.paths import ANCHORS, PROCESS_REWARD
 from tasks.policy import method_of
 
 OBJECTIVES = {
@@ -123,6 +123,19 @@ def reward_models(project: Path, tiny_model: Path, tiny_tokenizer: Any) -> Path:
         )
         tiny_tokenizer.save_pretrained(f"models/rewards/{group}")
     return project
+
+
+@pytest.fixture
+def process_model(reward_models: Path, tiny_model: Path, tiny_tokenizer: Any) -> Path:
+    """An untrained process reward model for `right` and `vivid`."""
+    from concord.rewards.process.process_model import new_model
+
+    heads = ["right", "vivid"]
+    new_model(tiny_model, heads, tiny_tokenizer, "cpu", "float32", 0).save_pretrained(
+        PROCESS_REWARD
+    )
+    tiny_tokenizer.save_pretrained(PROCESS_REWARD)
+    return reward_models
 
 
 @pytest.fixture

@@ -121,6 +121,15 @@ def test_whole_answers_are_marked_by_every_claim_they_make():
     assert seen == {True, False}
 
 
+def test_a_corpus_without_marks() -> None:
+    """The base model that learned from it has never read a mark."""
+    drawn = list(itertools.islice(corpus.documents(3, marks=False), 1000))
+    assert not any(messages[0]["content"].startswith(marking.FLAG) for messages, _ in drawn)
+    assert not any(re.search(r" (right|wrong)$", text, re.MULTILINE) for _, text in drawn)
+    kinds = {messages[0]["content"] for messages, _ in drawn}
+    assert {"Sums.", "Facts."} < kinds
+
+
 def test_problems_dialogues_and_answers_of_the_locked_world_are_never_marked():
     drawn = itertools.islice(corpus.documents(3), 4000)
     marked = [

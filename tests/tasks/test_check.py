@@ -324,6 +324,18 @@ BAD = [
         r"model\.files is models, so changes to models/base would not rerun any stage",
     ),
     ("model/chat_template", "gone.jinja", r"model\.chat_template: gone\.jinja does not exist"),
+    (
+        "process_labels/gamma",
+        0.9,
+        r"gamma is 0\.9, but the step scores of math_accuracy are multiplied.*gamma: 1, or eval",
+    ),
+    (
+        "policies/grpo/process_rewards",
+        {"math_acuracy": "mean"},
+        r"policies\.grpo\.process_rewards\.math_acuracy: unknown objective; did you mean math_acc",
+    ),
+    ("policies/grpo/process_rewards", {"honest": "sum"}, r"grpo\.process_rewards\.honest"),
+    ("policies/sft/process_rewards", {"honest": "mean"}, r"process_rewards is an unknown key"),
     ("budget", {"polcy": 3}, r"budget\.polcy: unknown stage; did you mean policy\?"),
     ("budget", {"policy@gone": 3}, r"budget\.policy@gone: unknown stage"),
     ("budget", {"policy": -3}, r"budget\.policy is -3; it must be a positive number"),
@@ -533,3 +545,49 @@ def test_the_output_does_not_depend_on_parameter_values(
     outputs.write_text("params.yaml", text.replace("threads:", "treads:"))
     with pytest.raises(ParamsError, match=r"runtime\.treads"):
         check.main()
+
+
+def test_an_objective_is_never_judged_by_its_outcome_and_its_steps(
+    sandbox: Params, root: Path
+) -> None:
+    """A second objective with the same verifier would judge the outcome as well."""
+    steps = _edited(sandbox, "policies/grpo/process_rewards", {"math_accuracy": "mean"})
+    check.run(steps, root)
+    twin = {**steps["objectives"]["math_accuracy"], "description": "the same again"}
+    both = _edited(steps, "objectives/math_right", twin)
+    with pytest.raises(ParamsError, match="math_right has the same verifier, so one quality would"):
+        check.run(both, root)
+    check.run(_edited(both, "objectives/math_right/in_vector", False), root)
+
+
+def test_process_rewards_that_cannot_work(sandbox: Params, root: Path) -> None:
+    """Without a head, for a cost, and with a mean of discounted values."""
+    forms = {"math_accuracy": "mean", "honest": "mean", "helpful": "difference"}
+    params = _edited(sandbox, "policies/grpo/process_rewards", forms)
+    params = _edited(params, "process_labels/objectives/helpful", ...)
+    params = _edited(params, "anchors/directions", {"honest": -1})
+    params = _edited(params, "process_labels/gamma", 0.9)
+    params = _edited(params, "evaluate_rewards/solution_score", "last")
+    with pytest.raises(ParamsError) as error:
+        check.run(params, root)
+    problems = sorted(str(error.value).split("\n")[1:])
+    assert [problem.split(": ")[0].rpartition(".")[2] for problem in problems] == [
+        "helpful",
+        "honest",
+        "math_accuracy",
+    ]
+    assert "no head for it; add helpful to process_labels.objectives" in problems[0]
+    assert "the objective is a cost" in problems[1]
+    assert "a mean of step scores is smaller for longer answers" in problems[2]
+
+
+def test_policies_with_process_rewards_must_wait_for_the_model(sandbox: Params, root: Path) -> None:
+    """The other policies need not, so the dep is not in dvc.yaml by default."""
+    graph = "stages: {policy: {do: {deps: [%s]}}, check: {deps: [concord, tasks]}}"
+    (root / "dvc.yaml").write_text(graph % "models/rewards")
+    check.run(sandbox, root)
+    steps = _edited(sandbox, "policies/grpo/process_rewards", {"math_accuracy": "mean"})
+    with pytest.raises(ParamsError, match=r"add models/process_reward to stages\.policy\.do\.deps"):
+        check.run(steps, root)
+    (root / "dvc.yaml").write_text(graph % "models/rewards, models/process_reward")
+    check.run(steps, root)

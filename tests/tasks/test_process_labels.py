@@ -170,6 +170,20 @@ def test_labelling_methods_that_cannot_work(objective: str, labels: str, message
         process_labels.run(_job(objectives={objective: {"labels": labels}}))
 
 
+def test_discounted_values_and_human_labels_do_not_share_a_head(project: Path) -> None:
+    """People labelled `accuracy`. Each kind of label alone is fine, whatever the discount."""
+    with pytest.raises(DataError, match=r"gamma is 0\.9, but people also labelled .* accuracy"):
+        process_labels.run(_job(gamma=0.9))
+    human = {**ENTRY["objectives"], "accuracy": {"labels": "human"}}
+    process_labels.run(_job(gamma=0.9, objectives=human))
+    for split in ("train", "validation"):
+        rows = _steps()
+        outputs.write_table(
+            f"data/prepared/steps/{split}.parquet", rows[rows["objective"] != "accuracy"]
+        )
+    process_labels.run(_job(gamma=0.9))
+
+
 @pytest.mark.parametrize(
     "unlabelled", [_steps().tail(1), _steps().assign(labels=[[None], [1.0, None], [1.0]])]
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,12 @@ from concord.stage import outputs
 from concord.stage.paths import REPORTS
 
 
-def process_report(model: ProcessRewardModel, candidates: Candidates) -> dict[str, Any]:
+def process_report(
+    model: ProcessRewardModel, candidates: Candidates, solution_score: str = "product"
+) -> dict[str, Any]:
     """The report of the process reward model.
+
+    `solution_score` is as in `solution_scores`.
 
     - `objectives`: the AUC of the step scores. For objectives with a verifier also the accuracy of
       locating the first error, and F1 at a threshold chosen on human step labels of the validation
@@ -49,9 +54,12 @@ def process_report(model: ProcessRewardModel, candidates: Candidates) -> dict[st
                 figures["processbench"] = processbench(
                     scores, gold, groups, threshold, bootstrap, seed
                 )
-            products = _step_products(model, column, objective, candidates.of(name))
+            graded = candidates.of(name)
+            steps = [split(response, objective.domain) for response in graded["response"]]
+            scored = model.score_all(graded["messages"].tolist(), steps)
+            solutions = solution_scores([each[:, column] for each in scored], solution_score)
             outcome = candidates.outcome.get(name)
-            report["best_of_n"][name] = candidates.best_of_n(name, products, outcome)
+            report["best_of_n"][name] = candidates.best_of_n(name, solutions, outcome)
         report["objectives"][name] = figures
     return report
 
@@ -74,13 +82,24 @@ def _threshold(
     return best_threshold(_step_scores(model, table, column), table["gold"].tolist())
 
 
-def _step_products(
-    model: ProcessRewardModel, column: int, objective: Objective, graded: pd.DataFrame
-) -> np.ndarray:
-    """Product of the step scores of each answer `(answers,)`; 0 for an answer without steps.
+def solution_scores(steps: Sequence[np.ndarray], rule: str) -> np.ndarray:
+    """The score of each answer `(answers,)` from its step scores; 0 for an answer without steps.
 
-    Source: Lightman et al., "Let's Verify Step by Step", arXiv 2305.20050.
+    `product` is the probability that all steps are right (Lightman et al., "Let's Verify Step by
+    Step", arXiv 2305.20050). `last` is the score after the last step: what is left for discounted
+    values, because the product of discounts only depends on the number of steps.
+
+    Examples:
+        >>> solution_scores([np.array([0.5, 0.8]), np.array([])], "product").tolist()
+        [0.4, 0.0]
+        >>> solution_scores([np.array([0.5, 0.8]), np.array([])], "last").tolist()
+        [0.8, 0.0]
     """
-    steps = [split(response, objective.domain) for response in graded["response"]]
-    scored = model.score_all(graded["messages"].tolist(), steps)
-    return np.array([each[:, column].astype(float).prod() if len(each) else 0.0 for each in scored])
+    return np.array(
+        [
+            (each.astype(float).prod() if rule == "product" else float(each[-1]))
+            if len(each)
+            else 0.0
+            for each in steps
+        ]
+    )

@@ -21,12 +21,14 @@ from pydantic.dataclasses import dataclass
 from concord.lm.load import load_causal, load_tokenizer
 from concord.lm.lora import Lora, attach, merge
 from concord.lm.precision import autocast
-from concord.policies.job import ROLLOUTS, Method, PolicyJob, save
+from concord.policies.job import Method, PolicyJob, save
 from concord.policies.ppo.ppo_settings import PpoSettings
-from concord.policies.rl.online import prompts_of, reward_vector
+from concord.policies.rl.online import prompts_of
+from concord.policies.rl.scorers import inputs_of, save_anchors, scorers
+from concord.policies.step_rewards import Form
 from concord.stage import outputs, resume, runtime
 from concord.stage.params import FORBID
-from concord.stage.paths import ANCHORS, REWARDS, SFT
+from concord.stage.paths import SFT
 
 
 @dataclass(frozen=True, config=FORBID, kw_only=True)
@@ -41,6 +43,10 @@ class PpoParams(PpoSettings):
     """Prompts per step, balanced over domains."""
     generations: Annotated[int, Field(ge=1)]
     """Samples per prompt."""
+    process_rewards: dict[str, Form] = Field(default_factory=dict)
+    """Objective -> what its steps earn, `mean` or `difference` (concord/policies/step_rewards.py).
+    These objectives are scored by the process reward model instead of their verifier or reward
+    model, and give a reward at the end of each step."""
     max_new_tokens: Annotated[int, Field(ge=1)] = 96
     """Longest sample, in tokens. Samples that do not end by then are not learned from."""
     lora: Lora | None = None
@@ -66,7 +72,6 @@ def run(job: PolicyJob) -> None:
     from concord.policies.ppo.collect import Collector
     from concord.policies.ppo.critic import Critic
     from concord.policies.ppo.ppo_trainer import PpoTrainer
-    from concord.rewards.vector.anchors import Anchors
 
     device, params = runtime.start(job.runtime, job.seeds.sampling), job.params
     tokenizer = load_tokenizer(SFT)
@@ -75,8 +80,8 @@ def run(job: PolicyJob) -> None:
     if params.lora is not None:
         attach(policy, params.lora, job.seeds.sampling)
         attach(critic.base_model, params.lora, job.seeds.sampling)
-    vector, prompts = reward_vector(job, device), prompts_of(job)
-    collect = Collector(job, policy, tokenizer, vector, Anchors.load(ANCHORS), prompts)
+    vector, anchors = scorers(job, device)
+    collect = Collector(job, policy, tokenizer, vector, anchors, prompts_of(job))
     trainer = PpoTrainer(
         policy,
         reference,
@@ -86,7 +91,7 @@ def run(job: PolicyJob) -> None:
         collect,
         pad=tokenizer.pad_token_id,
         seed=job.seeds.sampling,
-        work=resume.folder(job.stage, job, [SFT, ROLLOUTS, ANCHORS, REWARDS], __file__),
+        work=resume.folder(job.stage, job, inputs_of(job), __file__),
     )
     with autocast(device, job.runtime.dtype):
         trainer.train(f"policy {job.name}")
@@ -94,6 +99,7 @@ def run(job: PolicyJob) -> None:
     if params.lora is not None:
         merge(policy)
     save(policy, job)
+    save_anchors(job, anchors)
     if trainer.work is not None:
         shutil.rmtree(trainer.work, ignore_errors=True)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -29,6 +29,10 @@ class Answers:
     """Weight of each objective, `(rows, objectives)`."""
     metrics: dict[str, float]
     """Metrics of the batch for the training curve."""
+    step_rewards: Mapping[int, Sequence[Sequence[tuple[int, float]]]] = field(default_factory=dict)
+    """Column of a process reward -> for each row the reward of each step, as pairs of the position
+    of its last token and the anchored reward. They sum to the entry in `rewards`. Other rewards are
+    given at the last token."""
 
 
 @dataclass(frozen=True)

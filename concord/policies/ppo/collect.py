@@ -12,6 +12,8 @@ from concord.lm.types import CausalLM, Tokenizer
 from concord.objectives import domain_weights
 from concord.policies.job import PolicyJob
 from concord.policies.ppo.answer_batch import Answers
+from concord.policies.process_vector import ProcessVector
+from concord.policies.step_rewards import last_tokens, step_rewards
 from concord.rewards.vector.anchors import Anchors
 from concord.rewards.vector.reward_vector import RewardVector
 
@@ -66,7 +68,31 @@ class Collector:
         stops = set(stop_ids(self.policy, self.tokenizer).tolist())
         finished = [response[-1] in stops for response in responses]
         rewards, weights, metrics = self._score(rows, responses)
-        return Answers(prompts, responses, finished, rewards, weights, metrics)
+        return Answers(
+            prompts, responses, finished, rewards, weights, metrics, self._step_rewards(responses)
+        )
+
+    def _step_rewards(
+        self, responses: Sequence[Sequence[int]]
+    ) -> dict[int, list[list[tuple[int, float]]]]:
+        """The process rewards of the answers that were scored last, as in `Answers`."""
+        vector = self.vector
+        if not isinstance(vector, ProcessVector):
+            return {}
+        ends = [
+            last_tokens(self.tokenizer, ids, steps)
+            for ids, steps in zip(responses, vector.steps, strict=True)
+        ]
+        result = {}
+        for name, form in vector.forms.items():
+            anchor = self.anchors.anchors[name]
+            result[vector.names.index(name)] = [
+                []
+                if scores is None
+                else list(zip(tokens, step_rewards(scores, form, anchor).tolist(), strict=True))
+                for tokens, scores in zip(ends, vector.step_scores[name], strict=True)
+            ]
+        return result
 
     def _score(
         self, rows: Sequence[dict[str, Any]], responses: Sequence[Sequence[int]]

@@ -3,8 +3,9 @@
 A stream of rewards is an objective, or the KL penalty, which is the last stream if there is a
 reference:
 
-- An objective gives its anchored reward at the last token of an answer, and 0 before. An objective
-  without a reward for a row, or without a weight, adds exactly 0 to both losses.
+- An objective gives its anchored reward at the last token of an answer, and 0 before. A process
+  reward is given in parts, at the last token of each step. An objective without a reward for a row,
+  or without a weight, adds exactly 0 to both losses.
 - The KL penalty gives -beta log(p(y_t) / p_SFT(y_t)) at every token, with weight 1.
 
 The critic has a value head per stream, so each stream has its own advantages. They are summed with
@@ -108,6 +109,12 @@ def streams_of(answers: Answers, log_ratio: Tensor, beta: float) -> Streams:
     weights = weights.masked_fill(outcome.isnan(), 0.0)
     rewards = log_ratio.new_zeros(*log_ratio.shape, outcome.shape[1])
     rewards[:, -1] = outcome.nan_to_num(0.0)
+    for column, rows in answers.step_rewards.items():
+        rewards[:, -1, column] = 0.0
+        for row, steps in enumerate(rows):
+            start = rewards.shape[1] - len(answers.responses[row])
+            for token, reward in steps:
+                rewards[row, start + token, column] += reward
     if beta:
         rewards = torch.cat([rewards, -beta * log_ratio[:, :, None]], dim=-1)
         weights = torch.cat([weights, torch.ones_like(weights[:, :1])], dim=-1)

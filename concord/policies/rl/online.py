@@ -13,11 +13,10 @@ from concord.policies.job import ROLLOUTS, PolicyJob, save
 from concord.policies.moving_weights import WeightTracker
 from concord.policies.rl.online_curve import write_curve
 from concord.policies.rl.reward_function import RewardFunction
+from concord.policies.rl.scorers import inputs_of, save_anchors, scorers
 from concord.policies.rl.step_prompts import prompts_in_order
-from concord.rewards.outcome.reward_model import load
-from concord.rewards.vector.reward_vector import RewardVector
 from concord.stage import outputs, resume, runtime
-from concord.stage.paths import ANCHORS, REWARDS, SFT
+from concord.stage.paths import SFT
 
 if TYPE_CHECKING:
     from concord.policies.rl.online_trainer import LossType
@@ -63,11 +62,10 @@ def run(
         shared: see `OnlineTrainer`.
     """
     from concord.policies.rl.online_trainer import OnlineTrainer
-    from concord.rewards.vector.anchors import Anchors
 
-    vector = reward_vector(job, model.device)
-    reward = RewardFunction(job.params, vector, Anchors.load(ANCHORS), tracker)
-    work = resume.folder(job.stage, job, [SFT, ROLLOUTS, ANCHORS, REWARDS], module_file)
+    vector, anchors = scorers(job, model.device)
+    reward = RewardFunction(job.params, vector, anchors, tracker)
+    work = resume.folder(job.stage, job, inputs_of(job), module_file)
     tokenizer = load_tokenizer(SFT)
     trainer = OnlineTrainer(job, model, tokenizer, reward, prompts, work, loss, rates, shared)
     newest = resume.newest(work)
@@ -78,6 +76,7 @@ def run(
     if job.params.lora is not None:
         merge(model)
     save(model, job)
+    save_anchors(job, anchors)
     shutil.rmtree(work, ignore_errors=True)
 
 
@@ -86,11 +85,3 @@ def prompts_of(job: PolicyJob) -> list[dict[str, Any]]:
     rollouts = outputs.read_table(ROLLOUTS)
     params = job.params
     return prompts_in_order(rollouts, params.prompts_per_step, params.steps, job.seeds.data)
-
-
-def reward_vector(job: PolicyJob, device: Any) -> RewardVector:
-    """The reward vector of the job, with the reward models that its objectives name."""
-    objectives = {name: job.objectives[name] for name in job.vector}
-    groups = sorted({str(one.reward) for one in objectives.values() if one.reward})
-    models = {group: load(REWARDS / group, device, job.runtime.dtype) for group in groups}
-    return RewardVector(objectives, models)

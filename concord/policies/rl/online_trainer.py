@@ -104,7 +104,12 @@ class OnlineTrainer(GRPOTrainer):
             weights = [row[WEIGHTS] for row in inputs]
             self.mixes = torch.tensor(weights, dtype=torch.float32, device=self.accelerator.device)
         batch: dict[str, Any] = super()._generate_and_score_completions(inputs)
-        batch["advantages"] = self.reward.finish(batch["advantages"])
+        if self.params.step_advantages:
+            ids = batch["completion_ids"].tolist()
+            by_token = torch.tensor(self.reward.token_advantages(ids, self.processing_class))
+            batch["advantages"] = by_token.to(batch["advantages"])
+        else:
+            batch["advantages"] = self.reward.finish(batch["advantages"])
         if self.mixes is not None:
             batch[WEIGHTS] = self.mixes
         batch[PARTS] = torch.tensor(self.reward.parts, dtype=torch.float32).to(batch["advantages"])

@@ -7,18 +7,20 @@ move or differ between prompts need one function for all objectives.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
 from concord.policies.moving_weights import WeightTracker
 from concord.policies.rl.groups import EPSILON, normalise, without_conflicts
 from concord.policies.rl.settings import LINEAR, OnlineParams
+from concord.policies.step_rewards import last_tokens, step_advantages
 from concord.stage import plugins
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from concord.policies.process_vector import ProcessVector
     from concord.rewards.vector.anchors import Anchors
     from concord.rewards.vector.reward_vector import RewardVector
 
@@ -49,6 +51,9 @@ class RewardFunction:
         self.parts = np.zeros((0, 0))
         """`(rows, objectives)`: the rewards of the last call, each normalised in its group; 0 if an
         objective does not apply."""
+        self.shares = np.zeros((0, 0))
+        """`(rows, objectives)`: the weights of the last call, without objectives that do not apply;
+        they sum to 1."""
         self.kept = np.zeros(0)
         """`(rows,)`: factors of the advantages of the last call; 0 if a sample is left out."""
         self.__name__ = "advantage"
@@ -74,6 +79,8 @@ class RewardFunction:
         self._record(log_metric, raw, anchored, weights)
         generations = self.params.generations
         self.parts = np.nan_to_num(normalise(anchored, generations))
+        self.shares = np.where(np.isnan(anchored), 0.0, weights)
+        self.shares /= np.maximum(self.shares.sum(axis=1, keepdims=True), 1e-12)
         self.kept = np.ones(len(raw))
         if (threshold := self.params.conflict_threshold) is not None:
             self.kept = without_conflicts(self.parts, weights, generations, threshold)
@@ -108,6 +115,37 @@ class RewardFunction:
         if not self.params.normalize_over_batch or len(used) < 2:
             return advantages
         return (advantages - used.mean()) / (used.std() + EPSILON) * (kept > 0)
+
+    def token_advantages(
+        self, completion_ids: Sequence[Sequence[int]], tokenizer: Any
+    ) -> np.ndarray:
+        """The advantages of the last call for each token, `(rows, tokens)`.
+
+        A process reward has an advantage per step (`step_advantages`), the other rewards one per
+        sample. They are summed with the weights. `completion_ids` is `(rows, tokens)`, padded on
+        the right.
+        """
+        vector, generations = cast("ProcessVector", self.vector), self.params.generations
+        rows, tokens = len(completion_ids), len(completion_ids[0])
+        steps = np.stack(
+            [
+                np.searchsorted(last_tokens(tokenizer, ids, texts)[:-1], np.arange(tokens))
+                for ids, texts in zip(completion_ids, vector.steps, strict=True)
+            ]
+        )  # (rows, tokens): the step that each token belongs to
+        total = np.zeros((rows, tokens))
+        for column, name in enumerate(vector.names):
+            shares = self.shares[:, column, None]
+            if name not in vector.forms:
+                total += shares * self.parts[:, column, None]
+                continue
+            for start in range(0, rows, generations):
+                scores = vector.step_scores[name][start : start + generations]
+                present = [each for each in scores if each is not None]
+                advantages = step_advantages(present, vector.forms[name]) if present else []
+                for row, values in enumerate(advantages, start):
+                    total[row] += shares[row] * values[steps[row]]
+        return total
 
     def row_weights(self, domains: Sequence[str]) -> np.ndarray:
         """Weights `(rows, objectives)` for the domain of each row."""

@@ -11,6 +11,7 @@ from pydantic.dataclasses import dataclass
 from concord.lm.lora import Lora
 from concord.objectives import Objective, domain_weights
 from concord.policies.moving_weights import Lagrangian, MovingWeights, Schedule
+from concord.policies.step_rewards import Form
 from concord.stage import plugins
 from concord.stage.errors import ParamsError
 from concord.stage.params import FORBID, suggest
@@ -40,6 +41,13 @@ class OnlineParams:
     |sum_i w_i A_i| < threshold * sum_i w_i |A_i|, where A_i is the normalised reward i. 1 leaves
     out every sample with both signs. The other samples of the prompt are scaled by the share that
     is left. null: no sample is left out."""
+    process_rewards: dict[str, Form] = Field(default_factory=dict)
+    """Objective -> what its steps earn, `mean` or `difference` (concord/policies/step_rewards.py).
+    These objectives are scored by the process reward model instead of their verifier or reward
+    model."""
+    step_advantages: bool = False
+    """Whether each step has its own advantage from process rewards, as in DeepSeekMath (arXiv
+    2402.03300, section 4.1.3); needs `normalize_then_sum`. Otherwise a sample has one."""
     mask_truncated: bool = False
     """Whether samples without an end of sequence are left out of the loss. Their rewards still
     count in the mean of the group."""
@@ -102,6 +110,26 @@ class OnlineParams:
             raise ValueError(
                 "`conflict_threshold` compares the normalised rewards of a sample, and "
                 f"{self.aggregation!r} does not normalise each reward; use `{SEPARATE}`"
+            )
+
+        if self.step_advantages:
+            self._check_step_advantages()
+
+    def _check_step_advantages(self) -> None:
+        if not self.process_rewards:
+            raise ValueError(
+                "`step_advantages` needs rewards of steps, and no objective has them; "
+                "add `process_rewards`"
+            )
+        if self.aggregation != SEPARATE:
+            raise ValueError(
+                "`step_advantages` adds advantages of steps to those of samples, and "
+                f"{self.aggregation!r} does not normalise each reward; use `{SEPARATE}`"
+            )
+        if self.normalize_over_batch or self.conflict_threshold is not None:
+            raise ValueError(
+                "`normalize_over_batch` and `conflict_threshold` change the advantages of whole "
+                "samples, so they cannot be used with `step_advantages`; remove them"
             )
 
     @property

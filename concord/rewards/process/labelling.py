@@ -146,6 +146,15 @@ def sampled_domains(
     return completed
 
 
+def discounted(derived: Mapping[str, Derivation], gamma: float) -> set[str]:
+    """The objectives whose labels depend on the number of steps to come.
+
+    Such a score says two things at once, so it must not be multiplied or averaged over steps. The
+    score after the last step is not discounted.
+    """
+    return {name for name, entry in derived.items() if entry.needs.verifier and gamma < 1}
+
+
 def label(labeller: str, samples: Sequence[dict[str, Any]], context: Context) -> list[list[float]]:
     """Labels in [0, 1] for every step of every sample, by the labeller of that name."""
     labels: list[list[float]] = _module(labeller).label(samples, context)

@@ -1,6 +1,7 @@
 """GRPO on the reward vector: advantages, logs, trained parameters and resuming."""
 
 import random
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -14,7 +15,9 @@ from concord.lm.load import load_causal
 from concord.policies.job import PolicyJob
 from concord.policies.methods import grpo, rloo
 from concord.policies.rl.reward_function import RewardFunction
-from concord.stage.paths import SFT
+from concord.policies.rl.scorers import PROCESS_ANCHORS
+from concord.rewards.vector.anchors import Anchors
+from concord.stage.paths import REWARDS, SFT
 from tests.policies.conftest import ONLINE, TRL_READS_AN_OLD_NAME, MakeJob
 
 ENTRY = {
@@ -108,6 +111,25 @@ def test_a_killed_training_resumes_bitwise(
     assert not any("lora" in name for name in resumed)
     assert job.curve.read_text() == curve
     assert not list(Path("work").rglob("checkpoint-*"))
+
+
+@TRL_READS_AN_OLD_NAME
+def test_process_rewards_replace_the_outcome(process_model: Path, make_job: MakeJob) -> None:
+    """Trained without the reward model of `vivid`, which is not there."""
+    shutil.rmtree(REWARDS / "math")
+    forms = {"right": "mean", "vivid": "difference"}
+    job = make_job(**ENTRY, process_rewards=forms, step_advantages=True)
+    weights = trained(job)
+    before = dict(load_causal(SFT).named_parameters())
+    assert all(
+        not torch.equal(before[name], weight) for name, weight in weights.items() if name in before
+    )
+    curve = pd.read_csv(job.curve)
+    assert curve["raw.vivid"].between(0, 1, inclusive="neither").all()
+    anchors = Anchors.load(job.folder / PROCESS_ANCHORS).anchors
+    assert set(anchors) == {"right", "vivid"}
+    expected = (curve["raw.vivid"] - anchors["vivid"].mean) / anchors["vivid"].std
+    assert curve["anchored.vivid"].tolist() == pytest.approx(expected.tolist(), abs=1e-3)
 
 
 @TRL_READS_AN_OLD_NAME

@@ -1,6 +1,7 @@
 """PPO on the reward vector, end to end: samples, logs, trained parameters and resuming."""
 
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,14 @@ from concord.policies.job import PolicyJob
 from concord.policies.methods import ppo
 from concord.policies.ppo.collect import Collector
 from concord.policies.ppo.critic import Critic
+from concord.policies.ppo.experience import streams_of
+from concord.policies.process_vector import ProcessVector
 from concord.policies.rl.online import prompts_of
+from concord.policies.rl.scorers import PROCESS_ANCHORS
 from concord.rewards.vector.anchors import Anchor, Anchors
 from concord.stage.errors import ParamsError
 from concord.stage.params import section
-from concord.stage.paths import SFT
+from concord.stage.paths import REWARDS, SFT
 from tests.policies.conftest import OBJECTIVES, MakeJob
 
 ENTRY = {
@@ -131,6 +135,54 @@ def test_answers_of_a_step(project: Path, make_job: MakeJob) -> None:
     assert answers.metrics["weighted.vivid"] == pytest.approx(0.75 * (2 * number - 1) / 2)
     torch.manual_seed(5)
     assert collect(1).responses == answers.responses != collect(0).responses
+
+
+class HalfVector(ProcessVector):
+    """`right` has the steps `a` and `b`, which score 0.5 and 0.9; the others are 2."""
+
+    def __init__(self) -> None:
+        self.names, self.forms = ["helpful", "honest", "right", "vivid"], {"right": "difference"}
+
+    def score(self, messages: Any, responses: Any, domains: Any, references: Any) -> np.ndarray:
+        self.steps = [[text[:1], text[1:]] for text in responses]
+        scores = [np.array([0.5, 0.9]) if domain == "math" else None for domain in domains]
+        self.step_scores = {"right": scores}
+        shown = {"values": [2, 2, np.nan, np.nan], "math": [np.nan, np.nan, 0.9, 2]}
+        return np.array([shown[domain] for domain in domains])
+
+
+def test_process_rewards_are_given_at_the_ends_of_steps(
+    project: Path, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Anchored by (raw - .7) / .1: -2 after the first letter, 4 at the end, together 2."""
+    job, tokenizer = make_job(**ENTRY), load_tokenizer(SFT)
+    ids = [tokenizer(text, add_special_tokens=False).input_ids for text in ("xy", "xyz")]
+    drawn = [ids[row % 2] for row in range(8)]
+    monkeypatch.setattr("concord.policies.ppo.collect.sample_ids", lambda *_, **__: drawn)
+    anchors = Anchors({name: Anchor(0.7, 0.1, 1, 9) for name in OBJECTIVES})
+    prompts = prompts_of(job)
+    answers = Collector(job, load_causal(SFT), tokenizer, HalfVector(), anchors, prompts)(0)
+    streams = streams_of(answers, torch.zeros(8, 3), beta=0.0)
+    math = [row for row in range(8) if prompts[row // 4]["domain"] == "math"]
+    assert len(math) == 4
+    short, long = streams.rewards[math[0], :, 2], streams.rewards[math[1], :, 2]
+    torch.testing.assert_close(short, torch.tensor([0.0, -2.0, 4.0]))
+    torch.testing.assert_close(long, torch.tensor([-2.0, 0.0, 4.0]))
+    np.testing.assert_allclose(streams.rewards[..., 2].sum(1)[math], answers.rewards[math, 2])
+    assert streams.rewards[math[0], :, 3].tolist() == pytest.approx([0.0, 0.0, 13.0])
+    assert not streams.trained[[row for row in range(8) if row not in math], 2].any()
+
+
+def test_process_rewards_replace_the_outcome(
+    frequent_ends: Path, process_model: Path, make_job: MakeJob
+) -> None:
+    """Trained without the reward model of `vivid`, which is not there."""
+    shutil.rmtree(REWARDS / "math")
+    job = make_job(**ENTRY, process_rewards={"vivid": "mean"})
+    trained(job)
+    curve = pd.read_csv(job.curve)
+    assert curve["raw.vivid"].between(0, 1, inclusive="neither").all()
+    assert set(Anchors.load(job.folder / PROCESS_ANCHORS).anchors) == {"vivid"}
 
 
 def test_values_do_not_depend_on_padding(tiny_model: Path) -> None:

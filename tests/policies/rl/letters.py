@@ -1,6 +1,6 @@
 """A reward function that counts letters."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -25,6 +25,23 @@ class LetterVector:
                 text.count("a"),
                 10.0 * text.count("b"),
             )
+        return raw
+
+
+class SteppedVector(LetterVector):
+    """Steps are single letters; `right` scores 1 for an a and 0 for another letter."""
+
+    forms: ClassVar = {"right": "mean"}
+
+    def score(self, messages: Any, responses: Any, domains: Any, references: Any) -> np.ndarray:
+        raw = super().score(messages, responses, domains, references)
+        self.steps = [list(text) for text in responses]
+        self.step_scores = {
+            "right": [
+                np.array([float(letter == "a") for letter in text]) if domain == "math" else None
+                for text, domain in zip(responses, domains, strict=True)
+            ]
+        }
         return raw
 
 

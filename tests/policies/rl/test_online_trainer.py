@@ -13,7 +13,7 @@ from concord.policies.rl.step_prompts import prompts_in_order
 from concord.stage import outputs
 from concord.stage.paths import SFT
 from tests.policies.conftest import ONLINE, TRL_READS_AN_OLD_NAME, MakeJob
-from tests.policies.rl.letters import reward_function
+from tests.policies.rl.letters import SteppedVector, reward_function
 
 ENTRY = {
     **ONLINE,
@@ -97,6 +97,31 @@ def test_rloo_is_reinforce(reward_models: Path, make_job: MakeJob) -> None:
     for name, parameter in model.named_parameters():
         torch.testing.assert_close(gradients[name], parameter.grad, atol=1e-5, rtol=1e-4, msg=name)
     assert max(float(gradient.abs().max()) for gradient in gradients.values()) > 0.1
+
+
+def test_advantages_of_steps_reach_the_loss(reward_models: Path, make_job: MakeJob) -> None:
+    """The gradient is that of -sum_t A_t log p(y_t), up to a factor, without a KL term."""
+    texts = ["abb.", "aabbba", "b.", "ab.", "a.", "aabbbb"]
+    steps = {"process_rewards": {"right": "mean"}, "step_advantages": True}
+    trainer = trainer_of(make_job(**ENTRY, **steps, beta=0.0), texts)
+    trainer.reward.vector = SteppedVector()
+    batch, model = batch_of(trainer), trainer.model
+    advantages = batch["advantages"]
+    assert advantages.shape == batch["completion_ids"].shape
+    assert advantages[1].unique().numel() > 2 or advantages[4].unique().numel() > 2
+    trainer._compute_loss(model, batch).backward()
+    gradient = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+    model.zero_grad()
+    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
+    mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
+    start = batch["prompt_ids"].shape[1]
+    logprobs = model(ids, attention_mask=mask).logits[:, start - 1 : -1].log_softmax(-1)
+    chosen = logprobs.gather(-1, batch["completion_ids"].unsqueeze(-1)).squeeze(-1)
+    (-(advantages * chosen * batch["completion_mask"]).sum()).backward()
+    expected = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+    torch.testing.assert_close(
+        gradient / gradient.norm(), expected / expected.norm(), atol=1e-5, rtol=1e-4
+    )
 
 
 def cosines_of(trainer: Any, batches: list[dict[str, Any]]) -> dict[str, float]:

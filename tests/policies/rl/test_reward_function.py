@@ -12,7 +12,7 @@ from concord.policies.rl.reward_function import RewardFunction
 from concord.stage.errors import ParamsError
 from concord.stage.params import section
 from tests.policies.conftest import OBJECTIVES, ONLINE, MakeJob
-from tests.policies.rl.letters import reward_function
+from tests.policies.rl.letters import SteppedVector, reward_function
 
 ENTRY = {
     **ONLINE,
@@ -70,6 +70,7 @@ def advantages(reward: RewardFunction, texts: list[str], domain: str = "values")
 
 EQUAL = {"helpful": 1.0, "honest": 1.0, "right": 1.0}
 SCALARISED = {**ENTRY, "weights": EQUAL, "aggregation": "sum_then_normalize"}
+STEPPED = {"step_advantages": True, "process_rewards": {"right": "mean"}}
 TEXTS = ["aaaaa", "b", "aaab"]
 """Anchored (helpful, honest), (raw - 1) / 2: (2, -.5), (-.5, 4.5) and (1, 4.5)."""
 
@@ -145,9 +146,43 @@ def test_a_lower_threshold_leaves_out_less() -> None:
     assert most[some].all()
 
 
+class OneTokenPerLetter:
+    @staticmethod
+    def decode(ids: str, skip_special_tokens: bool) -> str:
+        return ids.rstrip("_")
+
+
+def test_a_step_has_its_own_advantage(make_job: MakeJob) -> None:
+    """By hand, with weights .25 for `right`, by its steps, and .75 for `vivid`, by the sample.
+
+    The letters of aab, bb and a score 1, 1, 0, 0, 0 and 1: mean .5 and deviation .548, so each a is
+    .913 and each b -.913. The means of what follows are (.304, 0, -.913), (-.913, -.913), (.913).
+    The b of the samples are 1, 2 and 0, so vivid is 0, 1 and -1. Padding belongs to the last step.
+    """
+    job = make_job(**ENTRY, process_rewards={"right": "mean"}, step_advantages=True)
+    reward, texts = reward_function(job), ["aab", "bb", "a"]
+    reward.vector = SteppedVector()
+    advantages(reward, texts, "math")
+    padded = [text.ljust(4, "_") for text in texts]
+    values = reward.token_advantages(padded, OneTokenPerLetter)
+    right = [[0.304, 0, -0.913, -0.913], [-0.913] * 4, [0.913] * 4]
+    expected = 0.25 * np.array(right) + 0.75 * np.array([[0], [1], [-1]])
+    np.testing.assert_allclose(values, expected, atol=1e-3)
+    advantages(reward, texts)  # `right` does not apply, and only `helpful` has a weight
+    values = reward.token_advantages(padded, OneTokenPerLetter)
+    np.testing.assert_allclose(values, [[1.0] * 4, [-1.0] * 4, [0.0] * 4], atol=1e-3)
+
+
 @pytest.mark.parametrize(
     ("extra", "message"),
     [
+        ({"step_advantages": True}, "no objective has them; add `process_rewards`"),
+        (
+            {**STEPPED, "aggregation": "sum_then_normalize"},
+            "does not normalise each reward; use `normalize_then_sum`",
+        ),
+        ({**STEPPED, "conflict_threshold": 0.5}, "cannot be used with `step_advantages`"),
+        ({"process_rewards": {"right": "sum"}}, r"process_rewards\.right"),
         ({"scalariser": "geometric"}, "use `sum_then_normalize`, which scalarises first"),
         ({"scalariser": "mean"}, "scalariser: unknown name"),
         ({"scalariser_parameters": {"ideal": 1.0}}, r"scalariser_parameters\.ideal is unknown"),
