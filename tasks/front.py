@@ -1,14 +1,14 @@
-"""Compares all policies per domain: hypervolume, differences, control and KL.
+"""Compares all policies per domain, and watches them for reward hacking.
 
 reports/samples/<policy>.parquet and reports/scaled/<policy>.parquet of every policy
--> reports/front.json, reports/front.svg
+-> reports/front.json, reports/front.svg, reports/hacking.json
 
 python -m tasks.front
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
@@ -50,7 +50,8 @@ class Protocol:
 
 
 def run(params: FrontParams, protocol: Protocol, all_params: Mapping[str, Any], seed: int) -> None:
-    """Writes the comparison of all policies, and the chart of their fronts."""
+    """Writes the comparison of all policies, the chart of their fronts, and the hacking report."""
+    from concord.evaluation.policies import hacking
     from concord.evaluation.policies.comparison import Bootstrap
 
     samples = {
@@ -74,6 +75,13 @@ def run(params: FrontParams, protocol: Protocol, all_params: Mapping[str, Any], 
     outputs.write_json(REPORTS / "front.json", report)
     written = outputs.read_json(REPORTS / "front.json")
     outputs.write_text(REPORTS / "front.svg", standalone_fronts(written))
+    watched = hacking.watch(
+        {policy: _held_out(frame) for policy, frame in samples.items()},
+        domains(all_params),
+        [name for name, objective in objectives_of(all_params).items() if objective.verifier],
+        _reference_policy(all_params, samples),
+    )
+    outputs.write_json(REPORTS / "hacking.json", watched)
 
 
 def domains(all_params: Mapping[str, Any]) -> dict[str, list[str]]:
@@ -82,6 +90,16 @@ def domains(all_params: Mapping[str, Any]) -> dict[str, list[str]]:
     return by_domain(
         {name: o.domain for name, o in objectives_of(all_params).items() if o.in_vector}
     )
+
+
+def _held_out(samples: pd.DataFrame) -> pd.DataFrame:
+    return samples[samples["split"] != "validation"]
+
+
+def _reference_policy(all_params: Mapping[str, Any], names: Iterable[str]) -> str | None:
+    """The SFT model among the policies `names`, or None."""
+    policies = all_params["policies"]
+    return next((name for name in names if policies[name]["method"] == "reference"), None)
 
 
 def _reference(params: FrontParams, objective: str) -> float:
@@ -102,8 +120,9 @@ def _domain(
     from concord.evaluation.policies.comparison import Comparison, borderline
     from concord.evaluation.policies.likelihood import judged_units
 
-    held_out = {policy: frame[frame["split"] != "validation"] for policy, frame in samples.items()}
-    units = {policy: judged_units(frame, domain, names) for policy, frame in held_out.items()}
+    units = {
+        policy: judged_units(_held_out(frame), domain, names) for policy, frame in samples.items()
+    }
     units = {policy: frame for policy, frame in units.items() if len(frame)}
     judged = [
         name
@@ -115,9 +134,7 @@ def _domain(
     names, unjudged = judged, [name for name in names if name not in judged]
     point = [_reference(params, name) for name in names]
     comparison = Comparison(units, names, bootstrap)
-    reference = next(
-        (name for name in units if all_params["policies"][name]["method"] == "reference"), None
-    )
+    reference = _reference_policy(all_params, units)
     curves = {
         policy: borderline(frame, names, protocol.sweep, bootstrap)
         for policy, frame in units.items()

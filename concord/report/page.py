@@ -1,7 +1,7 @@
 """The report page: one HTML file that loads nothing else, rendered from the files below reports/.
 
 To add a figure, write its data to a report where it is measured, draw it with one function in
-`policy_figures`, `reward_figures` or `training_figures`, and add one line to `SECTIONS`.
+`policy_figures`, `watch`, `reward_figures` or `training_figures`, and add one line to `SECTIONS`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from markupsafe import Markup
 from concord.evaluation.policies.published import Published
 from concord.evaluation.rewards.picking import GAINS, WAYS
 from concord.evaluation.study.result import BANDS
-from concord.report import claims, policy_figures, reward_figures, training_figures
+from concord.report import claims, policy_figures, reward_figures, training_figures, watch
 from concord.report.charts import DARK, LIGHT, STYLE, Drawings, variables
 from concord.report.example_answers import three_weights
 from concord.report.reports import Report, Reports
@@ -59,6 +59,7 @@ SECTIONS = (
         policy_figures.borderline,
         "three",
     ),
+    Section("hacking", "", "", watch.proxy_and_gold),
     Section("rewards", "", "", reward_figures.head_quality, "wide"),
     Section(
         "calibration",
@@ -133,6 +134,9 @@ def context(reports: Reports) -> dict[str, Any]:
         "kl_bands": [f"{kl:g}" for kl in BANDS],
         "colours": reports.colours,
         "differences": differences(front),
+        "hacking": reports.hacking,
+        "verdict": watch.verdict(reports.hacking),
+        "flags": watch.flags(reports.hacking),
         "examples": examples(reports.root, policy, front),
         "heads": reports.heads,
         "sharing": sharing(reports.heads),

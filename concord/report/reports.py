@@ -33,6 +33,12 @@ class Reports:
         return content
 
     @cached_property
+    def hacking(self) -> Report:
+        """Flags of reward hacking, and the gains of proxies and gold."""
+        content: Report = self.json("hacking")
+        return content
+
+    @cached_property
     def choice(self) -> Report:
         """The selected policy and weights."""
         content: Report = self.json("select")

@@ -16,6 +16,7 @@ import numpy as np
 from scipy import stats  # type: ignore[import-untyped]
 
 from concord.evaluation.metrics import interval
+from concord.evaluation.paired_tests import holm
 from concord.evaluation.study.curves import Curve, Curves
 from concord.evaluation.study.recipe import Cell
 
@@ -144,17 +145,3 @@ def tests(differences: Mapping[str, np.ndarray]) -> dict[str, dict[str, float]]:
         name: {"p": p[name], "p_holm": corrected}
         for name, corrected in zip(p, holm(list(p.values())), strict=True)
     }
-
-
-def holm(p: Sequence[float]) -> list[float]:
-    """Holm's step-down correction of p-values, in the given order.
-
-    Examples:
-        >>> holm([0.01, 0.04, 0.03])
-        [0.03, 0.06, 0.06]
-    """
-    order = np.argsort(p)
-    corrected = np.empty(len(p))
-    steps = (len(p) - np.arange(len(p))) * np.asarray(p)[order]
-    corrected[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
-    return [float(value) for value in corrected]
