@@ -77,7 +77,7 @@ class GradientConflict:
             return 0.0, {}
         gradients = self.gradients.take()
         metrics = cosines(gradients)
-        if self.aggregator is None:
+        if self.aggregator is None or not gradients:
             return 0.0, metrics
         weights = gradient_weights(self.aggregator, list(gradients.values()))
         change = sum(
