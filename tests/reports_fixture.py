@@ -223,6 +223,8 @@ def write_reports() -> None:
     for name in ("reward_values", "policy_mah_dpo"):
         steps = [f"{step},{2 / (step + 1) + 0.1}" for step in range(40)]
         outputs.write_text(f"reports/curves/{name}.csv", "\n".join(["step,loss", *steps]) + "\n")
+    cosines = "step,loss,cosine.harmless.helpful\n1,1.0,-0.5\n2,0.9,\n3,0.8,0.1\n"
+    outputs.write_text("reports/curves/policy_grpo.csv", cosines)
     front.main()
     select.main()
     write_candidate()

@@ -166,6 +166,15 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
             if not name.startswith("backbone.") and parameter is not self.shared
         ]
 
+    def shared_parameters(self) -> list[nn.Parameter]:
+        """The trained parameters that all heads use: the backbone without the heads' adapters."""
+        of_heads = set(map(id, self.head_parameters()))
+        return [
+            parameter
+            for parameter in self.parameters()
+            if parameter.requires_grad and id(parameter) not in of_heads
+        ]
+
     def _attach_adapters(self, seed: int | None) -> None:
         head_adapters.attach(
             self.backbone, len(self.head_names), self.config.adapter_rank, self._current_mix, seed

@@ -1,6 +1,6 @@
 """Weights of the rewards that move during a training.
 
-A rule maps a state to weights, and the mean rewards of a step to the next state. Rules are pure:
+A rule maps a state to weights, and what is observed in a step to the next state. Rules are pure:
 they keep nothing themselves, and the state is plain JSON, so it can be saved with a checkpoint. To
 add a rule, define a dataclass with the methods of `Rule`, and add it to `MovingWeights`.
 
@@ -9,9 +9,10 @@ All rewards are anchored: 0 is the mean of the SFT model, and the unit is its st
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Literal, Protocol
+from typing import Annotated, Literal, NamedTuple, Protocol
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -25,6 +26,16 @@ FILE = "moving_weights.json"
 """The file with the state in the folder of a checkpoint."""
 
 
+class Observed(NamedTuple):
+    """What a step shows."""
+
+    means: Values
+    """Objective -> mean anchored reward; objectives without samples in the step are left out."""
+    influences: Values
+    """Objective -> influence of its gradient (`concord.policies.objective_gradients`); empty in
+    steps without a measurement."""
+
+
 class Rule(Protocol):
     """How weights move."""
 
@@ -34,11 +45,8 @@ class Rule(Protocol):
         `start` are the weights before training, which sum to 1. The result needs not sum to 1.
         """
 
-    def next_state(self, state: Values, step: int, means: Mapping[str, float]) -> Values:
-        """The state after a step, from the mean anchored reward of each objective in it.
-
-        Objectives without samples in the step are not in `means`. The first state is empty.
-        """
+    def next_state(self, state: Values, step: int, seen: Observed) -> Values:
+        """The state after a step. The first state is empty."""
 
 
 @dataclass(frozen=True, config=FORBID)
@@ -77,7 +85,7 @@ class Schedule:
             before, begin = after, point.step
         return before
 
-    def next_state(self, state: Values, step: int, means: Mapping[str, float]) -> Values:
+    def next_state(self, state: Values, step: int, seen: Observed) -> Values:
         """Unchanged: a schedule depends on the step alone."""
         return state
 
@@ -106,14 +114,14 @@ class Lagrangian:
         """The given weights plus the multipliers."""
         return {name: weight + state.get(name, 0.0) for name, weight in start.items()}
 
-    def next_state(self, state: Values, step: int, means: Mapping[str, float]) -> Values:
+    def next_state(self, state: Values, step: int, seen: Observed) -> Values:
         """The multipliers: objective -> lambda."""
         if step < self.delay:
             return state
         moved = {
-            name: state.get(name, 0.0) + self.rate * (limit - means[name])
+            name: state.get(name, 0.0) + self.rate * (limit - seen.means[name])
             for name, limit in self.at_least.items()
-            if name in means
+            if name in seen.means
         }
         return state | {name: min(max(value, 0.0), self.largest) for name, value in moved.items()}
 
@@ -145,15 +153,50 @@ class Hypervolume:
             for name, weight in start.items()
         }
 
-    def next_state(self, state: Values, step: int, means: Mapping[str, float]) -> Values:
+    def next_state(self, state: Values, step: int, seen: Observed) -> Values:
         """The running means: objective -> mean anchored reward."""
         keep = self.smoothing
         return state | {
-            name: keep * state.get(name, mean) + (1 - keep) * mean for name, mean in means.items()
+            name: keep * state.get(name, mean) + (1 - keep) * mean
+            for name, mean in seen.means.items()
         }
 
 
-MovingWeights = Annotated[Schedule | Lagrangian | Hypervolume, Field(discriminator="rule")]
+@dataclass(frozen=True, config=FORBID, kw_only=True)
+class GradientGuided:
+    """Weights that follow how much the gradient of an objective helps all objectives.
+
+    The influence of objective i is <g_i, sum_j g_j>, with the gradients of the policy loss of each
+    objective alone, divided by the mean of |g_j|^2. Mirror descent on the simplex multiplies the
+    weight of i by exp(rate * influence_i) after each step in which gradients are measured. Lu et
+    al., arXiv 2509.11452. A weight of 0 stays 0.
+    """
+
+    rule: Literal["gradient"]
+    """Selects this rule. It needs `cosines_every`, which measures the gradients."""
+    rate: Annotated[float, Field(gt=0)] = 0.1
+    """Step size of the logarithms of the weights."""
+
+    def weights(self, start: Mapping[str, float], state: Values, step: int) -> Values:
+        """The given weights times the factors, which are scaled so that the largest is 1."""
+        top = max(state.get(name, 0.0) for name, weight in start.items() if weight > 0)
+        return {
+            name: weight * math.exp(min(state.get(name, 0.0) - top, 0.0))
+            for name, weight in start.items()
+        }
+
+    def next_state(self, state: Values, step: int, seen: Observed) -> Values:
+        """The logarithms of the factors: objective -> sum of rate * influence."""
+        moved = {
+            name: state.get(name, 0.0) + self.rate * influence
+            for name, influence in seen.influences.items()
+        }
+        return state | moved
+
+
+MovingWeights = Annotated[
+    Schedule | Lagrangian | Hypervolume | GradientGuided, Field(discriminator="rule")
+]
 
 
 class WeightTracker:
@@ -167,6 +210,8 @@ class WeightTracker:
     def __init__(self, start: Mapping[str, Mapping[str, float]], rule: Rule | None = None) -> None:
         self.start, self.rule = start, rule
         self.state: Values = {}
+        self.influences: Values = {}
+        """Objective -> influence of its gradient in the step, if it was measured."""
         self._samples: dict[str, tuple[float, int]] = {}
         self.current = self._weights(0)
         """Domain -> objective -> weight, summing to 1 within a domain."""
@@ -177,11 +222,12 @@ class WeightTracker:
         self._samples[name] = sums + total, counts + count
 
     def end_step(self, step: int) -> None:
-        """Moves the weights after `step`, with the rewards that were observed in it."""
+        """Moves the weights after `step`, with what was observed in it."""
         means = {name: total / count for name, (total, count) in self._samples.items()}
-        self._samples = {}
+        seen = Observed(means, self.influences)
+        self._samples, self.influences = {}, {}
         if self.rule is not None:
-            self.state = self.rule.next_state(self.state, step, means)
+            self.state = self.rule.next_state(self.state, step, seen)
             self.current = self._weights(step + 1)
 
     def save(self, checkpoint: Path) -> None:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from concord.policies.balanced_batches import PairBatch
+    from concord.policies.gradient_conflict import GradientConflict
     from concord.policies.model import MultiHeadCausalLM
     from concord.policies.training_pairs import Pair
 
@@ -187,6 +188,7 @@ def train(
     module_file: str,
     shares: Mapping[str, float] | None = None,
     alpha: Mapping[str, float] | None = None,
+    conflict: GradientConflict | None = None,
 ) -> MultiHeadCausalLM:
     """Trains the SFT model with one head per name on batches balanced over `groups`.
 
@@ -198,6 +200,8 @@ def train(
         module_file: `__file__` of the method; its code is part of the key of the checkpoints.
         shares: group -> its share of each batch; equal if None.
         alpha: group -> its loss weight; from `job.params.alpha` if None.
+        conflict: measures the gradients of the heads on the backbone, or combines them; None: plain
+            training.
     """
     from concord.policies.balanced_batches import balance, collate, pair_length
     from concord.policies.model import MultiHeadCausalLM
@@ -228,14 +232,17 @@ def train(
         add_reference(rows, model, tokenizer.pad_token_id)
     batches = collate(tokenizer.pad_token_id, share_tokens=can_pack(model))
     prepare_backbone(model, params, job.seeds.data)
+    work = resume.folder(job.stage, [job, names], input_files(params), module_file)
+    if conflict is not None and (newest := resume.newest(work)) is not None:
+        conflict.resume_at(resume.step_of(newest))
     fit(
         model,
         rows,
         batches,
-        make_loss(names, params),
+        make_loss(names, params, conflict),
         training,
         seed=job.seeds.data,
-        work=resume.folder(job.stage, [job, names], input_files(params), module_file),
+        work=work,
         curve=job.curve,
         order="given",
         length=pair_length,
@@ -283,7 +290,7 @@ def prepare_backbone(model: MultiHeadCausalLM, params: HeadSettings, seed: int) 
 
 
 def make_loss(
-    names: Sequence[str], params: PreferenceParams
+    names: Sequence[str], params: PreferenceParams, conflict: GradientConflict | None = None
 ) -> Callable[[Any, PairBatch], tuple[Any, dict[str, float]]]:
     """The loss function for `fit`, which also returns the metrics of the training curve.
 
@@ -291,7 +298,7 @@ def make_loss(
     the sum over pairs of weight times loss. The weight of a pair is alpha_i / n_i, where n_i is the
     number of pairs of objective i in the global batch (`row_weights`). The losses of micro-batches
     and processes therefore add up to exactly the loss of the global batch, and an objective without
-    pairs contributes exactly 0.
+    pairs contributes exactly 0. `conflict` is as in `train`.
     """
     from concord.policies.losses import PairLogprobs
     from concord.policies.model import IGNORED
@@ -308,9 +315,15 @@ def make_loss(
         required = reference_chosen + batch["margin"]
         pairs = PairLogprobs(chosen, rejected, required, reference_rejected, *tokens)
         beta = params.beta * batch["sharpness"]
-        values = pairwise(pairs, beta, **params.loss_parameters)
+        values = batch["weights"] * pairwise(pairs, beta, **params.loss_parameters)
         mix = batch["head_weights"][: len(values)]
-        return (batch["weights"] * values).sum(), curve_metrics(pairs.delta, mix, names)
+        metrics = curve_metrics(pairs.delta, mix, names)
+        if conflict is None:
+            return values.sum(), metrics
+        by_head = {name: (values * mix[:, head]).sum() for head, name in enumerate(names)}
+        used = {name: by_head[name] for head, name in enumerate(names) if mix[:, head].any()}
+        addend, measured = conflict(model, used)
+        return values.sum() + addend, metrics | measured
 
     return loss
 

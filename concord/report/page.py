@@ -79,6 +79,14 @@ SECTIONS = (
     ),
     Section("training", "", "Loss per step, and smoothed.", training_figures.learning_curves),
     Section(
+        "training",
+        "Conflict between gradients",
+        "The cosine between the gradients of two objectives on the parameters that all share, as "
+        "the mean over the measured steps. Below 0, a step for one objective harms the other.",
+        training_figures.gradient_conflict,
+        "wide",
+    ),
+    Section(
         "data",
         "Conflict between objectives",
         "Of the pairs that were judged on both objectives, the share with opposite preferences.",

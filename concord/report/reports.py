@@ -9,6 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from concord.policies.objective_gradients import COSINE
 from concord.report.policy_figures import policy_colours
 from concord.stage import outputs
 
@@ -86,6 +87,29 @@ class Reports:
                 steps, losses = ([float(row[name]) for row in rows] for name in ("step", "loss"))
                 curves[file.stem] = (steps, losses)
         return curves
+
+    @cached_property
+    def gradient_cosines(self) -> dict[str, dict[tuple[str, str], list[float]]]:
+        """Policy -> pair of objectives -> the cosines between their gradients.
+
+        Steps without a measurement and policies that measured nothing are left out.
+        """
+        policies = {}
+        for name in self.params["policies"]:
+            file = self.root / f"curves/policy_{name}.csv"
+            if not file.is_file():
+                continue
+            with file.open(encoding="utf-8") as lines:
+                table = csv.DictReader(lines)
+                rows, columns = list(table), table.fieldnames or ()
+            cosines = {}
+            for column in columns:
+                prefix, *pair = column.split(".")
+                if prefix == COSINE:
+                    cosines[pair[0], pair[1]] = [float(row[column]) for row in rows if row[column]]
+            if cosines:
+                policies[name] = cosines
+        return policies
 
     @cached_property
     def colours(self) -> dict[str, int]:

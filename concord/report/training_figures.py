@@ -1,4 +1,4 @@
-"""Figures of training: the conflict between objectives in the data, and the loss of every stage.
+"""Figures of training: loss curves, and the conflict between objectives in data and gradients.
 
 A figure is a function from the reports to `Drawings`; `concord.report.page.SECTIONS` lists them.
 The chart that a figure consists of follows it.
@@ -8,7 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
-from typing import TYPE_CHECKING
+from statistics import fmean
+from typing import TYPE_CHECKING, NamedTuple
 
 import pandas as pd
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from concord.report.reports import Report, Reports
 
 CELL = 46.0
-"""Side of a square of the conflict map, in pixels."""
+"""Side of a square of a map, in pixels."""
 
 
 def learning_curves(reports: Reports) -> Drawings:
@@ -58,9 +59,45 @@ def conflict(reports: Reports) -> Drawings:
 
 def conflict_map(shares: Mapping[str, Report], names: Sequence[str]) -> str:
     """Share of pairs with opposite preferences on two objectives; deeper colour, more conflict."""
-    shown = [
-        name for name in names if any(name in share["objectives"] for share in shares.values())
-    ]
+    cells = {}
+    for share in shares.values():
+        one, other = share["objectives"]
+        hint = f"{one} and {other}: {share['pairs']} pairs judged on both"
+        cells[one, other] = Cell(f"{100 * share['opposed']:.0f} %", share["opposed"], 2, hint)
+    return pair_map(cells, names, "share of opposed pairs")
+
+
+def gradient_conflict(reports: Reports) -> Drawings:
+    """Per policy: the cosines between the gradients of its objectives."""
+    names = list(reports.params["objectives"])
+    return {
+        policy: [cosine_map(cosines, names)] for policy, cosines in reports.gradient_cosines.items()
+    }
+
+
+def cosine_map(cosines: Mapping[tuple[str, str], Sequence[float]], names: Sequence[str]) -> str:
+    """The mean cosine of each pair over the steps; one colour for conflict, one for agreement."""
+    cells = {}
+    for (one, other), values in cosines.items():
+        mean, low, high = fmean(values), min(values), max(values)
+        hint = f"{one} and {other}: from {low:.2f} to {high:.2f} in {len(values)} steps"
+        cells[one, other] = Cell(f"{mean:.2f}", abs(mean), 2 if mean < 0 else 1, hint)
+    return pair_map(cells, names, "mean cosine between gradients")
+
+
+class Cell(NamedTuple):
+    """The square of a pair of objectives."""
+
+    text: str
+    depth: float
+    """Depth of the colour, between 0 and 1."""
+    colour: int
+    hint: str
+
+
+def pair_map(cells: Mapping[tuple[str, str], Cell], names: Sequence[str], label: str) -> str:
+    """A square for each pair of objectives, in the order of `names`."""
+    shown = [name for name in names if any(name in pair for pair in cells)]
     positions = {name: position for position, name in enumerate(shown)}
     longest = max(map(text_width, shown), default=0.0)
     left, top = 10 + max(140.0, longest), 12.0
@@ -74,23 +111,19 @@ def conflict_map(shares: Mapping[str, Report], names: Sequence[str]) -> str:
             f'<text class="strong" transform="translate({left + middle + 4:g} '
             f'{top + size + 10:g}) rotate(-40)" text-anchor="end">{escape(name)}</text>'
         )
-    for share in shares.values():
-        one, other = (positions[name] for name in share["objectives"])
+    for pair, cell in cells.items():
+        one, other = (positions[name] for name in pair)
         for row, column in ((one, other), (other, one)):
             x, y = left + column * CELL, top + row * CELL
-            hint = escape(
-                f"{' and '.join(share['objectives'])}: {share['pairs']} pairs judged on both"
-            )
             parts.append(
-                f'<rect class="f2" style="opacity:{share["opposed"]:.2f}" x="{x + 1:g}" '
+                f'<rect class="f{cell.colour}" style="opacity:{cell.depth:.2f}" x="{x + 1:g}" '
                 f'y="{y + 1:g}" width="{CELL - 2:g}" height="{CELL - 2:g}"/>'
                 f'<text class="strong" x="{x + CELL / 2:g}" y="{y + CELL / 2 + 4:g}" '
-                f'text-anchor="middle">{100 * share["opposed"]:.0f} %'
-                f"<title>{hint}</title></text>"
+                f'text-anchor="middle">{cell.text}<title>{escape(cell.hint)}</title></text>'
             )
     # the names below the map slant by 40 degrees
     width, height = left + size + 16, top + size + 26 + max(84.0, 0.65 * longest)
     return (
         f'<svg class="chart" viewBox="0 0 {width:g} {height:g}" role="img" '
-        f'aria-label="share of opposed pairs" style="max-width:{width:g}px">{"".join(parts)}</svg>'
+        f'aria-label="{label}" style="max-width:{width:g}px">{"".join(parts)}</svg>'
     )

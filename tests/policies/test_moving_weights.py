@@ -1,24 +1,29 @@
 """Moving weights: values by hand, bounds, and the state in a checkpoint."""
 
+import math
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from concord.policies.methods.grpo import METHOD, GrpoParams
+from concord.policies.methods.grpo import METHOD, GrpoParams, run
 from concord.policies.methods.rloo import RlooParams
 from concord.policies.moving_weights import (
+    GradientGuided,
     Hypervolume,
     Lagrangian,
     Point,
     Schedule,
     WeightTracker,
 )
+from concord.policies.objective_gradients import influences
 from concord.stage.errors import ParamsError
 from concord.stage.params import section
-from tests.policies.conftest import OBJECTIVES, ONLINE
+from tests.policies.conftest import OBJECTIVES, ONLINE, TRL_READS_AN_OLD_NAME, MakeJob
 
 START = {"math": {"right": 0.5, "vivid": 0.5}, "values": {"helpful": 0.75, "honest": 0.25}}
 ENTRY = {
@@ -99,6 +104,52 @@ def test_the_hypervolume_rule_is_the_gradient_of_the_volume() -> None:
     assert tracker.current["math"] == START["math"]  # no sample yet
 
 
+def test_influences_by_hand() -> None:
+    """Gradients (2, 0), (1, 1) and (0, -1): the sum is (3, 0), the mean of the squares 7 / 3."""
+    gradients = {"a": [2.0, 0.0], "b": [1.0, 1.0], "c": [0.0, -1.0]}
+    result = influences({name: torch.tensor(row) for name, row in gradients.items()})
+    assert result == pytest.approx({"a": 18 / 7, "b": 9 / 7, "c": 0.0})
+    assert influences({}) == {}
+
+
+def test_weights_follow_the_influence_of_gradients() -> None:
+    """Rate log 2, influences 1 and -1: the ratio 3 of the weights grows by 4, and then stays.
+
+    Large influences do not overflow.
+    """
+    rule = GradientGuided(rule="gradient", rate=math.log(2))
+    tracker = WeightTracker(START, rule)
+    tracker.influences = {"helpful": 1.0, "honest": -1.0}
+    expected = {"helpful": 12 / 13, "honest": 1 / 13}
+    for weights in after(tracker, {"helpful": -9.0}, {}):
+        assert weights == pytest.approx(expected)
+    assert tracker.current["math"] == START["math"]
+    tracker.influences = {"helpful": -1e5, "honest": 1e5}
+    assert after(tracker, {}) == [{"helpful": 0.0, "honest": 1.0}]
+
+
+@TRL_READS_AN_OLD_NAME
+def test_a_training_logs_influences_and_the_weights_that_follow(
+    reward_models: Path, make_job: MakeJob
+) -> None:
+    """Gradients are measured in the first and the third step, so weights move after the first."""
+    job = make_job(
+        method="grpo",
+        **ONLINE,
+        weights={"honest": 1.0, "helpful": 1.0, "vivid": 1.0},
+        moving_weights={"rule": "gradient", "rate": 50.0},
+        cosines_every=2,
+    )
+    run(job)
+    curve = pd.read_csv(job.curve)
+    ratio = curve["weight.honest"] / curve["weight.helpful"]
+    gap = curve["influence.honest"] - curve["influence.helpful"]
+    moved = math.exp(50 * gap[0])
+    assert ratio.tolist() == pytest.approx([1.0, moved, moved], rel=1e-4)
+    assert abs(moved - 1) > 0.05
+    assert gap.isna().tolist() == [False, True, False]
+
+
 def test_means_are_over_all_samples_of_a_step() -> None:
     """Micro-batches of 1 and 3 samples: (4 + 0) / 4."""
     tracker = WeightTracker(START, Hypervolume(rule="hypervolume"))
@@ -128,6 +179,7 @@ def test_a_checkpoint_restores_the_state_exactly(tmp_path: Path) -> None:
             "use `weighted_sum` with `lagrangian`",
         ),
         (GrpoParams, {"moving_weights": {"rule": "lagrange"}}, "did you mean lagrangian"),
+        (GrpoParams, {"moving_weights": {"rule": "gradient"}}, "set `cosines_every: 1`"),
         (GrpoParams, {"moving_weights": {"at_least": {}}}, "moving_weights.rule is missing"),
         (
             GrpoParams,

@@ -21,6 +21,12 @@ def test_every_section_is_drawn(reported: Path) -> None:
     slots = page.drawn(Reports(params(), Path("reports")))
     empty = [slot for slot, sections in slots.items() if not sections]
     assert empty == ["picking"]
+    (gradients,) = [
+        part for part in slots["training"] if part["section"].title == "Conflict between gradients"
+    ]
+    ((policy, (drawing,)),) = gradients["groups"].items()
+    assert policy == "grpo"
+    assert ">-0.20<title>harmless and helpful: from -0.50 to 0.10 in 2 steps<" in drawing
     assert all(
         drawing.startswith('<svg class="chart"')
         for sections in slots.values()

@@ -86,7 +86,13 @@ def run(job: PolicyJob) -> None:
         prompts_of(job), params.draws, *_weights(job), job.vector, job.seeds.data
     )
     run_online(
-        job, model, prompts, WeightTracker({}), __file__, rates=head_learning_rates(model, params)
+        job,
+        model,
+        prompts,
+        WeightTracker({}),
+        __file__,
+        rates=head_learning_rates(model, params),
+        shared=model.shared_parameters(),
     )
 
 

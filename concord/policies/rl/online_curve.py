@@ -7,11 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from concord.policies.objective_gradients import COSINE, INFLUENCE
 from concord.policies.rl.reward_function import LOGGED
 from concord.stage import outputs
 
-COSINE = "cosine"
-"""Prefix of the cosines between the gradients of two objectives."""
 COLUMNS = (
     "loss",
     "kl",
@@ -28,12 +27,13 @@ def write_curve(path: Path, history: Sequence[dict[str, Any]]) -> None:
 
     The columns are loss, KL, entropy, gradient norm, learning rate, mean length, the standard
     deviation of the advantages, and for each objective its raw, anchored and weighted reward and
-    its weight, as means over the samples to which it applies. Cosines of gradients are empty in
-    steps without a measurement.
+    its weight, as means over the samples to which it applies. Cosines of gradients and influences
+    are empty in steps without a measurement.
     """
     rows = [entry for entry in history if "loss" in entry]
+    prefixes = (*LOGGED, COSINE, INFLUENCE)
     of_objectives = sorted(
-        {name for row in rows for name in row if name.partition(".")[0] in (*LOGGED, COSINE)}
+        {name for row in rows for name in row if name.partition(".")[0] in prefixes}
     )
     with outputs.file(path) as partial, partial.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(

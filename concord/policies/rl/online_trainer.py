@@ -30,7 +30,12 @@ from trl.trainer.grpo_trainer import GRPOTrainer
 from concord.lm.learning_rates import separate
 from concord.policies.job import PolicyJob
 from concord.policies.moving_weights import WeightTracker
-from concord.policies.rl.gradient_cosines import GradientCosines
+from concord.policies.objective_gradients import (
+    INFLUENCE,
+    ObjectiveGradients,
+    cosines,
+    influences,
+)
 from concord.policies.rl.online_sampler import Sampler
 from concord.policies.rl.reward_function import RewardFunction
 from concord.policies.rl.settings import OnlineParams
@@ -72,7 +77,7 @@ class OnlineTrainer(GRPOTrainer):
     ) -> None:
         self.params: OnlineParams = job.params
         self.reward, self.rates = reward, dict(rates or {})
-        self.cosines = GradientCosines(
+        self.gradients = ObjectiveGradients(
             [one for one in shared or model.parameters() if one.requires_grad]
         )
         self.mixes: Tensor | None = None
@@ -123,9 +128,10 @@ class OnlineTrainer(GRPOTrainer):
         return super()._compute_loss(model, inputs)  # type: ignore[no-untyped-call]
 
     def _measure_conflict(self, model: Any, inputs: dict[str, Any]) -> None:
-        """Adds the policy gradients of a micro-batch; logs their cosines with the last of a step.
+        """Adds the policy gradients of a micro-batch; compares them with the last of a step.
 
-        The gradient of an objective is that of its normalised reward as the advantage.
+        The gradient of an objective is that of its normalised reward as the advantage. Cosines and
+        influences are logged, and the influences are passed to the weights that move.
         """
         ids = torch.cat([inputs["prompt_ids"], inputs["completion_ids"]], dim=1)
         mask = torch.cat([inputs["prompt_mask"], inputs["completion_mask"]], dim=1)
@@ -135,7 +141,7 @@ class OnlineTrainer(GRPOTrainer):
             )
         logprobs = (tokens * inputs["completion_mask"]).sum(1)  # (rows,)
         parts = inputs[PARTS]  # (rows, objectives)
-        self.cosines.add(
+        self.gradients.add(
             {
                 name: -(parts[:, column] * logprobs).mean()
                 for column, name in enumerate(self.reward.vector.names)
@@ -144,7 +150,10 @@ class OnlineTrainer(GRPOTrainer):
         )
         accumulation = self.params.prompts_per_step // self.params.micro
         if (self._step + 1) % accumulation == 0:
-            for name, value in self.cosines.read():
+            gradients = self.gradients.take()
+            measured = self.reward.tracker.influences = influences(gradients)
+            metrics = {f"{INFLUENCE}.{name}": value for name, value in measured.items()}
+            for name, value in (cosines(gradients) | metrics).items():
                 self._metrics["train"][name].append(value)
 
     def _get_per_token_logps_and_entropies(

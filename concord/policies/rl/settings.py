@@ -10,7 +10,7 @@ from pydantic.dataclasses import dataclass
 
 from concord.lm.lora import Lora
 from concord.objectives import Objective, domain_weights
-from concord.policies.moving_weights import Lagrangian, MovingWeights, Schedule
+from concord.policies.moving_weights import GradientGuided, Lagrangian, MovingWeights, Schedule
 from concord.policies.step_rewards import Form
 from concord.stage import plugins
 from concord.stage.errors import ParamsError
@@ -80,8 +80,9 @@ class OnlineParams:
     """Steps between checkpoints."""
     cosines_every: Annotated[int, Field(ge=1)] | None = None
     """Steps between measurements of gradient conflict: the cosines between the policy gradients of
-    the objectives, on the parameters that all objectives share. A measurement takes a backward pass
-    and the memory of a gradient per objective. null: not measured."""
+    the objectives, on the parameters that all objectives share, and the influence of each objective
+    (`concord.policies.objective_gradients`). A measurement takes a backward pass and the memory of
+    a gradient per objective. null: not measured."""
 
     def __post_init__(self) -> None:
         if self.prompts_per_step % self.micro:
@@ -150,6 +151,11 @@ class OneHeadParams(OnlineParams):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if isinstance(self.moving_weights, GradientGuided) and self.cosines_every is None:
+            raise ValueError(
+                "the rule `gradient` moves the weights after steps in which gradients are "
+                "measured, and none is; set `cosines_every: 1` to measure in every step"
+            )
         if not isinstance(self.moving_weights, Lagrangian):
             return
         if self.aggregation == "sum_then_normalize":

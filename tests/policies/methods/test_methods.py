@@ -217,31 +217,43 @@ def test_gradient_accumulation_does_not_change_the_result(project: Path, make_jo
     assert max(float((whole[name] - parts[name]).abs().mean()) for name in whole) < 1e-5
 
 
+@pytest.mark.parametrize(
+    ("extra", "micro", "left"),
+    [({}, None, 4), ({"cosines_every": 3}, 3, 12), ({"conflict": "upgrad"}, 3, 12)],
+)
 def test_a_killed_training_resumes_bitwise(
-    project: Path, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+    project: Path,
+    make_job: MakeJob,
+    monkeypatch: pytest.MonkeyPatch,
+    extra: dict[str, Any],
+    micro: int | None,
+    left: int,
 ) -> None:
-    """Killed in step 6 of 8 with a checkpoint every 2 steps: the next run resumes at step 5."""
-    training = {**TRAINING, "steps": 8, "checkpoint_every": 2}
-    job = make_job(method="mah_dpo", training=training, lora={"rank": 2, "alpha": 4})
+    """Killed in micro-batch 6 with a checkpoint every 2 of 8 steps: the next run resumes at step 5.
+
+    With two micro-batches per step, it resumes at step 3.
+    """
+    training = {**TRAINING, "steps": 8, "checkpoint_every": 2, "micro_batch": micro}
+    job = make_job(method="mah_dpo", training=training, lora={"rank": 2, "alpha": 4}, **extra)
     expected = trained(job)
     whole, calls, plain = job.curve.read_text(), [], preference.make_loss
 
-    def counted(names: list[str], beta: float, fatal: int | None) -> Any:
+    def counted(given: tuple[Any, ...], fatal: int | None) -> Any:
         def loss(*arguments: Any) -> Any:
             calls.append(1)
             if len(calls) == fatal:
                 raise RuntimeError("killed")
-            return plain(names, beta)(*arguments)
+            return plain(*given)(*arguments)
 
         return loss
 
-    monkeypatch.setattr(preference, "make_loss", lambda names, beta: counted(names, beta, 6))
+    monkeypatch.setattr(preference, "make_loss", lambda *given: counted(given, 6))
     with pytest.raises(RuntimeError, match="killed"):
         mah_dpo.run(job)
-    monkeypatch.setattr(preference, "make_loss", lambda names, beta: counted(names, beta, None))
+    monkeypatch.setattr(preference, "make_loss", lambda *given: counted(given, None))
     calls.clear()
     assert same(trained(job), expected)
-    assert len(calls) == 4
+    assert len(calls) == left
     assert job.curve.read_text() == whole
     assert not list(Path("work").rglob("checkpoint-*"))
 

@@ -146,6 +146,15 @@ def test_cosines_show_a_conflict(reward_models: Path, make_job: MakeJob) -> None
     assert cosines["cosine.helpful.honest"] == pytest.approx(-1.0, abs=1e-3)
     across = cosines["cosine.helpful.right"]
     assert abs(across) < 0.95
+    influences = whole.reward.tracker.influences
+    # of four gradients g, g, h and -h: <g, 2 g> and <h, 2 g>
+    assert influences["right"] == pytest.approx(influences["vivid"], abs=1e-3)
+    assert influences["right"] > 0
+    assert influences["helpful"] == pytest.approx(-influences["honest"], abs=1e-3)
+    logged = whole._metrics["train"]
+    assert {name: logged[f"influence.{name}"] for name in influences} == {
+        name: [value] for name, value in influences.items()
+    }
     split = trainer_of(make_job(**ENTRY, cosines_every=1, micro_prompts=1), texts)
     halves = [
         {name: value[rows] if value.dim() else value for name, value in batch.items()}
@@ -158,7 +167,7 @@ def test_measuring_a_conflict_changes_nothing_else(reward_models: Path, make_job
     """Neither gradients nor the random numbers that dropout uses; only every second step."""
     trainer = trainer_of(make_job(**ENTRY, cosines_every=2), ["ab", "aabb", "b", "a", "bb", "aa"])
     attach(trainer.model, Lora(rank=2, dropout=0.5), seed=0)
-    trainer.cosines.parameters = [one for one in trainer.model.parameters() if one.requires_grad]
+    trainer.gradients.parameters = [one for one in trainer.model.parameters() if one.requires_grad]
     trainer.model.train()
     batch, state = batch_of(trainer), torch.get_rng_state()
     trainer._measure_conflict(trainer.model, batch)
