@@ -32,12 +32,14 @@ import pandas as pd
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from concord.lm.chat import render
 from concord.lm.load import load_causal, load_tokenizer
 from concord.lm.precision import autocast
 from concord.lm.train import Training
 from concord.policies.job import ROLLOUTS, PolicyJob, save
 from concord.policies.mixes import MixPlan, draw_mixes
 from concord.policies.preference import fit_pairs, input_files, new_model
+from concord.rewards.vector.reward_vector import RewardVector
 from concord.stage import outputs, progress, resume, runtime
 from concord.stage.errors import DataError
 from concord.stage.params import FORBID
@@ -212,7 +214,6 @@ def sample(
 
     Other columns: prompt_id, domain, messages, reference, sample, response, finished.
     """
-    from concord.lm.chat import render
     from concord.lm.sample import sample_ids, stop_ids
 
     rounds, tokenizer = job.params.rounds, load_tokenizer(SFT)
@@ -245,7 +246,6 @@ def sample(
 def score(job: PolicyJob, frame: pd.DataFrame, device: Any) -> pd.DataFrame:
     """The samples with the raw rewards of the reward vector, as in the rollouts."""
     from concord.policies.training_pairs import RAW
-    from concord.rewards.vector.reward_vector import RewardVector
 
     objectives = {name: dataclasses.asdict(job.objectives[name]) for name in job.vector}
     vector = RewardVector.load({"objectives": objectives}, device=device, dtype=job.runtime.dtype)
