@@ -24,6 +24,7 @@ import math
 import random
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
@@ -193,9 +194,9 @@ def draw_samplers(
         counts = {group: sum(group == other for other, _ in mixes) for group in groups}
         shares = np.cumsum([plan.shares[group] / counts[group] for group, _ in mixes])
         ends = np.rint(shares / shares[-1] * len(chosen)).astype(int).tolist()
-        for (group, weights), start, end in zip(mixes, [0, *ends], ends, strict=False):
+        for (group, weights), (start, end) in zip(mixes, pairwise([0, *ends]), strict=True):
             drawn.append(Sampler(group, weights, rows.iloc[chosen[start:end]]))
-    return drawn
+    return [one for one in drawn if len(one.prompts)]
 
 
 def _mixes_of(job: PolicyJob, plan: MixPlan, group: str, number: int) -> list[dict[str, float]]:
