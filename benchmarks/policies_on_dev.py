@@ -1,6 +1,7 @@
 """Compares policies on the dev world, at a grid of weights, for choosing methods and settings.
 
     python -m benchmarks.policies_on_dev variants.yaml [--seeds 2] [--prompts 200]
+        [--domains math] [--scales 0.5 1]
 
 Run it after the pipeline, in the same folder (it reads params.yaml, models/sft, models/anchors.json
 and data/rollouts). The file maps names to entries as in the section `policies`. Each variant is
@@ -9,12 +10,16 @@ locked world is not touched. A policy with heads answers at each weight vector o
 policy once. Prints per domain the utility sum_i w_i gold_i at each weight vector, with the KL from
 the SFT model in nats per answer, as the mean over seeds. Keeps trained policies and results in
 work/dev, so that another call adds to them.
+
+With `--scales`, models between SFT (0) and what was trained (1) answer too
+(`concord.lm.interpolate`), and a second table has every variant at the KL of the first one.
 """
 
 import argparse
 import json
 import time
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -73,55 +78,80 @@ def prompts(domain: str, count: int) -> list[Prompt]:
     return list({json.dumps(prompt.messages): prompt for prompt in drawn}.values())[:count]
 
 
-def measure(job: DevJob, count: int) -> pd.DataFrame:
-    """A row per domain, weight vector and objective: mean gold, mean KL, mean length."""
-    vector = {name: objective for name, objective in job.objectives.items() if objective.in_vector}
+def measure(job: DevJob, domain: str, count: int, scale: float) -> pd.DataFrame:
+    """A row per weight vector and objective of a domain: mean gold, mean KL, mean length."""
+    names = sorted(name for name in job.vector if job.objectives[name].domain == domain)
     sampling = Sampling(96, 1.0, 100, job.max_length, seed=0)
     steered = Steered(load_policy(job.folder), load_causal(SFT), load_tokenizer(SFT), sampling)
-    rows = []
-    for domain in dict.fromkeys(objective.domain for objective in vector.values()):
-        names = sorted(name for name, objective in vector.items() if objective.domain == domain)
-        asked, world = prompts(domain, count), World.build("dev", 0)
-        messages = [prompt.messages for prompt in asked]
-        grid = lattice(len(names), STEPS.get(len(names), 2)).tolist()
-        for weights in grid if steered.heads else grid[:1]:
-            answers = steered.answers(messages, dict(zip(names, weights, strict=True)))
-            pairs = zip(messages, answers.texts, strict=True)
-            gold = pd.DataFrame([world.gold(*pair) for pair in pairs])[names].mean()
-            rows += [
-                {
-                    "domain": domain,
-                    "weights": json.dumps(weights) if steered.heads else None,
-                    "objective": name,
-                    "gold": gold[name],
-                    "kl": answers.kl.mean(),
-                    "length": answers.lengths.mean(),
-                }
-                for name in names
-            ]
+    messages, world = [p.messages for p in prompts(domain, count)], World.build("dev", 0)
+    grid, rows = grid_of(names), []
+    for weights in grid if steered.heads else grid[:1]:
+        answers = steered.answers(messages, dict(zip(names, weights, strict=True)), scale)
+        pairs = zip(messages, answers.texts, strict=True)
+        gold = pd.DataFrame([world.gold(*pair) for pair in pairs])[names].mean()
+        rows += [
+            {
+                "domain": domain,
+                "scale": scale,
+                "weights": json.dumps(weights) if steered.heads else None,
+                "objective": name,
+                "gold": gold[name],
+                "kl": answers.kl.mean(),
+                "length": answers.lengths.mean(),
+            }
+            for name in names
+        ]
     return pd.DataFrame(rows)
 
 
-def table(results: pd.DataFrame, domain: str) -> str:
-    """Markdown: variant -> utility (KL) at each weight vector of the domain."""
+def grid_of(names: list[str]) -> list[list[float]]:
+    """The weight vectors of a domain's objectives."""
+    grid: list[list[float]] = lattice(len(names), STEPS.get(len(names), 2)).tolist()
+    return grid
+
+
+def table(results: pd.DataFrame, domain: str, *, equal_kl: bool = False) -> str:
+    """Markdown: variant -> utility (KL) at each weight vector of the domain, mean over seeds.
+
+    With `equal_kl`, each seed of a variant is interpolated between its scales to the KL of the same
+    seed of the first variant; `-` where its scales do not contain that KL.
+    """
     rows = results[results["domain"] == domain]
     names = sorted(rows["objective"].unique())
-    grid = lattice(len(names), STEPS.get(len(names), 2)).tolist()
+    grid = grid_of(names)
     lines = [
-        f"| {domain}: {', '.join(names)} | "
-        + " | ".join(_short(weights) for weights in grid)
-        + " |",
+        f"| {domain}: {', '.join(names)} | " + " | ".join(map(_short, grid)) + " |",
         "|---" * (len(grid) + 1) + "|",
     ]
-    for variant, frame in rows.groupby("variant", sort=False):
-        cells = []
-        for weights in grid:
-            same = frame["weights"].isna() | (frame["weights"] == json.dumps(weights))
-            at = frame[same].groupby("objective")[["gold", "kl"]].mean()
-            utility = float(np.dot(weights, at.loc[names, "gold"]))
-            cells.append(f"{utility:.3f} ({at['kl'].mean():.2f})")
-        lines.append(f"| {variant} | {' | '.join(cells)} |")
+    points = [_points(rows, names, weights) for weights in grid]
+    for variant in rows["variant"].unique():
+        at = _at_equal_kl if equal_kl else _as_trained
+        lines.append(f"| {variant} | {' | '.join(at(frame, variant) for frame in points)} |")
     return "\n".join(lines)
+
+
+def _points(rows: pd.DataFrame, names: list[str], weights: list[float]) -> pd.DataFrame:
+    """Utility and KL at a weight vector: a row per variant, seed and scale, in their order."""
+    same = rows["weights"].isna() | (rows["weights"] == json.dumps(weights))
+    weight = rows["objective"].map(dict(zip(names, weights, strict=True)))
+    parts = rows.assign(utility=rows["gold"] * weight)[same]
+    at = parts.groupby(["variant", "seed", "scale"], sort=False)
+    return at.agg(utility=("utility", "sum"), kl=("kl", "mean")).reset_index()
+
+
+def _as_trained(points: pd.DataFrame, variant: str) -> str:
+    at = points[(points["variant"] == variant) & (points["scale"] == 1)]
+    return f"{at['utility'].mean():.3f} ({at['kl'].mean():.2f})"
+
+
+def _at_equal_kl(points: pd.DataFrame, variant: str) -> str:
+    trained = points[(points["variant"] == points["variant"].iloc[0]) & (points["scale"] == 1)]
+    utilities = []
+    for seed, target in zip(trained["seed"], trained["kl"], strict=True):
+        at = points[(points["variant"] == variant) & (points["seed"] == seed)].sort_values("kl")
+        inside = at["kl"].iloc[0] <= target <= at["kl"].iloc[-1]
+        utilities.append(np.interp(target, at["kl"], at["utility"]) if inside else np.nan)
+    return "-" if np.isnan(utilities).any() else f"{np.mean(utilities):.3f}"
 
 
 def _short(weights: list[float]) -> str:
@@ -134,24 +164,33 @@ def main() -> None:
     parser.add_argument("variants", type=Path)
     parser.add_argument("--seeds", type=int, default=2)
     parser.add_argument("--prompts", type=int, default=200)
+    parser.add_argument("--domains", nargs="+", help="all by default")
+    parser.add_argument("--scales", type=float, nargs="+", default=[1.0])
     options = parser.parse_args()
+    vector = [objective for objective in objectives_of(read()).values() if objective.in_vector]
+    domains = options.domains or list(dict.fromkeys(objective.domain for objective in vector))
     results = []
     for seed in range(options.seeds):
         for name, entry in read(options.variants).items():
             method, job = job_of(name, entry, seed)
-            file = FOLDER / job.name / f"prompts-{options.prompts}.json"
-            if not file.is_file():
-                runtime.start(job.runtime, seed)
-                if not job.folder.is_dir():
-                    start = time.process_time()
-                    method.run(job)
-                    print(f"{job.name}: trained in {time.process_time() - start:.0f} CPU seconds")
-                outputs.write_json(file, measure(job, options.prompts).to_dict("records"))
-            results.append(pd.DataFrame(outputs.read_json(file)).assign(variant=name, seed=seed))
-            print(f"{job.name}: measured")
+            runtime.start(job.runtime, seed)
+            if not job.folder.is_dir():
+                start = time.process_time()
+                method.run(job)
+                print(f"{job.name}: trained in {time.process_time() - start:.0f} CPU seconds")
+            for domain, scale in product(domains, options.scales):
+                file = FOLDER / job.name / f"{domain}-{options.prompts}-{scale:g}.json"
+                if not file.is_file():
+                    rows = measure(job, domain, options.prompts, scale)
+                    outputs.write_json(file, rows.to_dict("records"))
+                measured = pd.DataFrame(outputs.read_json(file))
+                results.append(measured.assign(variant=name, seed=seed))
+            print(f"{job.name}: measured", flush=True)
     frame = pd.concat(results, ignore_index=True)
-    for domain in frame["domain"].unique():
+    for domain in domains:
         print(f"\n{table(frame, domain)}")
+        if len(options.scales) > 1:
+            print(f"\nAt equal KL:\n\n{table(frame, domain, equal_kl=True)}")
 
 
 if __name__ == "__main__":

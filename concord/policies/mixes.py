@@ -26,7 +26,11 @@ class Mixes:
     corners: Annotated[float, Field(ge=0, le=1)] = 0.5
     """Share of each batch that is trained on single objectives; 1 is the published method."""
     per_prompt: Annotated[int, Field(ge=1)] = 4
-    """Mixes drawn per prompt. Each gives at most one pair."""
+    """Mixes drawn per prompt. Each gives at most `pairs_per_prompt` pairs."""
+
+
+PUBLISHED = Mixes(corners=1.0)
+"""Single objectives only, as published."""
 
 
 class MixPlan(NamedTuple):
@@ -38,6 +42,8 @@ class MixPlan(NamedTuple):
     """Group -> its loss weight."""
     mixed: dict[str, tuple[str, list[str]]]
     """Group of mixed pairs -> its domain, and the objectives that are mixed."""
+    domains: dict[str, str]
+    """Group -> its domain."""
 
     @classmethod
     def of(cls, domains: Mapping[str, str], alpha: Mapping[str, float], mixes: Mixes) -> MixPlan:
@@ -70,7 +76,8 @@ class MixPlan(NamedTuple):
                 mixed[group] = domain, names
                 shares[group] = (1 - corners) * len(names) / len(domains)
                 weights[group] = (1 - corners) * sum(alpha[name] for name in names)
-        return cls(shares, weights, mixed)
+        in_domain = {group: domains.get(group) or mixed[group][0] for group in shares}
+        return cls(shares, weights, mixed, in_domain)
 
 
 def draw_mixes(mixes: Mixes, count: int, prompt: str, seed: str) -> np.ndarray:

@@ -68,6 +68,9 @@ class PreferenceParams:
     min_gap: Annotated[float, Field(ge=0)] = 0.5
     """Smallest reward difference of a rollout pair, in anchored units (standard deviations of the
     SFT model)."""
+    pairs_per_prompt: Annotated[int, Field(ge=1)] = 1
+    """Largest number of pairs of a prompt and a score: the best and the worst of the K samples,
+    then the second best and the second worst, and so on, as long as they differ by `min_gap`."""
     beta: Annotated[float, Field(gt=0)] = 0.1
     """Strength of the regularisation towards the reference model."""
     loss: Annotated[str, plugins.named("concord.policies.losses")] = "dpo"
@@ -163,7 +166,14 @@ def pairs_by_objective(job: PolicyJob) -> dict[str, list[Pair]]:
     if job.params.pairs != "annotations":
         rollouts, anchors = outputs.read_table(ROLLOUTS), Anchors.load(ANCHORS)
         parts.append(
-            pairs.by_objective(rollouts, job.objectives, names, anchors, job.params.min_gap)
+            pairs.by_objective(
+                rollouts,
+                job.objectives,
+                names,
+                anchors,
+                job.params.min_gap,
+                job.params.pairs_per_prompt,
+            )
         )
     if job.params.pairs != "rollouts":
         parts.append(pairs.from_annotations(outputs.read_table(ANNOTATED), names))
@@ -203,23 +213,77 @@ def train(
         conflict: measures the gradients of the heads on the backbone, or combines them; None: plain
             training.
     """
-    from concord.policies.balanced_batches import balance, collate, pair_length
+    device = runtime.start(job.runtime, job.seeds.data)
+    model = new_model(job.params, names, device)
+    fit_pairs(
+        job,
+        model,
+        groups,
+        heads,
+        training=job.params.training,
+        untrained=True,
+        work=resume.folder(job.stage, [job, names], input_files(job.params), module_file),
+        curve=job.curve,
+        shares=shares,
+        alpha=alpha,
+        conflict=conflict,
+    )
+    return model
+
+
+def new_model(params: PreferenceParams, names: Sequence[str], device: Any) -> MultiHeadCausalLM:
+    """The SFT model with one head per name, before training."""
     from concord.policies.model import MultiHeadCausalLM
+
+    adapter_rank = params.head_adapters.rank if params.head_adapters else None
+    return MultiHeadCausalLM.from_sft(SFT, names, params.head_rank, adapter_rank, device=device)
+
+
+def new_reference(device: Any) -> MultiHeadCausalLM:
+    """The SFT model with one head, as the reference of the loss."""
+    from concord.policies.model import MultiHeadCausalLM
+
+    return MultiHeadCausalLM.from_sft(SFT, ["reference"], device=device)
+
+
+def fit_pairs(
+    job: PolicyJob,
+    model: MultiHeadCausalLM,
+    groups: Mapping[str, list[Pair]],
+    heads: Mapping[str, int],
+    *,
+    training: Training,
+    untrained: bool,
+    work: Path,
+    curve: Path,
+    shares: Mapping[str, float] | None = None,
+    alpha: Mapping[str, float] | None = None,
+    conflict: GradientConflict | None = None,
+) -> None:
+    """Trains `model` in place on batches balanced over `groups`.
+
+    Args:
+        job: the policy to train.
+        model: the policy before training.
+        groups: see `train`.
+        heads: see `train`.
+        training: optimisation settings of this fit.
+        untrained: whether `model` is a new one, which then is the reference of the loss. Otherwise
+            the SFT model is loaded.
+        work: folder of the checkpoints.
+        curve: file of the training curve.
+        shares: see `train`.
+        alpha: see `train`.
+        conflict: see `train`.
+    """
+    from concord.policies.balanced_batches import balance, collate, pair_length
     from concord.policies.reference_logprobs import add_reference, encode_pairs
     from concord.policies.shared_tokens import can_pack
 
-    params: PreferenceParams = job.params
-    device = runtime.start(job.runtime, job.seeds.data)
+    params, names = job.params, model.head_names
     tokenizer = load_tokenizer(SFT)
-    model = MultiHeadCausalLM.from_sft(
-        SFT,
-        names,
-        params.head_rank,
-        params.head_adapters.rank if params.head_adapters else None,
-        device=device,
-    )
     pairs = encode_pairs(groups, heads, names, tokenizer, job.max_length)
-    training, steps = epochs_to_steps(params.training, sum(map(len, pairs.values())))
+    training, steps = epochs_to_steps(training, sum(map(len, pairs.values())))
     rows = balance(
         pairs,
         alpha or loss_weights(params.alpha, sorted(groups)),
@@ -228,11 +292,12 @@ def train(
         seed=job.seeds.data,
         shares=shares,
     )
-    with autocast(device, job.runtime.dtype):
-        add_reference(rows, model, tokenizer.pad_token_id)
+    with autocast(model.device, job.runtime.dtype):
+        reference = model if untrained else new_reference(model.device)
+        add_reference(rows, reference, tokenizer.pad_token_id)
+        del reference
     batches = collate(tokenizer.pad_token_id, share_tokens=can_pack(model))
     prepare_backbone(model, params, job.seeds.data)
-    work = resume.folder(job.stage, [job, names], input_files(params), module_file)
     if conflict is not None and (newest := resume.newest(work)) is not None:
         conflict.resume_at(resume.step_of(newest))
     fit(
@@ -243,7 +308,7 @@ def train(
         training,
         seed=job.seeds.data,
         work=work,
-        curve=job.curve,
+        curve=curve,
         order="given",
         length=pair_length,
         rates=head_learning_rates(model, params),
@@ -252,7 +317,6 @@ def train(
     )
     if params.lora is not None:
         merge(model.backbone)
-    return model
 
 
 def epochs_to_steps(training: Training, pairs: int) -> tuple[Training, int]:

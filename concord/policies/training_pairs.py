@@ -61,12 +61,14 @@ def by_objective(
     names: Iterable[str],
     anchors: Anchors,
     min_gap: float,
+    per_prompt: int = 1,
 ) -> dict[str, list[Pair]]:
-    """Objective -> pairs of the best and worst sample of each prompt, by its anchored reward."""
+    """Objective -> pairs of the best and worst samples of each prompt, by its anchored reward."""
     result = {}
     for name in names:
         rows = rows_of_domain(rollouts, objectives[name].domain)
-        result[name] = best_and_worst(rows, single_reward(name, anchors)(rows), min_gap)
+        scores = single_reward(name, anchors)(rows)
+        result[name] = best_and_worst(rows, scores, min_gap, per_prompt)
     return result
 
 
@@ -77,34 +79,51 @@ def by_mix(
     anchors: Anchors,
     min_gap: float,
     draws: Callable[[str], np.ndarray],
+    per_prompt: int = 1,
 ) -> list[Pair]:
-    """Pairs of the best and worst sample of each prompt, by random mixes of the rewards of `names`.
+    """Pairs of the best and worst samples of each prompt, by random mixes of the rewards of
+    `names`.
 
     Args:
         names: the objectives of `domain` that are mixed.
         min_gap: smallest difference of a pair, in standard deviations of the mixed score.
-        draws: prompt_id -> mixes `(mixes, objectives)` in the order of `names`. Each mix gives at
-            most one pair of the prompt, which carries the mix as its `weights`.
+        draws: prompt_id -> mixes `(mixes, objectives)` in the order of `names`. The pairs of a mix
+            carry it as their `weights`.
+        per_prompt: largest number of pairs per prompt and mix.
     """
     rows = rows_of_domain(rollouts, domain)
     rewards = anchored_rewards(rows, list(names), anchors)
-    covariance = np.cov(rewards[~np.isnan(rewards).any(axis=1)].T).reshape(len(names), len(names))
+    spread = covariance(rewards)
     pairs = []
     for prompt, index in sorted(rows.groupby("prompt_id").indices.items()):
         for mix in draws(str(prompt)):
-            gap = min_gap * float(np.sqrt(mix @ covariance @ mix))
-            chosen = best_and_worst(rows.iloc[index], rewards[index] @ mix, gap)
+            gap = min_gap * float(np.sqrt(mix @ spread @ mix))
+            chosen = best_and_worst(rows.iloc[index], rewards[index] @ mix, gap, per_prompt)
             weights = dict(zip(names, mix.tolist(), strict=True))
             pairs += [dataclasses.replace(pair, weights=weights) for pair in chosen]
     return pairs
 
 
+def covariance(rewards: np.ndarray) -> np.ndarray:
+    """The covariance `(objectives, objectives)` of rewards `(rows, objectives)`.
+
+    The standard deviation of a mix `w` is the root of `w @ covariance @ w`. Rows that lack a reward
+    are ignored.
+    """
+    objectives = rewards.shape[1]
+    complete = rewards[~np.isnan(rewards).any(axis=1)]
+    return np.cov(complete.T).reshape(objectives, objectives)
+
+
 def by_domain(
-    rollouts: pd.DataFrame, score: ScoreFunction, min_gap: float
+    rollouts: pd.DataFrame, score: ScoreFunction, min_gap: float, per_prompt: int = 1
 ) -> dict[str, list[Pair]]:
-    """Domain -> pairs of the best and worst sample of each prompt, by `score`."""
+    """Domain -> pairs of the best and worst samples of each prompt, by `score`."""
     frames = {str(domain): frame for domain, frame in rollouts.groupby("domain", sort=True)}
-    return {name: best_and_worst(frame, score(frame), min_gap) for name, frame in frames.items()}
+    return {
+        name: best_and_worst(frame, score(frame), min_gap, per_prompt)
+        for name, frame in frames.items()
+    }
 
 
 def rows_of_domain(rollouts: pd.DataFrame, domain: str) -> pd.DataFrame:
@@ -139,8 +158,11 @@ def weighted_reward(
     return score
 
 
-def best_and_worst(frame: pd.DataFrame, scores: np.ndarray, min_gap: float) -> list[Pair]:
-    """One pair for each prompt whose best and worst sample differ by at least `min_gap`.
+def best_and_worst(
+    frame: pd.DataFrame, scores: np.ndarray, min_gap: float, per_prompt: int = 1
+) -> list[Pair]:
+    """Up to `per_prompt` pairs for each prompt: the best and the worst sample, then the second best
+    and the second worst, and so on, as long as they differ by at least `min_gap`.
 
     Pairs with equal scores or equal responses are never used. Samples without a score, and samples
     that were cut off at the length limit, are ignored. Ties go to the earlier sample.
@@ -149,24 +171,30 @@ def best_and_worst(frame: pd.DataFrame, scores: np.ndarray, min_gap: float) -> l
         frame: samples with the columns prompt_id, sample, messages, response and finished.
         scores: `(rows,)`.
         min_gap: in units of `scores`.
+        per_prompt: largest number of pairs per prompt.
     """
-    rows = (map(frame.iloc.__getitem__, pair) for pair in extremes(frame, scores, min_gap))
+    positions = extremes(frame, scores, min_gap, per_prompt)
+    rows = (map(frame.iloc.__getitem__, pair) for pair in positions)
     return [Pair(best["messages"], best["response"], worst["response"]) for best, worst in rows]
 
 
-def extremes(frame: pd.DataFrame, scores: np.ndarray, min_gap: float) -> list[tuple[int, int]]:
+def extremes(
+    frame: pd.DataFrame, scores: np.ndarray, min_gap: float, per_prompt: int = 1
+) -> list[tuple[int, int]]:
     """The positions in `frame` of the two samples of each pair, see `best_and_worst`."""
     usable = ~np.isnan(scores) & frame["finished"].to_numpy(dtype=bool)
     candidates = frame[usable].assign(_score=scores[usable], _position=np.flatnonzero(usable))
     pairs = []
     for _, samples in candidates.sort_values("sample").groupby("prompt_id", sort=True):
         values = samples["_score"].to_numpy()
-        best, worst = samples.iloc[int(values.argmax())], samples.iloc[int(values.argmin())]
-        if (
-            best["_score"] - worst["_score"] >= max(min_gap, 1e-9)
-            and best["response"] != worst["response"]
-        ):
-            pairs.append((int(best["_position"]), int(worst["_position"])))
+        downwards, upwards = np.argsort(-values, kind="stable"), np.argsort(values, kind="stable")
+        for high, low in zip(downwards[:per_prompt], upwards[:per_prompt], strict=True):
+            best, worst = samples.iloc[int(high)], samples.iloc[int(low)]
+            if (
+                best["_score"] - worst["_score"] >= max(min_gap, 1e-9)
+                and best["response"] != worst["response"]
+            ):
+                pairs.append((int(best["_position"]), int(worst["_position"])))
     return pairs
 
 

@@ -4,12 +4,12 @@ import json
 
 import pandas as pd
 
-from benchmarks.policies_on_dev import prompts, table
+from benchmarks.policies_on_dev import grid_of, prompts, table
 from concord.sandbox.world import World
 
 
 def rows(variant: str, seed: int, weights: list[float] | None, gold: list[float]) -> list[dict]:
-    entry = {"variant": variant, "seed": seed, "domain": "math", "kl": 1.0 + seed, "length": 9.0}
+    entry = {"variant": variant, "seed": seed, "domain": "math", "kl": 1.0 + seed, "scale": 1.0}
     text = None if weights is None else json.dumps(weights)
     return [
         {**entry, "weights": text, "objective": name, "gold": value}
@@ -27,6 +27,27 @@ def test_utilities_are_means_over_seeds() -> None:
     assert lines[2].startswith("| heads | 1.000 (1.50) | 0.662 (1.50) | 0.450 (1.50)")
     assert lines[3].startswith("| single | 0.300 (1.50) |")
     assert lines[3].endswith("| 0.800 (1.50) |")
+
+
+def test_variants_at_the_kl_of_the_first_one() -> None:
+    """Accuracy alone: `far` has .4 at 1 nat and .8 at 3, so .6 at the 2 nats of `near`. `short`
+    does not go as far."""
+    results = pd.concat(
+        pd.DataFrame(rows(variant, 0, w, [right, 0.5])).assign(scale=scale, kl=kl)
+        for variant, scale, kl, right in (
+            ("near", 1.0, 2.0, 0.5),
+            ("far", 1.0, 3.0, 0.8),
+            ("far", 0.5, 1.0, 0.4),
+            ("short", 1.0, 1.5, 0.9),
+        )
+        for w in grid_of(["right", "warm"])
+    )
+    lines = table(results, "math", equal_kl=True).splitlines()
+    assert [line.split("|")[1:3] for line in lines[2:]] == [
+        [" near ", " 0.500 "],
+        [" far ", " 0.600 "],
+        [" short ", " - "],
+    ]
 
 
 def test_prompts_are_distinct_and_of_the_dev_world() -> None:

@@ -61,6 +61,17 @@ def test_the_gap_is_in_anchored_units() -> None:
     assert not of("helpful", equal, gap=0.0)
 
 
+def test_several_pairs_of_a_prompt() -> None:
+    """helpful is 1, 2, -1, 2: B over C, then D over A; no third pair, as A is not above D."""
+    groups = pairs.by_objective(FOUR, OBJECTIVES, ["helpful"], ANCHORS, 0.5, per_prompt=3)
+    assert groups["helpful"] == [Pair(ASK, "B", "C"), Pair(ASK, "D", "A")]
+    one = pairs.by_objective(FOUR, OBJECTIVES, ["helpful"], ANCHORS, 1.5, per_prompt=3)
+    assert one["helpful"] == [Pair(ASK, "B", "C")]
+    mix = np.array([[0.0, 1.0]])
+    mixed = pairs.by_mix(FOUR, "values", ["harmless", "helpful"], ANCHORS, 0.0, lambda _: mix, 2)
+    assert [(pair.chosen, pair.rejected) for pair in mixed] == [("B", "C"), ("D", "A")]
+
+
 def test_lower_is_better_for_a_cost() -> None:
     """The anchor of vivid has direction -1."""
     table = frame(("A", NAN, NAN, 3.0), ("B", NAN, NAN, 7.0), domain="math")

@@ -97,7 +97,7 @@ def build_pairs(job: PolicyJob) -> dict[str, list[Pair]]:
         else:
             rollouts = pairs.rows_of_domain(rollouts, job.objectives[str(params.reward)].domain)
             score = pairs.single_reward(str(params.reward), anchors)
-        parts.append(pairs.by_domain(rollouts, score, params.min_gap))
+        parts.append(pairs.by_domain(rollouts, score, params.min_gap, params.pairs_per_prompt))
     if params.pairs != "rollouts":
         parts.append(pairs.from_annotations(outputs.read_table(ANNOTATED), [str(params.reward)]))
     return pairs.merge_groups(*parts)

@@ -3,7 +3,8 @@
 With `mixes`, a part of each batch is trained as mixes of the objectives, as the policy is used: a
 random mix of the rewards of a prompt's domain chooses the pair, and the same mix of the heads
 learns from it. Without `mixes`, this is the published method. With `conflict`, the objectives'
-gradients on the backbone are combined so that no objective loses.
+gradients on the backbone are combined so that no objective loses. With `rounds`, training continues
+on samples of the policy itself (`concord.policies.rounds`).
 
 Writes a `MultiHeadCausalLM`. Its `merge` method turns the heads into a stock checkpoint for given
 weights.
@@ -22,7 +23,7 @@ from pydantic.dataclasses import dataclass
 from concord.objectives import Objective
 from concord.policies.gradient_conflict import Aggregator, GradientConflict
 from concord.policies.job import ROLLOUTS, Method, PolicyJob, save
-from concord.policies.mixes import Mixes, MixPlan, draw_mixes
+from concord.policies.mixes import PUBLISHED, Mixes, MixPlan, draw_mixes
 from concord.policies.preference import (
     PreferenceParams,
     batch_size_problems,
@@ -31,6 +32,7 @@ from concord.policies.preference import (
     train,
     trained_objectives,
 )
+from concord.policies.rounds import Rounds, round_problems, train_in_rounds
 from concord.stage import outputs
 from concord.stage.params import FORBID
 from concord.stage.paths import ANCHORS
@@ -41,7 +43,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, config=FORBID, kw_only=True)
 class MahDpoParams(PreferenceParams):
-    """The parameters that all preference methods share, the mixes, and gradient conflict."""
+    """The parameters that all preference methods share, the mixes, gradient conflict, rounds."""
 
     method: Literal["mah_dpo"]
     mixes: Mixes | None = None
@@ -53,9 +55,17 @@ class MahDpoParams(PreferenceParams):
     cosines_every: Annotated[int, Field(ge=1)] | None = None
     """Steps between measurements of gradient conflict: the cosines between the objectives'
     gradients on the shared backbone. `conflict` measures them in every step. null: not measured."""
+    rounds: Rounds | None = None
+    """Divides the steps of `training` between the given pairs and rounds of on-policy pairs, which
+    are chosen from samples of the policy itself; null: all steps on the given pairs."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.rounds is not None and (self.training.steps or math.inf) <= self.rounds.count:
+            raise ValueError(
+                f"`training.steps` {self.training.steps} cannot be divided between the first "
+                f"training and {self.rounds.count} rounds; raise it, or lower `rounds.count`"
+            )
         if self.mixes is not None and self.pairs == "annotations":
             raise ValueError(
                 "`mixes` combines the rewards of rollouts, and annotated pairs have none; "
@@ -69,6 +79,11 @@ class MahDpoParams(PreferenceParams):
         if self.conflict is not None and self.cosines_every is not None:
             raise ValueError(
                 "`conflict` measures the cosines in every step; remove `cosines_every`"
+            )
+        if self.rounds is not None and self.follows_gradients:
+            raise ValueError(
+                "`conflict` and `cosines_every` follow one training, and `rounds` makes several; "
+                "remove one of them"
             )
         if self.conflict == "mgda" and self.alpha:
             raise ValueError(
@@ -84,20 +99,18 @@ class MahDpoParams(PreferenceParams):
 
 def run(job: PolicyJob) -> None:
     """Trains and saves the policy."""
-    names = job.vector
+    names, mixes = job.vector, job.params.mixes or PUBLISHED
     heads = {name: head for head, name in enumerate(names)}
     conflict = gradient_conflict(job.params)
     groups = pairs_by_objective(job)
-    if job.params.mixes is None:
-        save(train(job, groups, heads, names, __file__, conflict=conflict), job)
-        return
     alpha = loss_weights(job.params.alpha, sorted(groups))
-    plan = MixPlan.of(
-        {name: job.objectives[name].domain for name in groups}, alpha, job.params.mixes
-    )
+    plan = MixPlan.of({name: job.objectives[name].domain for name in groups}, alpha, mixes)
     groups = {name: pairs for name, pairs in groups.items() if name in plan.alpha}
-    groups |= mixed_pairs(job, job.params.mixes, plan)
-    save(train(job, groups, heads, names, __file__, plan.shares, plan.alpha, conflict), job)
+    groups |= mixed_pairs(job, mixes, plan)
+    if job.params.rounds is None:
+        save(train(job, groups, heads, names, __file__, plan.shares, plan.alpha, conflict), job)
+    else:
+        train_in_rounds(job, groups, heads, plan, __file__)
 
 
 def gradient_conflict(params: MahDpoParams) -> GradientConflict | None:
@@ -117,30 +130,35 @@ def mixed_pairs(job: PolicyJob, mixes: Mixes, plan: MixPlan) -> dict[str, list[P
     groups = {}
     for group, (domain, members) in plan.mixed.items():
         draws = partial(draw_mixes, mixes, len(members), seed=f"{job.seeds.data}-{group}")
-        groups[group] = pairs.by_mix(rollouts, domain, members, anchors, job.params.min_gap, draws)
+        groups[group] = pairs.by_mix(
+            rollouts,
+            domain,
+            members,
+            anchors,
+            job.params.min_gap,
+            draws,
+            job.params.pairs_per_prompt,
+        )
     return pairs.merge_groups(groups) if groups else {}
 
 
 def problems(params: MahDpoParams, vector: Mapping[str, Objective]) -> Iterator[str]:
-    """Reports too few objectives for a conflict, and a batch too small for all groups."""
+    """Reports too few objectives for a conflict, a batch too small to hold a pair of every group
+    that is trained, and rounds with too few prompts."""
     trained = trained_objectives(params, sorted(vector))
     if params.follows_gradients and len(trained) < 2:
         yield (
             f"alpha: only {trained} is trained, and `conflict` and `cosines_every` compare "
             "objectives; train two or more, or remove them"
         )
-    yield from _batch_size_problems(params, trained, vector)
-
-
-def _batch_size_problems(
-    params: MahDpoParams, trained: list[str], vector: Mapping[str, Objective]
-) -> Iterator[str]:
-    if params.mixes is None or not trained:
-        return batch_size_problems(params, trained)
+    if not trained:
+        return
     domains = {name: vector[name].domain for name in trained}
-    plan = MixPlan.of(domains, dict.fromkeys(trained, 1.0), params.mixes)
+    plan = MixPlan.of(domains, dict.fromkeys(trained, 1.0), params.mixes or PUBLISHED)
     needed = math.ceil(1 / min(plan.shares.values()) - 1e-9)
-    return batch_size_problems(params, sorted(plan.shares), needed)
+    yield from batch_size_problems(params, sorted(plan.shares), needed)
+    if params.rounds is not None:
+        yield from round_problems(params.rounds, plan)
 
 
 METHOD = Method(MahDpoParams, heads=True, pairs=True, problems=problems)

@@ -96,7 +96,9 @@ def pairs_with_margins(
             margin=float(others[best] - others[worst]) / params.beta,
             sharpness=sharpness,
         )
-        for best, worst in extremes(rows, rewards[:, names.index(heaviest)], params.min_gap)
+        for best, worst in extremes(
+            rows, rewards[:, names.index(heaviest)], params.min_gap, params.pairs_per_prompt
+        )
     ]
 
 

@@ -74,7 +74,9 @@ def build_pairs(job: PolicyJob) -> dict[str, list[Pair]]:
         domain = job.objectives[name].domain
         others = [n for n in trained if n != name and job.objectives[n].domain == domain]
         rows = rows_of_domain(rollouts, domain)
-        groups[name] = pairs_without_conflict(rows, name, others, anchors, job.params.min_gap)
+        groups[name] = pairs_without_conflict(
+            rows, name, others, anchors, job.params.min_gap, job.params.pairs_per_prompt
+        )
         if not groups[name]:
             raise DataError(
                 f"no rollout of the domain {domain} is better on {name} and not worse on "
@@ -84,9 +86,14 @@ def build_pairs(job: PolicyJob) -> dict[str, list[Pair]]:
 
 
 def pairs_without_conflict(
-    rows: pd.DataFrame, name: str, others: Sequence[str], anchors: Anchors, min_gap: float
+    rows: pd.DataFrame,
+    name: str,
+    others: Sequence[str],
+    anchors: Anchors,
+    min_gap: float,
+    per_prompt: int = 1,
 ) -> list[Pair]:
-    """The best and worst sample of each prompt by `name`, with conflicts resolved.
+    """The best and worst samples of each prompt by `name`, with conflicts resolved.
 
     Args:
         rows: rollouts of one domain.
@@ -94,6 +101,7 @@ def pairs_without_conflict(
         others: the objectives that a pair must not make worse.
         anchors: the anchors of all of them.
         min_gap: smallest difference in the anchored reward of `name`.
+        per_prompt: largest number of pairs per prompt.
     """
     import numpy as np
 
@@ -102,7 +110,7 @@ def pairs_without_conflict(
     rewards = anchored_rewards(rows, [name, *others], anchors)  # (rows, objectives)
     prompts, finished = rows["prompt_id"].to_numpy(), rows["finished"].to_numpy(dtype=bool)
     pairs, conflicts = [], 0
-    original = extremes(rows, rewards[:, 0], min_gap)
+    original = extremes(rows, rewards[:, 0], min_gap, per_prompt)
     for best, worst in original:
         gains = rewards - rewards[worst]
         better = (gains >= 0).all(axis=1) & (gains[:, 0] >= max(min_gap, 1e-9))
