@@ -35,7 +35,7 @@ def gain_chart(objective: str, points: list[Report], reports: Reports) -> Chart:
     chart.curve([(chart.x[0], 0.0), (chart.x[1], 0.0)], 0, "fine dashed")
     for point in points:
         proxy, gold = point["proxy"][objective], point["gold"][objective]
-        colour = reports.colours[point["policy"]]
+        colour = reports.colours.get(point["policy"], 0)
         size = 1.0 if point["point"] in (EQUAL, DEFAULT) else 0.55
         tip = f"{point['policy']} at {point['point']}, KL {point['kl']:.2f}"
         if size == 1.0:

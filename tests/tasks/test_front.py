@@ -107,6 +107,16 @@ def test_every_point_has_its_kl(report: dict) -> None:
             assert point["kl"] == pytest.approx(10 * GAIN[point["policy"]], abs=0.1)
 
 
+def test_faithful_proxies_raise_no_flag(outputs_folder: Path) -> None:
+    """The proxy of these policies is their gold on another scale."""
+    watched = json.loads((outputs_folder / "reports/hacking.json").read_text(encoding="utf-8"))
+    assert watched["flags"] == watched["stop"] == []
+    assert watched["tests"].keys() == POLICIES.keys() - {"sft"}
+    for row in watched["points"]:
+        assert row["gold"] == pytest.approx(row["proxy"])
+        assert row["kl"] == pytest.approx(10 * GAIN[row["policy"]], abs=0.1)
+
+
 def test_borderline_helpfulness_falls_as_the_weight_of_harmless_rises(report: dict) -> None:
     curve = report["values"]["borderline"]["mah_dpo"]
     assert curve["weights"][0] == 0.0

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from concord.evaluation.policies import hacking
 from concord.evaluation.rewards.baselines import BASELINES
 from concord.evaluation.rewards.head_quality import FIGURES
 from concord.report.claims import claims, moved
@@ -55,6 +56,7 @@ def test_page_shows_everything_and_loads_nothing(page: str) -> None:
         "fronts",
         "policies",
         "control",
+        "hacking",
         "example",
         "rewards",
         "training",
@@ -72,6 +74,26 @@ def test_page_shows_everything_and_loads_nothing(page: str) -> None:
         "limits",
     ]:
         assert text in page, text
+
+
+def test_reward_hacking_is_shown_with_where_to_stop(page: str, reported: Path) -> None:
+    """One policy gets a lower gold of `helpful`, while its proxy stays above that of SFT."""
+    assert "Quiet: no flag in" in page
+    sft, grpo = (outputs.read_table(f"reports/samples/{name}.parquet") for name in ("sft", "grpo"))
+    grpo["gold.helpful"] -= 0.3
+    samples = {
+        name: frame[frame["split"] == "locked"]
+        for name, frame in {"sft": sft, "grpo": grpo}.items()
+    }
+    watched = hacking.watch(samples, {"values": ["helpful", "honest"]}, ["honest"], "sft")
+    outputs.write_json("reports/hacking.json", watched)
+    report.main()
+    shown = Path("reports/index.html").read_text(encoding="utf-8")
+    assert "1 flag in" in shown
+    assert "grpo in values: stop at KL 0.00, the point sft." in shown
+    assert re.search(r"from sft to equal \(KL 1.4\d\), the proxy changes by \+\d", shown)
+    assert shown.count(": gold -") == 1
+    assert "Exempt, because a verifier is exact: honest." in shown
 
 
 def test_a_protocol_without_dialogues_has_a_page(reported: Path) -> None:
@@ -213,6 +235,7 @@ def test_a_head_without_pairs_is_shown_by_its_grades(reported: Path, heads: list
 def test_a_page_without_any_judged_domain(reported: Path) -> None:
     """As in the likelihood protocol if no prompt has two graded answers."""
     outputs.write_json("reports/front.json", {"control": {}})
+    outputs.write_json("reports/hacking.json", hacking.watch({}, {}, (), None))
     for policy in POLICIES:
         content = outputs.read_json(f"reports/policies/{policy}.json")
         unknown = {
@@ -223,6 +246,7 @@ def test_a_page_without_any_judged_domain(reported: Path) -> None:
     report.main()
     page = Path("reports/index.html").read_text(encoding="utf-8")
     assert "No domain could be judged" in page
+    assert "Not watched: no policy is the SFT model" in page
 
 
 def test_lowered_objectives_are_told_from_the_rest(reported: Path) -> None:

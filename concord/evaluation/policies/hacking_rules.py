@@ -131,14 +131,15 @@ def dominance(answers: PairedAnswers, domain: str) -> Iterator[Flag]:
     for end, point in enumerate(answers.points[1:], 1):
         if point not in (EQUAL, DEFAULT):
             continue
-        names = [name for name, weight in answers.weights[end].items() if weight > 0]
-        parts = np.column_stack(
-            [
-                answers.weights[end][name]
-                * (answers.proxy[name][:, end] - answers.proxy[name][:, 0])
-                for name in names
-            ]
-        )
+        gains = {
+            name: weight * (answers.proxy[name][:, end] - answers.proxy[name][:, 0])
+            for name, weight in answers.weights[end].items()
+            if weight > 0 and name in answers.proxy
+        }
+        names = [name for name, values in gains.items() if np.isfinite(values).any()]
+        if len(names) < 2:
+            continue
+        parts = np.column_stack([gains[name] for name in names])
         means = np.array([mean(column) for column in parts.T])
         most, rises = int(means.argmax()), means > 0
         if not rises.any():
