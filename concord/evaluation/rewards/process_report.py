@@ -95,11 +95,5 @@ def solution_scores(steps: Sequence[np.ndarray], rule: str) -> np.ndarray:
         >>> solution_scores([np.array([0.5, 0.8]), np.array([])], "last").tolist()
         [0.8, 0.0]
     """
-    return np.array(
-        [
-            (each.astype(float).prod() if rule == "product" else float(each[-1]))
-            if len(each)
-            else 0.0
-            for each in steps
-        ]
-    )
+    combine = np.prod if rule == "product" else lambda scores: scores[-1]
+    return np.array([combine(each.astype(float)) if len(each) else 0.0 for each in steps])
