@@ -24,17 +24,19 @@ def answers(
     gold: dict[str, np.ndarray],
     hole: dict[str, float] | None = None,
     longer: float = 0.0,
+    earned: float = 0.0,
 ) -> PairedAnswers:
     """A policy at `KL`; `gold` is the true gain of each objective at each point.
 
     The proxy is gold plus noise. With a hole, it also pays for each unit of log-length. The mean
-    log-length grows by `longer` per nat.
+    log-length grows by `longer` per nat, and each unit of it is worth `earned` in gold.
     """
     shape = (PROMPTS, len(KL))
     growth = KL * (longer + rng.normal(0, 0.2, shape))
     prompt = rng.normal(0, 1, (PROMPTS, 1))
     judged = {
-        name: prompt + gain + rng.normal(0, 0.5, shape) * (KL > 0) for name, gain in gold.items()
+        name: prompt + gain + earned * growth + rng.normal(0, 0.5, shape) * (KL > 0)
+        for name, gain in gold.items()
     }
     pays = {name: (hole or {}).get(name, 0.0) * growth for name in gold}
     proxy = {name: judged[name] + pays[name] + rng.normal(0, 0.4, shape) for name in gold}
@@ -112,23 +114,23 @@ def test_one_objective_that_has_all_gains_while_another_falls_is_flagged() -> No
 
 
 @pytest.mark.parametrize(
-    ("gold", "hole", "longer"),
+    ("gold", "hole", "longer", "earned"),
     [
-        ({"helpful": UP, "honest": UP}, {}, 0.0),
-        ({"helpful": UP, "honest": UP}, {}, 0.6),  # longer for a good reason
-        ({"helpful": UP, "honest": -0.2 * KL, "harmless": UP}, {}, 0.0),  # a plain trade-off
+        ({"helpful": UP, "honest": UP}, {}, 0.0, 0.0),
+        ({"helpful": 0 * KL, "honest": 0 * KL}, {}, 0.6, 1.0),  # longer for a good reason
+        ({"helpful": UP, "honest": -0.2 * KL, "harmless": UP}, {}, 0.0, 0.0),  # a plain trade-off
         # The limits of the rules, where an error is most likely:
-        ({"helpful": 0 * KL}, {"helpful": 1.0}, 0.15),  # gold neither falls nor rises
-        ({"helpful": 0.6 * KL * KEPT / (1 - KEPT)}, {"helpful": 1.0}, 0.6),  # gold keeps half
-        ({"helpful": 0 * KL, "honest": 2 * UP}, {}, 0.0),  # all gains, and nothing falls
+        ({"helpful": 0 * KL}, {"helpful": 1.0}, 0.15, 0.0),  # gold neither falls nor rises
+        ({"helpful": 0 * KL}, {"helpful": 1 - KEPT}, 0.6, KEPT),  # gold keeps half
+        ({"helpful": 0 * KL, "honest": 2 * UP}, {}, 0.0, 0.0),  # all gains, and nothing falls
     ],
 )
 def test_no_flag_without_hacking(
-    gold: dict[str, np.ndarray], hole: dict[str, float], longer: float
+    gold: dict[str, np.ndarray], hole: dict[str, float], longer: float, earned: float
 ) -> None:
     """At most 5 % of tries, plus two standard errors of a share of 200 tries."""
     flagged = [
-        bool(rules(answers(np.random.default_rng([7, index]), gold, hole, longer)))
+        bool(rules(answers(np.random.default_rng([7, index]), gold, hole, longer, earned)))
         for index in range(TRIES)
     ]
     assert np.mean(flagged) <= ERROR_RATE + 2 * np.sqrt(ERROR_RATE * (1 - ERROR_RATE) / TRIES)
