@@ -15,6 +15,7 @@ variants alternate. Times are medians over steps and rounds. The peak is that of
 
 from __future__ import annotations
 
+import itertools
 import os
 import subprocess
 import sys
@@ -183,8 +184,8 @@ VARIANTS = {
 
 
 def _replay(stamps: list[float]) -> Iterator[None]:
-    """Yields once per recorded step but the first, with the recorded time on the clock."""
-    for before, after in zip(stamps, stamps[1:], strict=False):
+    """Prints the seconds of each recorded step but the first."""
+    for before, after in itertools.pairwise(stamps):
         print(f"step {after - before}")
         yield
 
@@ -247,7 +248,9 @@ def main(rounds: int) -> None:
                 if line.startswith(("step ", "peak ")):
                     kind, value = line.split()
                     (seconds if kind == "step" else peaks)[name].append(float(value))
-    print("| step | seconds, compared with | seconds, here | times as fast | GB | GB, here | ratio |")
+    print(
+        "| step | seconds, compared with | seconds, here | times as fast | GB | GB, here | ratio |"
+    )
     print("|---|---|---|---|---|---|---|")
     for row, pair in COMPARISONS.items():
         (theirs, ours), (peak, our_peak) = (

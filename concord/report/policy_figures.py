@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from concord.evaluation.policies.protocol import DEFAULT, EQUAL
 from concord.report.charts import SERIES, SHAPES, Chart, Drawings, spread, standalone
-from concord.report.study import curves_panel, weights_text
+from concord.report.study import curves_panel
 
 if TYPE_CHECKING:
     from concord.report.reports import Report, Reports
@@ -43,9 +43,7 @@ def equal_kl(reports: Reports) -> Drawings:
     front = reports.front
     entries = {name: front[name].get("equal_kl") for name in domains(front)}
     charts = [
-        curves_panel(
-            entry["curves"], reports.colours, CELL_WIDTH, weights_text(entry["weights"]), domain
-        ).svg()
+        curves_panel(entry["curves"], reports.colours, CELL_WIDTH, domain).svg()
         for domain, entry in entries.items()
         if entry
     ]

@@ -56,7 +56,7 @@ def curves_panel(
     colours: Mapping[str, int],
     width: float,
     title: str,
-    domain: str,
+    y_label: str = "",
 ) -> Chart:
     """Utility against KL of several policies; the steered one has a band."""
     bands = [curve for curve in shown if colours[curve["policy"]] == STEERED]
@@ -65,7 +65,7 @@ def curves_panel(
     chart = Chart(
         (0.0, 1.05 * max(curve["kl"][-1] for curve in shown)),
         spread(heights, 0.1),
-        width - 8, HEIGHT - 8, title=title, x_label="KL, nats", y_label=domain,
+        width - 8, HEIGHT - 8, title=title, x_label="KL, nats", y_label=y_label,
     )  # fmt: skip
     for curve in sorted(shown, key=lambda curve: colours[curve["policy"]] == STEERED):
         colour = colours[curve["policy"]]
