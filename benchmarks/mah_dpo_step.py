@@ -79,7 +79,7 @@ def published(heads: int) -> Iterator[None]:
         yield
 
 
-def here(heads: int, rank: int | None = None) -> Iterator[None]:
+def ours(heads: int, rank: int | None = None) -> Iterator[None]:
     """Steps of the project's loss; yields after each."""
     import torch
 
@@ -176,8 +176,8 @@ def trl(heads: int) -> Iterator[None]:
 
 VARIANTS = {
     "published": published,
-    "here": here,
-    "rank_64": lambda heads: here(heads, 64),
+    "here": ours,
+    "rank_64": lambda heads: ours(heads, 64),
     "fit": fit,
     "trl": trl,
 }
@@ -253,12 +253,12 @@ def main(rounds: int) -> None:
     )
     print("|---|---|---|---|---|---|---|")
     for row, pair in COMPARISONS.items():
-        (theirs, ours), (peak, our_peak) = (
+        (other, here), (other_gb, here_gb) = (
             [median(table[name]) for name in pair] for table in (seconds, peaks)
         )
         print(
-            f"| {row} | {theirs:.2f} | {ours:.2f} | {theirs / ours:.2f} "
-            f"| {peak:.2f} | {our_peak:.2f} | {our_peak / peak:.2f} |"
+            f"| {row} | {other:.2f} | {here:.2f} | {other / here:.2f} "
+            f"| {other_gb:.2f} | {here_gb:.2f} | {here_gb / other_gb:.2f} |"
         )
 
 

@@ -67,7 +67,11 @@ CODE = {
     "concord/annotations/formats/sandbox.py": {"ingest@sandbox"},
     "concord/annotations/formats/trl.py": set(),
     "concord/sandbox/students.py": JUDGED,
-    "concord/rewards/process/process_model.py": {"process_reward", "evaluate_rewards"},
+    "concord/rewards/process/process_model.py": {
+        "process_reward",
+        "evaluate_rewards",
+        "policy@grpo",  # its `process_rewards` could name one
+    },
     "concord/policies/methods/grpo.py": {"policy@grpo"},
     "concord/policies/rl/groups.py": {"policy@grpo"},
     "concord/policies/methods/mah_dpo.py": {"policy@mah_dpo"},
