@@ -46,6 +46,8 @@ LIBRARIES = (
 )
 KINDS = ("-m", "-c")
 SERVE = "--serve"
+SOCKET = "socket"
+"""Name of the file in the folder of `python` that exists when the server accepts requests."""
 ENDED = "the owner has ended"
 
 
@@ -61,7 +63,7 @@ class Forks:
         self.python = folder / "python"
         self._owner = owner
         self._server: subprocess.Popen[bytes] | None = None
-        self._socket = folder / "socket"
+        self._socket = folder / SOCKET
 
     def start(self) -> None:
         """Starts the server and returns when it accepts requests."""

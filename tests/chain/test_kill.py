@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import psutil
-import pytest
 
 from concord.stage.resume import COMPLETE
 from tests.chain.tree import dvc, environment, lock, python, run
@@ -55,17 +54,9 @@ def result(project: Path, stage: str) -> dict[str, str]:
     return {out["path"]: out["md5"] for out in lock(project)[stage]["outs"]}
 
 
-@pytest.mark.parametrize(
-    ("stage", "before", "after"),
-    [
-        ("sft", "steps: 4, batch_size: 8", f"steps: {STEPS}, batch_size: 8"),
-        ("policy@mah_dpo", "steps: 4, batch_size: 14", f"steps: {STEPS}, batch_size: 14"),
-    ],
-)
-def test_a_killed_stage_resumes(
-    copy: Path, tmp_path: Path, stage: str, before: str, after: str
-) -> None:
-    lengthen(copy, before, after)
+def test_a_killed_stage_resumes(copy: Path, tmp_path: Path) -> None:
+    stage = "policy@mah_dpo"
+    lengthen(copy, "steps: 4, batch_size: 14", f"steps: {STEPS}, batch_size: 14")
     shutil.rmtree(copy / "work", ignore_errors=True)
     run(copy, *dvc("repro", "--single-item", "check"))
     run(tmp_path, "cp", "-a", str(copy), str(tmp_path / "undisturbed"))

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from concord.stage.params import read
+from tests.chain.forks import SOCKET
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "recipes/tiny.yaml"
@@ -47,7 +48,9 @@ def forget(path: Path) -> None:
 
 def python() -> str:
     """The Python that forks (`tests.chain.forks`) if it is running, else this one."""
-    return os.environ.get(FORKED, sys.executable)
+    forked = os.environ.get(FORKED, "")
+    running = bool(forked) and Path(forked).with_name(SOCKET).exists()
+    return forked if running else sys.executable
 
 
 def environment(interpreter: str | None = None, **more: str) -> dict[str, str]:

@@ -18,6 +18,7 @@ import httpx
 import psutil
 
 from flows.graph import Stage
+from tests.chain.tree import python
 
 ROOT = Path(__file__).resolve().parents[2]
 GRAPH = """
@@ -134,7 +135,7 @@ def align(project: Path, env: dict[str, str]) -> tuple[int, str]:
 
 
 def dvc(project: Path, *arguments: str) -> str:
-    command = [sys.executable, "-m", "dvc", *arguments]
+    command = [python(), "-m", "dvc", *arguments]
     env = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"}
     done = subprocess.run(
         command, cwd=project, env=env, capture_output=True, text=True, check=False
