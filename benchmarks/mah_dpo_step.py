@@ -1,6 +1,6 @@
 """A MAH-DPO step as published, and here: seconds and peak memory.
 
-    python -m benchmarks.mah_dpo_step [rounds=3]
+    python -m benchmarks.mah_dpo_step [rounds=3]     # about five minutes per round
 
 As published (MAHALO, arXiv 2510.01167, section 3): a forward pass for each side of the pairs, all
 heads on all rows, and the reference model in the loop. Here: one forward pass for both sides, each
@@ -248,6 +248,8 @@ def main(rounds: int) -> None:
                 if line.startswith(("step ", "peak ")):
                     kind, value = line.split()
                     (seconds if kind == "step" else peaks)[name].append(float(value))
+            shown = f"{median(seconds[name]):.2f} s, {median(peaks[name]):.2f} GB"
+            print(f"{name}: {shown}", file=sys.stderr)
     print(
         "| step | seconds, compared with | seconds, here | times as fast | GB | GB, here | ratio |"
     )
