@@ -66,8 +66,8 @@ class PreferenceParams:
     pairs: Literal["rollouts", "annotations", "both"] = "rollouts"
     """Source of the pairs: best and worst samples of the rollouts, human comparisons, or both."""
     min_gap: Annotated[float, Field(ge=0)] = 0.5
-    """Smallest reward difference of a rollout pair, in anchored units (standard deviations of the
-    SFT model)."""
+    """Smallest difference of a rollout pair, in standard deviations of the reward, or of the
+    weighted sum, that chooses it, under the SFT model."""
     pairs_per_prompt: Annotated[int, Field(ge=1)] = 1
     """Largest number of pairs of a prompt and a score: the best and the worst of the K samples,
     then the second best and the second worst, and so on, as long as they differ by `min_gap`."""

@@ -118,12 +118,17 @@ def covariance(rewards: np.ndarray) -> np.ndarray:
 def by_domain(
     rollouts: pd.DataFrame, score: ScoreFunction, min_gap: float, per_prompt: int = 1
 ) -> dict[str, list[Pair]]:
-    """Domain -> pairs of the best and worst samples of each prompt, by `score`."""
-    frames = {str(domain): frame for domain, frame in rollouts.groupby("domain", sort=True)}
-    return {
-        name: best_and_worst(frame, score(frame), min_gap, per_prompt)
-        for name, frame in frames.items()
-    }
+    """Domain -> pairs of the best and worst samples of each prompt, by `score`.
+
+    `min_gap` is in standard deviations of the score over the rollouts of the domain. A weighted sum
+    of anchored rewards varies less than each of them.
+    """
+    groups = {}
+    for domain, frame in rollouts.groupby("domain", sort=True):
+        scores = score(frame)
+        gap = min_gap * float(np.sqrt(covariance(scores[:, None]).item()))
+        groups[str(domain)] = best_and_worst(frame, scores, gap, per_prompt)
+    return groups
 
 
 def rows_of_domain(rollouts: pd.DataFrame, domain: str) -> pd.DataFrame:

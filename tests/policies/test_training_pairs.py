@@ -106,6 +106,14 @@ def test_weights_are_matched_by_name() -> None:
     assert pairs.by_domain(FOUR, score, 0.5) == {"values": [Pair(ASK, "C", "B")]}
 
 
+def test_the_gap_of_a_weighted_sum_is_in_its_own_units() -> None:
+    """The sum is .75, 1, -.25, 1.5, so its standard deviation is .736 and its range 1.75."""
+    weights = {"helpful": 0.75, "harmless": 0.25, "vivid": 1.0}
+    score = pairs.weighted_reward(weights, OBJECTIVES, ANCHORS, "w")
+    assert pairs.by_domain(FOUR, score, 2.37)["values"]
+    assert not pairs.by_domain(FOUR, score, 2.39)["values"]
+
+
 def test_a_domain_needs_a_weight() -> None:
     with pytest.raises(ParamsError, match="no objective of domain values has a positive weight"):
         pairs.weighted_reward({"vivid": 1.0}, OBJECTIVES, ANCHORS, "w")(FOUR)
