@@ -135,14 +135,7 @@ def text(figures: Mapping[str, Any]) -> str:
             ],
         ),
         "",
-        *_table(
-            ["objective", "Kendall's tau with its weight", "range"],
-            [
-                [name, f"{entry['kendall_tau']:.2f}", f"{entry['range']:.3f}"]
-                for by_name in figures["control"].values()
-                for name, entry in by_name.items()
-            ],
-        ),
+        *_control(figures["control"], recipe["steered"]),
         "",
         *_table(
             ["policy", "trainings per seed", "CPU seconds per seed"],
@@ -153,6 +146,31 @@ def text(figures: Mapping[str, Any]) -> str:
         ),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _control(control: Mapping[str, Any], steered: str) -> list[str]:
+    """A row per objective: how well its weight orders its mean, and ranges beside the rivals'."""
+    objectives = {name: entry for entries in control.values() for name, entry in entries.items()}
+    rivals = list(dict.fromkeys(r for entry in objectives.values() for r in entry["shares"]))
+    head = ["objective", "Kendall's tau with its weight", f"range of `{steered}`"]
+    head += [f"share of the range of `{rival}`" for rival in rivals]
+    rows = [
+        [
+            name,
+            f"{entry['kendall_tau']:.2f}",
+            _bounds(entry["ranges"][steered], "range"),
+            *(
+                _bounds(entry["shares"][rival], "share") if rival in entry["shares"] else "-"
+                for rival in rivals
+            ),
+        ]
+        for name, entry in objectives.items()
+    ]
+    return _table(head, rows)
+
+
+def _bounds(entry: Mapping[str, float], name: str) -> str:
+    return f"{entry[name]:.3f} [{entry['ci_low']:.3f}, {entry['ci_high']:.3f}]"
 
 
 def _regret_rows(regret: Mapping[str, Any]) -> list[list[str]]:

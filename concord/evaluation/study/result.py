@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats  # type: ignore[import-untyped]
 
 from concord.evaluation.metrics import interval
 from concord.evaluation.policies.front import hypervolume
-from concord.evaluation.study.curves import Curves, rows_at
-from concord.evaluation.study.recipe import REFERENCE, Cell, Variant
+from concord.evaluation.study.control import control, objective_means
+from concord.evaluation.study.curves import Curves
+from concord.evaluation.study.recipe import REFERENCE, Variant
 from concord.evaluation.study.regret import regrets
 
 BANDS = (0.5, 1.0, 2.0)
@@ -76,51 +76,6 @@ def _bands(curves: Curves, policy: str, domain: str, line: int) -> dict[str, Any
     return {"policy": policy, "domain": domain, "line": line, "utility": values}
 
 
-def objective_means(
-    curves: Curves,
-    variants: Sequence[Variant],
-    answers: Mapping[tuple[str, int], pd.DataFrame],
-    policy: str,
-    domain: str,
-) -> np.ndarray:
-    """Mean gold `(seeds, cells, objectives)` of a policy as it was trained, in one domain."""
-    cells = [cell for cell in curves.cells if cell.domain == domain]
-    columns = [f"gold.{name}" for name in cells[0].weights]
-
-    def means(cell: Cell, seed: int) -> np.ndarray:
-        rows = rows_at(answers, policy, cell, variants, seed)
-        return rows.loc[rows["scale"] == 1, columns].mean().to_numpy()
-
-    return np.array([[means(cell, seed) for cell in cells] for seed in curves.study.seeds])
-
-
-def control(
-    curves: Curves,
-    variants: Sequence[Variant],
-    answers: Mapping[tuple[str, int], pd.DataFrame],
-    domain: str,
-) -> dict[str, Any]:
-    """Objective -> Kendall's tau between its weight and its mean over the cells of a domain.
-
-    `range` is the mean at the largest weight less that at the smallest. Both are means over seeds,
-    for the steered policy.
-    """
-    cells = [cell for cell in curves.cells if cell.domain == domain]
-    means = objective_means(curves, variants, answers, curves.study.steered, domain)
-    figures = {}
-    for column, name in enumerate(cells[0].weights):
-        weights = np.array([cell.weights[name] for cell in cells])
-        high, low = (weights == weights.max()), (weights == weights.min())
-        values = means[:, :, column]
-        figures[name] = {
-            "kendall_tau": float(
-                np.mean([stats.kendalltau(weights, row).statistic for row in values])
-            ),
-            "range": float(np.mean(values[:, high].mean(axis=1) - values[:, low].mean(axis=1))),
-        }
-    return figures
-
-
 def hypervolumes(
     curves: Curves,
     variants: Sequence[Variant],
@@ -140,12 +95,11 @@ def hypervolumes(
     volumes = {}
     for policy in curves.policies:
         means = objective_means(curves, variants, answers, policy, domain)
-        if len(np.unique(means[0], axis=0)) == len(cells):
+        if means.distinct:
             volumes[policy] = {
-                f"{depth} sd": float(
-                    np.mean([hypervolume(m, list(gold.mean() - depth * gold.std())) for m in means])
-                )
+                f"{depth} sd": float(np.mean([hypervolume(m, point) for m in means.values]))
                 for depth in DEPTHS
+                for point in [list(gold.mean() - depth * gold.std())]
             }
     return volumes
 

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from concord.evaluation.study.control import control
 from concord.evaluation.study.curves import Curves, interpolate
 from concord.evaluation.study.recipe import Cell, StudyParams, Variant
 from concord.evaluation.study.regret import BEST, gap, regrets
@@ -139,4 +140,28 @@ def test_the_result_holds_bands_control_volumes_and_costs(curves: Curves) -> Non
     assert figures["costs"]["dpo"] == {"trainings": 2, "cpu_seconds": 20.0}
     # heads and specialists gave the same means at both weights, so no set has two points
     assert figures["hypervolume"]["values"] == {}
-    assert figures["control"]["values"]["helpful"]["range"] == pytest.approx(0.0)
+    helpful = figures["control"]["values"]["helpful"]
+    assert list(helpful["ranges"]) == ["heads"]
+    assert helpful["ranges"]["heads"]["range"] == pytest.approx(0.0)
+    assert helpful["shares"] == {}
+
+
+def test_the_range_of_each_objective_beside_the_specialists() -> None:
+    """Weights move the steered policy by .1 and the specialists by .2, on the same prompts."""
+    tables = measured()
+    for seed in (0, 1, 2):
+        tables["heads", seed] = pd.concat(
+            answers(line, 1.0, 1.0, 0.6 - 0.1 * line, 0.5 + 0.1 * line) for line in (0, 1)
+        )
+        for line in (0, 1):
+            tables[f"dpo_w{line}", seed] = answers(
+                line, 1.0, 1.0, 0.7 - 0.2 * line, 0.5 + 0.2 * line
+            )
+    figures = control(
+        Curves(study(scales=[0.5, 1.0]), CELLS, VARIANTS, tables), VARIANTS, tables, "values"
+    )
+    for entry in figures.values():
+        assert entry["kendall_tau"] == pytest.approx(1.0)
+        assert entry["ranges"]["dpo"]["range"] == pytest.approx(0.2)
+        share = {"share": 0.5, "ci_low": 0.5, "ci_high": 0.5}
+        assert entry["shares"] == {"dpo": pytest.approx(share)}
