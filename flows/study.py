@@ -15,7 +15,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from functools import partial
@@ -114,23 +114,27 @@ def run(recipe: Path, root: Path, at_once: int, execute: Execute | None = None) 
     """
     study = section(StudyParams, read(recipe), recipe.stem)
     params = read(root / "params.yaml")
-    for path in (SFT, REWARDS, ANCHORS, PREPARED):
+    trainings = variants(study)
+    sampled = {v.entry.get("pairs", "rollouts") for v in trainings} & {"rollouts", "both"}
+    inputs = [SFT, PREPARED / "prompts", PREPARED / "ratings"]
+    inputs += [REWARDS, ANCHORS] if sampled else []
+    for path in inputs:
         if not (root / path).exists():
             raise DataError(f"{root / path} does not exist; finish a run first (`concord run`)")
     cells(study, objectives_of(params))
     check.run(tree_params(params, study, study.seeds[0]), root)
     base = root / WORK / "study" / recipe.stem
-    inputs = digest_of_inputs(root, params)
+    state = digest_of_inputs([root / path for path in inputs], params)
     seeds = [
-        Seed(study, tree(root, base, study, params, seed), inputs, execute or in_own_process)
+        Seed(study, tree(root, base, study, params, seed), state, execute or in_own_process)
         for seed in study.seeds
     ]
-    trainings = variants(study)
     print(
         f"{len(trainings)} trainings for each of {len(seeds)} seeds, {at_once} at a time; "
         f"logs in {base}/seed-*/logs"
     )
-    _in_parallel([seed.rollouts for seed in seeds], at_once, "rollouts")
+    if sampled:
+        _in_parallel([seed.rollouts for seed in seeds], at_once, "rollouts")
     jobs: list[Callable[[], None]] = [partial(seeds[0].measure, REFERENCE)]
     for seed in seeds:
         jobs += [partial(seed.policy, variant) for variant in trainings]
@@ -138,11 +142,10 @@ def run(recipe: Path, root: Path, at_once: int, execute: Execute | None = None) 
     return report(study, recipe.stem, base, root, params)
 
 
-def digest_of_inputs(root: Path, params: Mapping[str, Any]) -> str:
-    """Digest of the models and settings that rollouts and trainings read."""
+def digest_of_inputs(paths: Sequence[Path], params: Mapping[str, Any]) -> str:
+    """Digest of the files and settings that rollouts and trainings read."""
     settings = {key: params[key] for key in ("objectives", "rollouts", "runtime", "model")}
-    files = [digest(root / path) for path in (SFT, REWARDS, ANCHORS, PREPARED / "prompts")]
-    text = json.dumps([settings, files], sort_keys=True)
+    text = json.dumps([settings, [digest(path) for path in paths]], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 

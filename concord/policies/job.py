@@ -15,6 +15,7 @@ from concord.stage.paths import SFT
 
 ROLLOUTS = paths.ROLLOUTS / "train.parquet"
 ANNOTATED = paths.PREPARED / "pairs/train.parquet"
+RATED = paths.PREPARED / "ratings/train.parquet"
 
 
 def no_problems(params: Any, vector: Mapping[str, Objective]) -> Iterator[str]:

@@ -18,7 +18,7 @@ from concord.lm.lora import Lora, attach, merge
 from concord.lm.precision import autocast
 from concord.lm.train import Training, fit
 from concord.objectives import check_weights
-from concord.policies.job import ANNOTATED, ROLLOUTS, PolicyJob
+from concord.policies.job import ANNOTATED, RATED, ROLLOUTS, PolicyJob
 from concord.stage import outputs, plugins, resume, runtime
 from concord.stage.params import FORBID, suggest
 from concord.stage.paths import ANCHORS, SFT
@@ -63,8 +63,9 @@ class PreferenceParams:
 
     training: Training
     """Optimisation settings; `batch_size` counts pairs."""
-    pairs: Literal["rollouts", "annotations", "both"] = "rollouts"
-    """Source of the pairs: best and worst samples of the rollouts, human comparisons, or both."""
+    pairs: Literal["rollouts", "annotations", "both", "ratings"] = "rollouts"
+    """Source of the pairs: best and worst samples of the rollouts, human comparisons, or both; or
+    best and worst of the answers to a prompt that people rated."""
     min_gap: Annotated[float, Field(ge=0)] = 0.5
     """Smallest difference of a rollout pair, in standard deviations of the reward, or of the
     weighted sum, that chooses it, under the SFT model."""
@@ -157,17 +158,17 @@ def pairs_by_objective(job: PolicyJob) -> dict[str, list[Pair]]:
     Covers the objectives of the reward vector with a positive loss weight.
     """
     from concord.policies import training_pairs as pairs
-    from concord.rewards.vector.anchors import Anchors
+    from concord.policies.scored_answers import scored_answers
 
     names = [
         name for name, weight in loss_weights(job.params.alpha, job.vector).items() if weight > 0
     ]
     parts = []
     if job.params.pairs != "annotations":
-        rollouts, anchors = outputs.read_table(ROLLOUTS), Anchors.load(ANCHORS)
+        answers, anchors = scored_answers(job)
         parts.append(
             pairs.by_objective(
-                rollouts,
+                answers,
                 job.objectives,
                 names,
                 anchors,
@@ -175,7 +176,7 @@ def pairs_by_objective(job: PolicyJob) -> dict[str, list[Pair]]:
                 job.params.pairs_per_prompt,
             )
         )
-    if job.params.pairs != "rollouts":
+    if job.params.pairs in ("annotations", "both"):
         parts.append(pairs.from_annotations(outputs.read_table(ANNOTATED), names))
     return pairs.merge_groups(*parts)
 
@@ -186,6 +187,7 @@ def input_files(params: PreferenceParams) -> list[Path]:
         "rollouts": [ROLLOUTS, ANCHORS],
         "annotations": [ANNOTATED],
         "both": [ROLLOUTS, ANCHORS, ANNOTATED],
+        "ratings": [RATED],
     }
     return [SFT, *tables[params.pairs]]
 

@@ -28,7 +28,8 @@ def figure(figures: Mapping[str, Any]) -> str:
         [panel(cell, figures, colours, width) for cell in cells if cell["domain"] == domain]
         for domain in figures["regret"][BEST]["domains"]
     ]
-    title = f"Utility against KL from SFT ({figures['recipe']['world']} world)"
+    place = figures["recipe"]["world"]
+    title = f"Utility against KL from SFT ({f'{place} world' if place else 'labelled answers'})"
     body = f'<text class="title" x="18" y="28" style="font-size:15px">{escape(title)}</text>'
     body += _legend(colours)
     for row, charts in enumerate(rows):
@@ -109,8 +110,8 @@ def text(figures: Mapping[str, Any]) -> str:
     """The result as Markdown: regret per weight vector, tests, control, and costs."""
     recipe, regret = figures["recipe"], figures["regret"]
     lines = [
-        f"Steered: `{recipe['steered']}`. World `{recipe['world']}`, seed {recipe['world_seed']}, "
-        f"{recipe['prompts']} prompts per domain, {len(recipe['seeds'])} training seeds. "
+        f"Steered: `{recipe['steered']}`. {_questions(recipe)}, "
+        f"{len(recipe['seeds'])} training seeds. "
         "Regret: utility of the rival less that of the steered policy, at the smaller KL of the "
         "two; negative is good. Intervals: 95 %, seeds and prompts resampled together.",
         "",
@@ -146,6 +147,14 @@ def text(figures: Mapping[str, Any]) -> str:
         ),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _questions(recipe: Mapping[str, Any]) -> str:
+    """What was asked."""
+    count = recipe["prompts"]
+    if recipe["protocol"] == "likelihood":
+        return f"Labelled answers of the test split, at most {count} groups of prompts per domain"
+    return f"World `{recipe['world']}`, seed {recipe['world_seed']}, {count} prompts per domain"
 
 
 def _control(control: Mapping[str, Any], steered: str) -> list[str]:

@@ -88,9 +88,13 @@ def _means(
     frame = pd.concat([reference.assign(scale=0.0, kl=0.0), table]).sort_values(
         "scale", kind="stable"
     )
-    utility = sum(weight * frame[f"gold.{name}"] for name, weight in cell.weights.items())
-    clusters = Clusters.of(frame.assign(utility=utility), ["utility", "kl"], across="scale")
-    return clusters.mean(), clusters.bootstrap(count, seed)
+    weights = {f"gold.{name}": weight for name, weight in cell.weights.items() if weight}
+    measures = [*weights, "kl"]
+    clusters = Clusters.of(frame, measures, across="scale")
+    # (objectives + 1, 2): an objective may have rows of its own, so the means are weighted
+    combine = np.zeros((len(measures), 2))
+    combine[:-1, 0], combine[-1, 1] = list(weights.values()), 1
+    return clusters.mean() @ combine, clusters.bootstrap(count, seed) @ combine
 
 
 class Curves:

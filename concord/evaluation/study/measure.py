@@ -1,12 +1,13 @@
 """Measures one policy of a study, in the folder of its seed.
 
-    params.yaml, study.yaml, models/sft, models/policies/<variant>
+    params.yaml, study.yaml, models/sft, models/policies/<variant>, data/prepared/ratings
     -> measured/<settings>/<variant>.parquet
 
     python -m concord.evaluation.study.measure <variant>
 
-One row per answer: gold rewards, KL from the SFT model in nats, length in tokens. All policies
-answer the same prompts with the same random numbers.
+Protocol `sandbox`: one row per answer with its gold rewards, KL from the SFT model in nats, and
+length in tokens. All policies answer the same prompts with the same random numbers. Protocol
+`likelihood`: rows as in `concord.evaluation.policies.likelihood.pairs`, of the test split.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from concord.sandbox.world import World
 from concord.stage import outputs, progress, runtime
 from concord.stage.errors import command
 from concord.stage.params import Runtime, read, section
-from concord.stage.paths import POLICIES, SFT
+from concord.stage.paths import POLICIES, PREPARED, SFT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,11 +34,15 @@ if TYPE_CHECKING:
 
 STUDY = Path("study.yaml")
 MEASURED = Path("measured")
+RATED = PREPARED / "ratings/test.parquet"
 
 
 def measured(study: StudyParams, name: str) -> Path:
     """The table of a variant, or of the SFT model. Another way to measure gives another folder."""
-    keys = ("world", "world_seed", "prompts", "scales", "weights", "temperature", "max_new_tokens")
+    keys = [
+        *("protocol", "world", "world_seed", "prompts"),
+        *("scales", "weights", "temperature", "max_new_tokens"),
+    ]
     settings = json.dumps({key: getattr(study, key) for key in keys}, sort_keys=True)
     return MEASURED / hashlib.sha256(settings.encode()).hexdigest()[:12] / f"{name}.parquet"
 
@@ -53,8 +58,9 @@ def run(variant: Variant | None, study: StudyParams, params: Mapping[str, Any]) 
     chosen = [cell for cell in everywhere if _applies(cell, variant, bool(policy.heads))]
     scales = [1.0] if variant is None else study.scales
     tasks = [(cell, scale) for cell in chosen for scale in scales]
+    unit = {"sandbox": answers, "likelihood": labelled_pairs}[study.protocol]
     tables = [
-        answers(policy, cell, scale, study)
+        unit(policy, cell, scale, study)
         for cell, scale in progress.track(tasks, len(tasks), f"measuring {name}")
     ]
     outputs.write_table(measured(study, name), pd.concat(tables, ignore_index=True))
@@ -88,7 +94,7 @@ def answers(policy: Steered, cell: Cell, scale: float, study: StudyParams) -> pd
     """The answers of a policy at one cell and scale, with `gold.<objective>`."""
     from concord.evaluation.policies import locked
 
-    world = World.build(study.world, study.world_seed)
+    world = World.build(str(study.world), study.world_seed)
     prompts = locked.prompts(world, [cell.domain], study.prompts, seed=study.world_seed)
     messages = prompts["messages"].tolist()
     answered = policy.answers(messages, cell.weights, scale)
@@ -101,6 +107,23 @@ def answers(policy: Steered, cell: Cell, scale: float, study: StudyParams) -> pd
         length=answered.lengths,
         **{f"gold.{name}": [row[name] for row in gold] for name in cell.weights},
     )
+
+
+def labelled_pairs(policy: Steered, cell: Cell, scale: float, study: StudyParams) -> pd.DataFrame:
+    """Judged pairs of labelled answers at one cell and scale; `gold.<objective>` is 1, .5 or 0."""
+    from concord.evaluation.policies import likelihood
+    from concord.evaluation.policies.protocol import Point
+    from concord.steering.steered import Steered
+
+    ratings, names = outputs.read_table(RATED), list(cell.weights)
+    rated = likelihood.labelled_answers(ratings, cell.domain, names, study.prompts)
+    merged = policy.at(cell.weights, scale)
+    at_scale = Steered(merged, policy.reference, policy.tokenizer, policy.sampling)
+    point = Point("", cell.domain, cell.weights)
+    scored = likelihood.score(at_scale, rated, [point], "test")
+    pairs = likelihood.pairs(scored, names)
+    columns = ["domain", "prompt_id", "group_id", "kl", "length", *(f"gold.{n}" for n in names)]
+    return pairs[columns].assign(line=cell.line, scale=scale)
 
 
 def main(name: str) -> None:

@@ -25,12 +25,8 @@ EACH = "each"
 class StudyParams:
     """The recipe of a study."""
 
-    world: Literal["dev", "locked"]
-    """The world whose prompts are answered. Choose settings on `dev`; `locked` is for claims."""
-    world_seed: Annotated[int, Field(ge=0)]
-    """Seed of the prompts."""
     prompts: Annotated[int, Field(gt=0)]
-    """Prompts per domain."""
+    """Prompts per domain; with `likelihood`, groups of prompts."""
     seeds: Annotated[list[int], Field(min_length=1)]
     """Each is a training of every policy, with its own rollouts, pairs and batches."""
     scales: Annotated[list[Annotated[float, Field(gt=0)]], Field(min_length=2)]
@@ -47,6 +43,14 @@ class StudyParams:
     policies: dict[str, dict[str, Any]]
     """Entries as in the section `policies` of params.yaml, without the SFT model. `weights: each`
     trains one policy per vector of `weights`."""
+    protocol: Literal["sandbox", "likelihood"] = "sandbox"
+    """`sandbox`: gold rewards of answers to prompts of a world. `likelihood`: how often the policy
+    gives the better one of two human-labelled answers of the test split the higher likelihood."""
+    world: Literal["dev", "locked"] | None = None
+    """The world whose prompts are answered, for `sandbox`. Choose settings on `dev`; `locked` is
+    for claims."""
+    world_seed: Annotated[int, Field(ge=0)] = 0
+    """Seed of the prompts, for `sandbox`."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
     """Sampling temperature of the measured answers."""
     max_new_tokens: Annotated[int, Field(gt=0)] = 96
@@ -61,6 +65,11 @@ class StudyParams:
             values = getattr(self, key)
             if values != sorted(set(values)):
                 raise ValueError(f"{key}: {values} must be ascending, without duplicates")
+        if (self.world is None) == (self.protocol == "sandbox"):
+            raise ValueError(
+                "world: the protocol `sandbox` needs `world: dev` or `world: locked`, and "
+                f"`likelihood` has no world; this is {self.protocol!r} with world {self.world!r}"
+            )
         if 1 not in self.scales:
             raise ValueError(f"scales: {self.scales} must contain 1, the policy as it was trained")
         if REFERENCE in self.policies:

@@ -19,6 +19,8 @@ BANDS = (0.5, 1.0, 2.0)
 """KL divergences at which all policies are compared, in nats per answer."""
 DEPTHS = (1, 2, 3)
 """Reference points of the hypervolume: the SFT model less so many standard deviations."""
+ACCURACIES = (0.5, 0.4, 0.3)
+"""Reference points of the hypervolume of pair accuracies."""
 
 
 def result(
@@ -86,20 +88,22 @@ def hypervolumes(
 
     Only policies with a point of their own at every weight are compared, so all sets have the same
     size. The reference points are the SFT model's means less 1, 2 and 3 standard deviations of its
-    answers.
+    answers; for pair accuracies, .5, .4 and .3.
     """
     sft = answers[REFERENCE, curves.study.seeds[0]]
     cells = [cell for cell in curves.cells if cell.domain == domain]
     columns = [f"gold.{name}" for name in cells[0].weights]
     gold = sft.loc[(sft["domain"] == domain) & (sft["line"] == 0), columns]
+    points = {f"{depth} sd": list(gold.mean() - depth * gold.std()) for depth in DEPTHS}
+    if curves.study.protocol == "likelihood":
+        points = {str(accuracy): [accuracy] * len(columns) for accuracy in ACCURACIES}
     volumes = {}
     for policy in curves.policies:
         means = objective_means(curves, variants, answers, policy, domain)
         if means.distinct:
             volumes[policy] = {
-                f"{depth} sd": float(np.mean([hypervolume(m, point) for m in means.values]))
-                for depth in DEPTHS
-                for point in [list(gold.mean() - depth * gold.std())]
+                name: float(np.mean([hypervolume(m, point) for m in means.values]))
+                for name, point in points.items()
             }
     return volumes
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic.dataclasses import dataclass
 
 from concord.objectives import Objective
-from concord.policies.job import ANNOTATED, ROLLOUTS, Method, PolicyJob, save
+from concord.policies.job import ANNOTATED, Method, PolicyJob, save
 from concord.policies.preference import (
     PreferenceParams,
     batch_size_problems,
@@ -30,7 +30,6 @@ from concord.policies.preference import (
 )
 from concord.stage import outputs
 from concord.stage.params import FORBID
-from concord.stage.paths import ANCHORS
 
 if TYPE_CHECKING:
     from concord.policies.training_pairs import Pair
@@ -63,9 +62,10 @@ class DpoParams(PreferenceParams):
                 "`alpha` weights the objectives of a pool, and there is no pool; "
                 "remove `alpha` or set `pool: true`"
             )
-        if self.weights is not None and self.pairs != "rollouts":
+        if self.weights is not None and self.pairs in ("annotations", "both"):
             raise ValueError(
-                "`weights` combines rewards, and annotated pairs have none; use `pairs: rollouts`"
+                "`weights` combines scores, and annotated pairs have none; use `pairs: rollouts` "
+                "or `pairs: ratings`"
             )
 
 
@@ -82,23 +82,23 @@ def build_pairs(job: PolicyJob) -> dict[str, list[Pair]]:
     Annotated pairs of `reward` form a group named after the objective.
     """
     from concord.policies import training_pairs as pairs
-    from concord.rewards.vector.anchors import Anchors
+    from concord.policies.scored_answers import scored_answers
 
     params: DpoParams = job.params
     if params.pool:
         return pairs_by_objective(job)
     parts = []
     if params.pairs != "annotations":
-        rollouts, anchors = outputs.read_table(ROLLOUTS), Anchors.load(ANCHORS)
+        answers, anchors = scored_answers(job)
         if params.weights is not None:
             score = pairs.weighted_reward(
                 params.weights, job.objectives, anchors, f"{job.where}.weights"
             )
         else:
-            rollouts = pairs.rows_of_domain(rollouts, job.objectives[str(params.reward)].domain)
+            answers = pairs.rows_of_domain(answers, job.objectives[str(params.reward)].domain)
             score = pairs.single_reward(str(params.reward), anchors)
-        parts.append(pairs.by_domain(rollouts, score, params.min_gap, params.pairs_per_prompt))
-    if params.pairs != "rollouts":
+        parts.append(pairs.by_domain(answers, score, params.min_gap, params.pairs_per_prompt))
+    if params.pairs in ("annotations", "both"):
         parts.append(pairs.from_annotations(outputs.read_table(ANNOTATED), [str(params.reward)]))
     return pairs.merge_groups(*parts)
 

@@ -22,7 +22,7 @@ from pydantic.dataclasses import dataclass
 
 from concord.objectives import Objective
 from concord.policies.gradient_conflict import Aggregator, GradientConflict
-from concord.policies.job import ROLLOUTS, Method, PolicyJob, save
+from concord.policies.job import Method, PolicyJob, save
 from concord.policies.mixes import PUBLISHED, Mixes, MixPlan, draw_mixes
 from concord.policies.preference import (
     PreferenceParams,
@@ -33,9 +33,7 @@ from concord.policies.preference import (
     trained_objectives,
 )
 from concord.policies.rounds import Rounds, round_problems, train_in_rounds
-from concord.stage import outputs
 from concord.stage.params import FORBID
-from concord.stage.paths import ANCHORS
 
 if TYPE_CHECKING:
     from concord.policies.training_pairs import Pair
@@ -68,8 +66,13 @@ class MahDpoParams(PreferenceParams):
             )
         if self.mixes is not None and self.pairs == "annotations":
             raise ValueError(
-                "`mixes` combines the rewards of rollouts, and annotated pairs have none; "
-                "use `pairs: rollouts` or `pairs: both`"
+                "`mixes` combines scores, and annotated pairs have none; use `pairs: rollouts`, "
+                "`pairs: both` or `pairs: ratings`"
+            )
+        if self.rounds is not None and self.pairs == "ratings":
+            raise ValueError(
+                "`rounds` chooses pairs by reward models, whose scale is not that of ratings; use "
+                "`pairs: rollouts`"
             )
         if self.heads_only and self.follows_gradients:
             raise ValueError(
@@ -124,14 +127,14 @@ def gradient_conflict(params: MahDpoParams) -> GradientConflict | None:
 def mixed_pairs(job: PolicyJob, mixes: Mixes, plan: MixPlan) -> dict[str, list[Pair]]:
     """Group -> pairs chosen by random mixes of the rewards of a domain."""
     from concord.policies import training_pairs as pairs
-    from concord.rewards.vector.anchors import Anchors
+    from concord.policies.scored_answers import scored_answers
 
-    rollouts, anchors = outputs.read_table(ROLLOUTS), Anchors.load(ANCHORS)
+    answers, anchors = scored_answers(job)
     groups = {}
     for group, (domain, members) in plan.mixed.items():
         draws = partial(draw_mixes, mixes, len(members), seed=f"{job.seeds.data}-{group}")
         groups[group] = pairs.by_mix(
-            rollouts,
+            answers,
             domain,
             members,
             anchors,

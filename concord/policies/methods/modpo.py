@@ -19,11 +19,9 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from concord.objectives import domain_weights
-from concord.policies.job import ROLLOUTS, Method, PolicyJob, save
+from concord.policies.job import Method, PolicyJob, save
 from concord.policies.preference import PreferenceParams, train
-from concord.stage import outputs
 from concord.stage.params import FORBID
-from concord.stage.paths import ANCHORS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -47,10 +45,10 @@ class ModpoParams(PreferenceParams):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.pairs != "rollouts":
+        if self.pairs in ("annotations", "both"):
             raise ValueError(
-                "the margin needs the rewards of both responses, and annotated pairs have none; "
-                "use `pairs: rollouts`"
+                "the margin needs the scores of both responses, and annotated pairs have none; use "
+                "`pairs: rollouts` or `pairs: ratings`"
             )
         if self.loss != "dpo":
             raise ValueError(f"the loss of MODPO has no {self.loss!r} form; remove `loss`")
@@ -61,13 +59,13 @@ class ModpoParams(PreferenceParams):
 def run(job: PolicyJob) -> None:
     """Trains the policy and saves it as a stock checkpoint."""
     from concord.policies import training_pairs as pairs
-    from concord.rewards.vector.anchors import Anchors
+    from concord.policies.scored_answers import scored_answers
 
-    rollouts, anchors = outputs.read_table(ROLLOUTS), Anchors.load(ANCHORS)
+    answers, anchors = scored_answers(job)
     groups = {}
-    for domain in sorted(set(rollouts["domain"])):
+    for domain in sorted(set(answers["domain"])):
         weights = domain_weights(job.params.weights, job.objectives, domain, f"{job.where}.weights")
-        rows = pairs.rows_of_domain(rollouts, domain)
+        rows = pairs.rows_of_domain(answers, domain)
         groups[domain] = pairs_with_margins(rows, weights, anchors, job.params)
     groups = pairs.merge_groups(groups)
     model = train(job, groups, dict.fromkeys(groups, 0), [HEAD], __file__)

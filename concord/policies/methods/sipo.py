@@ -19,17 +19,15 @@ from typing import TYPE_CHECKING, Literal
 from pydantic.dataclasses import dataclass
 
 from concord.objectives import Objective
-from concord.policies.job import ROLLOUTS, Method, PolicyJob, save
+from concord.policies.job import Method, PolicyJob, save
 from concord.policies.preference import (
     PreferenceParams,
     batch_size_problems,
     train,
     trained_objectives,
 )
-from concord.stage import outputs
 from concord.stage.errors import DataError
 from concord.stage.params import FORBID
-from concord.stage.paths import ANCHORS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,10 +46,10 @@ class SipoParams(PreferenceParams):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.pairs != "rollouts":
+        if self.pairs in ("annotations", "both"):
             raise ValueError(
-                "conflicts are found and resolved by the rewards of rollouts, and annotated pairs "
-                "have none; use `pairs: rollouts`"
+                "conflicts are found and resolved by scores, and annotated pairs have none; use "
+                "`pairs: rollouts` or `pairs: ratings`"
             )
 
 
@@ -64,16 +62,16 @@ def run(job: PolicyJob) -> None:
 
 def build_pairs(job: PolicyJob) -> dict[str, list[Pair]]:
     """Objective -> its pairs without conflict. Raises DataError if an objective has none."""
+    from concord.policies.scored_answers import scored_answers
     from concord.policies.training_pairs import rows_of_domain
-    from concord.rewards.vector.anchors import Anchors
 
-    rollouts, anchors = outputs.read_table(ROLLOUTS), Anchors.load(ANCHORS)
+    answers, anchors = scored_answers(job)
     trained = trained_objectives(job.params, job.vector)
     groups = {}
     for name in trained:
         domain = job.objectives[name].domain
         others = [n for n in trained if n != name and job.objectives[n].domain == domain]
-        rows = rows_of_domain(rollouts, domain)
+        rows = rows_of_domain(answers, domain)
         groups[name] = pairs_without_conflict(
             rows, name, others, anchors, job.params.min_gap, job.params.pairs_per_prompt
         )
