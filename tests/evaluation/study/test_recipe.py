@@ -54,6 +54,8 @@ def test_weights_are_normalised_in_each_domain_and_equal_ones_measured_once() ->
         ({"seeds": [1, 1]}, "without duplicates"),
         ({"steered": "head"}, "'head' is not in policies; did you mean heads"),
         ({"rivals": ["best"]}, "'best' is not in policies"),
+        ({"world": None}, "`sandbox` needs `world: dev`"),
+        ({"protocol": "likelihood"}, "`likelihood` has no world"),
         ({"policies": {"sft": {}, "heads": {}, "alone": {}}}, "always measured"),
     ],
 )
@@ -70,7 +72,7 @@ def test_weights_need_a_positive_weight_in_every_domain() -> None:
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_is_valid(path: Path) -> None:
-    params = read(ROOT / "params.yaml")
+    params = read(ROOT / {"smollm2": "recipes/smollm2-cpu.yaml"}.get(path.stem, "params.yaml"))
     study = section(StudyParams, read(path), path.stem)
     assert cells(study, objectives_of(params))
     assert not list(check.section_problems(tree_params(params, study, seed=3)))
