@@ -5,12 +5,13 @@
 `python -m flows.graph` prints the diagram in the README.
 """
 
+import dataclasses
 import json
 import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from graphlib import TopologicalSorter
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -56,6 +57,9 @@ class Stage:
     """Names of the stages that it depends on directly."""
     budget: float | None = None
     """Expected maximum run time in seconds, from `budget` in params.yaml."""
+    remaining: float = 0.0
+    """The budgets of this stage and of those that wait for it in its phase, along the longest
+    path, in seconds."""
 
 
 def dvc(*arguments: str) -> list[str]:
@@ -94,7 +98,17 @@ def read_graph() -> list[Stage]:
         Stage(name, _meta(name, metas), upstream[name], _budget(name, budgets)) for name in order
     ]
     _check_phases(stages)
-    return stages
+    return with_remaining(stages)
+
+
+def with_remaining(stages: Sequence[Stage]) -> list[Stage]:
+    """The stages with `remaining`, in the same order, which must be topological."""
+    result: list[Stage] = []
+    for stage in reversed(stages):
+        after = [s for s in result if stage.name in s.upstream and s.meta.phase == stage.meta.phase]
+        seconds = (stage.budget or 0.0) + max((s.remaining for s in after), default=0.0)
+        result.append(dataclasses.replace(stage, remaining=seconds))
+    return result[::-1]
 
 
 def of_phase(stages: Iterable[Stage], phase: Phase) -> list[Stage]:

@@ -31,8 +31,8 @@ class PhaseError(ConcordError):
 class Cores:
     """A limit on the number of stages that run at the same time.
 
-    The waiting stage with the longest budget starts first, so that no long stage runs alone
-    at the end.
+    Of the waiting stages, the one with the longest path to the end of its phase starts first, so
+    that no long stage or chain of stages runs alone at the end.
     """
 
     def __init__(self, count: int) -> None:
@@ -41,7 +41,7 @@ class Cores:
     @contextmanager
     def slot(self, stage: Stage) -> Iterator[None]:
         """Waits for a slot and holds it in the block."""
-        priority = (-(stage.budget or 0.0), stage.name)
+        priority = (-stage.remaining, stage.name)
         with self.changes:
             self.waiting.append(priority)
             self.changes.wait_for(lambda: self.free > 0 and min(self.waiting) == priority)
