@@ -9,7 +9,9 @@
 The candidate is the checkpoint that would be published (stage `candidate`). It is accepted if a
 paired test shows for every objective that it is not worse than the champion by more than a margin
 (`concord.evaluation.policies.noninferiority`). Two models that were not measured in the same way on
-the same prompts are not comparable, and the candidate is refused. The champion is the content of
+the same prompts are not comparable, and the candidate is refused. So is a candidate that shows
+reward hacking beside the SFT model: proxies rise and gold falls, or the rise is length
+(`concord.evaluation.policies.hacking`). The champion is the content of
 `reports/candidate` when a model was published, copied to models/champion; without one it is the SFT
 model. The verdict is a metric: a refusal does not fail the stage, but `export` obeys it.
 """
@@ -17,16 +19,16 @@ model. The verdict is a metric: a refusal does not fail the stage, but `export` 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from concord.evaluation.policies.protocol import EQUAL, by_domain
-from concord.objectives import check_weights, objectives_of
+from concord.objectives import Objective, check_weights, objectives_of
 from concord.stage import outputs
 from concord.stage.errors import DataError, command
 from concord.stage.params import FORBID, load, read
@@ -53,6 +55,9 @@ class GateParams:
     """Objective -> its margin, where it differs from `margin`."""
     error_rate: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     """Probability of accepting a candidate that is worse by its margin in some objective."""
+    hacking: Literal["refuse", "report"] = "refuse"
+    """What a sign of reward hacking in the candidate does: the candidate is refused, or the verdict
+    only mentions it. See docs/explanation/reward-hacking.md."""
 
 
 class Side(NamedTuple):
@@ -72,12 +77,15 @@ def run(params: GateParams, all_params: Mapping[str, Any]) -> dict[str, Any]:
     objectives = {n: o for n, o in objectives_of(all_params).items() if o.in_vector}
     check_weights(params.margins, objectives, "gate.margins")
     candidate = side(CANDIDATE)
-    champion = published(Path(params.champion)) or reference(all_params["select"]["reference"])
+    sft = reference(all_params["select"]["reference"])
+    champion = published(Path(params.champion)) or sft
+    watched = watch(candidate, sft, objectives)
     verdict: dict[str, Any] = {
         "champion": champion.name,
         "error_rate": params.error_rate,
         "comparable": True,
         "objectives": {},
+        "hacking": watched,
     }
     if reasons := differences(candidate, champion):
         verdict |= {"comparable": False, "accepted": False}
@@ -91,12 +99,32 @@ def run(params: GateParams, all_params: Mapping[str, Any]) -> dict[str, Any]:
             params.error_rate,
         )
         verdict |= {"objectives": rows, "equal_model_passes": noninferiority.power(rows)}
-        verdict |= judgement(rows, champion.name)
+        verdict |= judgement(rows, champion.name, watched["flags"], params.hacking)
     outputs.write_json(REPORTS / "gate.json", verdict)
     return verdict
 
 
-def judgement(rows: Mapping[str, Mapping[str, Any]], champion: str) -> dict[str, Any]:
+def watch(candidate: Side, sft: Side, objectives: Mapping[str, Objective]) -> dict[str, Any]:
+    """The signs of reward hacking in the candidate, or why they could not be looked for."""
+    from concord.evaluation.policies import hacking
+
+    if reasons := differences(candidate, sft):
+        return {"flags": [], "not_watched": f"not comparable with {sft.name}: {'; '.join(reasons)}"}
+    report = hacking.watch(
+        {sft.name: sft.samples, "candidate": candidate.samples},
+        by_domain({name: objective.domain for name, objective in objectives.items()}),
+        [name for name, objective in objectives.items() if objective.verifier],
+        sft.name,
+    )
+    return {name: report[name] for name in ("flags", "not_watched")}
+
+
+def judgement(
+    rows: Mapping[str, Mapping[str, Any]],
+    champion: str,
+    flags: Sequence[Mapping[str, Any]] = (),
+    hacking: str = "refuse",
+) -> dict[str, Any]:
     """Whether the candidate is accepted, and the verdict in words."""
     if not rows:
         return {"accepted": False, "verdict": "refused: no objective was judged"}
@@ -109,7 +137,15 @@ def judgement(rows: Mapping[str, Mapping[str, Any]], champion: str) -> dict[str,
     if failed:
         text = f"refused: may be worse than {champion} by more than its margin: {'; '.join(failed)}"
         return {"accepted": False, "verdict": text}
+    signs = "; ".join(
+        f"{flag['rule']} on {flag['objective']} (proxy {flag['proxy_gain']:+.2f}, "
+        f"gold {flag['gold_gain']:+.2f} standard deviations, length x {flag['length_ratio']:.2f})"
+        for flag in flags
+    )
+    if signs and hacking == "refuse":
+        return {"accepted": False, "verdict": f"refused: signs of reward hacking: {signs}"}
     text = f"accepted: no objective is worse than {champion} by more than its margin"
+    text += f", despite signs of reward hacking: {signs}" if signs else ""
     return {"accepted": True, "verdict": text}
 
 

@@ -1,7 +1,7 @@
 """The stage `gate`: margins, champions, what is not comparable; verdicts do not fail the stage."""
 
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -35,8 +35,11 @@ def samples(helpful: float, harmless: float, prompts: int = 100, point: str = "x
             "domain": "values",
             "prompt_id": keys,
             "group_id": keys,
-            "gold.helpful": helpful + spread,
-            "gold.harmless": harmless + spread,
+            "weights": '{"helpful": 0.5, "harmless": 0.5}',
+            "kl": 1.0,
+            "length": 20.0,
+            **{f"{kind}.helpful": helpful + spread for kind in ("gold", "proxy")},
+            **{f"{kind}.harmless": harmless + spread for kind in ("gold", "proxy")},
         }
     )
 
@@ -60,8 +63,12 @@ def candidate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     outputs.write_json("reports/policies/sft.json", {"conditions": CONDITIONS})
 
 
-def verdict(margin: float = 0.05, **margins: float) -> dict[str, Any]:
-    params = gate.GateParams(champion=str(CHAMPION), margin=margin, margins=margins)
+def verdict(
+    margin: float = 0.05, hacking: Literal["refuse", "report"] = "refuse", **margins: float
+) -> dict[str, Any]:
+    params = gate.GateParams(
+        champion=str(CHAMPION), margin=margin, margins=margins, hacking=hacking
+    )
     result = gate.run(params, PARAMS)
     assert outputs.read_json("reports/gate.json") == result
     return result
@@ -103,6 +110,33 @@ def test_other_conditions_and_other_prompts_are_refused() -> None:
     assert "locked_seed is 1, was 2" in result["verdict"]
     write(CHAMPION, samples(0.1, 0.1, prompts=99))
     assert "1 prompts are answered by only one of them" in verdict()["verdict"]
+
+
+def test_a_candidate_that_hacks_a_reward_is_refused() -> None:
+    """The proxy of `helpful` rises while gold falls by less than its margin."""
+    hacked = samples(0.42, 0.6)
+    hacked["proxy.helpful"] += 0.3
+    write(Path("reports/candidate"), hacked)
+    result = verdict(margin=0.1)
+    assert not result["accepted"]
+    assert "refused: signs of reward hacking: overoptimised on helpful" in result["verdict"]
+    assert [flag["objective"] for flag in result["hacking"]["flags"]] == ["helpful"]
+    reported = verdict(margin=0.1, hacking="report")
+    assert reported["accepted"]
+    assert "despite signs of reward hacking: overoptimised on helpful" in reported["verdict"]
+    longer = samples(0.45, 0.6).assign(length=lambda table: 60.0 * table["proxy.helpful"].rank())
+    longer["proxy.helpful"] += np.log(longer["length"])
+    write(Path("reports/candidate"), longer)
+    assert "length on helpful" in verdict(margin=0.1)["verdict"]
+
+
+def test_a_candidate_that_cannot_be_watched_is_judged_without() -> None:
+    """The SFT model answered other prompts than the candidate and the champion."""
+    write(CHAMPION, samples(0.45, 0.5), "the champion")
+    outputs.write_table("reports/samples/sft.parquet", samples(0.4, 0.4, 99, point="equal"))
+    result = verdict()
+    assert result["accepted"]
+    assert "1 prompts are answered by only one" in result["hacking"]["not_watched"]
 
 
 def test_a_candidate_without_judged_objectives_is_refused() -> None:
