@@ -57,11 +57,13 @@ def run(params: FrontParams, protocol: Protocol, all_params: Mapping[str, Any], 
     samples = {
         name: outputs.read_table(SAMPLES / f"{name}.parquet") for name in all_params["policies"]
     }
+    scaled = {policy: outputs.read_table(SCALED / f"{policy}.parquet") for policy in samples}
     report: dict[str, Any] = {CONTROL: {}}
     for domain, names in domains(all_params).items():
         entry, control = _domain(
             params,
             samples,
+            scaled,
             domain,
             names,
             protocol,
@@ -110,6 +112,7 @@ def _reference(params: FrontParams, objective: str) -> float:
 def _domain(
     params: FrontParams,
     samples: Mapping[str, pd.DataFrame],
+    scaled: Mapping[str, pd.DataFrame],
     domain: str,
     names: list[str],
     protocol: Protocol,
@@ -152,7 +155,9 @@ def _domain(
         },
         "points": [row for policy in units for row in comparison.table(policy)],
         "borderline": {policy: curve for policy, curve in curves.items() if curve},
-        "equal_kl": _equal_kl(units, domain, names, protocol, bootstrap, all_params, reference),
+        "equal_kl": _equal_kl(
+            units, scaled, domain, names, protocol, bootstrap, all_params, reference
+        ),
     }
     return entry, {
         policy: control
@@ -163,6 +168,7 @@ def _domain(
 
 def _equal_kl(
     units: Mapping[str, pd.DataFrame],
+    scaled: Mapping[str, pd.DataFrame],
     domain: str,
     names: list[str],
     protocol: Protocol,
@@ -173,7 +179,7 @@ def _equal_kl(
     """The comparison at equal KL; empty without `evaluate.scales` or without the SFT model."""
     from concord.evaluation.policies.equal_kl import equal_kl
 
-    scaled = {policy: outputs.read_table(SCALED / f"{policy}.parquet") for policy in units}
+    scaled = {policy: scaled[policy] for policy in units}
     if reference is None or not any(map(len, scaled.values())):
         return {}
     objectives = objectives_of(all_params)

@@ -28,8 +28,8 @@ def figure(figures: Mapping[str, Any]) -> str:
         [panel(cell, figures, colours, width) for cell in cells if cell["domain"] == domain]
         for domain in figures["regret"][BEST]["domains"]
     ]
-    place = figures["recipe"]["world"]
-    title = f"Utility against KL from SFT ({f'{place} world' if place else 'labelled answers'})"
+    world = figures["recipe"]["world"]
+    title = f"Utility against KL from SFT ({f'{world} world' if world else 'labelled answers'})"
     body = f'<text class="title" x="18" y="28" style="font-size:15px">{escape(title)}</text>'
     body += _legend(colours)
     for row, charts in enumerate(rows):

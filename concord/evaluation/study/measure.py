@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from concord.evaluation.policies.protocol import Point
 from concord.evaluation.study.recipe import REFERENCE, Cell, StudyParams, Variant, cells, variants
 from concord.lm.load import load_causal, load_tokenizer
 from concord.objectives import objectives_of
@@ -112,7 +113,6 @@ def answers(policy: Steered, cell: Cell, scale: float, study: StudyParams) -> pd
 def labelled_pairs(policy: Steered, cell: Cell, scale: float, study: StudyParams) -> pd.DataFrame:
     """Judged pairs of labelled answers at one cell and scale; `gold.<objective>` is 1, .5 or 0."""
     from concord.evaluation.policies import likelihood
-    from concord.evaluation.policies.protocol import Point
     from concord.steering.steered import Steered
 
     ratings, names = outputs.read_table(RATED), list(cell.weights)
