@@ -9,18 +9,27 @@ number of objectives.
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 from pydantic.dataclasses import dataclass
 
+from concord.lm.load import load_causal
 from concord.policies.job import PolicyJob, save
-from concord.policies.preference import PreferenceParams, pairs_by_objective, train
-from concord.stage import outputs
+from concord.policies.preference import (
+    PreferenceParams,
+    input_files,
+    pairs_by_objective,
+    train,
+)
+from concord.stage import outputs, resume, runtime
 from concord.stage.params import FORBID
 from concord.stage.paths import SFT
 
 if TYPE_CHECKING:
     from concord.policies.specialists import Mixing
+
+CURVE = "curve.csv"
 
 
 @dataclass(frozen=True, config=FORBID, kw_only=True)
@@ -40,21 +49,30 @@ class SpecialistParams(PreferenceParams):
 def run_specialists(job: PolicyJob, mixing: Mixing, module_file: str) -> None:
     """Trains the specialists one after another and saves them as one policy.
 
-    The training curve holds their curves one after another. A run that was killed trains again the
-    specialists that were finished.
+    The training curve holds their curves one after another. A run that was killed goes on after the
+    last specialist that was finished.
     """
     import pandas as pd
 
     from concord.policies.model import MultiHeadCausalLM
     from concord.policies.specialists import Specialists
 
-    groups, specialists, curves = pairs_by_objective(job), {}, []
-    for name in job.vector:
+    groups = pairs_by_objective(job)
+    work = resume.folder(job.stage, [job, "specialists"], input_files(job.params), module_file)
+    folders = {name: work / name for name in job.vector}
+    for name, folder in folders.items():
+        if folder.is_dir():
+            print(f"the specialist of {name} is trained already")
+            continue
         model = train(job, {name: groups[name]}, {name: 0}, [name], module_file)
-        specialists[name] = model.merge({name: 1.0})
-        curves.append(pd.read_csv(job.curve))
-    joined = pd.concat(curves, ignore_index=True)
+        with outputs.directory(folder) as partial:
+            model.merge({name: 1.0}).save_pretrained(partial)
+            shutil.copyfile(job.curve, partial / CURVE)
+    joined = pd.concat([pd.read_csv(folder / CURVE) for folder in folders.values()])
     joined["step"] = range(1, len(joined) + 1)
     outputs.write_text(job.curve, joined.to_csv(index=False))
-    sft = MultiHeadCausalLM.from_sft(SFT, ["sft"], device=model.device)
-    save(Specialists.of(sft.merge({"sft": 1.0}), specialists, mixing), job)
+    device = runtime.start(job.runtime, job.seeds.data)
+    sft = MultiHeadCausalLM.from_sft(SFT, ["sft"], device=device).merge({"sft": 1.0})
+    trained = {name: load_causal(folder, device) for name, folder in folders.items()}
+    save(Specialists.of(sft, trained, mixing), job)
+    shutil.rmtree(work)

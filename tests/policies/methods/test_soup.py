@@ -1,5 +1,7 @@
 """Soups and decoding-time mixing: what specialists learn; adapters are merged before mixing."""
 
+import shutil
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -7,7 +9,7 @@ import pytest
 import torch
 
 from concord.lm import lora
-from concord.policies import preference, steerable
+from concord.policies import preference, specialist_training, steerable
 from concord.policies.job import PolicyJob
 from concord.policies.methods import mod, soup
 from concord.policies.specialists import Specialists
@@ -40,6 +42,32 @@ def test_a_corner_is_dpo_on_the_pairs_of_its_objective(
     expected = preference.train(job, pairs, {"vivid": 0}, ["policy"], __file__)
     for name, value in expected.merge({"policy": 1.0}).state_dict().items():
         assert torch.equal(corner[name], value)
+
+
+def test_a_killed_run_goes_on_after_the_last_specialist(
+    project: Path, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed before the second specialist: the first is not trained again, with the same bits."""
+    job = make_job(method="soup", objectives=TWO, training=SHORT)
+    undisturbed = trained(job).state_dict()
+    curve = job.curve.read_text()
+    shutil.rmtree(job.folder)
+    train, calls = preference.train, list[str]()
+
+    def killed_at_the_second(*arguments: Any) -> Any:
+        calls.append(arguments[3][0])
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return train(*arguments)
+
+    monkeypatch.setattr(specialist_training, "train", killed_at_the_second)
+    with pytest.raises(KeyboardInterrupt):
+        trained(job)
+    resumed = trained(job).state_dict()
+    assert calls == ["honest", "vivid", "vivid"]
+    assert all(torch.equal(resumed[name], value) for name, value in undisturbed.items())
+    assert job.curve.read_text() == curve
+    assert not [path for path in Path("work").rglob("*") if path.is_file()]
 
 
 def test_adapters_are_merged_before_mixing(
