@@ -49,7 +49,7 @@ class SpecialistParams(PreferenceParams):
 def run_specialists(job: PolicyJob, mixing: Mixing, module_file: str) -> None:
     """Trains the specialists one after another and saves them as one policy.
 
-    The training curve holds their curves one after another. A run that was killed goes on after the
+    The training curve holds their curves one after another. A run that was killed resumes after the
     last specialist that was finished.
     """
     import pandas as pd

@@ -44,7 +44,7 @@ def test_a_corner_is_dpo_on_the_pairs_of_its_objective(
         assert torch.equal(corner[name], value)
 
 
-def test_a_killed_run_goes_on_after_the_last_specialist(
+def test_a_killed_run_resumes_after_the_last_specialist(
     project: Path, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed before the second specialist: the first is not trained again, with the same bits."""
