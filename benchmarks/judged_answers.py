@@ -19,7 +19,7 @@ import pandas as pd
 
 from concord.evaluation.metrics import Clusters, Interval, interval
 from concord.evaluation.policies import judged, run_protocol
-from concord.evaluation.policies.answer_judge import JudgeParams
+from concord.evaluation.policies.judge_params import JudgeParams
 from concord.evaluation.policies.protocol import Judged, by_domain, operating_points
 from concord.lm.load import load_causal, load_tokenizer
 from concord.objectives import objectives_of
@@ -78,11 +78,11 @@ def judge(
     judge_params = JudgeParams(embeddings=MINILM.is_dir())
     return judged.judge(
         policy,
-        judged.HeldOut(*(outputs.read_table(PREPARED / f"{table}.parquet") for table in TABLES)),
+        judged.JudgedData(*(outputs.read_table(PREPARED / f"{table}.parquet") for table in TABLES)),
         objectives_of(params),
         names,
         {"held_out": points},
-        judged.Settings(judge_params, prompts, 1, 1, max_new_tokens, BOOTSTRAP, 0),
+        judged.JudgedSettings(judge_params, prompts, 1, 1, max_new_tokens, BOOTSTRAP, 0),
         run_protocol.embeddings(judge_params),
     )
 

@@ -1,5 +1,4 @@
-"""A judge of answers that has nothing in common with the policies: text features and ridge
-regression on people's ratings.
+"""A judge of answers that is unlike the policies: ridge regression on features of the texts.
 
 The judge is fitted to held-out ratings, which no reward model and no policy was trained on. It is
 cross-fitted: the groups of prompts are divided into folds, and the answers to the prompts of a fold
@@ -11,18 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from pydantic import Field
-from pydantic.dataclasses import dataclass
 
 from concord.annotations.interchange import content_hash
 from concord.evaluation.metrics import mean_interval
 from concord.evaluation.policies import likelihood
 from concord.stage.errors import DataError
-from concord.stage.params import FORBID
 
 if TYPE_CHECKING:
     from scipy.sparse import spmatrix  # type: ignore[import-untyped]
@@ -35,20 +31,6 @@ INNER_FOLDS = 4
 FEW = 20
 
 
-@dataclass(frozen=True, config=FORBID)
-class JudgeParams:
-    """The section `evaluate.judge`."""
-
-    embeddings: bool = False
-    """Whether the judge reads sentence embeddings beside TF-IDF. `python -m concord.lm.fetch minilm
-    models/minilm` downloads their model."""
-    folds: Annotated[int, Field(ge=2)] = 5
-    """Folds of the held-out groups."""
-    pass_at: Annotated[int, Field(ge=2)] | None = None
-    """k: for objectives with a verifier, also samples k answers per prompt at equal weights, and
-    reports pass@1 and pass@k; null: not measured."""
-
-
 def fold_of(groups: Collection[str], folds: int) -> dict[str, int]:
     """Group -> its fold. All folds have the same size, up to one group.
 
@@ -57,7 +39,7 @@ def fold_of(groups: Collection[str], folds: int) -> dict[str, int]:
     if len(set(groups)) < folds:
         raise DataError(
             f"{len(set(groups))} held-out groups of prompts cannot be divided into {folds} folds of"
-            " the judge. Lower evaluate.judge.folds, or raise evaluate.prompts or prepare.test."
+            " the judge. Lower evaluate.judge.folds, or raise prepare.test."
         )
     ordered = sorted(set(groups), key=content_hash)
     return {group: number % folds for number, group in enumerate(ordered)}
@@ -83,7 +65,7 @@ class AnswerJudge:
             embed: sentence embeddings; None: TF-IDF only.
 
         Raises:
-            DataError: outside of a fold, all ratings of an objective are equal.
+            DataError: outside of a fold, all ratings of an objective are equal, or for one group.
         """
         self.rated, self.names, self.folds, self.embed = rated, list(names), folds, embed
         vectors = self._vectors(rated)
@@ -168,12 +150,12 @@ def _fit(rated: pd.DataFrame, vectors: np.ndarray, seen: np.ndarray, names: Sequ
     for name in names:
         ratings = rated[f"rating.{name}"].to_numpy(dtype=float)
         rows = np.flatnonzero(seen & np.isfinite(ratings))
-        if not np.ptp(ratings[rows]) if len(rows) else True:
-            raise DataError(
-                f"The held-out ratings of {name} are all equal outside of a fold, so a judge "
-                "cannot learn from them. Lower evaluate.judge.folds, or raise evaluate.prompts."
-            )
         groups = rated["group_id"].to_numpy()[rows]
+        if len(set(ratings[rows])) < 2 or len(set(groups)) < 2:
+            raise DataError(
+                f"Outside of a fold, the held-out ratings of {name} are all equal or are for one "
+                "group, so a judge cannot learn from them. Raise prepare.test, or add ratings."
+            )
         inner = GroupKFold(min(INNER_FOLDS, len(set(groups))))
         search = GridSearchCV(
             Ridge(), {"alpha": ALPHAS}, cv=inner, scoring="neg_mean_squared_error"
@@ -192,4 +174,5 @@ def _features(words: Any, texts: Sequence[str], vectors: np.ndarray) -> spmatrix
     """TF-IDF and embedding features side by side, `(texts, features)`."""
     from scipy.sparse import csr_matrix, hstack
 
-    return hstack([words.transform(texts), csr_matrix(vectors)], format="csr")
+    counted = words.transform(texts)
+    return hstack([counted, csr_matrix(vectors)], format="csr") if vectors.shape[1] else counted

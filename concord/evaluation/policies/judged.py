@@ -20,7 +20,8 @@ import pandas as pd
 
 from concord.evaluation.metrics import Clusters, interval
 from concord.evaluation.policies import likelihood, locked
-from concord.evaluation.policies.answer_judge import AnswerJudge, Embed, JudgeParams, fold_of
+from concord.evaluation.policies.answer_judge import AnswerJudge, Embed, fold_of
+from concord.evaluation.policies.judge_params import JudgeParams
 from concord.evaluation.policies.protocol import Judged, Point, Sampler
 from concord.objectives import Objective
 from concord.rewards.verifiers import dispatch
@@ -33,7 +34,7 @@ ALL_ANSWERS = 10**9
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class JudgedData:
     """The held-out data of the protocol."""
 
     prompts: pd.DataFrame
@@ -45,7 +46,7 @@ class HeldOut:
 
 
 @dataclass(frozen=True)
-class Settings:
+class JudgedSettings:
     """The settings of the protocol."""
 
     judge: JudgeParams
@@ -62,11 +63,11 @@ class Settings:
 
 def judge(
     policy: Sampler,
-    data: HeldOut,
+    data: JudgedData,
     objectives: Mapping[str, Objective],
     names: Mapping[str, Sequence[str]],
     points: Mapping[str, Sequence[Point]],
-    settings: Settings,
+    settings: JudgedSettings,
     embed: Embed | None = None,
     proxies: locked.Proxies | None = None,
 ) -> Judged:

@@ -21,8 +21,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from concord.evaluation.policies.answer_judge import JudgeParams
+from concord.evaluation.policies.judge_params import JudgeParams
 from concord.evaluation.policies.protocol import DEFAULT, EQUAL, Judged, by_domain
+from concord.lm import fetch
 from concord.lm.load import load_causal, load_tokenizer
 from concord.objectives import objectives_of
 from concord.rewards.vector.reward_vector import RewardVector
@@ -275,7 +276,7 @@ def _judged(
         outputs.read_table(PREPARED / f"{name}.parquet")
         for name in ("prompts/test", "ratings/test", "prompts/validation")
     )
-    settings = judged.Settings(
+    settings = judged.JudgedSettings(
         judge=params.judging,
         prompts=params.prompts,
         validation_prompts=params.validation_prompts,
@@ -286,7 +287,7 @@ def _judged(
     )
     return judged.judge(
         policy,
-        judged.HeldOut(prompts, ratings, validation),
+        judged.JudgedData(prompts, ratings, validation),
         objectives_of(all_params),
         by_domain(objectives),
         points,
@@ -303,7 +304,6 @@ def embeddings(params: JudgeParams) -> Embed | None:
     """
     if not params.embeddings:
         return None
-    from concord.lm import fetch
     from concord.lm.sentence_embeddings import SentenceEmbeddings
 
     model = SentenceEmbeddings(MINILM)

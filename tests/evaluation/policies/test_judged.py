@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from concord.evaluation.policies import judged
-from concord.evaluation.policies.answer_judge import JudgeParams
+from concord.evaluation.policies.judge_params import JudgeParams
 from concord.evaluation.policies.protocol import Point
 from concord.evaluation.policies.run_protocol import EvaluateParams
 from concord.objectives import Objective
@@ -43,16 +43,16 @@ def prompts() -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def settings(**changes: Any) -> judged.Settings:
+def settings(**changes: Any) -> judged.JudgedSettings:
     defaults = {"prompts": 5, "validation_prompts": 1, "validation_samples": 1}
-    return judged.Settings(
+    return judged.JudgedSettings(
         judge=JudgeParams(pass_at=3),
         **{**defaults, "max_new_tokens": 4, "bootstrap": 10, "seed": 0, **changes},
     )
 
 
 def result(**changes: Any) -> Any:
-    data = judged.HeldOut(prompts(), pd.DataFrame({"objective": []}), prompts().iloc[:0])
+    data = judged.JudgedData(prompts(), pd.DataFrame({"objective": []}), prompts().iloc[:0])
     return judged.judge(
         Counting(), data, OBJECTIVES, {"math": ["right"]}, {"held_out": [POINT]},  # type: ignore[arg-type]
         settings(**changes),
