@@ -20,7 +20,7 @@ from concord.sandbox.world import OBJECTIVES
 from concord.stage.closure import local_imports
 from concord.stage.errors import DataError, ParamsError
 from concord.stage.params import read, section, suggest
-from concord.stage.paths import PROCESS_REWARD
+from concord.stage.paths import MINILM, PROCESS_REWARD
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 NAME_RULE = "use lower-case letters, digits and underscores, starting with a letter"
@@ -220,9 +220,17 @@ def choice_problems(
 
 
 def evaluation_problems(
-    objectives: Mapping[str, Objective], params: Mapping[str, Any]
+    objectives: Mapping[str, Objective], params: Mapping[str, Any], root: Path
 ) -> Iterator[str]:
-    """Problems of the evaluation: objectives need a reference point and prompts in their domain."""
+    """Problems of the evaluation: objectives need a reference point and prompts in their domain,
+    and a judge needs its model.
+    """
+    judge = params["evaluate"].get("judge") or {}
+    if judge.get("embeddings") and not (root / MINILM / "config.json").is_file():
+        yield (
+            f"evaluate.judge.embeddings: {MINILM} does not exist; run "
+            f"`python -m concord.lm.fetch minilm {MINILM}`, or remove the key to judge by TF-IDF"
+        )
     vector = {name: objective for name, objective in objectives.items() if objective.in_vector}
     point = params["front"]["reference_point"]
     if isinstance(point, Mapping):
@@ -241,7 +249,7 @@ def evaluation_problems(
         elif params["evaluate"]["protocol"] == "sandbox" and objective.domain not in OBJECTIVES:
             yield (
                 f"objectives.{name}.domain: the sandbox has no domain {objective.domain!r}; "
-                f"use one of {', '.join(OBJECTIVES)}, or set evaluate.protocol: likelihood"
+                f"use one of {', '.join(OBJECTIVES)}, or evaluate.protocol: likelihood or judged"
             )
 
 

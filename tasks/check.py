@@ -129,7 +129,7 @@ def reference_problems(params: Mapping[str, Any], root: Path) -> Iterator[str]:
     yield from process_labels.count_problems(labels, objectives)
     yield from references.weight_problems(objectives, params)
     yield from references.choice_problems(objectives, params)
-    yield from references.evaluation_problems(objectives, params)
+    yield from references.evaluation_problems(objectives, params, root)
     yield from _method_problems(objectives, params["policies"])
     yield from _published_problems(params)
     yield from preflight.path_exists(params["gate"]["champion"], "gate.champion", root)

@@ -10,7 +10,7 @@ The stage is separate from training, so a new locked seed does not retrain anyth
 Protocol `sandbox`: pairs of the locked world, for which the best possible accuracy is known, and
 gold labels of every step in answers of the SFT model.
 
-Protocol `likelihood`: the test split of the human annotations.
+Protocols `likelihood` and `judged`: the test split of the human annotations.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def make_judge(job: EvaluateRewardsJob, device: Any) -> Locked | HeldOut:
     from concord.evaluation.rewards.judged_sets import HeldOut, Locked
     from concord.lm.sample import sample
 
-    if job.protocol == "likelihood":
+    if job.protocol != "sandbox":
         return HeldOut()
     sample_answers = partial(
         sample,

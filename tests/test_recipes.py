@@ -7,6 +7,7 @@ import pytest
 
 from concord.stage.errors import ParamsError
 from concord.stage.params import read
+from concord.stage.paths import MINILM
 from tasks import check
 
 ROOT = Path(__file__).parents[1]
@@ -23,6 +24,9 @@ def stand_in(params: dict[str, Any], root: Path) -> None:
     if model["revision"] is None:
         (root / model["name"]).mkdir(parents=True, exist_ok=True)
         (root / model["name"] / "config.json").write_text("{}", encoding="utf-8")
+    if (params["evaluate"].get("judge") or {}).get("embeddings"):
+        (root / MINILM).mkdir(parents=True)
+        (root / MINILM / "config.json").write_text("{}", encoding="utf-8")
     for source in params["sources"].values():
         path, kept = root / source["path"], ROOT / source["path"]
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -44,6 +48,14 @@ def test_a_missing_source_is_an_error(path: Path, tmp_path: Path) -> None:
     name, source = next(iter(params["sources"].items()))
     (tmp_path / source["path"]).unlink()
     with pytest.raises(ParamsError, match=rf"sources\.{name}\.path: \S+ does not exist"):
+        check.run(params, tmp_path)
+
+
+def test_a_judge_without_its_model_is_an_error(tmp_path: Path) -> None:
+    params = read(ROOT / "recipes/smollm2-h100.yaml")
+    stand_in(params, tmp_path)
+    (tmp_path / MINILM / "config.json").unlink()
+    with pytest.raises(ParamsError, match=r"evaluate\.judge\.embeddings: .* fetch minilm"):
         check.run(params, tmp_path)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -28,19 +29,30 @@ def sampled_kl(
     Its mean over responses sampled at temperature 1 estimates the KL of the response distributions
     without bias, and with less variance than the log-ratio of the sampled tokens (Rao-Blackwell).
 
-    The arguments are those of `logprobs_and_kl`. Returns float64 `(responses,)`.
+    The arguments are those of `compare`. Returns float64 `(responses,)`.
     """
-    return logprobs_and_kl(policy, reference, prompts, responses, pad)[1]
+    return compare(policy, reference, prompts, responses, pad).kl
 
 
-def logprobs_and_kl(
+class Compared(NamedTuple):
+    """Responses under two models, float64 `(responses,)` each, in nats."""
+
+    logprobs: np.ndarray
+    """Log-probability under the policy."""
+    reference_logprobs: np.ndarray
+    """Log-probability under the reference."""
+    kl: np.ndarray
+    """See `sampled_kl`."""
+
+
+def compare(
     policy: CausalLM,
     reference: CausalLM,
     prompts: Sequence[Sequence[int]],
     responses: Sequence[Sequence[int]],
     pad: int,
-) -> tuple[np.ndarray, np.ndarray]:
-    """The log-probability of each response under the policy, and its `sampled_kl`, in nats.
+) -> Compared:
+    """The log-probability of each response under both models, and its `sampled_kl`.
 
     Args:
         policy: the model that sampled.
@@ -48,11 +60,8 @@ def logprobs_and_kl(
         prompts: token ids, as they were sampled from.
         responses: the sampled token ids, with the end of sequence only where it was sampled.
         pad: id of the padding token.
-
-    Returns:
-        Both float64 `(responses,)`.
     """
-    logprobs, divergence = np.zeros(len(responses)), np.zeros(len(responses))
+    compared = Compared(*(np.zeros(len(responses)) for _ in range(3)))
     for rows in _batches(prompts, responses, policy.config.get_text_config().vocab_size):
         sequences = [[*prompts[row], *responses[row]][:-1] for row in rows]
         batch = pad_sequences(sequences, pad, side="left")
@@ -64,10 +73,11 @@ def logprobs_and_kl(
             kl = (one.exp() * (one - two)).sum(dim=-1)  # (rows, kept)
         skipped = torch.arange(kept) < kept - lengths[:, None]
         tokens = pad_sequences([responses[row] for row in rows], pad, side="left")["input_ids"]
-        of_tokens = one.gather(2, tokens.to(policy.device).unsqueeze(2)).squeeze(2)
-        for result, values in ((logprobs, of_tokens), (divergence, kl)):
+        tokens = tokens.to(policy.device).unsqueeze(2)
+        of_tokens = (logprobs.gather(2, tokens).squeeze(2) for logprobs in (one, two))
+        for result, values in zip(compared, (*of_tokens, kl), strict=True):
             result[rows] = values.cpu().masked_fill(skipped, 0.0).double().sum(dim=1).numpy()
-    return logprobs, divergence
+    return compared
 
 
 def _logprobs(model: CausalLM, ids: Tensor, mask: Tensor, kept: int) -> Tensor:

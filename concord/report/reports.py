@@ -14,6 +14,8 @@ from concord.report.policy_figures import policy_colours
 from concord.stage import outputs
 
 Report = Mapping[str, Any]
+STANDARDS = {"sandbox": "gold", "likelihood": "pair accuracy", "judged": "the judge"}
+"""Protocol -> what judges the policies, in the words of the page."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +63,11 @@ class Reports:
     def policies(self) -> dict[str, Report]:
         """Policy -> its report."""
         return {name: self.json(f"policies/{name}") for name in self.params["policies"]}
+
+    @cached_property
+    def standard(self) -> str:
+        """What judges the policies: gold exists only in the sandbox."""
+        return STANDARDS[self.policies[self.choice["policy"]]["protocol"]]
 
     @cached_property
     def heads(self) -> list[dict[str, Any]]:

@@ -25,7 +25,7 @@ def proxy_and_gold(reports: Reports) -> Drawings:
 
 
 def gain_chart(objective: str, points: list[Report], reports: Reports) -> Chart:
-    """Gains of gold (full marks) and of the proxy (faint marks) by KL, of all policies."""
+    """Gains of gold, or of the judge, (full marks) and of the proxy (faint marks) by KL."""
     gains = [point[side][objective] for point in points for side in ("proxy", "gold")]
     kl = [point["kl"] for point in points]
     chart = Chart(
@@ -41,7 +41,7 @@ def gain_chart(objective: str, points: list[Report], reports: Reports) -> Chart:
         if size == 1.0:
             chart.whiskers(None, (gold, proxy), (point["kl"], gold), colour)
         chart.mark((point["kl"], proxy), colour, f"{tip}: proxy {proxy:+.2f}", size, "halo faint")
-        chart.mark((point["kl"], gold), colour, f"{tip}: gold {gold:+.2f}", size)
+        chart.mark((point["kl"], gold), colour, f"{tip}: {reports.standard} {gold:+.2f}", size)
     return chart
 
 
@@ -62,12 +62,12 @@ def verdict(report: Report) -> str:
     return text
 
 
-def flags(report: Report) -> list[dict[str, Any]]:
-    """The flags with their description as `words`."""
-    return [{**flag, "words": in_words(flag)} for flag in report["flags"]]
+def flags(report: Report, standard: str) -> list[dict[str, Any]]:
+    """The flags with their description as `words`. `standard` judges the policies."""
+    return [{**flag, "words": in_words(flag, standard)} for flag in report["flags"]]
 
 
-def in_words(flag: Report) -> str:
+def in_words(flag: Report, standard: str = "gold") -> str:
     """What a flag says; gains in standard deviations.
 
     Examples:
@@ -80,11 +80,11 @@ def in_words(flag: Report) -> str:
         return (
             f"{at}, answers are {flag['length_ratio']:.2f} times as long as those of "
             f"{flag['start']}; length explains {flag['share']:.0%} of the proxy's change of "
-            f"{flag['proxy_gain']:+.2f}, and gold changes by {flag['gold_gain']:+.2f}"
+            f"{flag['proxy_gain']:+.2f}, and {standard} changes by {flag['gold_gain']:+.2f}"
         )
     if flag["rule"] == DOMINANCE:
         return f"{at}, it has {flag['share']:.0%} of the gains of the proxies; {flag['fell']} falls"
     return (
         f"from {flag['start']} to {flag['end']} (KL {flag['kl']:.2f}), the proxy changes by "
-        f"{flag['proxy_gain']:+.2f} and gold by {flag['gold_gain']:+.2f}"
+        f"{flag['proxy_gain']:+.2f} and {standard} by {flag['gold_gain']:+.2f}"
     )

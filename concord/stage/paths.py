@@ -9,6 +9,8 @@ PROCESS_LABELS = Path("data/process_labels")
 ROLLOUTS = Path("data/rollouts")
 
 SFT = Path("models/sft")
+MINILM = Path("models/minilm")
+"""Sentence embeddings of the judge; `python -m concord.lm.fetch minilm models/minilm`."""
 REWARDS = Path("models/rewards")
 PROCESS_REWARD = Path("models/process_reward")
 ANCHORS = Path("models/anchors.json")

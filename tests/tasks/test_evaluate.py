@@ -40,6 +40,7 @@ def params(protocol: str) -> dict[str, Any]:
             "max_new_tokens": 4,
             "bootstrap": 20,
             **({"scales": [0.25, 0.5]} if protocol == "sandbox" else {}),
+            **({"judge": {"folds": 2}} if protocol == "judged" else {}),
         },
         "evaluate_rewards": {"pairs": 12, "prompts": 4, "samples": 2, "max_new_tokens": 4},
     }
@@ -91,7 +92,8 @@ def _tables() -> None:
         for p in prompts
     ]
     table = pd.DataFrame(rows).assign(prompt_id=[str(index) for index in range(5)])
-    outputs.write_table("data/prepared/prompts/validation.parquet", table)
+    for split in ("test", "validation"):
+        outputs.write_table(f"data/prepared/prompts/{split}.parquet", table)
     rated = [
         {
             "messages": p.messages,
@@ -212,7 +214,7 @@ def test_the_candidate_runs_in_the_data_type_of_its_file(
     assert types == [torch.float32] * 2
 
 
-@pytest.mark.parametrize("protocol", ["sandbox", "likelihood"])
+@pytest.mark.parametrize("protocol", ["sandbox", "likelihood", "judged"])
 def test_the_published_file_is_evaluated(chain: Path, protocol: str) -> None:
     """With equal weights of the one domain it answers like the policy's point `equal`."""
     content = {**params(protocol), "policies": {}, "export": {"dtype": "float32"}}
@@ -247,6 +249,28 @@ def test_likelihood_protocol(chain: Path) -> None:
     assert report["kl"] > 0
     for point in report["validation"]["points"]:
         assert all(0 <= value <= 1 for value in point["proxies"].values())
+
+
+def test_judged_protocol(chain: Path) -> None:
+    """Answers to held-out prompts at all points, judged and described; validation has proxies."""
+    Path("params.yaml").write_text(json.dumps(params("judged")), encoding="utf-8")
+    evaluate.main("mah_dpo")
+    report = outputs.read_json("reports/policies/mah_dpo.json")
+    assert set(report["judge"]) == set(VALUES)
+    for figures in report["judge"].values():
+        assert figures["pairs"] == 5
+        assert figures["value"] == 1.0  # every "Yes." is rated 1 and every "No, never." 0
+    samples = outputs.read_table("reports/samples/mah_dpo.parquet")
+    test, validation = (samples[samples["split"] == split] for split in ("test", "validation"))
+    assert set(test.groupby("point").size()) == {5}
+    for name in VALUES:
+        assert test[f"gold.{name}"].between(0, 1).all()
+        assert validation[f"gold.{name}"].isna().all()
+        assert samples[f"proxy.{name}"].notna().all()
+    points = {entry["point"] for entry in report["writing"]}
+    assert points == set(test["point"])
+    assert all(entry["perplexity"]["value"] > 1 for entry in report["writing"])
+    assert report["conditions"]["judge"]["folds"] == 2
 
 
 @pytest.mark.parametrize("unpaired", [["helpful"], VALUES])

@@ -82,8 +82,8 @@ def validation_prompts(
 def answers(
     policy: Sampler, table: pd.DataFrame, point: Point, split: str, scale: float = 1.0
 ) -> pd.DataFrame:
-    """Answers of the policy at `point` to the prompts of its domain, with KL in nats per answer and
-    lengths in tokens.
+    """Answers of the policy at `point` to the prompts of its domain, with KL in nats per answer,
+    lengths in tokens, and log-probabilities under the SFT model.
     """
     frame = table[table["domain"] == point.domain].reset_index(drop=True)
     answered = policy.answers(frame["messages"].tolist(), point.weights, scale)
@@ -94,6 +94,7 @@ def answers(
         response=answered.texts,
         kl=answered.kl,
         length=answered.lengths,
+        reference_logprob=answered.reference_logprobs,
     )
 
 

@@ -44,8 +44,9 @@ class Sampler(Protocol):
     def answers(
         self, messages: Sequence[Any], weights: Mapping[str, float], scale: float = 1.0
     ) -> Any:
-        """The same responses as `texts`, with `kl` to the reference in nats and `lengths` in
-        tokens, `(responses,)` each. `scale` scales the difference from the reference.
+        """The same responses as `texts`, with `kl` to the reference in nats, `lengths` in tokens,
+        and `reference_logprobs`, `(responses,)` each. `scale` scales the difference from the
+        reference.
         """
 
     def likelihood(

@@ -21,6 +21,13 @@ from concord.objectives import domain_weights, objectives_of
 from concord.stage import outputs
 from concord.stage.paths import CANDIDATE, REPORTS, SAMPLES
 
+SPLITS = {
+    "sandbox": "the locked world",
+    "likelihood": "held-out human labels",
+    "judged": "held-out prompts, by a judge fitted to human ratings",
+}
+"""Protocol -> what the policies are compared on."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -134,8 +141,7 @@ class Published:
     def sentence(self) -> str:
         """What the candidate does, misses included."""
         subject = "the published model" if self.gate["accepted"] else "the refused candidate"
-        sandbox = self.results["conditions"]["protocol"] == "sandbox"
-        split = "the locked world" if sandbox else "held-out human labels"
+        split = SPLITS[self.results["conditions"]["protocol"]]
         higher = sum(row.change.low > 0 for row in self.rows)
         lower = [row.objective for row in self.rows if row.change.high < 0]
         text = (

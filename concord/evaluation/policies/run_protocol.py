@@ -1,10 +1,14 @@
-"""Evaluates a policy at given points, by either protocol.
+"""Evaluates a policy at given points, by one of three protocols.
 
 Protocol `sandbox`: the policy answers prompts of the locked world, and gold rewards judge the
 answers. Answers to validation prompts are judged only by the proxies, the trained reward models.
 
 Protocol `likelihood`: of two human-labelled answers to a held-out question, the policy should give
 the better one the higher likelihood.
+
+Protocol `judged`: the policy answers held-out prompts of the annotations, and a judge that was
+fitted to people's ratings of other held-out questions rates the answers; see
+`concord.evaluation.policies.judged`.
 """
 
 from __future__ import annotations
@@ -17,17 +21,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from concord.evaluation.policies.judge_params import JudgeParams
 from concord.evaluation.policies.protocol import DEFAULT, EQUAL, Judged, by_domain
+from concord.lm import fetch
 from concord.lm.load import load_causal, load_tokenizer
+from concord.objectives import objectives_of
 from concord.rewards.vector.reward_vector import RewardVector
 from concord.sandbox.world import World
 from concord.stage import outputs
 from concord.stage.params import FORBID, Runtime, Seeds
-from concord.stage.paths import ANCHORS, PREPARED, SFT
+from concord.stage.paths import ANCHORS, MINILM, PREPARED, SFT
 
 if TYPE_CHECKING:
     import pandas as pd
 
+    from concord.evaluation.policies.answer_judge import Embed
     from concord.evaluation.policies.protocol import Point
     from concord.steering.steered import Steered
 
@@ -40,9 +48,10 @@ SAME_AS_SFT = 1e-3
 class EvaluateParams:
     """The section `evaluate`."""
 
-    protocol: Literal["sandbox", "likelihood"]
+    protocol: Literal["sandbox", "likelihood", "judged"]
     """`sandbox`: gold rewards of answers to locked prompts. `likelihood`: the likelihood of
-    human-labelled answers."""
+    human-labelled answers. `judged`: ratings that a judge predicts for answers to held-out
+    prompts."""
     weights: dict[str, float]
     """Objective -> weight at the operating point `default`. Normalised to sum 1 within each
     domain."""
@@ -72,15 +81,27 @@ class EvaluateParams:
     """Where each policy is also measured between SFT (0) and what was trained (1), at the weights
     `default`, so that policies can be compared at equal KL; see `concord.lm.interpolate`. Only for
     `sandbox`. Each value costs as much as one point."""
+    judge: JudgeParams | None = None
+    """The judge of the protocol `judged`; null: its defaults."""
 
     def __post_init__(self) -> None:
+        if self.judge is not None and self.protocol != "judged":
+            raise ValueError(
+                f"`judge` describes the judge of the protocol `judged`, and `protocol` is "
+                f"`{self.protocol}`; remove `judge`, or use `protocol: judged`"
+            )
         if self.scales and self.protocol != "sandbox":
             raise ValueError(
-                f"`scales` is {self.scales}, and the protocol `{self.protocol}` samples no answers "
-                "that could be compared at equal KL; remove it"
+                f"`scales` is {self.scales}, and the protocol `{self.protocol}` does not compare "
+                "answers at equal KL; remove it"
             )
         if self.scales != sorted(set(self.scales)):
             raise ValueError(f"`scales` is {self.scales}; give each value once, in ascending order")
+
+    @property
+    def judging(self) -> JudgeParams:
+        """The judge, if the protocol is `judged`."""
+        return self.judge or JudgeParams()
 
 
 @dataclass(frozen=True, config=FORBID)
@@ -96,7 +117,9 @@ class EvaluateJob:
         """What two evaluations must have in common to be compared, apart from their prompts."""
         names = ("protocol", "temperature", "max_new_tokens", "locked_seed")
         entries = asdict(self.params)
-        return {name: entries[name] for name in names} | {"sampling_seed": self.seeds.sampling}
+        judge = {"judge": asdict(self.params.judging)} if self.params.protocol == "judged" else {}
+        common = {name: entries[name] for name in names} | {"sampling_seed": self.seeds.sampling}
+        return common | judge
 
 
 def steered(job: EvaluateJob, path: Path, device: Any) -> Steered:
@@ -137,6 +160,8 @@ def judge(
     """
     if job.params.protocol == "likelihood":
         return _likelihood(job, policy, points)
+    if job.params.protocol == "judged":
+        return _judged(job, policy, points, all_params, device)
     return _sandbox(job, policy, points, all_params, device, scales)
 
 
@@ -232,3 +257,55 @@ def _likelihood(
         {name: point.domain for point in points["held_out"] for name in point.weights}
     )
     return likelihood.judge(policy, ratings, groups, names, by_split)
+
+
+def _judged(
+    job: EvaluateJob,
+    policy: Steered,
+    points: Mapping[str, Sequence[Point]],
+    all_params: Mapping[str, Any],
+    device: Any,
+) -> Judged:
+    from concord.evaluation.policies import judged, locked
+    from concord.rewards.vector.anchors import Anchors
+
+    params = job.params
+    objectives = {name: point.domain for point in points["held_out"] for name in point.weights}
+    vector = RewardVector.load(all_params, device=device, dtype=job.settings.dtype)
+    prompts, ratings, validation = (
+        outputs.read_table(PREPARED / f"{name}.parquet")
+        for name in ("prompts/test", "ratings/test", "prompts/validation")
+    )
+    settings = judged.JudgedSettings(
+        judge=params.judging,
+        prompts=params.prompts,
+        validation_prompts=params.validation_prompts,
+        validation_samples=params.validation_samples,
+        max_new_tokens=params.max_new_tokens,
+        bootstrap=params.bootstrap,
+        seed=job.seeds.data,
+    )
+    return judged.judge(
+        policy,
+        judged.JudgedData(prompts, ratings, validation),
+        objectives_of(all_params),
+        by_domain(objectives),
+        points,
+        settings,
+        embeddings(params.judging),
+        locked.Proxies(vector.names, vector, Anchors.load(ANCHORS)),
+    )
+
+
+def embeddings(params: JudgeParams) -> Embed | None:
+    """The sentence embeddings of the judge; None without.
+
+    Raises ModelError if their model is missing, or another one.
+    """
+    if not params.embeddings:
+        return None
+    from concord.lm.sentence_embeddings import SentenceEmbeddings
+
+    model = SentenceEmbeddings(MINILM)
+    fetch.verify(MINILM / "model.safetensors", fetch.MINILM_WEIGHTS)
+    return model.embed

@@ -13,6 +13,11 @@ from tasks import check
 
 ROOT = Path(__file__).parents[3]
 RECIPES = sorted((ROOT / "recipes/studies").glob("*.yaml"))
+AFTER = {
+    "smollm2": "recipes/smollm2-cpu.yaml",
+    "smollm2-h100": "recipes/smollm2-h100.yaml",
+}
+"""Study -> the recipe that it follows; params.yaml for the others."""
 OBJECTIVES = {
     name: Objective(domain=domain, description="", reward="all")
     for name, domain in (("right", "math"), ("warm", "math"), ("kind", "chat"))
@@ -72,7 +77,7 @@ def test_weights_need_a_positive_weight_in_every_domain() -> None:
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_is_valid(path: Path) -> None:
-    params = read(ROOT / {"smollm2": "recipes/smollm2-cpu.yaml"}.get(path.stem, "params.yaml"))
+    params = read(ROOT / AFTER.get(path.stem, "params.yaml"))
     study = section(StudyParams, read(path), path.stem)
     assert cells(study, objectives_of(params))
     assert not list(check.section_problems(tree_params(params, study, seed=3)))

@@ -1,0 +1,24 @@
+"""The settings of the judge of sampled answers, see `concord.evaluation.policies.answer_judge`."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from concord.stage.params import FORBID
+
+
+@dataclass(frozen=True, config=FORBID)
+class JudgeParams:
+    """The section `evaluate.judge`."""
+
+    embeddings: bool = False
+    """Whether the judge reads sentence embeddings beside TF-IDF. `python -m concord.lm.fetch minilm
+    models/minilm` downloads their model."""
+    folds: Annotated[int, Field(ge=2)] = 5
+    """Folds of the held-out groups."""
+    pass_at: Annotated[int, Field(ge=2)] | None = None
+    """k: for objectives with a verifier, also samples k answers per prompt at equal weights, and
+    reports pass@1 and pass@k; null: not measured."""
