@@ -17,6 +17,7 @@ from concord.lm import sample as generate
 from concord.lm.chat import Messages, encode
 from concord.lm.divergence import logprobs_and_kl, sampled_kl
 from concord.lm.interpolate import interpolated
+from concord.lm.token_logprobs import chunk_size
 from concord.lm.types import CausalLM, Tokenizer
 from concord.policies.composed import ComposedModel
 from concord.policies.model import MultiHeadCausalLM, from_causal
@@ -26,7 +27,8 @@ from concord.stage import progress
 ONLY_HEAD = "policy"
 """Name of the single head of a policy without action heads."""
 POSITIONS_AT_ONCE = 256
-"""Positions whose logits over the vocabulary are in memory at the same time."""
+"""Most positions whose logits over the vocabulary are in memory at the same time. They are fewer
+if the logits of one model would exceed `concord.lm.token_logprobs.LOGITS`."""
 
 
 @dataclass(frozen=True)
@@ -113,6 +115,22 @@ class Steered:
         prompts = generate.prompt_ids(
             policy, self.tokenizer, list(messages), settings.max_new_tokens
         )
+        kl = np.zeros(len(prompts))
+
+        def measure(rows: list[int], responses: list[list[int]], logits: Tensor | None) -> None:
+            of_rows = None
+            if logits is not None:
+                pairs = zip(logits, responses, strict=True)
+                of_rows = [each[: len(response)] for each, response in pairs]
+            kl[rows] = sampled_kl(
+                policy,
+                self.reference,
+                [prompts[row] for row in rows],
+                responses,
+                self.tokenizer.pad_token_id,
+                of_rows,
+            )
+
         ids = generate.sample_ids(
             policy,
             self.tokenizer,
@@ -122,10 +140,11 @@ class Steered:
             seed=settings.seed,
             batch_size=settings.batch_size,
             label=None,
+            observe=measure,
         )
         return Answers(
             [self.tokenizer.decode(row, skip_special_tokens=True) for row in ids],
-            sampled_kl(policy, self.reference, prompts, ids, self.tokenizer.pad_token_id),
+            kl,
             np.array([len(row) for row in ids], dtype=np.float64),
         )
 
@@ -302,9 +321,9 @@ def _compare(
     Both are float64 `(points, positions)`.
     """
     logprobs, kl = [], []
-    blocks = (
-        torch.split(part, POSITIONS_AT_ONCE) for part in (policy_states, reference_states, tokens)
-    )
+    vocabulary = policy.config.get_text_config().vocab_size
+    size = min(POSITIONS_AT_ONCE, chunk_size(len(tokens), vocabulary) or len(tokens))
+    blocks = (torch.split(part, size) for part in (policy_states, reference_states, tokens))
     for policy_block, reference_block, token in zip(*blocks, strict=True):
         reference_logprobs = torch.log_softmax(
             reference.project(reference_block, torch.ones(1, device=reference.device)).float(),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from concord.lm import divergence
+from concord.lm import divergence, sample
 from concord.lm.load import load_causal
 from concord.lm.sample import sample_ids
 
@@ -47,6 +47,42 @@ def test_equal_to_the_definition_in_batches_of_any_size(
     expected = [by_definition(*models, *row) for row in zip(PROMPTS, RESPONSES, strict=True)]
     assert values == pytest.approx(expected, rel=1e-4)
     assert values.min() > 0.01
+
+
+def test_logits_kept_while_sampling_give_the_same(
+    models: tuple[Any, Any], tiny_tokenizer: Any
+) -> None:
+    """The policy is not run again. A batch with too many logits has none."""
+    policy, reference = models
+    parts: list[tuple[list[int], list[list[int]], torch.Tensor]] = []
+
+    def keep(rows: list[int], responses: list[list[int]], logits: torch.Tensor | None) -> None:
+        assert logits is not None
+        parts.append((rows, responses, logits))
+
+    ids = sample_ids(
+        policy, tiny_tokenizer, PROMPTS, max_new_tokens=6, batch_size=2, label=None, observe=keep
+    )
+    expected = divergence.logprobs_and_kl(policy, reference, PROMPTS, ids, 0)
+    policy.forward = None  # must not be called
+    assert sorted(row for rows, _, _ in parts for row in rows) == [0, 1, 2]
+    for rows, responses, logits in parts:
+        assert responses == [ids[row] for row in rows]
+        of_tokens = [each[: len(ids[row])] for each, row in zip(logits, rows, strict=True)]
+        prompts = [PROMPTS[row] for row in rows]
+        values = divergence.logprobs_and_kl(policy, reference, prompts, responses, 0, of_tokens)
+        for one, other in zip(values, expected, strict=True):
+            assert one == pytest.approx(other[rows], rel=1e-4)
+
+
+def test_too_many_logits_are_not_kept(
+    models: tuple[Any, Any], tiny_tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sample, "KEPT", 3 * 4 * 102 - 1)
+    kept: list[torch.Tensor | None] = []
+    observe = lambda rows, responses, logits: kept.append(logits)  # noqa: E731
+    sample_ids(models[0], tiny_tokenizer, PROMPTS, max_new_tokens=4, label=None, observe=observe)
+    assert kept == [None]
 
 
 def test_zero_between_equal_models_and_for_empty_responses(models: tuple[Any, Any]) -> None:
