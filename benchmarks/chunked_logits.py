@@ -62,10 +62,11 @@ def steps(budget: int, pairs: int, heads: int, rank: int, prompt: int, response:
     import torch
 
     from concord.lm import token_logprobs
+    from concord.policies import head_logprobs
     from concord.policies.model import from_causal
 
     torch.set_num_threads(int(os.environ.get("THREADS", "2")))
-    token_logprobs.LOGITS = budget
+    token_logprobs.LOGITS = head_logprobs.KEPT = budget
     model = from_causal(smollm2(), [f"o{head}" for head in range(heads)], rank or None)
     inputs, seconds, before = batch(pairs, heads, prompt, response), [], peak_gb()
     for _ in range(STEPS):
