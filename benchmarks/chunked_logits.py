@@ -4,7 +4,8 @@
 
 The model has the shape of SmolLM2-135M (49,152 tokens) with random weights. Each variant runs in a
 process of its own, and the variants alternate. A step is a forward and a backward pass of MAH-DPO,
-each pair on one head; the peak is that of the process, without what it held before the step.
+each pair on one head; the peak is that of the process, without what it held before the step. The
+forward pass keeps the logits, or the backward pass computes them again.
 """
 
 from __future__ import annotations
@@ -17,7 +18,13 @@ import time
 from statistics import median
 from typing import Any
 
-VARIANTS = {"all at once": 2**40, "2^26": 2**26, "2^24 (default)": 2**24, "2^22": 2**22}
+VARIANTS = {
+    "all at once": (2**40, 2**40),
+    "2^24, kept (default)": (2**24, 2**26),
+    "2^24, again": (2**24, 0),
+    "2^22, again": (2**22, 0),
+}
+"""Variant -> largest number of logits of a block, and of logits that are kept."""
 ROUNDS, STEPS = 3, 2
 
 
@@ -57,15 +64,18 @@ def peak_gb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def steps(budget: int, pairs: int, heads: int, rank: int, prompt: int, response: int) -> None:
+def steps(
+    largest: int, kept: int, pairs: int, heads: int, rank: int, prompt: int, response: int
+) -> None:
     """Prints the median seconds of a step and the memory that the steps added, in GB."""
     import torch
 
     from concord.lm import token_logprobs
+    from concord.policies import head_logprobs
     from concord.policies.model import from_causal
 
     torch.set_num_threads(int(os.environ.get("THREADS", "2")))
-    token_logprobs.LOGITS = budget
+    token_logprobs.LOGITS, head_logprobs.KEPT = largest, kept
     model = from_causal(smollm2(), [f"o{head}" for head in range(heads)], rank or None)
     inputs, seconds, before = batch(pairs, heads, prompt, response), [], peak_gb()
     for _ in range(STEPS):
@@ -81,25 +91,26 @@ def main(arguments: list[str]) -> None:
     """Prints a line per variant: seconds, memory, and both relative to all logits at once."""
     results: dict[str, list[tuple[float, float]]] = {name: [] for name in VARIANTS}
     for _ in range(ROUNDS):
-        for name, budget in VARIANTS.items():
+        for name, budgets in VARIANTS.items():
             command = [sys.executable, "-m", "benchmarks.chunked_logits", *arguments]
-            environment = {**os.environ, "BUDGET": str(budget)}
+            environment = {**os.environ, "BUDGETS": " ".join(map(str, budgets))}
             done = subprocess.run(
                 command, env=environment, check=True, capture_output=True, text=True
             )
             seconds, memory = map(float, done.stdout.split()[-2:])
             results[name].append((seconds, memory))
     first = [median(values) for values in zip(*results["all at once"], strict=True)]
-    print(f"{'logits at once':16} {'seconds':>8} {'GB':>6} {'time':>6} {'memory':>6}")
+    print(f"{'logits at once':20} {'seconds':>8} {'GB':>6} {'time':>6} {'memory':>6}")
     for name, measured in results.items():
         seconds, memory = (median(values) for values in zip(*measured, strict=True))
         ratios = f"{seconds / first[0]:6.2f} {memory / first[1]:6.2f}"
-        print(f"{name:16} {seconds:8.2f} {memory:6.2f} {ratios}")
+        print(f"{name:20} {seconds:8.2f} {memory:6.2f} {ratios}")
 
 
 if __name__ == "__main__":
-    if "BUDGET" in os.environ:
+    if "BUDGETS" in os.environ:
+        largest, kept = map(int, os.environ["BUDGETS"].split())
         given = [int(value) for value in sys.argv[1:]]
-        steps(int(os.environ["BUDGET"]), *[*given, *(6, 3, 0, 32, 64)[len(given) :]])
+        steps(largest, kept, *[*given, *(6, 3, 0, 32, 64)[len(given) :]])
     else:
         main(sys.argv[1:])

@@ -17,23 +17,6 @@ LOGITS = 2**20
 as 2**25 on a CPU, because they stay in its cache."""
 
 
-def sampled_kl(
-    policy: CausalLM,
-    reference: CausalLM,
-    prompts: Sequence[Sequence[int]],
-    responses: Sequence[Sequence[int]],
-    pad: int,
-) -> np.ndarray:
-    """sum_t KL(policy(. | x, y_<t) || reference(. | x, y_<t)) of each response, in nats.
-
-    Its mean over responses sampled at temperature 1 estimates the KL of the response distributions
-    without bias, and with less variance than the log-ratio of the sampled tokens (Rao-Blackwell).
-
-    The arguments are those of `compare`. Returns float64 `(responses,)`.
-    """
-    return compare(policy, reference, prompts, responses, pad).kl
-
-
 class Compared(NamedTuple):
     """Responses under two models, float64 `(responses,)` each, in nats."""
 
@@ -42,7 +25,9 @@ class Compared(NamedTuple):
     reference_logprobs: np.ndarray
     """Log-probability under the reference."""
     kl: np.ndarray
-    """See `sampled_kl`."""
+    """sum_t KL(policy(. | x, y_<t) || reference(. | x, y_<t)). Its mean over responses sampled at
+    temperature 1 estimates the KL of the response distributions without bias, and with less
+    variance than the log-ratio of the sampled tokens (Rao-Blackwell)."""
 
 
 def compare(
@@ -51,8 +36,9 @@ def compare(
     prompts: Sequence[Sequence[int]],
     responses: Sequence[Sequence[int]],
     pad: int,
+    logits: Sequence[Tensor] | None = None,
 ) -> Compared:
-    """The log-probability of each response under both models, and its `sampled_kl`.
+    """The log-probability of each response under both models, and its KL divergence.
 
     Args:
         policy: the model that sampled.
@@ -60,38 +46,48 @@ def compare(
         prompts: token ids, as they were sampled from.
         responses: the sampled token ids, with the end of sequence only where it was sampled.
         pad: id of the padding token.
+        logits: `(tokens, vocab)` per response, those of the policy that its tokens were sampled
+            from. If None, the policy computes them again.
     """
     compared = Compared(*(np.zeros(len(responses)) for _ in range(3)))
     for rows in _batches(prompts, responses, policy.config.get_text_config().vocab_size):
-        sequences = [[*prompts[row], *responses[row]][:-1] for row in rows]
-        batch = pad_sequences(sequences, pad, side="left")
-        ids, mask = (batch[key].to(policy.device) for key in ("input_ids", "attention_mask"))
-        lengths = torch.tensor([len(responses[row]) for row in rows])
-        kept = int(lengths.max())
+        batch = [prompts[row] for row in rows], [responses[row] for row in rows]
         with torch.inference_mode():
-            one, two = (_logprobs(model, ids, mask, kept) for model in (policy, reference))
-            kl = (one.exp() * (one - two)).sum(dim=-1)  # (rows, kept)
-        skipped = torch.arange(kept) < kept - lengths[:, None]
-        tokens = pad_sequences([responses[row] for row in rows], pad, side="left")["input_ids"]
-        tokens = tokens.to(policy.device).unsqueeze(2)
-        of_tokens = (logprobs.gather(2, tokens).squeeze(2) for logprobs in (one, two))
+            of_policy = (
+                _logits(policy, *batch, pad)
+                if logits is None
+                else torch.cat([logits[row] for row in rows])
+            )
+            one, two = (
+                each.float().log_softmax(dim=-1)
+                for each in (of_policy, _logits(reference, *batch, pad))
+            )  # (tokens, vocab)
+            kl = (one.exp() * (one - two)).sum(dim=-1)
+            tokens = torch.tensor([token for ids in batch[1] for token in ids], device=one.device)
+            of_tokens = [each.gather(1, tokens.unsqueeze(1)).squeeze(1) for each in (one, two)]
+        starts = np.cumsum([0, *(len(ids) for ids in batch[1][:-1])])
         for result, values in zip(compared, (*of_tokens, kl), strict=True):
-            result[rows] = values.cpu().masked_fill(skipped, 0.0).double().sum(dim=1).numpy()
+            result[rows] = np.add.reduceat(values.double().cpu().numpy(), starts)
     return compared
 
 
-def _logprobs(model: CausalLM, ids: Tensor, mask: Tensor, kept: int) -> Tensor:
-    """Log-probabilities over the vocabulary at the last positions, `(rows, kept, vocab)`."""
-    positions = (mask.cumsum(1) - 1).clamp(min=0)
-    out = model(
+def _logits(
+    model: CausalLM, prompts: Sequence[Sequence[int]], responses: Sequence[Sequence[int]], pad: int
+) -> Tensor:
+    """The logits `(tokens, vocab)` that predict the tokens of one response after the other."""
+    pairs = zip(prompts, responses, strict=True)
+    batch = pad_sequences([[*prompt, *ids][:-1] for prompt, ids in pairs], pad, side="left")
+    ids, mask = (batch[key].to(model.device) for key in ("input_ids", "attention_mask"))
+    lengths = torch.tensor([len(ids) for ids in responses], device=model.device)
+    kept = int(lengths.max())
+    logits: Tensor = model(
         input_ids=ids,
         attention_mask=mask,
-        position_ids=positions,
+        position_ids=(mask.cumsum(1) - 1).clamp(min=0),
         use_cache=False,
         logits_to_keep=kept,
-    )
-    logprobs: Tensor = out.logits.float().log_softmax(dim=-1)
-    return logprobs
+    ).logits  # (rows, kept, vocab)
+    return logits[torch.arange(kept, device=model.device) >= kept - lengths[:, None]]
 
 
 def _batches(

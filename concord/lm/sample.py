@@ -10,16 +10,16 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import DynamicCache
 
 from concord.lm.batches import pad_sequences
 from concord.lm.chat import Messages, encode, render
+from concord.lm.growing_cache import growing_cache
 from concord.lm.token_logprobs import OutputLayer, chunk_size, token_logprobs, unwrapped
 from concord.lm.types import CausalLM, Tokenizer
 from concord.stage import progress
@@ -29,6 +29,15 @@ COMPACT_BELOW = 0.75
 """Finished rows are removed from the batch once the share of unfinished rows falls below this.
 
 Removing rows copies the cache, which costs about as much as one step.
+"""
+KEPT = 2**24
+"""Largest number of logits of a batch that are kept for `Observer`; 64 MiB in float32."""
+Observer = Callable[[list[int], list[list[int]], Tensor | None], None]
+"""(rows, responses, logits), called after each batch of `sample_ids`.
+
+The rows are the indices of the prompts in the batch, and the responses their token ids. `logits`
+`(rows, steps, vocab)` are those that the tokens were sampled from, at temperature 1. They are
+undefined after the end of a response, and None if they are more than `KEPT`.
 """
 
 
@@ -84,11 +93,12 @@ def sample_ids(
     seed: int = 0,
     batch_size: int = 128,
     label: str | None = "sampling",
+    observe: Observer | None = None,
     **forward: Any,
 ) -> list[list[int]]:
     """Token ids of one response per prompt, in order; see `sample`.
 
-    The end-of-sequence token is included if it was reached.
+    The end-of-sequence token is included if it was reached. `observe` is called after each batch.
     """
     prompts = _truncate(prompts, _max_prompt_length(model, max_new_tokens))
     uniforms = _uniforms(prompts, max_new_tokens, seed)
@@ -104,9 +114,12 @@ def sample_ids(
             ids, mask = _pad_left(
                 [prompts[row] for row in rows], tokenizer.pad_token_id, model.device
             )
-            generated = _generate(model, ids, mask, draws, temperature, stops, forward)
+            logits: list[Tensor] | None = None if observe is None else []
+            generated = _generate(model, ids, mask, draws, temperature, stops, forward, logits)
             for row, response in zip(rows, generated, strict=True):
                 responses[row] = response
+            if observe is not None:
+                observe(rows, generated, logits[0] if logits else None)
     model.train(was_training)
     return responses
 
@@ -199,17 +212,25 @@ def _generate(
     temperature: float,
     stops: Tensor,
     forward: dict[str, Any],
+    kept: list[Tensor] | None,
 ) -> list[list[int]]:
-    """Token ids of each row, up to and including its end of sequence."""
+    """Token ids of each row, up to and including its end of sequence.
+
+    Adds the logits `(rows, max_new_tokens, vocab)` to `kept` unless they are too many.
+    """
     rows, steps = uniforms.shape
     generated = torch.zeros((rows, steps), dtype=torch.long, device=ids.device)
     active = torch.arange(rows, device=ids.device)  # indices of the rows still in the batch
     finished = torch.zeros(rows, dtype=torch.bool, device=ids.device)  # one flag per active row
-    cache = DynamicCache(config=model.config.get_text_config())
+    cache = growing_cache(model.config)
     forward = {**forward, "past_key_values": cache, "use_cache": True, "logits_to_keep": 1}
     logits, positions = _prefill(model, ids, mask, forward), mask.sum(1, keepdim=True)
     padded = not bool(mask.all())
+    if kept is not None and rows * steps * logits.shape[1] <= KEPT:
+        kept.append(logits.new_empty(rows, steps, logits.shape[1]))
     for step in range(steps):
+        if kept:
+            kept[0][:, step].index_copy_(0, active, logits)
         ids = _sample_tokens(logits, uniforms[active, step], temperature).unsqueeze(1)
         generated[active, step] = ids[:, 0]
         finished = finished | torch.isin(ids[:, 0], stops)

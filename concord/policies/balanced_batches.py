@@ -114,16 +114,20 @@ def _shuffled_passes(rows: Sequence[Row], seed: str) -> Iterator[Row]:
         yield from generator.sample(list(rows), len(rows))
 
 
-def collate(pad: int, *, share_tokens: bool = False) -> Callable[[list[Row]], PairBatch]:
+def collate(
+    pad: int, *, share_tokens: bool = False, by_mix: bool = False
+) -> Callable[[list[Row]], PairBatch]:
     """A collate function that pads rows with the token id `pad`.
 
-    With `share_tokens`, batches are packed where it pays (`concord.policies.shared_tokens`).
+    With `share_tokens`, batches are packed where it pays (`concord.policies.shared_tokens`). A
+    model with adapters needs `by_mix`: only sequences with the same mix share tokens.
     """
 
     def collate_rows(rows: list[Row]) -> PairBatch:
         sides = [row[side] for side in ("chosen", "rejected") for row in rows]
         batch = pad_with_labels(sides, pad)
-        packed = pack(sides, pad) if share_tokens else None
+        mixes = [tuple(row["mix"]) for row in rows] * 2 if by_mix else None
+        packed = pack(sides, pad, mixes) if share_tokens else None
         mix = torch.tensor([row["mix"] for row in rows], dtype=torch.float32)
         pairs: PairBatch = {
             "input_ids": batch["input_ids"],

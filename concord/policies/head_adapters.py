@@ -24,7 +24,7 @@ class CurrentMix:
     """The mix of the forward pass that is running, shared by all layers of a model."""
 
     weights: Tensor
-    """`(heads,)`, or `(batch, heads)` with a mix per row."""
+    """`(heads,)`, or `(batch, heads)` with a mix per row, or `(batch, seq, heads)`."""
 
 
 class MixedLinear(nn.Module):
@@ -68,7 +68,7 @@ class MixedLinear(nn.Module):
         up, down = self.up.to(states.dtype), self.down.to(states.dtype)
         low = linear(states, down.flatten(0, 1))  # (batch, seq, heads * rank)
         weights = self.current.weights.to(low.dtype).repeat_interleave(rank, dim=-1)
-        low = low * (weights if weights.dim() == 1 else weights[:, None])
+        low = low * (weights[:, None] if weights.dim() == 2 else weights)
         update: Tensor = linear(low, up.transpose(0, 1).flatten(1))
         return self.base(states) + update  # type: ignore[no-any-return]
 

@@ -35,6 +35,7 @@ from transformers.utils.generic import ModelOutput
 from concord.lm.load import load_causal
 from concord.lm.token_logprobs import chunk_size, token_logprobs
 from concord.policies import head_adapters
+from concord.policies.head_logprobs import Block, Linear, head_logprobs
 from concord.policies.shared_tokens import Targets
 from concord.stage.errors import ModelError, ParamsError
 
@@ -190,6 +191,7 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         head_weights: Mapping[str, float] | Tensor | None = None,  # (heads,) or (batch, heads)
         labels: Tensor | None = None,  # (batch, seq)
         targets: Targets | None = None,
+        owners: Tensor | None = None,  # (batch, seq)
         logits_to_keep: int | Tensor = 0,
         **kwargs: Any,
     ) -> MultiHeadOutput:
@@ -197,9 +199,11 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
 
         With `labels`, the output holds the float32 sum of the labels' log-probabilities per row.
         Logits are then computed only at labelled positions; `IGNORED` marks the others. `targets`
-        does the same for packed rows, with a mix per sequence.
+        does the same for packed rows, with a mix per sequence. `owners` holds, for each token, the
+        sequence whose mix the adapters use (`concord.policies.shared_tokens`).
         """
-        mix = self._current_mix.weights = self._mix(head_weights)
+        mix = self._mix(head_weights)
+        self._current_mix.weights = mix if owners is None else mix[owners]
         kwargs.pop("return_dict", None)
         out = self.backbone(input_ids=input_ids, attention_mask=attention_mask, **kwargs)
         hidden = out.last_hidden_state  # (batch, seq, hidden)
@@ -258,21 +262,28 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         delta = torch.einsum("h,hvr,hrd->vd", mix, self.up, self.down)
         return shared + strength * delta
 
-    def _linear_heads(self) -> list[Callable[[Tensor], Tensor]]:
+    def _head_differences(self) -> list[Callable[[Tensor], Tensor]]:
         """For each head, a function from states `(..., hidden)` to logits `(..., vocab)`.
 
-        The full matrix of a low-rank head is never built. `unbind` allocates one gradient for all
-        heads, whereas indexing would allocate one per head.
+        Those of a low-rank head are the difference from `_shared_logits`; its full matrix is never
+        built. `unbind` allocates one gradient for all heads, whereas indexing would allocate one
+        per head.
         """
         linear = nn.functional.linear
         if self.config.head_rank is None:
             return [partial(linear, weight=matrix) for matrix in self.heads.unbind(0)]
 
         def low_rank(up: Tensor, down: Tensor, hidden: Tensor) -> Tensor:
-            return linear(hidden, self.shared) + linear(linear(hidden, down), up)
+            return linear(linear(hidden, down), up)
 
         pairs = zip(self.up.unbind(0), self.down.unbind(0), strict=True)
         return [partial(low_rank, up, down) for up, down in pairs]
+
+    def _shared_logits(self, hidden: Tensor) -> list[Tensor]:
+        """What the logits of low-rank heads have in common; empty for full-rank heads."""
+        if self.config.head_rank is None:
+            return []
+        return [nn.functional.linear(hidden, self.shared)]
 
     def project(self, hidden: Tensor, mix: Tensor) -> Tensor:
         """Logits `(rows, ..., vocab)` of hidden states `(rows, ..., hidden)`.
@@ -284,9 +295,14 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         if mix.dim() == 1:
             return self._cap(nn.functional.linear(hidden, self.matrix(mix)))
         logits = hidden.new_zeros(*hidden.shape[:-1], self.config.get_text_config().vocab_size)
-        heads = self._linear_heads()
+        differences = self._head_differences()
         for support, rows in _rows_by_support(mix):
-            logits = logits.index_copy(0, rows, _mixed(heads, hidden[rows], mix[rows], support))
+            states = hidden[rows]
+            weights = mix[rows].reshape(len(rows), *[1] * (hidden.dim() - 1), -1)
+            parts = self._shared_logits(weights.sum(-1) * states)
+            parts += [differences[head](weights[..., head] * states) for head in support]
+            mixed = sum(parts[1:], start=parts[0])
+            logits = logits.index_copy(0, rows, mixed)
         return self._cap(logits)
 
     def project_at(self, hidden: Tensor, vectors: Tensor) -> Iterator[Tensor]:
@@ -296,14 +312,13 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
         heads equals mixing their logits.
         """
         used = [head for head in range(len(self.head_names)) if vectors[:, head].any()]
-        heads = self._linear_heads()
-        logits_by_head = [heads[head](hidden.float()) for head in used]
+        states = hidden.float()
+        heads = self._head_differences()
+        shared, differences = self._shared_logits(states), [heads[head](states) for head in used]
         for vector in vectors:
-            yield self._cap(
-                sum(
-                    vector[head] * logits for head, logits in zip(used, logits_by_head, strict=True)
-                )
-            )
+            parts = [vector.sum() * each for each in shared]
+            parts += [vector[h] * each for h, each in zip(used, differences, strict=True)]
+            yield self._cap(sum(parts[1:], start=parts[0]))
 
     def _mix(self, head_weights: Mapping[str, float] | Tensor | None) -> Tensor:
         if isinstance(head_weights, Tensor):
@@ -312,8 +327,12 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
             head_weights = dict.fromkeys(self.head_names, 1.0)
         return self.weight_vector(head_weights).to(self.device)
 
+    @property
+    def _soft_cap(self) -> float | None:
+        return getattr(self.config.get_text_config(), "final_logit_softcapping", None)
+
     def _cap(self, logits: Tensor) -> Tensor:
-        cap = getattr(self.config.get_text_config(), "final_logit_softcapping", None)
+        cap = self._soft_cap
         return logits if cap is None else torch.tanh(logits / cap) * cap
 
     def _sequence_logprobs(self, hidden: Tensor, targets: Targets, mix: Tensor) -> Tensor:
@@ -327,23 +346,20 @@ class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-un
 
         `mix` is as in `project`; `rows` `(tokens,)` holds the row of each token.
         """
-        size = chunk_size(len(tokens), self.config.get_text_config().vocab_size)
         if mix.dim() == 1:
+            size = chunk_size(len(tokens), self.config.get_text_config().vocab_size)
             linear = partial(nn.functional.linear, weight=self.matrix(mix))
             return token_logprobs(lambda part: self._cap(linear(part)), tokens, size, states)
-        heads = self._linear_heads()
-
-        def to_logits(support: tuple[int, ...], states: Tensor, mix: Tensor) -> Tensor:
-            return self._cap(_mixed(heads, states, mix, support))
-
-        values = states.new_zeros(len(tokens))
-        for support, members in _rows_by_support(mix):
-            at = torch.isin(rows, members).nonzero().squeeze(1)
-            if len(at):
-                inputs = states[at], mix[rows[at]]
-                part = token_logprobs(partial(to_logits, support), tokens[at], size, *inputs)
-                values = values.index_copy(0, at, part)
-        return values
+        members = [(heads, torch.isin(rows, of)) for heads, of in _rows_by_support(mix)]
+        blocks = [Block(heads, at.nonzero().squeeze(1)) for heads, at in members if at.any()]
+        weights = mix[rows].T.unsqueeze(2)  # (heads, tokens, 1)
+        if self.config.head_rank is None:
+            of_heads, base = Linear(weights * states, self.heads), None
+        else:
+            low = torch.einsum("td,hrd->htr", states, self.down)
+            of_heads = Linear(weights * low, self.up)
+            base = Linear(weights.sum(0) * states, self.shared)
+        return head_logprobs(of_heads, tokens, blocks, base, self._soft_cap)
 
 
 def from_causal(
@@ -438,20 +454,6 @@ def one_hot(heads: Sequence[int], count: int) -> Tensor:
         [[0.0, 1.0], [1.0, 0.0]]
     """
     return nn.functional.one_hot(torch.tensor(heads), count).float()
-
-
-def _mixed(
-    heads: Sequence[Callable[[Tensor], Tensor]],
-    hidden: Tensor,  # (rows, ..., hidden)
-    mix: Tensor,  # (rows, heads)
-    support: Sequence[int],
-) -> Tensor:
-    """Logits `(rows, ..., vocab)` before the soft-cap, of rows that use the heads `support`."""
-    if len(support) == 1 and bool((mix[:, support[0]] == 1).all()):
-        return heads[support[0]](hidden)
-    shape = (-1, *[1] * (hidden.dim() - 1))
-    parts = [mix[:, head].to(hidden.dtype).reshape(shape) * heads[head](hidden) for head in support]
-    return sum(parts[1:], start=parts[0])
 
 
 def _rows_by_support(mix: Tensor) -> list[tuple[tuple[int, ...], Tensor]]:

@@ -298,7 +298,11 @@ def fit_pairs(
         reference = model if untrained else new_reference(model.device)
         add_reference(rows, reference, tokenizer.pad_token_id)
         del reference
-    batches = collate(tokenizer.pad_token_id, share_tokens=can_pack(model))
+    batches = collate(
+        tokenizer.pad_token_id,
+        share_tokens=can_pack(model),
+        by_mix=model.config.adapter_rank is not None,
+    )
     prepare_backbone(model, params, job.seeds.data)
     if conflict is not None and (newest := resume.newest(work)) is not None:
         conflict.resume_at(resume.step_of(newest))

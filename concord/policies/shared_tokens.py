@@ -1,13 +1,15 @@
 """Preference pairs packed so that each distinct token is computed once (`concord.lm.packing`).
 
-The two responses of a pair follow the same prompt, and so do all pairs of a prompt.
+The two responses of a pair follow the same prompt, and so do all pairs of a prompt. Adapters of
+heads compute other states for another mix of the heads, so with them only sequences with the same
+mix share tokens.
 """
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from typing import Any, TypedDict
+from collections.abc import Hashable, Sequence
+from typing import Any, NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -38,12 +40,17 @@ class Packed(packing.Rows):
     """Arguments of `MultiHeadCausalLM.forward`."""
 
     targets: Targets
+    owners: NotRequired[Tensor]
+    """int64 `(rows, seq)`: index of a sequence that the token belongs to, for its mix."""
 
 
-def pack(sequences: Sequence[Encoded], pad: int) -> Packed | None:
+def pack(
+    sequences: Sequence[Encoded], pad: int, mixes: Sequence[Hashable] | None = None
+) -> Packed | None:
     """The sequences with each distinct token once; None if that saves too little.
 
-    The last token of a sequence predicts nothing, so it is left out.
+    The last token of a sequence predicts nothing, so it is left out. `mixes`, the mix of each
+    sequence, is needed for a model with adapters.
 
     Examples:
         >>> packed = pack([([5, 6, 7, 8], 2), ([5, 6, 9, 8], 2)], pad=0)
@@ -53,10 +60,21 @@ def pack(sequences: Sequence[Encoded], pad: int) -> Packed | None:
         ([1, 2, 1, 3], [7, 8, 9, 8])
     """
     prompts = [tuple(ids[:start]) for ids, start in sequences]
-    packed = packing.pack([ids[:-1] for ids, _ in sequences], prompts, pad)
+    trees = prompts if mixes is None else list(zip(prompts, mixes, strict=True))
+    packed = packing.pack([ids[:-1] for ids, _ in sequences], trees, pad)
     if packed is None:
         return None
-    return {**packed.rows, "targets": _targets(sequences, packed.states)}
+    rows: Packed = {**packed.rows, "targets": _targets(sequences, packed.states)}
+    if mixes is not None:
+        rows["owners"] = _owners(packed)
+    return rows
+
+
+def _owners(packed: packing.Packed) -> Tensor:
+    owners = torch.zeros_like(packed.rows["input_ids"])
+    for index, states in enumerate(packed.states):
+        owners.view(-1)[torch.from_numpy(states)] = index
+    return owners
 
 
 def _targets(sequences: Sequence[Encoded], states: Sequence[np.ndarray]) -> Targets:
@@ -76,14 +94,14 @@ def _targets(sequences: Sequence[Encoded], states: Sequence[np.ndarray]) -> Targ
 def can_pack(model: Any) -> bool:
     """Whether `model`, a `MultiHeadCausalLM`, computes the same for packed and for whole sequences.
 
-    It must attend to the whole sequence and take any mask. Adapters of heads need whole rows,
-    because every row has its own mix of them.
+    It must attend to the whole sequence and take any mask.
     """
     config, attention = model.config.get_text_config(), model.backbone.config._attn_implementation
-    if model.config.adapter_rank is not None or not packing.attends_to_any_mask(config, attention):
+    if not packing.attends_to_any_mask(config, attention):
         return False
-    device, mix = model.device, torch.ones(len(model.head_names)) / len(model.head_names)
-    packed = pack([([1, 2, 3, 4], 2), ([1, 2, 4, 3], 2)], pad=0)
+    device, mix = model.device, torch.full((2, len(model.head_names)), 1 / len(model.head_names))
+    mixes = None if model.config.adapter_rank is None else ["equal", "equal"]
+    packed = pack([([1, 2, 3, 4], 2), ([1, 2, 4, 3], 2)], pad=0, mixes=mixes)
     assert packed is not None
     with torch.no_grad():
         whole = torch.tensor([[1, 2, 3, 4], [1, 2, 4, 3]], device=device)

@@ -17,6 +17,7 @@ from concord.lm import sample as generate
 from concord.lm.chat import Messages, encode
 from concord.lm.divergence import compare
 from concord.lm.interpolate import interpolated
+from concord.lm.token_logprobs import chunk_size
 from concord.lm.types import CausalLM, Tokenizer
 from concord.policies.composed import ComposedModel
 from concord.policies.model import MultiHeadCausalLM, from_causal
@@ -26,7 +27,8 @@ from concord.stage import progress
 ONLY_HEAD = "policy"
 """Name of the single head of a policy without action heads."""
 POSITIONS_AT_ONCE = 256
-"""Positions whose logits over the vocabulary are in memory at the same time."""
+"""Most positions whose logits over the vocabulary are in memory at the same time. They are fewer
+if the logits of one model would exceed `concord.lm.token_logprobs.LOGITS`."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +117,23 @@ class Steered:
         prompts = generate.prompt_ids(
             policy, self.tokenizer, list(messages), settings.max_new_tokens
         )
+        kl, reference_logprobs = np.zeros(len(prompts)), np.zeros(len(prompts))
+
+        def measure(rows: list[int], responses: list[list[int]], logits: Tensor | None) -> None:
+            of_rows = None
+            if logits is not None:
+                pairs = zip(logits, responses, strict=True)
+                of_rows = [each[: len(response)] for each, response in pairs]
+            compared = compare(
+                policy,
+                self.reference,
+                [prompts[row] for row in rows],
+                responses,
+                self.tokenizer.pad_token_id,
+                of_rows,
+            )
+            kl[rows], reference_logprobs[rows] = compared.kl, compared.reference_logprobs
+
         ids = generate.sample_ids(
             policy,
             self.tokenizer,
@@ -124,13 +143,13 @@ class Steered:
             seed=settings.seed,
             batch_size=settings.batch_size,
             label=None,
+            observe=measure,
         )
-        compared = compare(policy, self.reference, prompts, ids, self.tokenizer.pad_token_id)
         return Answers(
             [self.tokenizer.decode(row, skip_special_tokens=True) for row in ids],
-            compared.kl,
+            kl,
             np.array([len(row) for row in ids], dtype=np.float64),
-            compared.reference_logprobs,
+            reference_logprobs,
         )
 
     @torch.no_grad()
@@ -304,9 +323,9 @@ def _compare(
     Both are float64 `(points, positions)`.
     """
     logprobs, kl = [], []
-    blocks = (
-        torch.split(part, POSITIONS_AT_ONCE) for part in (policy_states, reference_states, tokens)
-    )
+    vocabulary = policy.config.get_text_config().vocab_size
+    size = min(POSITIONS_AT_ONCE, chunk_size(len(tokens), vocabulary) or len(tokens))
+    blocks = (torch.split(part, size) for part in (policy_states, reference_states, tokens))
     for policy_block, reference_block, token in zip(*blocks, strict=True):
         reference_logprobs = torch.log_softmax(
             reference.project(reference_block, torch.ones(1, device=reference.device)).float(),

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from concord.lm import divergence
+from concord.lm import divergence, sample
 from concord.lm.load import load_causal
 from concord.lm.sample import sample_ids
 
@@ -43,16 +43,52 @@ def test_equal_to_the_definition_in_batches_of_any_size(
     models: tuple[Any, Any], logits: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(divergence, "LOGITS", logits)
-    values = divergence.sampled_kl(*models, PROMPTS, RESPONSES, pad=0)
+    values = divergence.compare(*models, PROMPTS, RESPONSES, pad=0).kl
     expected = [by_definition(*models, *row) for row in zip(PROMPTS, RESPONSES, strict=True)]
     assert values == pytest.approx(expected, rel=1e-4)
     assert values.min() > 0.01
 
 
+def test_logits_kept_while_sampling_give_the_same(
+    models: tuple[Any, Any], tiny_tokenizer: Any
+) -> None:
+    """The policy is not run again. A batch with too many logits has none."""
+    policy, reference = models
+    parts: list[tuple[list[int], list[list[int]], torch.Tensor]] = []
+
+    def keep(rows: list[int], responses: list[list[int]], logits: torch.Tensor | None) -> None:
+        assert logits is not None
+        parts.append((rows, responses, logits))
+
+    ids = sample_ids(
+        policy, tiny_tokenizer, PROMPTS, max_new_tokens=6, batch_size=2, label=None, observe=keep
+    )
+    expected = divergence.compare(policy, reference, PROMPTS, ids, 0)
+    policy.forward = None  # must not be called
+    assert sorted(row for rows, _, _ in parts for row in rows) == [0, 1, 2]
+    for rows, responses, logits in parts:
+        assert responses == [ids[row] for row in rows]
+        of_tokens = [each[: len(ids[row])] for each, row in zip(logits, rows, strict=True)]
+        prompts = [PROMPTS[row] for row in rows]
+        values = divergence.compare(policy, reference, prompts, responses, 0, of_tokens)
+        for one, other in zip(values, expected, strict=True):
+            assert one == pytest.approx(other[rows], rel=1e-4)
+
+
+def test_too_many_logits_are_not_kept(
+    models: tuple[Any, Any], tiny_tokenizer: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sample, "KEPT", 3 * 4 * 102 - 1)
+    kept: list[torch.Tensor | None] = []
+    observe = lambda rows, responses, logits: kept.append(logits)  # noqa: E731
+    sample_ids(models[0], tiny_tokenizer, PROMPTS, max_new_tokens=4, label=None, observe=observe)
+    assert kept == [None]
+
+
 def test_zero_between_equal_models_and_for_empty_responses(models: tuple[Any, Any]) -> None:
     policy, reference = models
-    assert np.abs(divergence.sampled_kl(policy, policy, PROMPTS, RESPONSES, 0)).max() < 1e-5
-    assert divergence.sampled_kl(policy, reference, PROMPTS[:1], [[]], 0).tolist() == [0.0]
+    assert np.abs(divergence.compare(policy, policy, PROMPTS, RESPONSES, 0).kl).max() < 1e-5
+    assert divergence.compare(policy, reference, PROMPTS[:1], [[]], 0).kl.tolist() == [0.0]
 
 
 def test_the_mean_is_that_of_the_log_ratios_with_less_variance(
@@ -62,7 +98,7 @@ def test_the_mean_is_that_of_the_log_ratios_with_less_variance(
     policy, reference = models
     prompts = PROMPTS[:1] * 400
     ids = sample_ids(policy, tiny_tokenizer, prompts, max_new_tokens=4, label=None)
-    exact = divergence.sampled_kl(policy, reference, prompts, ids, 0)
+    exact = divergence.compare(policy, reference, prompts, ids, 0).kl
     ratios = []
     for row in ids:
         with torch.no_grad():

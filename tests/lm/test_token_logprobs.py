@@ -11,6 +11,7 @@ from transformers import Gemma2Config, Gemma2ForCausalLM, GraniteConfig, Granite
 from concord.lm import token_logprobs as chunked
 from concord.lm.load import load_causal
 from concord.lm.sample import answer_logprobs
+from concord.policies import head_logprobs
 from concord.policies.model import IGNORED, MultiHeadCausalLM, one_hot
 from concord.stage.errors import ModelError
 from tests.policies.test_model import NAMES, SMALL, perturbed
@@ -29,15 +30,21 @@ def ids() -> torch.Tensor:
 
 @pytest.fixture
 def largest(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Collects the number of logits of every cross-entropy."""
+    """Collects the number of logits of every cross-entropy and of every block of action heads."""
     sizes: list[int] = []
-    plain = torch.nn.functional.cross_entropy
+    plain, of_heads = torch.nn.functional.cross_entropy, head_logprobs._logits
 
     def counted(logits: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
         sizes.append(logits.numel())
         return plain(logits, *args, **kwargs)
 
+    def counted_of_heads(*args: Any) -> torch.Tensor:
+        logits = of_heads(*args)
+        sizes.append(logits.numel())
+        return logits
+
     monkeypatch.setattr(torch.nn.functional, "cross_entropy", counted)
+    monkeypatch.setattr(head_logprobs, "_logits", counted_of_heads)
     return sizes
 
 

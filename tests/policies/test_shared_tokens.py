@@ -87,16 +87,16 @@ def test_every_path_spells_its_sequence(drawn: list[tuple[int, list[int]]]) -> N
     assert [seen[index] for index in seen] == [len(ids) for ids, _ in sequences]
 
 
-@pytest.mark.parametrize("rank", [None, 4])
+@pytest.mark.parametrize(("rank", "adapters"), [(None, None), (4, None), (None, 2)])
 @pytest.mark.parametrize("rows", [ROWS, ROWS[2:]], ids=["a prompt in two pairs", "pairs alone"])
 def test_loss_and_gradients_equal_the_plain_step(
-    tiny_model: Path, rank: int | None, rows: list[Any]
+    tiny_model: Path, rank: int | None, adapters: int | None, rows: list[Any]
 ) -> None:
-    model = perturbed(MultiHeadCausalLM.from_sft(tiny_model, NAMES, rank))
+    model = perturbed(MultiHeadCausalLM.from_sft(tiny_model, NAMES, rank, adapters))
     assert can_pack(model)
     loss, results = make_loss(NAMES, PARAMS), []
     for share in (False, True):
-        batch = collate(0, share_tokens=share)(rows)
+        batch = collate(0, share_tokens=share, by_mix=adapters is not None)(rows)
         assert ("packed" in batch) == share
         model.zero_grad()
         value, metrics = loss(model, batch)
@@ -119,9 +119,16 @@ def test_fewer_tokens_are_computed() -> None:
     assert batch["input_ids"].shape == (4, 34)
 
 
+def test_with_adapters_only_the_sides_of_a_mix_share_their_prompt() -> None:
+    """The two pairs of one prompt have different heads: two trees of 30 + 4 tokens."""
+    batch = collate(0, share_tokens=True, by_mix=True)(ROWS[:2])
+    owners = batch["packed"]["owners"]
+    assert owners.shape == (2, 30 + 4)
+    assert {frozenset(row) for row in owners.tolist()} == {frozenset({0, 2}), frozenset({1, 3})}
+
+
 def test_models_that_need_whole_rows_are_not_packed(tiny_model: Path) -> None:
-    """Adapters mix by row; a sliding window counts positions in the row."""
-    assert not can_pack(MultiHeadCausalLM.from_sft(tiny_model, NAMES, adapter_rank=2))
+    """A sliding window counts positions in the row."""
     windowed = MistralForCausalLM(MistralConfig(**SMALL, sliding_window=4)).eval()
     assert not can_pack(from_causal(windowed, NAMES))
     whole = MistralForCausalLM(MistralConfig(**SMALL, sliding_window=None)).eval()

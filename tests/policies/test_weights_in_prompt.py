@@ -9,7 +9,7 @@ import torch
 
 from concord.lm import sample
 from concord.lm.chat import encode
-from concord.lm.divergence import sampled_kl
+from concord.lm.divergence import compare
 from concord.lm.load import load_causal
 from concord.policies import steerable
 from concord.policies.weights_in_prompt import OBJECTIVES, PrefixedModel, weights_text
@@ -86,12 +86,12 @@ def test_the_reference_does_not_see_the_prefix(model: Any) -> None:
         )
         expected += float((one.exp() * (one - two)).sum())
     prefixed = PrefixedModel(model, PREFIX)
-    assert sampled_kl(prefixed, model, PROMPTS[:1], [response], 0)[0] == pytest.approx(
+    assert compare(prefixed, model, PROMPTS[:1], [response], 0).kl[0] == pytest.approx(
         expected, rel=1e-3
     )
     assert expected > 1e-3
     empty = PrefixedModel(model, [])
-    assert sampled_kl(empty, model, PROMPTS[:1], [response], 0)[0] == pytest.approx(0, abs=1e-6)
+    assert compare(empty, model, PROMPTS[:1], [response], 0).kl[0] == pytest.approx(0, abs=1e-6)
 
 
 def test_a_policy_that_reads_weights_is_steered(policy: Any, tiny_tokenizer: Any) -> None:
