@@ -26,7 +26,7 @@ def growing_cache(config: Any) -> DynamicCache:
     return cache
 
 
-class GrowingLayer(DynamicLayer):
+class GrowingLayer(DynamicLayer):  # type: ignore[no-untyped-call]
     """`keys` and `values` `(rows, heads, seq, width)` are the used beginning of larger tensors.
 
     The methods that it inherits put other tensors in their place. The next update then makes room
@@ -34,7 +34,7 @@ class GrowingLayer(DynamicLayer):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._space: list[Tensor] = []
         self._used: tuple[Tensor | None, Tensor | None] = (None, None)
 
@@ -49,7 +49,10 @@ class GrowingLayer(DynamicLayer):
         old, new = (self.keys, self.values), (key_states, value_states)
         replaced = old[0] is not self._used[0] or old[1] is not self._used[1]
         if replaced or end > self._space[0].shape[-2]:
-            self._space = [_with_room(*pair, start, end) for pair in zip(old, new, strict=True)]
+            self._space = [
+                _with_room(before, states, start, end)
+                for before, states in zip(old, new, strict=True)
+            ]
         for space, states in zip(self._space, new, strict=True):
             space[..., start:end, :] = states
         self.keys, self.values = (space[..., :end, :] for space in self._space)
@@ -57,11 +60,11 @@ class GrowingLayer(DynamicLayer):
         return self.keys, self.values
 
 
-def _with_room(old: Tensor, new: Tensor, start: int, end: int) -> Tensor:
+def _with_room(old: Tensor | None, new: Tensor, start: int, end: int) -> Tensor:
     """Space for `end` tokens and more, of which the first `start` are those of `old`."""
     space = torch.empty(
         (*new.shape[:-2], end + ROOM, new.shape[-1]), dtype=new.dtype, device=new.device
     )
-    if start:
+    if old is not None and start:
         space[..., :start, :] = old
     return space

@@ -58,7 +58,8 @@ def head_logprobs(
     keep = torch.is_grad_enabled() and logits <= KEPT
     size = token_logprobs.chunk_size(len(tokens), heads.matrices.shape[1]) or len(tokens)
     parts = [Block(block.heads, at) for block in blocks for at in block.at.split(size)]  # type: ignore[no-untyped-call]
-    values: Tensor = _HeadLogprobs.apply(*heads, *(base or (None, None)), tokens, parts, cap, keep)
+    arguments = *heads, *(base or (None, None)), tokens, parts, cap, keep
+    values: Tensor = _HeadLogprobs.apply(*arguments)  # type: ignore[no-untyped-call]
     return values
 
 

@@ -64,7 +64,8 @@ def pack(
     packed = packing.pack([ids[:-1] for ids, _ in sequences], trees, pad)
     if packed is None:
         return None
-    rows: Packed = {**packed.rows, "targets": _targets(sequences, packed.states)}
+    targets = _targets(sequences, packed.states)
+    rows = Packed(**packed.rows, targets=targets)
     if mixes is not None:
         rows["owners"] = _owners(packed)
     return rows
