@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Hashable, Sequence
-from typing import Any, NotRequired, TypedDict
+from typing import Any, NotRequired, TypedDict, cast
 
 import numpy as np
 import torch
@@ -64,8 +64,7 @@ def pack(
     packed = packing.pack([ids[:-1] for ids, _ in sequences], trees, pad)
     if packed is None:
         return None
-    targets = _targets(sequences, packed.states)
-    rows = Packed(**packed.rows, targets=targets)
+    rows = cast(Packed, {**packed.rows, "targets": _targets(sequences, packed.states)})
     if mixes is not None:
         rows["owners"] = _owners(packed)
     return rows
