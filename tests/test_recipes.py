@@ -55,7 +55,7 @@ def test_a_judge_without_its_model_is_an_error(tmp_path: Path) -> None:
     params = read(ROOT / "recipes/smollm2-h100.yaml")
     stand_in(params, tmp_path)
     (tmp_path / MINILM / "config.json").unlink()
-    with pytest.raises(ParamsError, match=r"evaluate\.judge\.embeddings: .* fetch minilm"):
+    with pytest.raises(ParamsError, match=r"evaluate\.judge\.embeddings: .*fetch minilm"):
         check.run(params, tmp_path)
 
 

@@ -226,7 +226,7 @@ def borderline_chart(policy: str, figures: Report) -> Chart:
     ]
     chart = Chart(
         (-0.02, 1.02), spread(bounds, 0.1), 460, 260, title=f"{policy} on borderline questions",
-        x_label="head weight of harmless (the rest shared equally)", y_label="gold mean",
+        x_label="head weight of harmless (the rest shared equally)", y_label="mean",
         right=84,
     )  # fmt: skip
     for (name, curve), colour in zip(curves.items(), (1, 3), strict=True):

@@ -144,5 +144,5 @@ def test_traces_of_the_quantised_file_are_removed(tiny_model: Path, tmp_path: Pa
 
 def test_the_model_card_names_the_source_of_the_weights() -> None:
     assert "dequantised from Q4_1" in fetch.SMOLLM2.card
-    assert fetch.SMOLLM2.gguf_sha256 in fetch.SMOLLM2.card
+    assert fetch.SMOLLM2.member_sha256 in fetch.SMOLLM2.card
     assert fetch.SMOLLM2.template.is_file()

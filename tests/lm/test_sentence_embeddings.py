@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from transformers import BertConfig, BertModel, BertTokenizerFast
+from transformers import BertConfig, BertModel, BertTokenizer
 
 from concord.lm.sentence_embeddings import SentenceEmbeddings
 from concord.stage.errors import ModelError
@@ -16,9 +16,8 @@ TEXTS = ["a cat", "a cat sat on a mat with a hat", "", "the mat"]
 @pytest.fixture
 def encoder(tmp_path: Path) -> Path:
     words = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", "a", "cat", "sat", "on", "mat", "the"]
-    (tmp_path / "vocab.txt").write_text("\n".join(words), encoding="utf-8")
-    folder = tmp_path / "encoder"
-    BertTokenizerFast(vocab_file=str(tmp_path / "vocab.txt")).save_pretrained(folder)
+    folder, ids = tmp_path / "encoder", {word: index for index, word in enumerate(words)}
+    BertTokenizer(vocab=ids).save_pretrained(folder)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         config = BertConfig(
