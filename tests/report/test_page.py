@@ -66,8 +66,7 @@ def judged(reported: Path) -> None:
 
 def test_a_judged_page_never_says_gold(judged: None) -> None:
     html = page.render(params(), Path("reports"))
-    answers = re.compile(r'<div class="text">.*?</div>', re.DOTALL)  # where gold is a colour
-    shown = texts(answers.sub("", html))
+    shown = texts(html).replace("is gold.", "is green.")  # the color of an animal, in answers
     assert not re.search(r"\bgold\b.{0,40}", shown, re.IGNORECASE)
     assert "by a judge fitted to human ratings" in shown
     for text in ("0.750", "0.700 to 0.800", "1,234", "Perplexity is that under the SFT model"):
