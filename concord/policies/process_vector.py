@@ -17,7 +17,7 @@ from concord.objectives import Objective
 from concord.policies.step_rewards import Form, answer_reward
 from concord.rewards.process.process_model import ProcessRewardModel
 from concord.rewards.vector.anchors import Anchors
-from concord.rewards.vector.reward_vector import Answers, RewardVector
+from concord.rewards.vector.reward_vector import Exchanges, RewardVector
 from concord.stage.errors import DataError, ModelError
 
 if TYPE_CHECKING:
@@ -66,12 +66,12 @@ class ProcessVector(RewardVector):
         the objective does not apply."""
 
     def _score(
-        self, names: Sequence[str], answers: Answers, batch_size: int
+        self, names: Sequence[str], exchanges: Exchanges, batch_size: int
     ) -> dict[str, np.ndarray]:
         """As in `RewardVector`; the scores of the process reward model are in (0, 1)."""
         outcome = [name for name in names if name not in self.forms]
-        columns = super()._score(outcome, answers, batch_size)
-        self._score_steps(answers.messages, answers.responses, answers.domains, batch_size)
+        columns = super()._score(outcome, exchanges, batch_size)
+        self._score_steps(exchanges.messages, exchanges.responses, exchanges.domains, batch_size)
         for name, form in self.forms.items():
             columns[name] = np.array(
                 [

@@ -23,7 +23,7 @@ ALL_DOMAINS = "all"
 """The domain of an objective that applies to every prompt."""
 
 
-class Answers(NamedTuple):
+class Exchanges(NamedTuple):
     """Responses with what they answer, a row each."""
 
     messages: Sequence[Messages]
@@ -86,8 +86,8 @@ class RewardVector:
 
         `references` are the reference answers for verifiers, None for prompts without one.
         """
-        answers = Answers(messages, responses, domains, references)
-        scores = self._score(self.names, answers, batch_size)
+        exchanges = Exchanges(messages, responses, domains, references)
+        scores = self._score(self.names, exchanges, batch_size)
         return np.stack([scores[name] for name in self.names], axis=1)
 
     def score_all(
@@ -99,13 +99,13 @@ class RewardVector:
         batch_size: int = 64,
     ) -> dict[str, np.ndarray]:
         """Objective -> scores, float32 `(n,)`, including the objectives in `extra`."""
-        answers = Answers(messages, responses, domains, references)
-        return self._score([*self.names, *self.extra], answers, batch_size)
+        exchanges = Exchanges(messages, responses, domains, references)
+        return self._score([*self.names, *self.extra], exchanges, batch_size)
 
     def _score(
-        self, names: Sequence[str], answers: Answers, batch_size: int
+        self, names: Sequence[str], exchanges: Exchanges, batch_size: int
     ) -> dict[str, np.ndarray]:
-        messages, responses, domains, references = answers
+        messages, responses, domains, references = exchanges
         result = {name: np.full(len(responses), np.nan, dtype=np.float32) for name in names}
         # (model, domain) -> scores of all heads, so that objectives share the forward pass.
         by_model: dict[tuple[str, str], np.ndarray] = {}
