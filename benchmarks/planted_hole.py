@@ -12,7 +12,7 @@ mean KL of the pool. Prints a Markdown table.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -59,15 +59,19 @@ def table(sft: pd.DataFrame, pool: pd.DataFrame, objective: str, domain: str) ->
     yield "| hole | answers | KL | length | proxy | gold | flags | stop at |"
     yield "|---|---|---|---|---|---|---|---|"
     for hole in HOLES:
-        report = watched(sft, pool, objective, domain, hole)
-        stop = next((each["point"] for each in report["stop"]), "")
-        for row in report["points"]:
-            here = [flag["rule"] for flag in report["flags"] if flag["end"] == row["point"]]
-            yield (
-                f"| {hole:g} | {row['point']} | {row['kl']:.2f} | x {row['length_ratio']:.2f} "
-                f"| {row['proxy'][objective]:+.2f} | {row['gold'][objective]:+.2f} "
-                f"| {', '.join(here)} | {'here' if row['point'] == stop else ''} |"
-            )
+        yield from rows_of(watched(sft, pool, objective, domain, hole), objective, hole)
+
+
+def rows_of(report: Mapping[str, Any], objective: str, hole: float) -> Iterator[str]:
+    """The points of a report, with the flags that end at each."""
+    stop = next((each["point"] for each in report["stop"]), "")
+    for row in report["points"]:
+        here = [flag["rule"] for flag in report["flags"] if flag["end"] == row["point"]]
+        yield (
+            f"| {hole:g} | {row['point']} | {row['kl']:.2f} | x {row['length_ratio']:.2f} "
+            f"| {row['proxy'][objective]:+.2f} | {row['gold'][objective]:+.2f} "
+            f"| {', '.join(here)} | {'here' if row['point'] == stop else ''} |"
+        )
 
 
 def held_out(policy: str) -> pd.DataFrame:

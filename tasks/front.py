@@ -16,7 +16,6 @@ from pydantic.dataclasses import dataclass
 
 from concord.evaluation.policies.protocol import CONTROL, by_domain
 from concord.objectives import domain_weights, objectives_of
-from concord.report.policy_figures import standalone_fronts
 from concord.stage import outputs
 from concord.stage.errors import command
 from concord.stage.params import FORBID, load, read
@@ -53,6 +52,7 @@ def run(params: FrontParams, protocol: Protocol, all_params: Mapping[str, Any], 
     """Writes the comparison of all policies, the chart of their fronts, and the hacking report."""
     from concord.evaluation.policies import hacking
     from concord.evaluation.policies.comparison import Bootstrap
+    from concord.report.policy_figures import standalone_fronts
 
     samples = {
         name: outputs.read_table(SAMPLES / f"{name}.parquet") for name in all_params["policies"]

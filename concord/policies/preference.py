@@ -1,27 +1,25 @@
-"""Training of action heads on preference pairs, shared by `mah_dpo` and `dpo`.
+"""Training of action heads on preference pairs, for all methods that have pairs.
 
-The two methods differ only in their heads and in their pairs.
+The methods differ in their heads and in their pairs.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, Protocol
-
-from pydantic import Field
-from pydantic.dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from concord.lm.load import load_tokenizer
-from concord.lm.lora import Lora, attach, merge
+from concord.lm.lora import merge
 from concord.lm.precision import autocast
-from concord.lm.train import Training, fit
-from concord.objectives import check_weights
-from concord.policies.job import ANNOTATED, RATED, ROLLOUTS, PolicyJob
-from concord.stage import outputs, plugins, resume, runtime
-from concord.stage.params import FORBID, suggest
-from concord.stage.paths import ANCHORS, SFT
+from concord.lm.train import Row, Training, fit
+from concord.policies.job import PolicyJob
+from concord.policies.pair_sources import input_files
+from concord.policies.preference_settings import PreferenceParams, loss_weights
+from concord.policies.trained_parameters import head_learning_rates, prepare_backbone
+from concord.stage import plugins, resume, runtime
+from concord.stage.paths import SFT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,164 +30,6 @@ if TYPE_CHECKING:
     from concord.policies.gradient_conflict import GradientConflict
     from concord.policies.model import MultiHeadCausalLM
     from concord.policies.training_pairs import Pair
-
-
-@dataclass(frozen=True, config=FORBID, kw_only=True)
-class HeadAdapters:
-    """A low-rank adapter per head on every linear layer of the backbone."""
-
-    rank: Annotated[int, Field(ge=1)] = 8
-    """Rank of each update."""
-    learning_rate: Annotated[float, Field(gt=0)] = 3e-4
-    """Peak learning rate of the adapters."""
-
-
-class HeadSettings(Protocol):
-    """What decides which parameters of a model with heads are trained, and how fast."""
-
-    @property
-    def head_learning_rate(self) -> float | None: ...
-    @property
-    def head_adapters(self) -> HeadAdapters | None: ...
-    @property
-    def heads_only(self) -> bool: ...
-    @property
-    def lora(self) -> Lora | None: ...
-
-
-@dataclass(frozen=True, config=FORBID, kw_only=True)
-class PreferenceParams:
-    """The parameters of all methods that train on preference pairs."""
-
-    training: Training
-    """Optimisation settings; `batch_size` counts pairs."""
-    pairs: Literal["rollouts", "annotations", "both", "ratings"] = "rollouts"
-    """Source of the pairs: best and worst samples of the rollouts, human comparisons, or both; or
-    best and worst of the answers to a prompt that people rated."""
-    min_gap: Annotated[float, Field(ge=0)] = 0.5
-    """Smallest difference of a rollout pair, in standard deviations of the reward, or of the
-    weighted sum, that chooses it, under the SFT model."""
-    pairs_per_prompt: Annotated[int, Field(ge=1)] = 1
-    """Largest number of pairs of a prompt and a score: the best and the worst of the K samples,
-    then the second best and the second worst, and so on, as long as they differ by `min_gap`."""
-    beta: Annotated[float, Field(gt=0)] = 0.1
-    """Strength of the regularisation towards the reference model."""
-    loss: Annotated[str, plugins.named("concord.policies.losses")] = "dpo"
-    """A function of concord/policies/losses.py."""
-    loss_parameters: dict[str, float] = Field(default_factory=dict)
-    """Values for the loss function's arguments that have a default."""
-    alpha: dict[str, float] = Field(default_factory=dict)
-    """Weight of each objective's loss, normalised to sum to 1. Missing objectives get weight 0; all
-    objectives are weighted equally if none is given."""
-    head_rank: Annotated[int, Field(ge=1)] | None = None
-    """Rank of the difference between a head and the SFT model's output matrix; null: full rank."""
-    head_learning_rate: Annotated[float, Field(gt=0)] | None = None
-    """Peak learning rate of the heads; null: the learning rate of `training`. A higher value leaves
-    less to the shared backbone, so the weights have more effect at inference."""
-    head_adapters: HeadAdapters | None = None
-    """Gives each head an adapter on every linear layer, beside its output matrix; null: none."""
-    heads_only: bool = False
-    """Whether to freeze the backbone, apart from the adapters of the heads."""
-    lora: Lora | None = None
-    """Trains low-rank adapters instead of the backbone's weights; merged after training."""
-
-    def __post_init__(self) -> None:
-        allowed = plugins.defaults("concord.policies.losses", self.loss)
-        for name in self.loss_parameters:
-            if name not in allowed:
-                raise ValueError(
-                    f"loss_parameters.{name} is unknown; {suggest(name, list(allowed))}"
-                )
-        if self.heads_only and self.lora is not None:
-            raise ValueError(
-                "`heads_only` freezes the backbone and `lora` trains it; give only one of them"
-            )
-
-
-def loss_weights(alpha: Mapping[str, float], names: Sequence[str]) -> dict[str, float]:
-    """The loss weight of each objective in `names`, normalised to sum to 1.
-
-    All weights are equal if `alpha` is empty. Raises ParamsError if `alpha` names an objective that
-    is not in `names`.
-
-    Examples:
-        >>> loss_weights({"helpful": 3.0, "honest": 1.0}, ["helpful", "honest"])
-        {'helpful': 0.75, 'honest': 0.25}
-        >>> loss_weights({}, ["helpful", "honest"])
-        {'helpful': 0.5, 'honest': 0.5}
-    """
-    check_weights(alpha, dict.fromkeys(names), "alpha")
-    given = {name: alpha.get(name, 0.0) if alpha else 1.0 for name in names}
-    return {name: value / sum(given.values()) for name, value in given.items()}
-
-
-def trained_objectives(params: PreferenceParams, vector: Sequence[str]) -> list[str]:
-    """The objectives of the reward vector with a positive loss weight."""
-    return [name for name in vector if not params.alpha or params.alpha.get(name, 0.0) > 0]
-
-
-class Trained(Protocol):
-    """The parameters of a method that trains on batches."""
-
-    @property
-    def training(self) -> Training:
-        """Optimisation settings."""
-        ...
-
-
-def batch_size_problems(
-    params: Trained, groups: Sequence[str], needed: int | None = None
-) -> Iterator[str]:
-    """Yields a message if a batch cannot hold one row of each of `groups`.
-
-    `needed` is the smallest batch that can; by default, the number of groups.
-    """
-    needed = len(groups) if needed is None else needed
-    if (size := params.training.batch_size) < needed:
-        yield (
-            f"training.batch_size: a batch of {size} rows cannot hold one row of each of "
-            f"{len(groups)} groups ({', '.join(groups)}); raise it to {needed} or more"
-        )
-
-
-def pairs_by_objective(job: PolicyJob) -> dict[str, list[Pair]]:
-    """Objective -> its pairs, from the sources in `job.params.pairs`.
-
-    Covers the objectives of the reward vector with a positive loss weight.
-    """
-    from concord.policies import training_pairs as pairs
-    from concord.policies.scored_answers import scored_answers
-
-    names = [
-        name for name, weight in loss_weights(job.params.alpha, job.vector).items() if weight > 0
-    ]
-    parts = []
-    if job.params.pairs != "annotations":
-        answers, anchors = scored_answers(job)
-        parts.append(
-            pairs.by_objective(
-                answers,
-                job.objectives,
-                names,
-                anchors,
-                job.params.min_gap,
-                job.params.pairs_per_prompt,
-            )
-        )
-    if job.params.pairs in ("annotations", "both"):
-        parts.append(pairs.from_annotations(outputs.read_table(ANNOTATED), names))
-    return pairs.merge_groups(*parts)
-
-
-def input_files(params: PreferenceParams) -> list[Path]:
-    """The files and folders that training with `params.pairs` reads."""
-    tables = {
-        "rollouts": [ROLLOUTS, ANCHORS],
-        "annotations": [ANNOTATED],
-        "both": [ROLLOUTS, ANCHORS, ANNOTATED],
-        "ratings": [RATED],
-    }
-    return [SFT, *tables[params.pairs]]
 
 
 def train(
@@ -267,33 +107,19 @@ def fit_pairs(
     Args:
         job: the policy to train.
         model: the policy before training.
-        groups: see `train`.
-        heads: see `train`.
         training: optimisation settings of this fit.
         untrained: whether `model` is a new one, which then is the reference of the loss. Otherwise
             the SFT model is loaded.
         work: folder of the checkpoints.
         curve: file of the training curve.
-        shares: see `train`.
-        alpha: see `train`.
-        conflict: see `train`.
+        groups, heads, shares, alpha, conflict: see `train`.
     """
-    from concord.policies.balanced_batches import balance, collate, pair_length
-    from concord.policies.reference_logprobs import add_reference, encode_pairs
+    from concord.policies.balanced_batches import collate, pair_length
+    from concord.policies.reference_logprobs import add_reference
     from concord.policies.shared_tokens import can_pack
 
-    params, names = job.params, model.head_names
-    tokenizer = load_tokenizer(SFT)
-    pairs = encode_pairs(groups, heads, names, tokenizer, job.max_length)
-    training, steps = epochs_to_steps(training, sum(map(len, pairs.values())))
-    rows = balance(
-        pairs,
-        alpha or loss_weights(params.alpha, sorted(groups)),
-        steps=steps,
-        batch_size=training.batch_size,
-        seed=job.seeds.data,
-        shares=shares,
-    )
+    params, names, tokenizer = job.params, model.head_names, load_tokenizer(SFT)
+    rows, training = balanced_rows(job, groups, heads, names, training, shares, alpha)
     with autocast(model.device, job.runtime.dtype):
         reference = model if untrained else new_reference(model.device)
         add_reference(rows, reference, tokenizer.pad_token_id)
@@ -325,6 +151,32 @@ def fit_pairs(
         merge(model.backbone)
 
 
+def balanced_rows(
+    job: PolicyJob,
+    groups: Mapping[str, list[Pair]],
+    heads: Mapping[str, int],
+    names: Sequence[str],
+    training: Training,
+    shares: Mapping[str, float] | None = None,
+    alpha: Mapping[str, float] | None = None,
+) -> tuple[list[Row], Training]:
+    """The rows of all batches, in order, and `training` in steps; arguments as in `train`."""
+    from concord.policies.balanced_batches import balance
+    from concord.policies.reference_logprobs import encode_pairs
+
+    pairs = encode_pairs(groups, heads, names, load_tokenizer(SFT), job.max_length)
+    training, steps = epochs_to_steps(training, sum(map(len, pairs.values())))
+    rows = balance(
+        pairs,
+        alpha or loss_weights(job.params.alpha, sorted(groups)),
+        steps=steps,
+        batch_size=training.batch_size,
+        seed=job.seeds.data,
+        shares=shares,
+    )
+    return rows, training
+
+
 def epochs_to_steps(training: Training, pairs: int) -> tuple[Training, int]:
     """Converts `epochs` to `steps`; returns the updated Training and the step count.
 
@@ -335,28 +187,6 @@ def epochs_to_steps(training: Training, pairs: int) -> tuple[Training, int]:
     """
     steps = training.steps or math.ceil((training.epochs or 0.0) * pairs / training.batch_size)
     return dataclasses.replace(training, steps=steps, epochs=None), steps
-
-
-def head_learning_rates(model: MultiHeadCausalLM, params: HeadSettings) -> dict[str, float]:
-    """Name of a parameter -> its learning rate, if it has its own."""
-    from concord.policies import head_adapters
-
-    rate = params.head_learning_rate
-    rates = {} if rate is None else dict.fromkeys(("heads", "up", "down"), rate)
-    if params.head_adapters is not None:
-        adapters = [name for name, _ in head_adapters.named_parameters(model)]
-        rates |= dict.fromkeys(adapters, params.head_adapters.learning_rate)
-    return rates
-
-
-def prepare_backbone(model: MultiHeadCausalLM, params: HeadSettings, seed: int) -> None:
-    """Freezes the backbone or attaches adapters, as `params` say. The heads always train."""
-    if params.heads_only:
-        model.backbone.requires_grad_(False)
-        for parameter in model.head_parameters():
-            parameter.requires_grad_(True)
-    elif params.lora is not None:
-        attach(model.backbone, params.lora, seed)
 
 
 def make_loss(

@@ -17,7 +17,7 @@ from concord.objectives import Objective
 from concord.policies.step_rewards import Form, answer_reward
 from concord.rewards.process.process_model import ProcessRewardModel
 from concord.rewards.vector.anchors import Anchors
-from concord.rewards.vector.reward_vector import RewardVector
+from concord.rewards.vector.reward_vector import Exchanges, RewardVector
 from concord.stage.errors import DataError, ModelError
 
 if TYPE_CHECKING:
@@ -65,18 +65,13 @@ class ProcessVector(RewardVector):
         """Objective -> the step scores of each response of the last call, `(steps,)`; None where
         the objective does not apply."""
 
-    def score(
-        self,
-        messages: Sequence[Messages],
-        responses: Sequence[str],
-        domains: Sequence[str],
-        references: Sequence[str | None],
-        batch_size: int = 64,
-    ) -> np.ndarray:
-        """Scores as in `RewardVector.score`; those of the process reward model are in (0, 1)."""
-        outcome = [name for name in self.names if name not in self.forms]
-        columns = self._score(outcome, messages, responses, domains, references, batch_size)
-        self._score_steps(messages, responses, domains, batch_size)
+    def _score(
+        self, names: Sequence[str], exchanges: Exchanges, batch_size: int
+    ) -> dict[str, np.ndarray]:
+        """As in `RewardVector`; the scores of the process reward model are in (0, 1)."""
+        outcome = [name for name in names if name not in self.forms]
+        columns = super()._score(outcome, exchanges, batch_size)
+        self._score_steps(exchanges.messages, exchanges.responses, exchanges.domains, batch_size)
         for name, form in self.forms.items():
             columns[name] = np.array(
                 [
@@ -85,7 +80,7 @@ class ProcessVector(RewardVector):
                 ],
                 dtype=np.float32,
             )
-        return np.stack([columns[name] for name in self.names], axis=1)
+        return columns
 
     def _score_steps(
         self,

@@ -39,7 +39,8 @@ from concord.lm.precision import autocast
 from concord.lm.train import Training
 from concord.policies.job import ROLLOUTS, PolicyJob, save
 from concord.policies.mixes import MixPlan, draw_mixes
-from concord.policies.preference import fit_pairs, input_files, new_model
+from concord.policies.pair_sources import input_files
+from concord.policies.preference import fit_pairs, new_model
 from concord.rewards.vector.reward_vector import RewardVector
 from concord.stage import outputs, progress, resume, runtime
 from concord.stage.errors import DataError

@@ -16,12 +16,9 @@ from pydantic.dataclasses import dataclass
 
 from concord.lm.load import load_causal
 from concord.policies.job import PolicyJob, save
-from concord.policies.preference import (
-    PreferenceParams,
-    input_files,
-    pairs_by_objective,
-    train,
-)
+from concord.policies.pair_sources import input_files, pairs_by_objective
+from concord.policies.preference import train
+from concord.policies.preference_settings import PreferenceParams
 from concord.stage import outputs, resume, runtime
 from concord.stage.params import FORBID
 from concord.stage.paths import SFT

@@ -15,7 +15,8 @@ from concord.policies import losses
 from concord.policies.balanced_batches import collate, row_weights
 from concord.policies.losses import PairLogprobs
 from concord.policies.model import MultiHeadCausalLM, one_hot
-from concord.policies.preference import PreferenceParams, curve_metrics, make_loss
+from concord.policies.preference import curve_metrics, make_loss
+from concord.policies.preference_settings import PreferenceParams
 from concord.policies.reference_logprobs import add_reference
 from concord.stage import plugins
 from concord.stage.errors import ParamsError

@@ -28,7 +28,8 @@ from concord.lm.train import Row, Training, fit
 from concord.objectives import Objective
 from concord.policies.job import ROLLOUTS, Method, PolicyJob, save
 from concord.policies.mixes import Mixes, MixPlan, draw_mixes
-from concord.policies.preference import batch_size_problems, epochs_to_steps
+from concord.policies.preference import epochs_to_steps
+from concord.policies.preference_settings import batch_size_problems
 from concord.stage import outputs, resume, runtime
 from concord.stage.params import FORBID
 from concord.stage.paths import ANCHORS, SFT

@@ -21,11 +21,11 @@ from pydantic.dataclasses import dataclass
 
 from concord.objectives import Objective
 from concord.policies.job import ANNOTATED, Method, PolicyJob, save
-from concord.policies.preference import (
+from concord.policies.pair_sources import pairs_by_objective
+from concord.policies.preference import train
+from concord.policies.preference_settings import (
     PreferenceParams,
     batch_size_problems,
-    pairs_by_objective,
-    train,
     trained_objectives,
 )
 from concord.stage import outputs

@@ -24,12 +24,12 @@ from concord.objectives import Objective
 from concord.policies.gradient_conflict import Aggregator, GradientConflict
 from concord.policies.job import Method, PolicyJob, save
 from concord.policies.mixes import PUBLISHED, Mixes, MixPlan, draw_mixes
-from concord.policies.preference import (
+from concord.policies.pair_sources import pairs_by_objective
+from concord.policies.preference import train
+from concord.policies.preference_settings import (
     PreferenceParams,
     batch_size_problems,
     loss_weights,
-    pairs_by_objective,
-    train,
     trained_objectives,
 )
 from concord.policies.rounds import Rounds, round_problems, train_in_rounds

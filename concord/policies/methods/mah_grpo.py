@@ -19,11 +19,12 @@ from pydantic.dataclasses import dataclass
 from concord.objectives import domain_weights
 from concord.policies.job import Method, PolicyJob
 from concord.policies.moving_weights import WeightTracker
-from concord.policies.preference import HeadAdapters, head_learning_rates, prepare_backbone
+from concord.policies.preference_settings import HeadAdapters
 from concord.policies.rl.online import prompts_of
 from concord.policies.rl.online import run as run_online
 from concord.policies.rl.settings import OnlineParams
 from concord.policies.rl.step_prompts import WeightDraws, with_weights
+from concord.policies.trained_parameters import head_learning_rates, prepare_backbone
 from concord.stage import runtime
 from concord.stage.params import FORBID
 from concord.stage.paths import SFT

@@ -20,7 +20,8 @@ from pydantic.dataclasses import dataclass
 
 from concord.objectives import domain_weights
 from concord.policies.job import Method, PolicyJob, save
-from concord.policies.preference import PreferenceParams, train
+from concord.policies.preference import train
+from concord.policies.preference_settings import PreferenceParams
 from concord.stage.params import FORBID
 
 if TYPE_CHECKING:

@@ -20,10 +20,10 @@ from pydantic.dataclasses import dataclass
 
 from concord.objectives import Objective
 from concord.policies.job import Method, PolicyJob, save
-from concord.policies.preference import (
+from concord.policies.preference import train
+from concord.policies.preference_settings import (
     PreferenceParams,
     batch_size_problems,
-    train,
     trained_objectives,
 )
 from concord.stage.errors import DataError

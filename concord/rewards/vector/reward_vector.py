@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -21,6 +21,15 @@ from concord.stage.paths import REWARDS
 
 ALL_DOMAINS = "all"
 """The domain of an objective that applies to every prompt."""
+
+
+class Exchanges(NamedTuple):
+    """Responses with what they answer, a row each."""
+
+    messages: Sequence[Messages]
+    responses: Sequence[str]
+    domains: Sequence[str]
+    references: Sequence[str | None]
 
 
 class RewardVector:
@@ -77,7 +86,8 @@ class RewardVector:
 
         `references` are the reference answers for verifiers, None for prompts without one.
         """
-        scores = self._score(self.names, messages, responses, domains, references, batch_size)
+        exchanges = Exchanges(messages, responses, domains, references)
+        scores = self._score(self.names, exchanges, batch_size)
         return np.stack([scores[name] for name in self.names], axis=1)
 
     def score_all(
@@ -89,19 +99,13 @@ class RewardVector:
         batch_size: int = 64,
     ) -> dict[str, np.ndarray]:
         """Objective -> scores, float32 `(n,)`, including the objectives in `extra`."""
-        return self._score(
-            [*self.names, *self.extra], messages, responses, domains, references, batch_size
-        )
+        exchanges = Exchanges(messages, responses, domains, references)
+        return self._score([*self.names, *self.extra], exchanges, batch_size)
 
     def _score(
-        self,
-        names: Sequence[str],
-        messages: Sequence[Messages],
-        responses: Sequence[str],
-        domains: Sequence[str],
-        references: Sequence[str | None],
-        batch_size: int,
+        self, names: Sequence[str], exchanges: Exchanges, batch_size: int
     ) -> dict[str, np.ndarray]:
+        messages, responses, domains, references = exchanges
         result = {name: np.full(len(responses), np.nan, dtype=np.float32) for name in names}
         # (model, domain) -> scores of all heads, so that objectives share the forward pass.
         by_model: dict[tuple[str, str], np.ndarray] = {}
@@ -112,15 +116,15 @@ class RewardVector:
                 for row, domain in enumerate(domains)
                 if objective.domain in (ALL_DOMAINS, domain)
             ]
-            answers = [responses[row] for row in rows]
+            texts = [responses[row] for row in rows]
             if objective.verifier is not None:
                 result[name][rows] = dispatch.score_all(
-                    objective.verifier, answers, [references[row] for row in rows]
+                    objective.verifier, texts, [references[row] for row in rows]
                 )
                 continue
             assert objective.reward is not None
             model, key = self.models[objective.reward], (objective.reward, objective.domain)
             if key not in by_model:
-                by_model[key] = model.score([messages[row] for row in rows], answers, batch_size)
+                by_model[key] = model.score([messages[row] for row in rows], texts, batch_size)
             result[name][rows] = by_model[key][:, model.objectives.index(name)]
         return result

@@ -9,7 +9,7 @@ import torch
 from safetensors.torch import load_file
 
 from concord.lm.load import load_causal
-from concord.policies import model, preference, steerable
+from concord.policies import model, pair_sources, preference, preference_settings, steerable
 from concord.policies.job import ANNOTATED, ROLLOUTS, PolicyJob
 from concord.policies.methods import dpo, mah_dpo, reference
 from concord.stage.errors import DataError, ParamsError
@@ -178,7 +178,7 @@ def test_a_policy_trained_with_mixes_is_saved_and_steered(project: Path, make_jo
 
 
 def test_mixes_need_rewards_and_room_for_single_objectives(make_job: MakeJob) -> None:
-    with pytest.raises(ParamsError, match="`mixes` combines the rewards of rollouts"):
+    with pytest.raises(ParamsError, match="`mixes` combines scores"):
         make_job(method="mah_dpo", mixes={}, pairs="annotations")
     vector = {name: objective for name, objective in OBJECTIVES.items() if objective.in_vector}
     for corners, needed in ((0.5, 8), (0.96, 50)):  # of a domain: single objectives, mixes
@@ -278,7 +278,7 @@ def test_groups_of_dpo_pairs(
 def test_both_sources_are_merged(project: Path, make_job: MakeJob) -> None:
     sizes = {}
     for source in ("rollouts", "annotations", "both"):
-        pairs = preference.pairs_by_objective(make_job(method="mah_dpo", pairs=source))
+        pairs = pair_sources.pairs_by_objective(make_job(method="mah_dpo", pairs=source))
         sizes[source] = {name: len(rows) for name, rows in pairs.items()}
     assert sizes["annotations"] == dict.fromkeys(["helpful", "honest", "right", "vivid"], 12)
     assert sizes["both"] == {name: sizes["rollouts"][name] + 12 for name in sizes["both"]}
@@ -286,10 +286,10 @@ def test_both_sources_are_merged(project: Path, make_job: MakeJob) -> None:
 
 def test_only_the_requested_sources_are_read(project: Path, make_job: MakeJob) -> None:
     ANNOTATED.unlink()
-    assert preference.pairs_by_objective(make_job(method="mah_dpo"))
+    assert pair_sources.pairs_by_objective(make_job(method="mah_dpo"))
     ROLLOUTS.unlink()
     with pytest.raises(DataError, match="does not exist"):
-        preference.pairs_by_objective(make_job(method="mah_dpo"))
+        pair_sources.pairs_by_objective(make_job(method="mah_dpo"))
 
 
 def test_epochs_become_steps(project: Path, make_job: MakeJob) -> None:
@@ -303,14 +303,14 @@ def test_epochs_become_steps(project: Path, make_job: MakeJob) -> None:
 
 def test_loss_weights() -> None:
     """Weights are matched by name. Missing ones are 0; without any, all are equal."""
-    assert preference.loss_weights({}, ["a", "b"]) == {"a": 0.5, "b": 0.5}
-    assert preference.loss_weights({"b": 3.0, "a": 1.0}, ["a", "b", "c"]) == {
+    assert preference_settings.loss_weights({}, ["a", "b"]) == {"a": 0.5, "b": 0.5}
+    assert preference_settings.loss_weights({"b": 3.0, "a": 1.0}, ["a", "b", "c"]) == {
         "a": 0.25,
         "b": 0.75,
         "c": 0.0,
     }
     with pytest.raises(ParamsError, match=r"alpha\.d is a weight for an unknown objective"):
-        preference.loss_weights({"d": 1.0}, ["a"])
+        preference_settings.loss_weights({"d": 1.0}, ["a"])
 
 
 @pytest.mark.parametrize(

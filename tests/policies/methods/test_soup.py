@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from concord.lm import lora
-from concord.policies import preference, specialist_training, steerable
+from concord.policies import pair_sources, preference, specialist_training, steerable
 from concord.policies.job import PolicyJob
 from concord.policies.methods import mod, soup
 from concord.policies.specialists import Specialists
@@ -38,7 +38,7 @@ def test_a_corner_is_dpo_on_the_pairs_of_its_objective(
     """Bit for bit, also with other specialists beside it."""
     job = make_job(method="soup", objectives=TWO, training=SHORT, **entry)
     corner = trained(job).merge(CORNER).state_dict()
-    pairs = {"vivid": preference.pairs_by_objective(job)["vivid"]}
+    pairs = {"vivid": pair_sources.pairs_by_objective(job)["vivid"]}
     expected = preference.train(job, pairs, {"vivid": 0}, ["policy"], __file__)
     for name, value in expected.merge({"policy": 1.0}).state_dict().items():
         assert torch.equal(corner[name], value)

@@ -51,6 +51,27 @@ def batch_of(trainer: Any) -> dict[str, Any]:
     return batch
 
 
+def logprobs_of(model: Any, batch: dict[str, Any]) -> torch.Tensor:
+    """Log-probability of each sampled token `(rows, tokens)`, from one plain forward pass."""
+    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
+    mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
+    start = batch["prompt_ids"].shape[1]
+    logprobs = model(ids, attention_mask=mask).logits[:, start - 1 : -1].log_softmax(-1)
+    chosen: torch.Tensor = logprobs.gather(-1, batch["completion_ids"].unsqueeze(-1)).squeeze(-1)
+    return chosen
+
+
+def gradients_of(model: Any) -> dict[str, torch.Tensor]:
+    """Parameter -> its gradient; resets the gradients."""
+    gradients = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
+    model.zero_grad()
+    return gradients
+
+
+def flat(gradients: dict[str, torch.Tensor]) -> torch.Tensor:
+    return torch.cat([gradient.flatten() for gradient in gradients.values()])
+
+
 @pytest.mark.parametrize("masked", [False, True])
 def test_truncated_samples_are_left_out(
     reward_models: Path, make_job: MakeJob, masked: bool
@@ -83,19 +104,12 @@ def test_rloo_is_reinforce(reward_models: Path, make_job: MakeJob) -> None:
     entry = {**ENTRY, "method": "rloo", "aggregation": "leave_one_out", "beta": 0.0}
     trainer = trainer_of(make_job(**entry), texts, loss="luspo")
     batch = batch_of(trainer)
-    model = trainer.model
-    trainer._compute_loss(model, batch).backward()
-    gradients = {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
-    model.zero_grad()
-    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
-    mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
-    start = batch["prompt_ids"].shape[1]
-    logprobs = model(ids, attention_mask=mask).logits[:, start - 1 : -1].log_softmax(-1)
-    chosen = logprobs.gather(-1, batch["completion_ids"].unsqueeze(-1)).squeeze(-1)
-    samples = (chosen * batch["completion_mask"]).sum(1)
+    trainer._compute_loss(trainer.model, batch).backward()
+    gradients = gradients_of(trainer.model)
+    samples = (logprobs_of(trainer.model, batch) * batch["completion_mask"]).sum(1)
     (-(batch["advantages"] * samples).mean()).backward()
-    for name, parameter in model.named_parameters():
-        torch.testing.assert_close(gradients[name], parameter.grad, atol=1e-5, rtol=1e-4, msg=name)
+    for name, expected in gradients_of(trainer.model).items():
+        torch.testing.assert_close(gradients[name], expected, atol=1e-5, rtol=1e-4, msg=name)
     assert max(float(gradient.abs().max()) for gradient in gradients.values()) > 0.1
 
 
@@ -105,20 +119,15 @@ def test_advantages_of_steps_reach_the_loss(reward_models: Path, make_job: MakeJ
     steps = {"process_rewards": {"right": "mean"}, "step_advantages": True}
     trainer = trainer_of(make_job(**ENTRY, **steps, beta=0.0), texts)
     trainer.reward.vector = SteppedVector()
-    batch, model = batch_of(trainer), trainer.model
+    batch = batch_of(trainer)
     advantages = batch["advantages"]
     assert advantages.shape == batch["completion_ids"].shape
     assert advantages[1].unique().numel() > 2 or advantages[4].unique().numel() > 2
-    trainer._compute_loss(model, batch).backward()
-    gradient = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
-    model.zero_grad()
-    ids = torch.cat([batch["prompt_ids"], batch["completion_ids"]], dim=1)
-    mask = torch.cat([batch["prompt_mask"], batch["completion_mask"]], dim=1)
-    start = batch["prompt_ids"].shape[1]
-    logprobs = model(ids, attention_mask=mask).logits[:, start - 1 : -1].log_softmax(-1)
-    chosen = logprobs.gather(-1, batch["completion_ids"].unsqueeze(-1)).squeeze(-1)
+    trainer._compute_loss(trainer.model, batch).backward()
+    gradient = flat(gradients_of(trainer.model))
+    chosen = logprobs_of(trainer.model, batch)
     (-(advantages * chosen * batch["completion_mask"]).sum()).backward()
-    expected = torch.cat([parameter.grad.flatten() for parameter in model.parameters()])
+    expected = flat(gradients_of(trainer.model))
     torch.testing.assert_close(
         gradient / gradient.norm(), expected / expected.norm(), atol=1e-5, rtol=1e-4
     )
