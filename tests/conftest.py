@@ -88,6 +88,7 @@ def torch_state() -> Iterator[None]:
     states = random.getstate(), numpy.random.get_state(), torch.get_rng_state()
     threads, dtype = torch.get_num_threads(), torch.get_default_dtype()
     deterministic = torch.are_deterministic_algorithms_enabled()
+    filled = torch.utils.deterministic.fill_uninitialized_memory
     torch.set_num_threads(1)
     yield
     random.setstate(states[0])
@@ -96,6 +97,7 @@ def torch_state() -> Iterator[None]:
     torch.set_num_threads(threads)
     torch.set_default_dtype(dtype)
     torch.use_deterministic_algorithms(deterministic)
+    torch.utils.deterministic.fill_uninitialized_memory = filled
 
 
 @pytest.fixture(scope="session")

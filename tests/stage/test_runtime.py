@@ -25,6 +25,7 @@ def test_threads_and_determinism_are_set() -> None:
     start(Runtime(2, "cpu"), 0)
     assert torch.get_num_threads() == 2
     assert torch.are_deterministic_algorithms_enabled()
+    assert not torch.utils.deterministic.fill_uninitialized_memory
 
 
 @pytest.mark.parametrize(
