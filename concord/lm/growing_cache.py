@@ -1,7 +1,7 @@
 """A cache of keys and values with room for the tokens to come.
 
-`DynamicCache` copies all keys and values at each new token. On a CPU that takes longer than the
-model itself. This cache writes new tokens into free space, and copies only when it is used up.
+`DynamicCache` copies all keys and values at each new token. This cache writes new tokens into free
+space, and copies only when it is used up.
 """
 
 from __future__ import annotations
