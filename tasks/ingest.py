@@ -5,7 +5,7 @@ Invalid rows go to the quarantine table.
     sources.<name>.path
     -> data/ingested/<name>/{prompts,demonstrations,comparisons,ratings,steps}.parquet,
        data/ingested/<name>/quarantine.parquet,
-       data/ingested/<name>/report.json {read, kept, quarantined, by_reason, by_table}
+       data/ingested/<name>/report.json {read, kept, quarantined, by_reason, by_table, removed}
 
     python -m tasks.ingest <source>
 """
@@ -80,7 +80,10 @@ def run(name: str, source: Source, params: IngestParams, out: Path) -> dict[str,
 
 
 def summary(intake: TableBuilder) -> dict[str, Any]:
-    """Counts of the rows read, kept and quarantined, by reason and by table."""
+    """Counts of the rows read, kept and quarantined, by reason and by table.
+
+    `removed` counts the parts that were removed from annotations, such as empty system turns.
+    """
     by_reason = intake.quarantine.by_reason()
     rejected = sum(by_reason.values())
     assert intake.read == intake.kept + rejected
@@ -90,6 +93,7 @@ def summary(intake: TableBuilder) -> dict[str, Any]:
         "quarantined": rejected,
         "by_reason": by_reason,
         "by_table": intake.by_table,
+        "removed": dict(intake.changes.most_common()),
     }
 
 

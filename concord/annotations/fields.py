@@ -5,12 +5,18 @@ is wrong with the value. The argument `column` replaces the key in the error.
 """
 
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
 from concord.annotations.record import RowError
 
 Object = Mapping[str, Any]
+NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.IGNORECASE)
+EMPTY = {"", "-", "na", "n/a", "nan", "none", "null"}
+"""Texts that stand for an empty cell, in lower case."""
+TRUTH = {"true": True, "yes": True, "1": True, "1.0": True}
+TRUTH |= {"false": False, "no": False, "0": False, "0.0": False}
 
 
 def required(record: Object, key: str, column: str | None = None) -> Any:
@@ -34,8 +40,10 @@ def text(record: Object, key: str, column: str | None = None) -> str:
 
 
 def number(record: Object, key: str, column: str | None = None) -> float:
-    """A finite number. Booleans are not numbers."""
+    """A finite number, or text that is one, such as 0.5 or 1e-3. Booleans are not numbers."""
     value = required(record, key, column)
+    if isinstance(value, str) and NUMBER.fullmatch(value):
+        value = float(value)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise wrong_type(column or key, "a number", value)
     # The comparison comes first: isfinite raises OverflowError for integers beyond the floats.
@@ -58,6 +66,39 @@ def boolean(record: Object, key: str, column: str | None = None) -> bool:
     if not isinstance(value, bool):
         raise wrong_type(column or key, "true or false", value)
     return value
+
+
+def truth(record: Object, key: str, column: str | None = None) -> bool:
+    """True or false, also as 0 and 1, or as text: true, yes, 1, false, no, 0.
+
+    Examples:
+        >>> truth({"label": "True"}, "label"), truth({"label": 0.0}, "label")
+        (True, False)
+    """
+    value = required(record, key, column)
+    written = str(value).strip().casefold()
+    if not isinstance(value, bool | int | float | str) or written not in TRUTH:
+        raise wrong_type(column or key, "true or false, or 1 or 0", value)
+    return TRUTH[written]
+
+
+def is_empty(value: Any) -> bool:
+    """Whether a cell is empty: null, NaN, or a text such as N/A.
+
+    Examples:
+        >>> is_empty(" n/a "), is_empty(0)
+        (True, False)
+    """
+    if isinstance(value, str):
+        return value.strip().casefold() in EMPTY
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def given(record: Object, key: str, column: str | None = None) -> Any:
+    """The value of a label. Raises RowError `no_label` if the cell is there but empty."""
+    if key in record and is_empty(record[key]):
+        raise RowError("no_label", column or key, "is empty, so there is no label to learn from")
+    return required(record, key, column)
 
 
 def items(record: Object, key: str, column: str | None = None) -> list[Any]:

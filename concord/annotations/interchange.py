@@ -37,7 +37,17 @@ from typing import Any
 import orjson
 import xxhash
 
-from concord.annotations.fields import items, number, required, shorten, text, texts, wrong_type
+from concord.annotations.fields import (
+    given,
+    is_empty,
+    items,
+    number,
+    required,
+    shorten,
+    text,
+    texts,
+    wrong_type,
+)
 from concord.annotations.record import RowError
 
 ROLES = ("system", "user", "assistant")
@@ -155,6 +165,7 @@ def _demonstration(record: Mapping[str, Any]) -> list[RowWithAuthors]:
 
 def _comparison(record: Mapping[str, Any]) -> list[RowWithAuthors]:
     chosen, rejected = text(record, "a"), text(record, "b")
+    given(record, "preferred")
     preferred = text(record, "preferred")
     if preferred == "tie":
         raise RowError(
@@ -165,7 +176,9 @@ def _comparison(record: Mapping[str, Any]) -> list[RowWithAuthors]:
     if preferred not in ("a", "b"):
         raise RowError("off_scale", "preferred", f"is {preferred!r}; allowed: a, b, tie")
     chosen_author, rejected_author = _authors(record, 2)
-    margin = None if record.get("margin") is None else number(record, "margin")
+    margin = None if is_empty(record.get("margin")) else number(record, "margin")
+    if margin == 0:
+        raise RowError("tie", "margin", "is 0, so neither answer is preferred")
     if preferred == "b":
         chosen, rejected = rejected, chosen
         chosen_author, rejected_author = rejected_author, chosen_author
@@ -185,6 +198,7 @@ def _rating(record: Mapping[str, Any]) -> list[RowWithAuthors]:
     worst, best = (number({"scale": bound}, "scale") for bound in scale)
     if worst == best:
         raise RowError("off_scale", "scale", f"[{worst:g}, {best:g}] is empty")
+    given(record, "rating")
     response, rating = text(record, "response"), number(record, "rating")
     return [_rating_row(record, response, rating, worst, best, "rating", _author(record))]
 
@@ -214,6 +228,7 @@ def _ranking(record: Mapping[str, Any]) -> list[RowWithAuthors]:
 
 
 def _binary(record: Mapping[str, Any]) -> list[RowWithAuthors]:
+    given(record, "label")
     label = number(record, "label")
     if label not in (0, 1):
         raise RowError("off_scale", "label", f"is {label}; allowed: 0, 1")

@@ -22,10 +22,15 @@ REASONS = {
     "truncated_response": "the answer was truncated at a length limit, so its end was not judged",
     "off_scale": "a label is outside its scale",
     "tie": "neither answer is preferred",
+    "no_label": "nobody gave this label",
+    "left_out": "an option of the format leaves the row out",
+    "unused_context": "the row holds context that the format does not read",
     "different_prompts": "the two answers belong to different prompts",
     "identical_responses": "the two answers are the same text or the same tokens",
     "unknown_role": "the role of a turn is not system, user or assistant",
+    "tool_turn": "a turn calls a tool or holds its result",
     "roles_do_not_alternate": "the roles do not alternate, or the last turn is not the user's",
+    "template": "the text holds the control tokens of a chat template",
     "duplicate": "the row repeats an earlier one",
     "duplicate_prompt": "the prompt repeats an earlier one",
     "contradiction": "one annotator gave the same answer contradicting labels",
@@ -33,6 +38,8 @@ REASONS = {
 }
 """Reason code -> what it means."""
 DUPLICATE = "duplicate"
+NO_FAULT = (DUPLICATE, "tie", "no_label", "left_out")
+"""Reasons of rows that are not bad: they are left out and counted."""
 RAW_CHARACTERS = 500
 SAMPLES = 20
 
@@ -92,26 +99,36 @@ class Quarantine:
 def check_quarantine_share(
     quarantine: Quarantine, read: int, max_share: float, source: str
 ) -> None:
-    """Raises DataError if more than `max_share` of the `read` rows are bad.
+    """Raises DataError if more than `max_share` of the `read` rows are bad, or if all are rejected.
 
-    The message lists every reason with its first row. Exact duplicates are quarantined too, but do
-    not count as bad.
+    The message lists every reason with its first row. Rows with a reason in `NO_FAULT` are
+    quarantined too, but do not count as bad.
     """
-    bad = {reason: count for reason, count in quarantine.by_reason().items() if reason != DUPLICATE}
+    reasons = quarantine.by_reason()
+    bad = {reason: count for reason, count in reasons.items() if reason not in NO_FAULT}
     rejected = sum(bad.values())
-    if rejected <= max_share * read:
-        return
-    reasons = []
-    for reason, count in bad.items():
+    if rejected > max_share * read:
+        raise DataError(
+            f"source {source}: {rejected} of {read} rows ({rejected / read:.1%}) were rejected, "
+            f"but ingest.max_quarantine_share is {max_share:g}:{_listed(quarantine, bad)}\n"
+            "Check the format, correct the file, or increase the share"
+        )
+    if sum(reasons.values()) == read and read:
+        raise DataError(
+            f"source {source}: none of the {read} rows was kept:{_listed(quarantine, reasons)}\n"
+            "Give a file whose rows have labels, or change the options of the format"
+        )
+
+
+def _listed(quarantine: Quarantine, reasons: dict[str, int]) -> str:
+    """A line for each reason, with its first row."""
+    lines = []
+    for reason, count in reasons.items():
         first = quarantine.first(reason)
         file = f"{first['source_file']} " if first["source_file"] else ""
         where = f"first on {file}line {first['source_line']}, {first['column']}: {first['detail']}"
-        reasons.append(f"\n  {count:>7}  {reason} ({REASONS[reason]}); {where}")
-    raise DataError(
-        f"source {source}: {rejected} of {read} rows ({rejected / read:.1%}) were rejected, but "
-        f"ingest.max_quarantine_share is {max_share:g}:{''.join(reasons)}\n"
-        "Check the format, correct the file, or increase the share"
-    )
+        lines.append(f"\n  {count:>7}  {reason} ({REASONS[reason]}); {where}")
+    return "".join(lines)
 
 
 def samples(frame: pd.DataFrame) -> dict[str, dict[str, Any]]:

@@ -11,18 +11,17 @@ keys of an annotation. The format `hub` streams the rows of a data set on the Hu
 through one of the formats of the first kind.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from concord.annotations import files, hub
+from concord.annotations.columns import Columns, Renamed
 from concord.annotations.record import GivenOptions, Record, RowError, convert
 from concord.stage import plugins
 from concord.stage.params import section
 
-Columns = Mapping[str, str]
-"""Key that a format reads -> name of that key in the source."""
 HUB = "hub"
 
 
@@ -72,23 +71,12 @@ def convert_objects(
 ) -> Iterator[Record]:
     """Renames the keys of each object and converts it with the format `module`."""
     options = section(module.Options, dict(given), "options")
+    renamed = Renamed(columns)
 
     def annotations(row: dict[str, Any]) -> Iterable[dict[str, Any] | RowError]:
-        return module.annotations(rename_columns(row, columns), options)  # type: ignore[no-any-return]
+        return module.annotations(renamed(row), options)  # type: ignore[no-any-return]
 
-    return convert(objects, annotations)
-
-
-def rename_columns(row: dict[str, Any], columns: Columns) -> dict[str, Any]:
-    """Adds each renamed column under the key that the format reads; a missing column is null.
-
-    Examples:
-        >>> rename_columns({"question": "Why?"}, {"prompt": "question"})
-        {'question': 'Why?', 'prompt': 'Why?'}
-    """
-    if not columns:
-        return row
-    return {**row, **{key: row.get(column) for key, column in columns.items()}}
+    return renamed.check(convert(objects, annotations))
 
 
 def _module(name: str) -> ModuleType:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Never
 import orjson
 from pydantic.dataclasses import dataclass as params_dataclass
 
+from concord.annotations.cleaning import clean
 from concord.stage.errors import DataError
 from concord.stage.params import FORBID
 
@@ -69,6 +70,8 @@ class Record(NamedTuple):
     """Why the row is rejected; None if it is not."""
     file: str = ""
     """The file within the source's folder; empty if the source is one file."""
+    changes: tuple[str, ...] = ()
+    """What was removed from the annotation, to be counted."""
 
     def with_result(self, result: "dict[str, Any] | RowError") -> "Record":
         """This record with another annotation, or rejected."""
@@ -84,7 +87,7 @@ Annotations = Callable[[dict[str, Any]], Iterable[dict[str, Any] | RowError]]
 
 
 def convert(records: Iterable[Record], annotations: Annotations) -> Iterator[Record]:
-    """Applies `annotations` to every object.
+    """Applies `annotations` to every object, and `clean` to every annotation.
 
     A RowError that is raised rejects the object. A RowError that is yielded rejects one annotation
     and keeps the others.
@@ -98,7 +101,11 @@ def convert(records: Iterable[Record], annotations: Annotations) -> Iterator[Rec
         except RowError as error:
             results = [error]
         for result in results:
-            yield record.with_result(result)
+            if isinstance(result, RowError):
+                yield record.with_result(result)
+            else:
+                cleaned, changes = clean(result)
+                yield record.with_result(cleaned)._replace(changes=changes)
 
 
 def parse(number: int, text: str, file: str = "") -> Record:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+from collections import Counter
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -32,6 +33,7 @@ class TableBuilder:
         self.read = self.kept = 0
         self.by_table = dict.fromkeys(schemas.SCHEMAS, 0)
         self.quarantine = Quarantine()
+        self.changes: Counter[str] = Counter()
         tables = [*schemas.SCHEMAS, "quarantine"]
         self._writers = {
             name: TableWriter(folder / f"{name}.parquet", schemas.types(name)) for name in tables
@@ -59,6 +61,7 @@ class TableBuilder:
     def add(self, record: Record) -> None:
         """Converts one record to rows, or notes why it is rejected."""
         number, table = len(self._records), ""
+        self.changes.update(record.changes)
         if record.row is None:
             assert record.rejection is not None
             self._rejected[number] = record.rejection

@@ -8,13 +8,23 @@ keys are ignored:
     {"context": [{"role": "user", "content": "..."}, ...], "response1": "...",
      "response2": "...", "overall_preference": -2}
 
+    {"prompt": "...", "response_1": "...", "response_2": "...", "preference_strength": -2}
+    {"context": [...], "original_response": "...", "edited_response": "...", "feedback": [...]}
+    {"context": [...], "good_edited_response": "...", "bad_edited_response": "..."}
+
 Makes:
 
-- From a row of the first kind, a rating from 0 to 4 for each of `objectives`. The turns of the
-  prompt are separated by `<extra_id_1>Assistant` and `<extra_id_1>User`.
-- From a row of the second kind, a comparison. `overall_preference` runs from -3 (response 1 is much
-  better) to 3 (response 2 is much better). Its absolute value is the margin; 0 is a tie and is
-  rejected.
+- From a row of the first kind, a rating from 0 to 4 for each of `objectives`. An empty one is a
+  missing label, which is left out and counted. The turns of the prompt are separated by
+  `<extra_id_1>Assistant` and `<extra_id_1>User`.
+- From a row of the second or third kind, a comparison. `overall_preference` and
+  `preference_strength` run from -3 (response 1 is much better) to 3 (response 2 is much better).
+  The absolute value is the margin; 0 is a tie, which is left out and counted, like a row without a
+  preference. With `individual`, each person's preference is a comparison instead.
+- From an edit, a comparison: the edited answer is preferred to the original one, and a good edit to
+  a bad one. Feedback in words alone is no label; such rows are left out and counted.
+
+HelpSteer 1, 2 and 3 are CC-BY-4.0.
 
 The first user turn is the group. More complexity or verbosity is not better, so these attributes
 are only read if `objectives` names them. Add the objective to `costs` if less is better.
@@ -24,6 +34,7 @@ Options:
   same names.
 - `costs`: the objectives for which less is better. Default: none.
 - `objective`: the objective of the comparisons. Default: overall.
+- `individual`: whether to read each person's preference instead of the overall one. Default: false.
 """
 
 import re
@@ -34,8 +45,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from concord.annotations import preference
 from concord.annotations.dialogues import Turn, group_id, turns
-from concord.annotations.fields import integer, number, text
+from concord.annotations.fields import given, integer, mappings, number, text
+from concord.annotations.preference import by_sign
 from concord.annotations.record import RowError
 from concord.stage.params import FORBID, suggest
 
@@ -49,6 +62,17 @@ BETTER: dict[str, Attribute] = {
 LEAST, MOST = 0, 4
 STRONGEST = 3
 ANNOTATOR = "helpsteer"
+OVERALL = "overall_preference"
+PAIRS = (
+    ("response1", "response2", OVERALL),
+    ("response_1", "response_2", "preference_strength"),
+)
+"""The keys of the two responses and of the preference."""
+EDITS = (
+    ("good_edited_response", "bad_edited_response"),
+    ("edited_response", "original_response"),
+)
+"""The keys of the better and of the worse answer."""
 SPEAKER = re.compile(r"\s*<extra_id_1>(User|Assistant)\b\s*")
 ROLES = {"User": "user", "Assistant": "assistant"}
 
@@ -65,6 +89,8 @@ class Options:
     """The objectives for which less is better."""
     objective: str = "overall"
     """The objective of the comparisons."""
+    individual: bool = False
+    """Whether to read each person's preference instead of the overall one."""
 
     def __post_init__(self) -> None:
         for name in self.costs:
@@ -76,10 +102,22 @@ class Options:
 
 
 def annotations(row: dict[str, Any], options: Options) -> Iterator[dict[str, Any] | RowError]:
-    """The ratings or the comparison of a row."""
-    if row.get("overall_preference") is None:
-        return ratings(row, options)
-    return iter([comparison(row, options)])
+    """The ratings or the comparisons of a row."""
+    if any(row.get(key) is not None for key, _ in EDITS):
+        return iter([edit(row, options)])
+    for first, second, key in PAIRS:
+        if row.get(first) is None and row.get(second) is None:
+            continue
+        if options.individual and key == OVERALL:
+            return individual(row, options)
+        if key in row:
+            return iter([comparison(row, (first, second), key, options)])
+        if "feedback1" in row or "feedback" in row:
+            raise RowError("left_out", "feedback1", "feedback in words alone is no label")
+        raise RowError("missing_key", key, f"there is no `{key}`")
+    if row.get("feedback") is not None and "helpfulness" not in row:
+        raise RowError("left_out", "feedback", "feedback in words alone is no label")
+    return ratings(row, options)
 
 
 def ratings(row: dict[str, Any], options: Options) -> Iterator[dict[str, Any] | RowError]:
@@ -95,31 +133,49 @@ def ratings(row: dict[str, Any], options: Options) -> Iterator[dict[str, Any] | 
         scale = [MOST, LEAST] if objective in options.costs else [LEAST, MOST]
         judged = {"objective": objective, "scale": scale, "annotator": ANNOTATOR}
         try:
+            given(row, attribute)
             yield {**shared, "rating": number(row, attribute), **judged}
         except RowError as error:
             yield error
 
 
-def comparison(row: dict[str, Any], options: Options) -> dict[str, Any]:
+def comparison(
+    row: dict[str, Any], pair: tuple[str, str], key: str, options: Options, person: str = ANNOTATOR
+) -> dict[str, Any]:
     """The comparison of two responses, with its margin."""
-    messages, preference = turns(row, "context"), integer(row, "overall_preference")
-    if abs(preference) > STRONGEST:
-        detail = f"{preference} is outside {-STRONGEST} to {STRONGEST}"
-        raise RowError("off_scale", "overall_preference", detail)
-    preferred = "tie"
-    if preference:
-        preferred = "a" if preference < 0 else "b"
-    return {
-        "kind": "comparison",
-        "group_id": group_id(messages),
-        "messages": messages,
-        "a": text(row, "response1"),
-        "b": text(row, "response2"),
-        "preferred": preferred,
-        "margin": abs(preference),
-        "objective": options.objective,
-        "annotator": ANNOTATOR,
-    }
+    given(row, key)
+    preferred, margin = by_sign(integer(row, key), STRONGEST, key)
+    answers = (text(row, pair[0]), text(row, pair[1]))
+    return preference.comparison(
+        messages_of(row), answers, preferred, options.objective, person, margin=margin
+    )
+
+
+def individual(row: dict[str, Any], options: Options) -> Iterator[dict[str, Any] | RowError]:
+    """Yields the comparison of each person. They have no names, so they are numbered per row."""
+    people = mappings(row, "individual_preference") if row.get("individual_preference") else []
+    if not people:
+        yield RowError("no_label", "individual_preference", "is empty: nobody judged the pair")
+    for number_of, person in enumerate(people, 1):
+        judged = {**row, "score": person.get("score")}
+        try:
+            yield comparison(judged, PAIRS[0][:2], "score", options, f"{ANNOTATOR}_{number_of}")
+        except RowError as error:
+            yield error
+
+
+def edit(row: dict[str, Any], options: Options) -> dict[str, Any]:
+    """The comparison of an edited answer with the original, or of a good with a bad edit."""
+    better, worse = next(pair for pair in EDITS if row.get(pair[0]) is not None)
+    answers = (text(row, better), text(row, worse))
+    return preference.comparison(
+        messages_of(row), answers, "a", options.objective, "helpsteer_edit"
+    )
+
+
+def messages_of(row: dict[str, Any]) -> list[Turn]:
+    """The prompt of a pair."""
+    return turns(row, "context") if row.get("context") else prompt_turns(text(row, "prompt"))
 
 
 def prompt_turns(prompt: str) -> list[Turn]:

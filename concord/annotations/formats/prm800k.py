@@ -38,8 +38,8 @@ Options:
 - `prompts`: whether each row's problem also becomes a prompt with its answer. Default: false.
 - `neutral`: the label of steps rated 0; null leaves them unlabelled. Default: 1.
 - `alternatives`: whether completions outside the solution are read too. Default: false.
-- `finished`: the finish reasons of the rows to read. Default: solution and found_error; the paper
-  discards the others.
+- `finished`: the finish reasons of the rows to read; others are left out and counted. Default:
+  solution and found_error; the paper discards the others.
 - `controls`: whether to read rows that test the annotators, which the paper discards too. Default:
   false.
 """
@@ -89,7 +89,10 @@ def annotations(row: dict[str, Any], options: Options) -> Iterator[dict[str, Any
     finish = one_of(label, "finish_reason", FINISHES)
     is_control = any(row.get(key) for key in CONTROLS)
     if finish not in options.finished or (is_control and not options.controls):
-        return
+        cause = (
+            f"finish_reason is {finish}" if finish not in options.finished else "tests annotators"
+        )
+        raise RowError("left_out", "finish_reason", f"{cause}; see `finished` and `controls`")
     problem = solutions.problem(text(question, "problem"))
     path, alternatives = solution(label, finish)
     labels = {WRONG: 0.0, NEUTRAL: options.neutral, RIGHT: 1.0, None: None}
@@ -120,7 +123,7 @@ def solution(label: Object, finish: Finish) -> tuple[list[Step], list[tuple[int,
     alternatives: list[tuple[int, Step]] = []
     steps = mappings(label, "steps")
     for index, step in enumerate(steps):
-        completions = [completion(entry) for entry in mappings(step, "completions")]
+        completions = [completion(entry) for entry in listed(step)]
         is_last = index == len(steps) - 1
         chosen = chosen_step(step, completions, finish if is_last else None)
         alternatives += [
@@ -131,6 +134,12 @@ def solution(label: Object, finish: Finish) -> tuple[list[Step], list[tuple[int,
         if chosen is not None:
             path.append(chosen)
     return path, alternatives
+
+
+def listed(step: Object) -> list[dict[str, Any]]:
+    """The completions of a step; none if they are null, beside a person's own completion."""
+    is_human = step.get("completions") is None and step.get("human_completion") is not None
+    return [] if is_human else mappings(step, "completions")
 
 
 def chosen_step(step: Object, completions: list[Step], finish: Finish | None) -> Step | None:

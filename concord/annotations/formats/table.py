@@ -16,8 +16,15 @@ is read by this source:
       prompt: question
       constants: {objective: helpful, annotator: crowd}
 
+The places may be paths: `a: reply.text` reads a nested key, and `responses: answers[].text` a list.
+`values` translates what a column says, as in `values: {preferred: {left: a, right: b}}` or
+`values: {rating: {poor: 1, good: 4}}`. An empty rating, label or preference is a missing label,
+which is left out and counted.
+
 If the interchange format requires a number or a list and the column holds text, as in CSV, the text
-is parsed: numbers like 0.5, .5 or 1e-3, lists as JSON. A label may also be true or false.
+is parsed: numbers like 0.5, .5 or 1e-3, lists as JSON. A label may also be true or false. A
+preference may also be A, model_a, response_a, left or a kind of tie. A prompt that is a transcript
+is split into turns, and context in other columns is added (`concord.annotations.context`).
 
 Makes one annotation of `kind` per row. The group of a row without `group_id` is its first user
 turn.
@@ -29,26 +36,34 @@ Options:
   none.
 - `prompt`: the column whose text is the only user turn. Default: null, which requires `messages`.
 - `system`: the content of a system turn before `prompt`. Default: null, no system turn.
+- `values`: key of the interchange format -> value in the column -> value to read. Default: none.
+- `tools`: what becomes of rows with tool calls: `reject`, or `text`, which keeps these turns as
+  text. Default: reject.
+- `ignore`: columns with context that is dropped, such as tools. Default: none.
 """
 
 import json
-import re
 from collections.abc import Iterator
 from dataclasses import field
 from typing import Any, Literal
 
 from pydantic.dataclasses import dataclass
 
-from concord.annotations.dialogues import group_id, turns
-from concord.annotations.fields import shorten, text, wrong_type
+from concord.annotations.context import with_context
+from concord.annotations.dialogues import Tools, group_id, spoken, turns
+from concord.annotations.fields import NUMBER, is_empty, shorten, wrong_type
 from concord.annotations.interchange import FIELDS
 from concord.annotations.record import RowError
 from concord.stage.params import FORBID, suggest
 
 NUMBERS = ("rating", "label", "margin")
 LISTS = ("messages", "scale", "responses", "ranks", "steps", "labels")
-NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.IGNORECASE)
 BOOLEANS = {"true": 1, "false": 0}
+SIDES = {"a": ("a", "model_a", "response_a", "answer_a", "left")}
+SIDES["b"] = ("b", "model_b", "response_b", "answer_b", "right")
+SIDES["tie"] = ("tie", "tie (bothbad)", "both_bad", "bothbad", "draw", "equal")
+WORDS = {word: side for side, words in SIDES.items() for word in words}
+"""What columns call the preferred answer, in lower case."""
 
 
 @dataclass(frozen=True, config=FORBID)
@@ -63,14 +78,22 @@ class Options:
     """The column whose text is the prompt; null if `messages` contains it."""
     system: str | None = None
     """The content of a system turn before `prompt`; null for none."""
+    values: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Key of the interchange format -> value in the column -> value to read."""
+    tools: Tools = "reject"
+    """Whether rows with tool calls are rejected, or kept with these turns as text."""
+    ignore: list[str] = field(default_factory=list)
+    """Columns with context that is dropped."""
 
     def __post_init__(self) -> None:
         allowed = [key for key in FIELDS if key != "kind"]
-        for key in self.constants:
+        for name, key in [
+            *(("constants", key) for key in self.constants),
+            *(("values", key) for key in self.values),
+        ]:
             if key not in allowed:
                 raise ValueError(
-                    f"constants.{key} is not a key of the interchange format; "
-                    f"{suggest(key, allowed)}"
+                    f"{name}.{key} is not a key of the interchange format; {suggest(key, allowed)}"
                 )
         if self.system is not None and self.prompt is None:
             raise ValueError(
@@ -80,14 +103,48 @@ class Options:
 
 def annotations(row: dict[str, Any], options: Options) -> Iterator[dict[str, Any]]:
     """Yields the annotation of a row."""
-    annotation = {key: converted(key, row[key]) for key in FIELDS if key in row}
-    if options.prompt is not None:
-        system = [] if options.system is None else [{"role": "system", "content": options.system}]
-        annotation["messages"] = [*system, {"role": "user", "content": text(row, options.prompt)}]
+    annotation = {
+        key: converted(key, translated(key, row[key], options.values))
+        for key in FIELDS
+        if key in row
+    }
     annotation = {**annotation, **options.constants, "kind": options.kind}
+    if options.prompt is not None:
+        prompt = spoken(row, options.prompt, options.tools)
+        system = [] if options.system is None else [{"role": "system", "content": options.system}]
+        annotation["messages"] = [*system, *prompt]
+    elif annotation.get("messages") is not None:
+        annotation["messages"] = spoken(annotation, "messages", options.tools)
+    if annotation.get("messages") is not None:
+        annotation["messages"] = with_context(
+            row, annotation["messages"], options.ignore, options.tools
+        )
     if annotation.get("group_id") is None:
         annotation["group_id"] = group_id(turns(annotation, "messages"))
     yield annotation
+
+
+def translated(key: str, value: Any, values: dict[str, dict[str, Any]]) -> Any:
+    """The value that `values` gives for what a column says. Raises RowError for other values.
+
+    Examples:
+        >>> translated("preferred", 0, {"preferred": {"0": "b", "1": "a"}})
+        'b'
+    """
+    if key not in values or is_empty(value):
+        return value
+    said = (
+        str(int(value)) if isinstance(value, bool | float) and value == int(value) else str(value)
+    )
+    for word in (str(value), said, str(value).strip(), str(value).lower()):
+        if word in values[key]:
+            return values[key][word]
+    raise RowError(
+        "off_scale",
+        key,
+        f"is {shorten(value)}, which `values.{key}` does not list; "
+        f"it lists {', '.join(values[key])}",
+    )
 
 
 def converted(key: str, value: Any) -> Any:
@@ -99,20 +156,29 @@ def converted(key: str, value: Any) -> Any:
     """
     if key == "label" and isinstance(value, bool):
         return int(value)
+    if key == "labels" and isinstance(value, list):
+        return [int(item) if isinstance(item, bool) else item for item in value]
+    if key == "preferred" and isinstance(value, str):
+        return WORDS.get(value.strip().casefold(), value)
+    if key in LISTS and isinstance(value, list) and any(isinstance(item, dict) for item in value):
+        return objects_in(key, value)
+    if key in NUMBERS and is_empty(value):
+        return None
     if not isinstance(value, str):
         return value
     if key == "label" and value.strip().lower() in BOOLEANS:
         return BOOLEANS[value.strip().lower()]
-    if key in NUMBERS:
-        return parse_number(key, value)
+    if key in NUMBERS and NUMBER.fullmatch(value):
+        return float(value)
     return parse_list(key, value) if key in LISTS else value
 
 
-def parse_number(key: str, value: str) -> float:
-    """Parses a number. Unlike `float`, rejects nan, inf and underscores."""
-    if not NUMBER.fullmatch(value):
-        raise wrong_type(key, "a number", value)
-    return float(value)
+def objects_in(key: str, value: list[Any]) -> Any:
+    """A list of turns as it is. Raises RowError for objects where texts or numbers are required."""
+    if key == "messages":
+        return value
+    (first, *_) = (item for item in value if isinstance(item, dict))
+    raise wrong_type(key, f"texts or numbers (say which with columns: `{key}: LIST[].KEY`)", first)
 
 
 def parse_list(key: str, value: str) -> Any:

@@ -1,43 +1,61 @@
-r"""TRL: pairs of answers of which one is preferred, or single answers labelled good or bad.
+r"""TRL: pairs of answers of which one is preferred, single answers labelled good or bad, and steps.
 
-Reads the data sets that TRL trains on (https://huggingface.co/docs/trl/dataset_formats). Other keys
-are ignored:
+Reads the data sets that TRL trains on (https://huggingface.co/docs/trl/dataset_formats):
 
     {"prompt": "...", "chosen": "...", "rejected": "..."}
     {"prompt": [{"role", "content"}, ...], "chosen": [...], "rejected": [...]}
     {"chosen": ..., "rejected": ...}
     {"prompt": ..., "completion": ..., "label": true}
+    {"prompt": ..., "completions": ["...", ...], "labels": [true, false, ...]}
+    {"prompt": ..., "completion": ...}, {"messages": [...]}, {"prompt": ...}
 
 The first form is called standard (text), the second conversational (turns). In the third, the
-prompt is implicit. The fourth is unpaired, as for KTO. In the last two, the values are text or
-turns.
+prompt is implicit. The fourth is unpaired, as for KTO; its label may also be 0 or 1, or text. The
+fifth is stepwise supervision. The last ones are demonstrations and prompts, and need `domain`.
+Values are text or turns. Skywork-Reward-Preference, UltraFeedback binarized and the preference
+mixtures of Tulu 3 have these keys; see their pages for their licences.
 
 Makes:
 
 - A comparison from a pair. Its margin is `margin`, or else `score_chosen` minus `score_rejected`,
-  if the row has them. A pair whose rejected answer has the higher score is rejected.
+  if the row has them. Equal scores are a tie, which is left out. A pair whose rejected answer has
+  the higher score is rejected. The row's `annotator`, if it has one, replaces the option.
 - A binary label from an unpaired answer.
+- Step labels from stepwise supervision.
+- A demonstration or a prompt from the other rows, with `domain`.
 
 An implicit prompt is what `chosen` and `rejected` have in common. For turns, it is all but the last
 turn. For text, it is the common prefix without a final space, as in TRL. Answers that begin with
-the same words lose them, so an explicit prompt is better.
+the same words lose them, so an explicit prompt is better. Texts that are transcripts ("Human:",
+"Assistant:") or were rendered by a chat template are split into turns.
 
 If the prompt is text and `chosen` and `rejected` are turns, as in UltraFeedback binarized, they
-contain the whole dialogue unless they begin with the assistant. The first user turn is the group.
+contain the whole dialogue unless they begin with the assistant. A system prompt, a history or
+Alpaca's `input` in a column of its own is added to the prompt (`concord.annotations.context`). The
+first user turn is the group.
 
 Options:
 - `objective`: the objective of the labels. The files do not name one. Required.
 - `annotator`: who judged the answers. Default: trl.
+- `label_kind`: how the labels of steps were obtained. Default: unknown.
+- `domain`: the domain of demonstrations and prompts. Default: null; such rows are rejected.
+- `tools`: what becomes of rows with tool calls: `reject`, or `text`, which keeps these turns as
+  text. Default: reject.
+- `ignore`: columns with context that is dropped, such as tools. Default: none.
 """
 
 from collections.abc import Iterator
+from dataclasses import field
 from typing import Any
 
 from pydantic.dataclasses import dataclass
 
-from concord.annotations.dialogues import Turn, group_id, turns
-from concord.annotations.fields import boolean, number, required, text
+from concord.annotations import solutions
+from concord.annotations.context import with_context
+from concord.annotations.dialogues import Tools, Turn, answer_turns, group_id, spoken
+from concord.annotations.fields import given, is_empty, items, number, required, text, texts, truth
 from concord.annotations.record import RowError
+from concord.annotations.transcripts import transcript
 from concord.stage.params import FORBID
 
 
@@ -48,25 +66,57 @@ class Options:
     objective: str
     """The objective of the labels. The files do not name one."""
     annotator: str = "trl"
-    """Who judged the answers."""
+    """Who judged the answers, if the rows have no key `annotator`."""
+    label_kind: str = "unknown"
+    """How the labels of steps were obtained."""
+    domain: str | None = None
+    """The domain of demonstrations and prompts; null rejects such rows."""
+    tools: Tools = "reject"
+    """Whether rows with tool calls are rejected, or kept with these turns as text."""
+    ignore: list[str] = field(default_factory=list)
+    """Columns with context that is dropped."""
 
 
 def annotations(row: dict[str, Any], options: Options) -> Iterator[dict[str, Any]]:
-    """Yields the comparison or the label of a row."""
-    annotation = comparison(row) if row.get("completion") is None else label(row)
+    """Yields the annotation of a row."""
+    annotation = {**convert(row, options), "objective": options.objective}
+    messages = with_context(row, annotation["messages"], options.ignore, options.tools)
+    annotator = options.annotator if is_empty(row.get("annotator")) else text(row, "annotator")
     yield {
         **annotation,
-        "group_id": group_id(annotation["messages"]),
-        "objective": options.objective,
-        "annotator": options.annotator,
+        "messages": messages,
+        "group_id": group_id(messages),
+        "annotator": annotator,
     }
 
 
-def comparison(row: dict[str, Any]) -> dict[str, Any]:
+def convert(row: dict[str, Any], options: Options) -> dict[str, Any]:
+    """The annotation of a row, without its objective, annotator and group."""
+    if row.get("completions") is not None:
+        return stepwise(row, options)
+    is_pair = row.get("chosen") is not None or row.get("rejected") is not None
+    if is_pair or options.domain is None:
+        return (
+            label(row, options) if row.get("completion") is not None else comparison(row, options)
+        )
+    if row.get("completion") is not None and row.get("label") is not None:
+        return label(row, options)
+    key = "completion" if row.get("completion") is not None else "messages"
+    if row.get(key) is not None:
+        messages = dialogue(row, key, options)
+        answer = {"response": messages[-1]["content"], "author": "unknown"}
+        shared = {"messages": messages[:-1], "domain": options.domain}
+        return {"kind": "demonstration", **shared, **answer}
+    prompt = {"messages": spoken(row, "prompt", options.tools), "reference": None}
+    return {"kind": "prompt", **prompt, "domain": options.domain}
+
+
+def comparison(row: dict[str, Any], options: Options) -> dict[str, Any]:
     """The comparison of a pair, with its margin."""
-    if row.get("prompt") is None and isinstance(row.get("chosen"), str):
-        row = {**row, **split_prompt(text(row, "chosen"), text(row, "rejected"))}
-    chosen, rejected = dialogue(row, "chosen"), dialogue(row, "rejected")
+    implicit = row.get("prompt") is None and isinstance(row.get("chosen"), str)
+    if implicit and transcript(text(row, "chosen"), "chosen") is None:
+        row = row | split_prompt(text(row, "chosen"), text(row, "rejected"))
+    chosen, rejected = dialogue(row, "chosen", options), dialogue(row, "rejected", options)
     if chosen[:-1] != rejected[:-1]:
         raise RowError(
             "different_prompts", "rejected", "the dialogues differ before the assistant's last turn"
@@ -81,16 +131,28 @@ def comparison(row: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def label(row: dict[str, Any]) -> dict[str, Any]:
+def label(row: dict[str, Any], options: Options) -> dict[str, Any]:
     """The label of an unpaired answer, whose prompt must be explicit."""
     required(row, "prompt")
-    messages, good = dialogue(row, "completion"), boolean(row, "label")
+    given(row, "label")
+    messages, good = dialogue(row, "completion", options), truth(row, "label")
     return {
         "kind": "binary",
         "messages": messages[:-1],
         "response": messages[-1]["content"],
         "label": int(good),
     }
+
+
+def stepwise(row: dict[str, Any], options: Options) -> dict[str, Any]:
+    """The labels of the steps of an answer."""
+    steps = texts(row, "completions")
+    labels = [
+        None if is_empty(item) else float(truth({"labels": item}, "labels"))
+        for item in items(row, "labels")
+    ]
+    prompt = {"messages": spoken(row, "prompt", options.tools)}
+    return solutions.labelled_steps(prompt, steps, labels, options.objective, options.label_kind)
 
 
 def split_prompt(chosen: str, rejected: str) -> dict[str, str]:
@@ -109,15 +171,11 @@ def split_prompt(chosen: str, rejected: str) -> dict[str, str]:
     return {"prompt": chosen[:end], "chosen": chosen[end:], "rejected": rejected[end:]}
 
 
-def dialogue(row: dict[str, Any], key: str) -> list[Turn]:
+def dialogue(row: dict[str, Any], key: str, options: Options) -> list[Turn]:
     """The prompt and the answer under `key` as turns. The last turn is the assistant's."""
     prompt = row.get("prompt")
-    messages = turns(row, "prompt") if isinstance(prompt, list) else []
-    if prompt is not None and not isinstance(prompt, list):
-        messages = [{"role": "user", "content": text(row, "prompt")}]
-    if not isinstance(row.get(key), list):
-        return [*messages, {"role": "assistant", "content": text(row, key)}]
-    answer = turns(row, key)
+    messages = [] if prompt is None else spoken(row, "prompt", options.tools)
+    answer = answer_turns(row, key, options.tools)
     if not answer or answer[-1]["role"] != "assistant":
         raise RowError("roles_do_not_alternate", key, "does not end with an assistant turn")
     is_whole_dialogue = isinstance(prompt, str) and answer[0]["role"] != "assistant"
@@ -126,9 +184,9 @@ def dialogue(row: dict[str, Any], key: str) -> list[Turn]:
 
 def margin(row: dict[str, Any]) -> float | None:
     """By how much the chosen answer is preferred, or None if the row does not say."""
-    if row.get("margin") is not None:
+    if not is_empty(row.get("margin")):
         column, difference = "margin", number(row, "margin")
-    elif row.get("score_chosen") is None and row.get("score_rejected") is None:
+    elif is_empty(row.get("score_chosen")) and is_empty(row.get("score_rejected")):
         return None
     else:
         column = "score_rejected"

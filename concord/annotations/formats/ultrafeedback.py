@@ -1,6 +1,7 @@
 """UltraFeedback: answers of several models to one instruction, rated by GPT-4 on four aspects.
 
-Reads https://huggingface.co/datasets/openbmb/UltraFeedback (arXiv 2310.01377):
+Reads https://huggingface.co/datasets/openbmb/UltraFeedback (arXiv 2310.01377, MIT). UltraFeedback
+binarized has the keys of the format `trl`.
 
     {"instruction": "...",
      "completions": [{"model": "...", "response": "...",
@@ -12,7 +13,8 @@ the annotator saw the instruction alone.
 Makes:
 
 - A rating on the scale 1 to 5 for each answer and each of `objectives`. The extra key `author`
-  names the model. A rating of "N/A" means that the aspect does not apply; it makes nothing.
+  names the model. A rating of "N/A", n/a or null means that the aspect does not apply; it is left
+  out and counted. Ratings may also be numbers, and `completions` JSON text, as in exports to CSV.
 - With `domain`, a prompt for each instruction.
 
 The instruction is the group.
@@ -29,7 +31,8 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from concord.annotations.fields import items, mapping, required, shorten, text
+from concord.annotations.dialogues import parsed
+from concord.annotations.fields import given, integer, items, mapping, text
 from concord.annotations.interchange import content_hash
 from concord.annotations.record import RowError
 from concord.stage.params import FORBID
@@ -43,7 +46,6 @@ ASPECTS: dict[str, Aspect] = {
 }
 """Each aspect under the same name."""
 SCALE = [1, 5]
-DOES_NOT_APPLY = "N/A"
 
 
 @dataclass(frozen=True, config=FORBID)
@@ -60,6 +62,8 @@ class Options:
 
 def annotations(row: dict[str, Any], options: Options) -> Iterator[dict[str, Any] | RowError]:
     """Yields the ratings of the answers, and the instruction as a prompt."""
+    if isinstance(row.get("completions"), str):
+        row = row | {"completions": parsed(row["completions"], "completions")}
     instruction, completions = text(row, "instruction"), items(row, "completions")
     prompt = {
         "group_id": content_hash(instruction),
@@ -95,30 +99,21 @@ def ratings(
         except RowError as error:
             yield error
             continue
-        if rating is not None:
-            yield {
-                **answer,
-                "rating": rating,
-                "scale": SCALE,
-                "objective": objective,
-                "annotator": "ultrafeedback",
-            }
+        yield {
+            **answer,
+            "rating": rating,
+            "scale": SCALE,
+            "objective": objective,
+            "annotator": "ultrafeedback",
+        }
 
 
-def grade(annotation: dict[str, Any], aspect: str) -> int | None:
-    """The rating as a number, or None if the aspect does not apply. Raises RowError.
+def grade(annotation: dict[str, Any], aspect: str) -> int:
+    """The rating as a number. Raises RowError, also if the aspect does not apply.
 
     Examples:
-        >>> grade({"Rating": "4"}, "honesty")
-        4
+        >>> grade({"Rating": "4"}, "honesty"), grade({"Rating": 4.0}, "honesty")
+        (4, 4)
     """
-    rating = required(annotation, "Rating", aspect)
-    if rating == DOES_NOT_APPLY:
-        return None
-    if not isinstance(rating, str) or not (rating.isascii() and rating.isdigit()):
-        raise RowError(
-            "wrong_type",
-            aspect,
-            f"its Rating must be a whole number as text, or N/A, but is {shorten(rating)}",
-        )
-    return int(rating)
+    given(annotation, "Rating", aspect)
+    return integer(annotation, "Rating", aspect)

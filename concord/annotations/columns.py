@@ -1,0 +1,115 @@
+"""The `columns` of a source: keys that a format reads -> where the source holds them.
+
+A place is the name of a column, a path into nested objects (`reward_model.ground_truth`), or a path
+through a list (`answers[].rank`), which gives the list of these values.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from concord.annotations.record import Record
+from concord.stage.errors import DataError
+from concord.stage.params import suggest
+
+Columns = Mapping[str, str]
+MISSING = object()
+EACH = "[]"
+SHOWN = 40
+"""Number of column names that an error lists."""
+
+
+class Watched(dict[str, Any]):
+    """A row that notes which of its keys are read."""
+
+    def __init__(self, row: Mapping[str, Any], seen: set[str]) -> None:
+        super().__init__(row)
+        self.seen = seen
+
+    def get(self, key: str, default: Any = None) -> Any:
+        self.seen.add(key)
+        return super().get(key, default)
+
+    def __getitem__(self, key: str) -> Any:
+        self.seen.add(key)
+        return super().__getitem__(key)
+
+    def __or__(self, other: Mapping[str, Any]) -> "Watched":  # type: ignore[override]
+        return Watched({**self, **other}, self.seen)
+
+    def __contains__(self, key: object) -> bool:
+        self.seen.add(str(key))
+        return super().__contains__(key)
+
+
+class Renamed:
+    """Renames the columns of each row, and notes what no row has and what no format reads."""
+
+    def __init__(self, columns: Columns) -> None:
+        self.columns = columns
+        self.names: dict[str, None] = {}
+        self.found_keys: set[str] = set()
+        self.read_keys: set[str] = set()
+        self.rows = 0
+
+    def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
+        """The row with each renamed column under the key that the format reads.
+
+        A column that this row lacks is null.
+        """
+        if not self.columns:
+            return row
+        self.rows += 1
+        if len(self.names) < SHOWN:
+            self.names.update(dict.fromkeys(row))
+        renamed = {**row}
+        for key, place in self.columns.items():
+            value = at(row, place)
+            if value is MISSING:
+                renamed[key] = None
+            else:
+                self.found_keys.add(key)
+                renamed[key] = value
+        if self.columns.keys() <= self.read_keys:
+            return renamed
+        return Watched(renamed, self.read_keys)
+
+    def check(self, records: Iterable[Record]) -> Iterator[Record]:
+        """The records; after the last one, raises DataError for a name that fits no row."""
+        is_any_valid = False
+        for record in records:
+            is_any_valid = is_any_valid or record.row is not None
+            yield record
+        for key, place in self.columns.items() if self.rows else ():
+            if key not in self.found_keys:
+                hint = suggest(place, [*self.names])
+                raise DataError(f"columns.{key}: no row has the column {place!r}; {hint}")
+            # A row that is rejected may be rejected before all of its keys are read.
+            if is_any_valid and key not in self.read_keys:
+                raise DataError(
+                    f"columns.{key}: the format reads no key {key!r}; "
+                    f"{suggest(key, sorted(self.read_keys))}"
+                )
+
+
+def at(row: Any, place: str) -> Any:
+    """The value at a place of a row, or MISSING.
+
+    Examples:
+        >>> at({"answers": [{"rank": 1}, {"rank": 2}]}, "answers[].rank")
+        [1, 2]
+        >>> at({"a.b": 1, "a": {"b": 2}}, "a.b")
+        1
+    """
+    if isinstance(row, dict) and place in row:
+        return row[place]
+    head, _, tail = place.partition(".")
+    name = head.removesuffix(EACH)
+    if not isinstance(row, dict) or name not in row or (not tail and name == head):
+        return MISSING
+    value = row[name]
+    if name == head:
+        return at(value, tail)
+    if not isinstance(value, list):
+        return MISSING
+    values = [at(item, tail) for item in value] if tail else value
+    return [None if item is MISSING else item for item in values]
