@@ -1,6 +1,6 @@
 """The `columns` of a source: keys that a format reads -> where the source holds them.
 
-A place is the name of a column, a path into nested objects (`reward_model.ground_truth`), or a path
+A path is the name of a column, or leads into nested objects (`reward_model.ground_truth`) or
 through a list (`answers[].rank`), which gives the list of these values.
 """
 
@@ -62,8 +62,8 @@ class Renamed:
         if len(self.names) < SHOWN:
             self.names.update(dict.fromkeys(row))
         renamed = {**row}
-        for key, place in self.columns.items():
-            value = at(row, place)
+        for key, path in self.columns.items():
+            value = at(row, path)
             if value is MISSING:
                 renamed[key] = None
             else:
@@ -79,10 +79,10 @@ class Renamed:
         for record in records:
             is_any_valid = is_any_valid or record.row is not None
             yield record
-        for key, place in self.columns.items() if self.rows else ():
+        for key, path in self.columns.items() if self.rows else ():
             if key not in self.found_keys:
-                hint = suggest(place, [*self.names])
-                raise DataError(f"columns.{key}: no row has the column {place!r}; {hint}")
+                hint = suggest(path, [*self.names])
+                raise DataError(f"columns.{key}: no row has the column {path!r}; {hint}")
             # A row that is rejected may be rejected before all of its keys are read.
             if is_any_valid and key not in self.read_keys:
                 raise DataError(
@@ -91,8 +91,8 @@ class Renamed:
                 )
 
 
-def at(row: Any, place: str) -> Any:
-    """The value at a place of a row, or MISSING.
+def at(row: Any, path: str) -> Any:
+    """The value at a path of a row, or MISSING.
 
     Examples:
         >>> at({"answers": [{"rank": 1}, {"rank": 2}]}, "answers[].rank")
@@ -100,9 +100,9 @@ def at(row: Any, place: str) -> Any:
         >>> at({"a.b": 1, "a": {"b": 2}}, "a.b")
         1
     """
-    if isinstance(row, dict) and place in row:
-        return row[place]
-    head, _, tail = place.partition(".")
+    if isinstance(row, dict) and path in row:
+        return row[path]
+    head, _, tail = path.partition(".")
     name = head.removesuffix(EACH)
     if not isinstance(row, dict) or name not in row or (not tail and name == head):
         return MISSING

@@ -8,7 +8,8 @@ from typing import Any, Literal
 from concord.annotations.fields import Object, mappings, required, shorten, text
 from concord.annotations.interchange import content_hash
 from concord.annotations.record import RowError
-from concord.annotations.transcripts import Turn, transcript
+from concord.annotations.transcripts import Turn as Turn
+from concord.annotations.transcripts import transcript
 
 Tools = Literal["reject", "text"]
 NAMES = {

@@ -82,7 +82,7 @@ def test_options_are_checked_by_the_named_format(tmp_path: Path, stored: Path) -
         ({"split": None}, r"pairs\.yaml\.split: input should be a valid string"),
         ({"splits": "train"}, "splits is an unknown key; did you mean split"),
         ({"format": "tlr"}, "format is 'tlr'; did you mean trl"),
-        ({"format": "hub"}, "format is 'hub'; .*allowed: bridge, concord"),
+        ({"format": "hub"}, "format is 'hub'; .*allowed: alpaca, argilla, bridge"),
         (
             {"dataset": "nowhere"},
             "dataset is 'nowhere', which is not a local folder; give a folder, or owner/name",

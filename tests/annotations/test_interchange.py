@@ -132,7 +132,7 @@ def test_row_id_depends_only_on_content_and_annotator() -> None:
         ("rating", {"rating": "five"}, "wrong_type", "rating"),
         ("rating", {"rating": True}, "wrong_type", "rating"),
         ("rating", {"rating": 6}, "off_scale", "rating"),
-        ("rating", {"rating": float("nan")}, "off_scale", "rating"),
+        ("rating", {"rating": float("nan")}, "no_label", "rating"),
         ("rating", {"rating": 10**400}, "off_scale", "rating"),
         ("rating", {"scale": [5, 5]}, "off_scale", "scale"),
         ("rating", {"scale": [1, 2, 3]}, "wrong_type", "scale"),

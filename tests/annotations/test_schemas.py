@@ -98,7 +98,7 @@ def _quarantine(*reasons: str) -> Quarantine:
 
 
 def test_too_many_rejections_raise_with_all_reasons() -> None:
-    quarantine = _quarantine("tie", "off_scale", "off_scale")
+    quarantine = _quarantine("not_json", "off_scale", "off_scale")
     check_quarantine_share(quarantine, 30, 0.1, "s")
     with pytest.raises(
         DataError,

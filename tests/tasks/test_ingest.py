@@ -47,6 +47,7 @@ def test_kept_rows_record_their_origin(tmp_path: Path) -> None:
         "quarantined": 0,
         "by_reason": {},
         "by_table": {"prompts": 0, "demonstrations": 0, "comparisons": 0, "ratings": 2, "steps": 0},
+        "removed": {},
     }
     ratings = outputs.read_table(tmp_path / "out" / "ratings.parquet")
     assert ratings[["source", "source_line", "group_id", "rating"]].values.tolist() == [

@@ -3,7 +3,8 @@
 Reads the files of https://github.com/tatsu-lab/stanford_alpaca (CC-BY-NC-4.0) and the Alpaca form
 of LLaMA-Factory, https://llamafactory.readthedocs.io:
 
-    {"instruction": "...", "input": "...", "output": "...", "system": "...", "history": [[..., ...]]}
+    {"instruction": "...", "input": "...", "output": "...", "system": "...",
+     "history": [[..., ...]]}
     {"instruction": "...", "input": "...", "chosen": "...", "rejected": "..."}
 
 Makes a demonstration from a row with `output`, and a comparison from a row with `chosen` and
@@ -26,7 +27,7 @@ from pydantic.dataclasses import dataclass
 from concord.annotations.context import with_context
 from concord.annotations.dialogues import answer_turns, spoken
 from concord.annotations.fields import text
-from concord.annotations.preference import comparison, demonstration
+from concord.annotations.judgements import comparison, demonstration
 from concord.annotations.record import RowError
 from concord.stage.params import FORBID
 

@@ -1,7 +1,7 @@
 """Argilla: ratings, labels and rankings of answers by several people, as a flat export.
 
-Reads what https://docs.argilla.io exports to JSON, Parquet or the Hub. A question `<name>` has three
-columns, one value for each person; the fields have other columns:
+Reads what https://docs.argilla.io exports to JSON, Parquet or the Hub. A question `<name>` has
+three columns, one value for each person; the fields have other columns:
 
     {"prompt": "...", "completion": "...", "<name>.responses": [4, 2],
      "<name>.responses.users": ["p1", "p2"], "<name>.responses.status": ["submitted", "discarded"]}
@@ -31,7 +31,7 @@ from pydantic.dataclasses import dataclass
 
 from concord.annotations.dialogues import Turn, group_id, spoken
 from concord.annotations.fields import is_empty, items, number, shorten, text
-from concord.annotations.preference import comparison, yes_or_no
+from concord.annotations.judgements import comparison, yes_or_no
 from concord.annotations.record import RowError
 from concord.stage.params import FORBID
 

@@ -30,7 +30,7 @@ from pydantic.dataclasses import dataclass
 
 from concord.annotations.dialogues import Turn, turns
 from concord.annotations.fields import given, is_empty, shorten, text, truth
-from concord.annotations.preference import author, comparison
+from concord.annotations.judgements import author, comparison
 from concord.annotations.record import RowError
 from concord.stage.params import FORBID
 

@@ -6,8 +6,8 @@
      "messages": [{"role": "user", "content": "Name a colour."}], "a": "Red.", "b": "No.",
      "preferred": "a", "objective": "helpful", "annotator": "crowd"}
 
-Makes the annotation that `kind` names. The turns may also be {from, value}, have text parts, or have
-the roles human, gpt and developer.
+Makes the annotation that `kind` names. The turns may also be {from, value}, have text parts, or
+have the roles human, gpt and developer.
 """
 
 from typing import Any

@@ -45,10 +45,10 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from concord.annotations import preference
+from concord.annotations import judgements
 from concord.annotations.dialogues import Turn, group_id, turns
 from concord.annotations.fields import given, integer, mappings, number, text
-from concord.annotations.preference import by_sign
+from concord.annotations.judgements import by_sign
 from concord.annotations.record import RowError
 from concord.stage.params import FORBID, suggest
 
@@ -146,7 +146,7 @@ def comparison(
     given(row, key)
     preferred, margin = by_sign(integer(row, key), STRONGEST, key)
     answers = (text(row, pair[0]), text(row, pair[1]))
-    return preference.comparison(
+    return judgements.comparison(
         messages_of(row), answers, preferred, options.objective, person, margin=margin
     )
 
@@ -168,7 +168,7 @@ def edit(row: dict[str, Any], options: Options) -> dict[str, Any]:
     """The comparison of an edited answer with the original, or of a good with a bad edit."""
     better, worse = next(pair for pair in EDITS if row.get(pair[0]) is not None)
     answers = (text(row, better), text(row, worse))
-    return preference.comparison(
+    return judgements.comparison(
         messages_of(row), answers, "a", options.objective, "helpsteer_edit"
     )
 

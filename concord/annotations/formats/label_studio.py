@@ -8,10 +8,10 @@ Reads https://labelstud.io/guide/export (JSON):
                                    "value": {"selected": "left"}}]}]}]
 
 Makes an annotation for each result of each person: a comparison from a result of the type pairwise
-(left is the first answer, nothing selected a tie), a rating from the type rating, and a binary label
-from the type choices with `labels`. An annotation that was skipped (`was_cancelled`), or has no
-result, is left out and counted. Each person (`completed_by`) is an annotator. The first user turn
-is the group.
+(left is the first answer, nothing selected a tie), a rating from the type rating, and a binary
+label from the type choices with `labels`. An annotation that was skipped
+(`was_cancelled`), or has no result, is left out and counted. Each person (`completed_by`) is an
+annotator. The first user turn is the group.
 
 Options:
 - `objectives`: objective -> `from_name` of the results. Required.
@@ -31,7 +31,7 @@ from pydantic.dataclasses import dataclass
 
 from concord.annotations.dialogues import Turn, group_id, spoken
 from concord.annotations.fields import Object, items, mapping, mappings, number, shorten, text
-from concord.annotations.preference import comparison, yes_or_no
+from concord.annotations.judgements import comparison, yes_or_no
 from concord.annotations.record import RowError
 from concord.stage.params import FORBID
 
@@ -135,15 +135,18 @@ def chosen(kind: str, value: Object, options: Options) -> Choice:
     allowed: dict[str, Any] = {}
     said: Any = None
     if kind == "pairwise":
-        allowed, said = SIDES, value.get("selected") or ""
+        allowed.update(SIDES)
+        said = value.get("selected") or ""
     elif kind == "choices":
-        allowed, choices = options.labels, items(value, "choices", "annotations")
+        allowed.update(options.labels)
+        choices = items(value, "choices", "annotations")
         said = choices[0] if len(choices) == 1 else choices
     else:
         detail = f"the result has the type {kind!r}; only pairwise, rating and choices can be read"
         raise RowError("wrong_type", "annotations", detail)
     if not isinstance(said, str) or said not in allowed:
-        detail = f"is {shorten(said)}; allowed: {', '.join(filter(None, allowed)) or 'none (give the option labels)'}"
+        names = ", ".join(filter(None, allowed)) or "none; give the option `labels`"
+        detail = f"is {shorten(said)}; allowed: {names}"
         raise RowError("off_scale", "annotations", detail)
     meaning: Choice = allowed[said]
     return meaning

@@ -36,7 +36,7 @@ from pydantic.dataclasses import dataclass
 from concord.annotations.context import with_context
 from concord.annotations.dialogues import Tools, Turn, answer_turns, spoken, turn_list
 from concord.annotations.fields import mapping
-from concord.annotations.preference import comparison, demonstration
+from concord.annotations.judgements import comparison, demonstration
 from concord.annotations.record import RowError
 from concord.stage.params import FORBID
 

@@ -29,7 +29,7 @@ from pydantic.dataclasses import dataclass
 
 from concord.annotations.dialogues import spoken
 from concord.annotations.fields import given, is_empty, mappings, shorten, text
-from concord.annotations.preference import author, comparison
+from concord.annotations.judgements import author, comparison
 from concord.annotations.record import RowError
 from concord.stage.params import FORBID
 

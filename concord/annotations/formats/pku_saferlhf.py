@@ -29,7 +29,7 @@ from pydantic.dataclasses import dataclass
 
 from concord.annotations.dialogues import spoken
 from concord.annotations.fields import given, integer, shorten, text, truth
-from concord.annotations.preference import author, comparison, yes_or_no
+from concord.annotations.judgements import author, comparison, yes_or_no
 from concord.annotations.record import RowError
 from concord.stage.params import FORBID
 

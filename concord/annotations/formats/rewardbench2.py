@@ -22,7 +22,7 @@ from pydantic.dataclasses import dataclass
 
 from concord.annotations.dialogues import spoken
 from concord.annotations.fields import items, text, texts
-from concord.annotations.preference import comparison
+from concord.annotations.judgements import comparison
 from concord.annotations.record import RowError
 from concord.stage.params import FORBID
 

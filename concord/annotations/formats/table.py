@@ -59,7 +59,7 @@ from concord.stage.params import FORBID, suggest
 NUMBERS = ("rating", "label", "margin")
 LISTS = ("messages", "scale", "responses", "ranks", "steps", "labels")
 BOOLEANS = {"true": 1, "false": 0}
-SIDES = {"a": ("a", "model_a", "response_a", "answer_a", "left")}
+SIDES: dict[str, tuple[str, ...]] = {"a": ("a", "model_a", "response_a", "answer_a", "left")}
 SIDES["b"] = ("b", "model_b", "response_b", "answer_b", "right")
 SIDES["tie"] = ("tie", "tie (bothbad)", "both_bad", "bothbad", "draw", "equal")
 WORDS = {word: side for side, words in SIDES.items() for word in words}
@@ -168,7 +168,9 @@ def converted(key: str, value: Any) -> Any:
         return value
     if key == "label" and value.strip().lower() in BOOLEANS:
         return BOOLEANS[value.strip().lower()]
-    if key in NUMBERS and NUMBER.fullmatch(value):
+    if key in NUMBERS and not NUMBER.fullmatch(value):
+        raise wrong_type(key, "a number", value)
+    if key in NUMBERS:
         return float(value)
     return parse_list(key, value) if key in LISTS else value
 

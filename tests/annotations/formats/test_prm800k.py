@@ -122,7 +122,9 @@ def test_only_finished_solutions_have_an_outcome(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("finish", ["give_up", "bad_problem"])
 def test_unfinished_rows_are_optional(tmp_path: Path, finish: str) -> None:
-    assert read(tmp_path, row(step(GOOD), finish=finish)) == []
+    (record,) = read(tmp_path, row(step(GOOD), finish=finish))
+    assert record.rejection is not None
+    assert record.rejection.reason == "left_out"
     assert (
         len(converted_rows(tmp_path, row(step(GOOD), finish=finish), finished=["solution", finish]))
         == 1
@@ -131,7 +133,9 @@ def test_unfinished_rows_are_optional(tmp_path: Path, finish: str) -> None:
 
 @pytest.mark.parametrize("key", ["is_quality_control_question", "is_initial_screening_question"])
 def test_control_rows_are_optional(tmp_path: Path, key: str) -> None:
-    assert read(tmp_path, row(step(GOOD), **{key: True})) == []
+    (record,) = read(tmp_path, row(step(GOOD), **{key: True}))
+    assert record.rejection is not None
+    assert record.rejection.reason == "left_out"
     assert len(converted_rows(tmp_path, row(step(GOOD), **{key: True}), controls=True)) == 1
 
 
@@ -175,7 +179,7 @@ def test_solution_without_steps_fails_the_schema(tmp_path: Path) -> None:
         (row(finish=None), "missing_key", "finish_reason"),
         (row({"completions": None}), "missing_key", "completions"),
         (row(step(completion("5.", 2))), "off_scale", "rating"),
-        (row(step(completion("5.", "1"))), "wrong_type", "rating"),
+        (row(step(completion("5.", "good"))), "wrong_type", "rating"),
         (row(step({"rating": 1})), "missing_key", "completions"),
         (row(step(GOOD, chosen=1)), "off_scale", "chosen_completion"),
         (row(step(GOOD, chosen=-1)), "off_scale", "chosen_completion"),

@@ -141,7 +141,7 @@ def test_error_steps_are_labelled_0(data: st.DataObject) -> None:
         ({"original_process": None}, "missing_key", "original_process"),
         ({"modified_process": "1. Two."}, "wrong_type", "modified_process"),
         ({"error_steps": 2}, "wrong_type", "error_steps"),
-        ({"error_steps": ["2"]}, "wrong_type", "error_steps"),
+        ({"error_steps": ["two"]}, "wrong_type", "error_steps"),
         ({"error_steps": [2, 5]}, "off_scale", "error_steps"),
         ({"error_steps": [0]}, "off_scale", "error_steps"),
         ({"error_steps": []}, "wrong_type", "error_steps"),

@@ -114,7 +114,7 @@ def test_unpaired_answer_becomes_binary_label(
     ("given", "margin"),
     [
         ({"score_chosen": 8.5, "score_rejected": 6}, 2.5),
-        ({"score_chosen": 6, "score_rejected": 6}, 0),
+        ({"score_chosen": "6.5", "score_rejected": 6}, 0.5),
         ({"margin": 3, "score_chosen": 8.5, "score_rejected": 6}, 3),
     ],
 )
@@ -144,7 +144,7 @@ def test_margin(tmp_path: Path, given: dict[str, Any], margin: float) -> None:
         ({**PAIRS[0], "score_chosen": 1, "score_rejected": 2}, "contradiction", "score_rejected"),
         ({"completion": "y", "label": True}, "missing_key", "prompt"),
         ({"prompt": "x", "completion": "y"}, "missing_key", "label"),
-        ({"prompt": "x", "completion": "y", "label": 1}, "wrong_type", "label"),
+        ({"prompt": "x", "completion": "y", "label": 2}, "wrong_type", "label"),
         (
             {"prompt": "x", "completion": [ASKED], "label": True},
             "roles_do_not_alternate",
