@@ -1,0 +1,275 @@
+r"""Reads an answer in canonical layout as statements.
+
+Lists, brackets, relations, unions, ratios and plus-or-minus are read here. An expression without
+them is a `Scalar`, which `comparison_worker` reads.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from functools import reduce
+from itertools import pairwise
+
+from concord.rewards.verifiers import regions
+from concord.rewards.verifiers.layout import without_braces
+from concord.rewards.verifiers.names import is_prose, is_variable
+from concord.rewards.verifiers.numerals import number
+from concord.rewards.verifiers.quantities import quantity
+from concord.rewards.verifiers.statements import (
+    Equation,
+    Group,
+    Inequality,
+    Region,
+    Scalar,
+    Statement,
+    listed,
+)
+
+TOKEN = re.compile(r"\\[a-zA-Z]+|\\.|[a-zA-Z]+|.", re.DOTALL)
+DEPTH = {"(": 1, "[": 1, "{": 1, r"\{": 1, ")": -1, "]": -1, "}": -1, r"\}": -1}
+BRACKETS = {"(": (")", "]"), "[": (")", "]"), r"\{": (r"\}",)}
+LESS, GREATER = {"<": "<", r"\le": r"\le"}, {">": "<", r"\ge": r"\le"}
+"""Sign -> the sign when the smaller side comes first."""
+EQUAL, UNEQUAL = {"=", r"\approx"}, {r"\ne"}
+RELATIONS = {*LESS, *GREATER, *EQUAL, *UNEQUAL}
+UNION, DIFFERENCE = {r"\cup"}, {r"\setminus", r"\backslash"}
+SIGNS = re.compile(r"(^|[=(,\[{<>])?\\(pm|mp)(?![a-zA-Z]) ?")
+LETTER_UNION = re.compile(r"(?<=[)\]}])U(?=[(\[\\])")
+MAX_DEPTH = 25
+"""Answers with more nested brackets are compared as text."""
+Part = tuple[str, str]
+"""The separator before a part, empty for the first, and the part."""
+
+
+def parse(text: str) -> Statement:
+    r"""What an answer in canonical layout states.
+
+    Examples:
+        >>> parse("x=5")
+        Equation(sides=(Scalar(text='x', unit='', approximate=False), Scalar(text='5', ...)))
+        >>> parse("(1,2]").brackets
+        '(]'
+    """
+    if _depth(text) > MAX_DEPTH:
+        return Scalar(text)
+    parts = [_joined(part) for _, part in split(text, {"or"})]
+    if len(parts) > 1 and all(isinstance(part, Region) for part in parts):
+        return regions.union([regions.region(part) for part in parts]) or listed(parts)
+    return listed(parts) if parts else Scalar(text)
+
+
+def split(text: str, separators: set[str]) -> list[Part]:
+    """The parts of a text between separators outside of brackets, without empty parts."""
+    return [(sign, part.strip()) for sign, part in _split(text, separators) if part.strip()]
+
+
+def _split(text: str, separators: set[str]) -> list[Part]:
+    level, start, position, sign = 0, 0, 0, ""
+    parts = []
+    for token in TOKEN.findall(text):
+        level += DEPTH.get(token, 0)
+        if token in separators and not level:
+            parts.append((sign, text[start:position]))
+            sign, start = token, position + len(token)
+        position += len(token)
+    return [*parts, (sign, text[start:])]
+
+
+def _depth(text: str) -> int:
+    level = deepest = 0
+    for token in TOKEN.findall(text):
+        level += DEPTH.get(token, 0)
+        deepest = max(deepest, level)
+    return deepest
+
+
+def _joined(text: str) -> Statement:
+    """Statements with commas or "and" between them. Conditions on one variable hold together."""
+    parts = split(text, {",", ";", "and"})
+    statements = [_statement(part) for _, part in parts]
+    known = [each for each in statements if isinstance(each, Region)]
+    if len(known) < 2 or len(known) < len(statements):
+        return listed(statements) if statements else Scalar(text)
+    both: Region | None = known[0]
+    for other in known[1:]:
+        both = regions.intersection(both, other) if both else None
+    if both and not both.intervals and "and" not in {sign for sign, _ in parts}:
+        both = regions.union(list(known))  # x<-2, x>2
+    return both or listed(statements)
+
+
+def _statement(text: str) -> Statement:
+    """A statement without separators."""
+    text = without_braces(text)
+    if SIGNS.search(text):
+        return listed([parse(_one_sign(text, "mp")), parse(_one_sign(text, "pm"))])
+    parts = _split(text, RELATIONS)
+    signs, sides = [sign for sign, _ in parts[1:]], [side.strip() for _, side in parts]
+    if signs:
+        return _relation(text, signs, sides)
+    members = split(text, {r"\in"})
+    if len(members) == 2:
+        return _membership(text, members[0][1], members[1][1])
+    text = LETTER_UNION.sub(r"\\cup ", text)
+    return _set(text) or _quantity(text)
+
+
+def _one_sign(text: str, minus: str) -> str:
+    r"""The text with `\pm` and `\mp` replaced by signs. `minus` is the one that becomes a minus."""
+
+    def sign(match: re.Match[str]) -> str:
+        leads = match[1] is not None
+        plus = "" if leads else "+"
+        return (match[1] or "") + ("-" if match[2] == minus else plus)
+
+    return SIGNS.sub(sign, text)
+
+
+def _relation(text: str, signs: list[str], sides: list[str]) -> Statement:
+    if not all(sides):
+        return Scalar(text)
+    statements = [_statement(side) for side in sides]
+    if EQUAL.issuperset(signs):
+        return Equation(tuple(map(_approximate, statements, ["", *signs])))
+    scalars = [each for each in statements if isinstance(each, Scalar)]
+    if EQUAL.intersection(signs) or len(scalars) < len(sides):
+        return Scalar(text)
+    return _solved(signs, scalars) or _inequality(signs, scalars)
+
+
+def _approximate(side: Statement, sign: str) -> Statement:
+    approximate = isinstance(side, Scalar) and sign == r"\approx"
+    return replace(side, approximate=True) if approximate else side
+
+
+def _solved(signs: list[str], sides: list[Scalar]) -> Region | None:
+    """The region of a variable between bounds; None if the inequality is not solved for one."""
+    positions = [index for index, side in enumerate(sides) if is_variable(side.text)]
+    if len(positions) != 1:
+        return None
+    position, variable = positions[0], sides[positions[0]].text
+    others = sides[:position] + sides[position + 1 :]
+    if any(re.search(rf"(?<![a-zA-Z\\]){re.escape(variable)}", side.text) for side in others):
+        return None
+    if signs == [r"\ne"]:
+        rest = (regions.below(others[0], closed=False), regions.above(others[0], closed=False))
+        return Region(rest, variable)
+    if len(sides) > 3 or (len(sides) == 3 and position != 1):
+        return None
+    parts = []
+    for index, sign in enumerate(signs):
+        side, is_left = (sides[0], True) if index < position else (sides[-1], False)
+        closed = sign in (r"\le", r"\ge")
+        is_lower = is_left == (sign in LESS)
+        if sign in UNEQUAL:
+            return None
+        parts.append(Region(((regions.above if is_lower else regions.below)(side, closed),)))
+    region = parts[0] if len(parts) == 1 else regions.intersection(*parts)
+    return replace(region, variable=variable) if region else None
+
+
+def _inequality(signs: list[str], sides: list[Scalar]) -> Inequality:
+    comparisons = []
+    for sign, (left, right) in zip(signs, pairwise(sides), strict=True):
+        ends = (right, left) if sign in GREATER else (left, right)
+        comparisons.append(((LESS | GREATER).get(sign, sign), *ends))
+    return Inequality(tuple(comparisons))
+
+
+def _membership(text: str, member: str, container: str) -> Statement:
+    r"""What `x \in A` states: the region A of x, or the members of a finite set."""
+    statement = _statement(container)
+    if isinstance(statement, Group) and statement.brackets == "{}":
+        return statement
+    region = regions.region(statement)
+    if region is None or not is_variable(member):
+        return Scalar(text)
+    return replace(region, variable=member)
+
+
+def _set(text: str) -> Statement | None:
+    """A union, intersection or difference of regions; None if the text is none."""
+    for separators in (UNION, DIFFERENCE, {r"\cap"}):
+        parts = split(text, separators)
+        if len(parts) < 2:
+            continue
+        known = [regions.region(_statement(part)) for _, part in parts]
+        if separators is UNION:
+            return regions.union(known)
+        combine = regions.without if separators is DIFFERENCE else regions.intersection
+        return reduce(
+            lambda left, right: combine(left, right) if left and right else None, known
+        )
+    return None
+
+
+def _quantity(text: str) -> Statement:
+    """A value with its unit."""
+    value, unit = quantity(text)
+    return _with_unit(_value(without_braces(value)), unit)
+
+
+def _with_unit(statement: Statement, unit: str) -> Statement:
+    if isinstance(statement, Scalar) and not statement.unit:
+        return replace(statement, unit=unit)
+    if isinstance(statement, Group) and unit:
+        return replace(
+            statement, items=tuple(_with_unit(item, unit) for item in statement.items)
+        )
+    return statement
+
+
+def _value(text: str) -> Statement:
+    tokens = TOKEN.findall(text)
+    first, last = (tokens[0], tokens[-1]) if len(tokens) > 1 else ("", "")
+    if first in BRACKETS and last in BRACKETS[first] and _encloses(tokens):
+        return _group(first + last, text[len(first) : -len(last)])
+    parts = [part for _, part in split(text, {":"})]
+    if len(parts) > 1 and not any(map(is_prose, parts)) and not re.search(r":0\d", text):
+        return _ratio(text, parts)
+    return Scalar(text)
+
+
+def _encloses(tokens: list[str]) -> bool:
+    """Whether the first bracket is closed by the last token."""
+    level = 0
+    for index, token in enumerate(tokens):
+        level += DEPTH.get(token, 0)
+        if not level:
+            return index == len(tokens) - 1
+    return False
+
+
+def _group(brackets: str, content: str) -> Statement:
+    brackets = brackets.replace("\\", "")
+    if brackets == "{}" and (built := _built(content)):
+        return built
+    items = [parse(part) for _, part in split(content, {",", ";"})]
+    if len(items) == 1 and (brackets == "()" or isinstance(items[0], Region)):
+        return items[0]
+    return Group(brackets, tuple(items))
+
+
+def _built(content: str) -> Region | None:
+    r"""The region `\{x | condition\}`; None for another set."""
+    for separator in ("|", ":"):
+        parts = [part for _, part in split(content, {separator})]
+        if len(parts) != 2:
+            continue
+        variable = parts[0].removesuffix(r"\in" + r"\mathbb{R}").strip()
+        region = regions.region(parse(parts[1]))
+        if region and region.variable == variable:
+            return Region(region.intervals)
+    return None
+
+
+def _ratio(text: str, parts: list[str]) -> Statement:
+    """3:2 is the fraction; of three or more numbers each is divided by the first."""
+    if len(parts) == 2:
+        return Scalar(rf"\frac{{{parts[0]}}}{{{parts[1]}}}")
+    values = [number(part) for part in parts]
+    exact = [value[0] for value in values if value]
+    if len(exact) < len(values) or not exact[0]:
+        return Scalar(text)
+    return Group(":", tuple(Scalar(str(value / exact[0])) for value in exact))
