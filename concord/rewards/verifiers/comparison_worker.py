@@ -26,7 +26,12 @@ POINTS = ((19, 7), (5, 13), (-4, 11), (-23, 9), (29, 10), (31, 8))
 """Fractions that the variables are set to."""
 WARM = [
     ("equal", r"\sqrt{2}+\sin^2 x", r"\log_2 x!+e^{2a_n}", "0"),
-    ("equal", r"\begin{pmatrix}1&2\\3&4\end{pmatrix}", r"\begin{pmatrix}1&2\\3&{I}\end{pmatrix}", "0"),
+    (
+        "equal",
+        r"\begin{pmatrix}1&2\\3&4\end{pmatrix}",
+        r"\begin{pmatrix}1&2\\3&{I}\end{pmatrix}",
+        "0",
+    ),
     ("equal", r"\frac{n(n+1)}{2}", r"\binom{n+1}{2}", "0"),
     ("equal", r"\cos\frac{\pi}{3}", r"\frac{1}{\sqrt[3]{8}}", "1/1000"),
     ("multiple", "(y)-(2x+1)", "(4x)-(2y-2)", "0"),

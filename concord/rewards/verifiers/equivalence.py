@@ -66,7 +66,9 @@ class Comparison:
         self.known: dict[Question, bool] = {}
         self.open: dict[Question, None] = {}
 
-    def holds(self, relation: str, left: str, right: str, tolerance: Fraction = Fraction(0)) -> bool:
+    def holds(
+        self, relation: str, left: str, right: str, tolerance: Fraction = Fraction(0)
+    ) -> bool:
         """Whether two expressions are in a relation (`comparison_worker.RELATIONS`)."""
         if not SUMS.search(left + right):
             left, right = IMAGINARY.sub("{I}", left), IMAGINARY.sub("{I}", right)
@@ -128,7 +130,9 @@ def same(left: Statement, right: Statement, holds: Holds) -> bool:
         return _same_group(_group(left), _group(right), holds)
     if isinstance(left, Inequality) and isinstance(right, Inequality):
         return _same_inequality(left, right, holds)
-    return isinstance(left, Scalar) and isinstance(right, Scalar) and _same_scalar(left, right, holds)
+    return (
+        isinstance(left, Scalar) and isinstance(right, Scalar) and _same_scalar(left, right, holds)
+    )
 
 
 def _same_scalar(left: Scalar, right: Scalar, holds: Holds) -> bool:
@@ -251,9 +255,7 @@ def _in_order_of_names(group: Group, other: Group) -> Group:
 
 
 def _same_inequality(left: Inequality, right: Inequality, holds: Holds) -> bool:
-    def same_comparison(
-        one: tuple[str, Scalar, Scalar], other: tuple[str, Scalar, Scalar]
-    ) -> bool:
+    def same_comparison(one: tuple[str, Scalar, Scalar], other: tuple[str, Scalar, Scalar]) -> bool:
         differences = [_difference(each[1:]) for each in (one, other)]
         relation = "multiple" if one[0] == r"\ne" else "positive multiple"
         return one[0] == other[0] and all(differences) and holds(relation, *differences)

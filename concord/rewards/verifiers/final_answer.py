@@ -11,8 +11,9 @@ BOX = re.compile(r"\\(?:boxed|fbox)(?![a-zA-Z])\s*")
 TAG = re.compile(r"<answer>|</answer>", re.IGNORECASE)
 AFTER_HASHES = re.compile(r"####\s*(.+)")
 BRACE = re.compile(r"\\.|[{}]", re.DOTALL)
-WITHOUT_BRACES = re.compile(r"(?:\\[a-zA-Z]+\s?|\{[^{}]*\}|[^\s$\\{}])+")
-"""What a box without braces contains: the rest of a word or formula."""
+_PIECE = r"(?:\\[a-zA-Z]+\s?|\{[^{}]*\}|[^\s$\\{}])+"
+WITHOUT_BRACES = re.compile(rf"{_PIECE}(?:(?:(?<=,)\s*|\s+(?:or|and)\s+)(?=[-+\d\\]){_PIECE})*")
+"""What a box without braces contains: the rest of a word or formula, and others joined to it."""
 CLOSING_PUNCTUATION = ".,;:!?*)]"
 BETWEEN = re.compile(r"[\s$]*(?:(?:,|;|\band\b|\bor\b|\\text\{\s*(?:and|or)\s*\})[\s$]*)+")
 """What joins two boxes into one answer."""
@@ -36,16 +37,15 @@ def final_answer(text: str) -> str | None:
         True
     """
     tags = list(TAG.finditer(text))
-    if tags:
-        if len(tags) == 1 or not tags[-1][0].startswith("</") or tags[-2][0].startswith("</"):
-            return None
+    is_closed = [tag[0].startswith("</") for tag in tags[-2:]] == [False, True]
+    if is_closed:
         text = text[tags[-2].end() : tags[-1].start()]
     boxes = list(BOX.finditer(text))
     if boxes:
         return _in_boxes(text, boxes)
+    if tags:
+        return text.strip() if is_closed else None
     answers = AFTER_HASHES.findall(text)
-    if tags and not answers:
-        return text.strip()
     return answers[-1] if answers else None
 
 
@@ -66,7 +66,8 @@ def _in_boxes(text: str, boxes: list[re.Match[str]]) -> str | None:
         answer, end = content
         if answers and not BETWEEN.fullmatch(text, end, after):
             break
-        answers.insert(0, answer)
+        if answer not in answers:
+            answers.insert(0, answer)
         after = box.start()
     return ", ".join(answers)
 

@@ -198,9 +198,7 @@ def _set(text: str) -> Statement | None:
         if separators is UNION:
             return regions.union(known)
         combine = regions.without if separators is DIFFERENCE else regions.intersection
-        return reduce(
-            lambda left, right: combine(left, right) if left and right else None, known
-        )
+        return reduce(lambda left, right: combine(left, right) if left and right else None, known)
     return None
 
 
@@ -214,9 +212,7 @@ def _with_unit(statement: Statement, unit: str) -> Statement:
     if isinstance(statement, Scalar) and not statement.unit:
         return replace(statement, unit=unit)
     if isinstance(statement, Group) and unit:
-        return replace(
-            statement, items=tuple(_with_unit(item, unit) for item in statement.items)
-        )
+        return replace(statement, items=tuple(_with_unit(item, unit) for item in statement.items))
     return statement
 
 
