@@ -22,8 +22,8 @@ MEMORY_BYTES = 2**30
 """Memory limit of the process."""
 DIGITS = 150
 """Two values that agree to so many digits are equal."""
-POINTS = ((19, 7), (5, 13), (-4, 11), (-23, 9), (29, 10), (31, 8))
-"""Fractions that the variables are set to."""
+POINTS = 6
+"""Number of points at which expressions with variables are compared."""
 WARM = [
     ("equal", r"\sqrt{2}+\sin^2 x", r"\log_2 x!+e^{2a_n}", "0"),
     (
@@ -61,7 +61,7 @@ def holds(relation: str, left: str, right: str, tolerance: str) -> bool:
         if tolerance != "0":
             return _is_near(one, other, Rational(tolerance))
         return _is_equal(one, other)
-    except Exception:  # of the parser or of sympy, on text that is no mathematics
+    except Exception:  # noqa: BLE001 - of the parser or of sympy, on text that is no mathematics
         return False
 
 
@@ -148,14 +148,20 @@ def _values(expressions: Sequence[Any]) -> Any:
     from sympy import Rational
 
     symbols = sorted(set().union(*(each.free_symbols for each in expressions)), key=str)
-    for numerator, denominator in POINTS:
+    for number in range(POINTS):
         point = {
-            symbol: Rational(numerator * (17 + 3 * index), denominator * (17 + index))
-            for index, symbol in enumerate(symbols)
+            symbol: Rational(*_coordinate(number, index)) for index, symbol in enumerate(symbols)
         }
         values = [each.subs(point) for each in expressions]
         if not any(value.has(*_no_numbers()) for value in values):
             yield values
+
+
+def _coordinate(point: int, variable: int) -> tuple[int, int]:
+    """A fraction between 0 and 3.3; negative at the fifth point, and half of them at the sixth."""
+    numerator = 1 + (31 * (point + 1) * (variable + 3) ** 2 + 17 * point**2) % 97
+    negative = point == 4 or (point == 5 and variable % 2 == 0)
+    return (-numerator if negative else numerator), 30 + (13 * (point + 2) * (variable + 1)) % 41
 
 
 def _no_numbers() -> tuple[Any, ...]:

@@ -19,7 +19,8 @@ with test cases in tests/rewards/verifiers/cases.tsv:
   \{1,2\}. 3:4 is the fraction.
 - x=5 equals 5, but not y=5. Other sides of an equation must be names, or equal the value: x=2+3=5
   equals 5, but 2x=5, x+1=5 and 5=6 do not.
-- Inequalities that are solved for a variable equal intervals: x<1 or x>2 is (-∞,1)∪(2,∞).
+- Inequalities that are solved for a variable equal intervals: x<1 or x>2 is the union of
+  (-∞,1) and (2,∞).
 - Words are compared as words. Letters are not case-sensitive; i is the imaginary unit.
 """
 
@@ -51,6 +52,7 @@ MAX_CHARACTERS = 200
 """Longer answers are compared as text."""
 IMAGINARY = re.compile(r"(?<![a-zA-Z\\_])(?<!_\{)i(?![a-zA-Z])")
 Item = TypeVar("Item")
+EXACT = Fraction(0)
 SUMS = re.compile(r"\\(?:sum|prod)(?![a-zA-Z])")
 
 
@@ -66,9 +68,7 @@ class Comparison:
         self.known: dict[Question, bool] = {}
         self.open: dict[Question, None] = {}
 
-    def holds(
-        self, relation: str, left: str, right: str, tolerance: Fraction = Fraction(0)
-    ) -> bool:
+    def holds(self, relation: str, left: str, right: str, tolerance: Fraction = EXACT) -> bool:
         """Whether two expressions are in a relation (`comparison_worker.RELATIONS`)."""
         if not SUMS.search(left + right):
             left, right = IMAGINARY.sub("{I}", left), IMAGINARY.sub("{I}", right)
@@ -145,7 +145,7 @@ def _same_scalar(left: Scalar, right: Scalar, holds: Holds) -> bool:
         return True
     if is_prose(left.text) or is_prose(right.text):
         return False
-    tolerance = max((value[1] for value in (exact, other) if value), default=Fraction(0))
+    tolerance = max((value[1] for value in (exact, other) if value), default=EXACT)
     return holds("equal", _exact_text(left), _exact_text(right), tolerance)
 
 
@@ -175,14 +175,23 @@ def _states(equation: Equation, value: Statement, holds: Holds) -> bool:
 
 def _same_equation(left: Equation, right: Equation, holds: Holds) -> bool:
     """Same names and same values, or the same equation but for a factor."""
-    sides = [[side for side in each.sides if not names(side)] for each in (left, right)]
-    called = [{side for side in each.sides if names(side)} for each in (left, right)]
-    values = sides[0] + sides[1]
-    if called[0] and called[0] == called[1] and all(sides):
-        if all(same(values[0], value, holds) for value in values[1:]):
+    named = [{side for side in each.sides if names(side)} for each in (left, right)]
+    values = [[side for side in each.sides if not names(side)] for each in (left, right)]
+    if named[0] == named[1] and named[0] and all(values):
+        first, *others = values[0] + values[1]
+        if all(same(first, other, holds) for other in others):
             return True
+    elif named[0] != named[1] and (_is_solved(left) or _is_solved(right)):
+        return False  # x=5 is solved, 2x=10 is not
     differences = [_difference(each.sides) for each in (left, right)]
     return all(differences) and holds("multiple", *differences)
+
+
+def _is_solved(equation: Equation) -> bool:
+    """Whether the equation gives a number for a name."""
+    values = [side for side in equation.sides if not names(side)]
+    numbers = [side for side in values if isinstance(side, Scalar) and side.number]
+    return 0 < len(values) < len(equation.sides) and len(numbers) == len(values)
 
 
 def _difference(sides: Sequence[Statement]) -> str:

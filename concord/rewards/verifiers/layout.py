@@ -29,13 +29,11 @@ SYMBOLS = {
     r"\angle ": "∠",
     r"\langle ": "⟨",
     r"\rangle ": "⟩",
-    r"\mathbb{R}": "ℝ",
-    r"\mathbb{Z}": "ℤ",
-    r"\mathbb{N}": "ℕ",
-    r"\mathbb{Q}": "ℚ",
-    r"\mathbb{C}": "ℂ",
-    r"\sqrt[3]": "∛",
-    r"\sqrt[4]": "∜",
+    r"\mathbb{R}": "ℝ",  # noqa: RUF001
+    r"\mathbb{Z}": "ℤ",  # noqa: RUF001
+    r"\mathbb{N}": "ℕ",  # noqa: RUF001
+    r"\mathbb{Q}": "ℚ",  # noqa: RUF001
+    r"\mathbb{C}": "ℂ",  # noqa: RUF001
     " and ": "∧",
     " or ": "∨",  # noqa: RUF001
     "-": "−‐‑‒–➖",  # noqa: RUF001
@@ -49,6 +47,9 @@ UNICODE = {ord(symbol): latex for latex, symbols in SYMBOLS.items() for symbol i
 RAISED = re.compile("[⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁽⁾ⁿⁱ]+")
 LOWERED = re.compile("[₀₁₂₃₄₅₆₇₈₉₊₋₍₎ₐₙₓᵢₖ]+")
 VULGAR = re.compile("[¼-¾⅐-⅞↉]")
+SET_FRACTION = re.compile("([⁰¹²³⁴⁵⁶⁷⁸⁹]+)[⁄/]([₀₁₂₃₄₅₆₇₈₉]+)")  # noqa: RUF001
+DOT_ABOVE = re.compile("(\\d)\u0307")
+LINE_ABOVE = re.compile("((?:\\d[\u0304\u0305])+)")
 GREEK = re.compile("[Α-Ωα-ω]")  # noqa: RUF001
 
 STYLES = (
@@ -90,15 +91,19 @@ LAYOUT = [
     (r"\\coloneqq(?![a-zA-Z])|:=|==", "="),
     (r"\\colon(?![a-zA-Z])", ":"),
     (r"\\(?:simeq|doteq)(?![a-zA-Z])", r"\\approx "),
-    (r"\\land(?![a-zA-Z])", " and "),
-    (r"\\lor(?![a-zA-Z])", " or "),
+    (r"\\(?:land|wedge)(?![a-zA-Z])", " and "),
+    (r"\\(?:lor|vee)(?![a-zA-Z])", " or "),
     (r"\\[lc]?dots(?![a-zA-Z])|\.{3,}", r"\\ldots "),
     (r"\^ ?\{ ?\\circ ?\}|\\degree(?![a-zA-Z])", r"^\\circ"),
     (r"\\pounds(?![a-zA-Z])", "£"),
+    (r"\\yen(?![a-zA-Z])", "¥"),
     (r"\\(?:text)?euro(?![a-zA-Z])", "€"),
     (r"\\text\{\\?\$\}|\\textdollar(?![a-zA-Z])|\\\$", "$"),
     (r"√ ?(\d+(?:\.\d+)?|[a-zA-Z])", r"\\sqrt{\1}"),
     (r"(?:√|(?<!\\)sqrt) ?\(([^()]*)\)", r"\\sqrt{\1}"),
+    (r"∛ ?(\d+(?:\.\d+)?|[a-zA-Z])", r"\\sqrt[3]{\1}"),
+    (r"∜ ?(\d+(?:\.\d+)?|[a-zA-Z])", r"\\sqrt[4]{\1}"),
+    (r"(\\sqrt ?\[[^\[\]]*\]) ?(\d)", r"\1{\2}"),
     (r"√(?= ?\{)", r"\\sqrt"),
     (rf"(?<![a-zA-Z\\])({FUNCTIONS}|pi|theta)(?![a-zA-Z])", r"\\\1"),
     (r"(?<![a-zA-Z\\])(?:inf|infinity)(?![a-zA-Z])", r"\\infty"),
@@ -164,7 +169,12 @@ def _substitute(text: str, rules: list[tuple[str, str]]) -> str:
 
 def _latex_of_unicode(text: str) -> str:
     """LaTeX for mathematical symbols, and ASCII for digits and letters in other styles."""
-    text = RAISED.sub(lambda match: f"^{{{_plain(match[0])}}}", text.replace("º", "°"))
+    text = DOT_ABOVE.sub(r"\\dot{\1}", text.replace("º", "°"))
+    text = LINE_ABOVE.sub(lambda match: rf"\overline{{{re.sub('[^0-9]', '', match[0])}}}", text)
+    text = SET_FRACTION.sub(
+        lambda match: rf"\frac{{{_plain(match[1])}}}{{{_plain(match[2])}}}", text
+    )
+    text = RAISED.sub(lambda match: f"^{{{_plain(match[0])}}}", text)
     text = LOWERED.sub(lambda match: f"_{{{_plain(match[0])}}}", text)
     text = VULGAR.sub(_fraction, text).translate(UNICODE)
     text = unicodedata.normalize("NFKC", text).translate(UNICODE)

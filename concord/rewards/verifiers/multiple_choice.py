@@ -21,10 +21,11 @@ NEITHER = re.compile(
     r"(?i:\bneither\b)[^.;]*?(?i:\bnor\b(?: option| choice)?) ?[(\[]?[A-J]\b[)\]]?"
 )
 _OPTION = r"(?:(?:the )?(?:options?|choices?|answers?|letters?) )?"
-_QUESTION = r"\b(?:answer|(?:correct|right|best) (?:option|choice|letter|one))"
+_QUESTION = r"\b(?:answer|(?:correct|right|best|my) (?:option|choice|letter|one|pick))"
 _VERB = r"(?: (?:is|must be|has to be|should be|would be))"
 _CORRECT = (
-    r"(?:the )?(?:(?:correct|right|best|only|final) )*(?:answer|option|choice|one|correct|right|true)"
+    r"(?:the )?(?:(?:correct|right|best|only|final) )*"
+    r"(?:answer|option|choice|one|correct|right|true)"
     r"\b(?! (?:of|if|only|next|when))"
 )
 STATED = [
@@ -40,6 +41,8 @@ STATED = [
         # It must be B. So it is B. I choose B.
         r"(?i:\b(?:it(?:'s| is| must be| has to be| should be)|choose|pick|select|go with)"
         rf" {_OPTION})({LETTERS})(?! ?(?!because|since|as|so)[a-z])",
+        # Therefore, B.
+        rf"(?i:\b(?:therefore|hence|thus),? {_OPTION})({LETTERS})(?=[.!]*(?:$| [A-Z]))",
     )
 ]
 BRACKETED = re.compile(r"[(\[][A-J][)\]]")
@@ -84,7 +87,7 @@ def _chosen_letters(response: str) -> set[str]:
     text = MARKUP.sub(" ", response)
     return (
         _stated_letters(text)
-        or _leading_letters(text)
+        or _leading_letters(response.strip().partition("\n")[0])
         or {bracketed[1] for bracketed in BRACKETED.findall(text)}
     )
 
@@ -92,8 +95,9 @@ def _chosen_letters(response: str) -> set[str]:
 def _stated_letters(text: str) -> set[str]:
     """The letters in all statements of a text."""
     text = NEITHER.sub(" ", text)
-    stated = [letters for pattern in STATED for letters in pattern.findall(text)]
-    return {letter.upper() for letters in stated for letter in re.findall(r"\b[A-Ja-j]\b", letters)}
+    return _single_letters(
+        " ".join(letters for pattern in STATED for letters in pattern.findall(text))
+    )
 
 
 def _leading_letters(text: str) -> set[str]:
@@ -103,6 +107,8 @@ def _leading_letters(text: str) -> set[str]:
     if single:
         return {single[1].upper()}
     leading = LEADING.match(text)
-    return (
-        {letter.upper() for letter in re.findall(r"\b[A-Ja-j]\b", leading[1])} if leading else set()
-    )
+    return _single_letters(leading[1]) if leading else set()
+
+
+def _single_letters(text: str) -> set[str]:
+    return {letter.upper() for letter in re.findall(r"\b[A-Ja-j]\b", text)}

@@ -54,8 +54,8 @@ def parse(text: str) -> Statement:
     if _depth(text) > MAX_DEPTH:
         return Scalar(text)
     parts = [_joined(part) for _, part in split(text, {"or"})]
-    if len(parts) > 1 and all(isinstance(part, Region) for part in parts):
-        return regions.union([regions.region(part) for part in parts]) or listed(parts)
+    if len(parts) > 1 and any(isinstance(part, Region) for part in parts):
+        return regions.union(list(map(regions.region, parts))) or listed(parts)
     return listed(parts) if parts else Scalar(text)
 
 
@@ -104,15 +104,16 @@ def _statement(text: str) -> Statement:
     text = without_braces(text)
     if SIGNS.search(text):
         return listed([parse(_one_sign(text, "mp")), parse(_one_sign(text, "pm"))])
-    parts = _split(text, RELATIONS)
-    signs, sides = [sign for sign, _ in parts[1:]], [side.strip() for _, side in parts]
-    if signs:
-        return _relation(text, signs, sides)
-    members = split(text, {r"\in"})
-    if len(members) == 2:
-        return _membership(text, members[0][1], members[1][1])
     text = LETTER_UNION.sub(r"\\cup ", text)
-    return _set(text) or _quantity(text)
+    members = split(text, {r"\in"})
+    parts = _split(text, RELATIONS)
+    if len(members) == 2 and len(parts) == 1:
+        return _membership(text, members[0][1], members[1][1])
+    if region := _set(text):
+        return region
+    if len(parts) == 1:
+        return _quantity(text)
+    return _relation(text, [sign for sign, _ in parts[1:]], [side.strip() for _, side in parts])
 
 
 def _one_sign(text: str, minus: str) -> str:
@@ -188,7 +189,7 @@ def _membership(text: str, member: str, container: str) -> Statement:
     return replace(region, variable=member)
 
 
-def _set(text: str) -> Statement | None:
+def _set(text: str) -> Region | None:
     """A union, intersection or difference of regions; None if the text is none."""
     for separators in (UNION, DIFFERENCE, {r"\cap"}):
         parts = split(text, separators)

@@ -46,14 +46,16 @@ UNITS = {
 }
 """Canonical name of a unit -> its aliases, separated by spaces."""
 ALIASES = {alias: unit for unit, aliases in UNITS.items() for alias in aliases.split()}
-SINGLE_LETTERS = set("mgshLlKCFNJWVAad")
-"""Single letters that may be a unit or a part of one. Others would be a variable or a multiplier."""
+SINGLE_LETTERS = set("mgshLlCFNJWVAad")
+"""Single letters that may be a unit. Others may be a variable, or multiply, as k and K do."""
 SCALES = {
     "hundred": 100,
     "thousand": 1000,
     "million": 10**6,
     "billion": 10**9,
     "trillion": 10**12,
+    "lakh": 10**5,
+    "crore": 10**7,
     "dozen": 12,
     "third": Fraction(1, 3),
     "fourth": Fraction(1, 4),
@@ -67,17 +69,22 @@ SCALES = {
     "hundredth": Fraction(1, 100),
     "thousandth": Fraction(1, 1000),
     "millionth": Fraction(1, 10**6),
+    "billionth": Fraction(1, 10**9),
 }
 """Words right after a number that multiply it."""
 SHORT_SCALES = {"k": 10**3, "m": 10**6, "mn": 10**6, "b": 10**9, "bn": 10**9}
 """Letters that multiply an amount of money."""
-CHANGING = set(
-    "half halves gross squared cubed root factorial minus plus divided multiplied added subtracted "
-    "raised power point modulo mod remainder zero one two three four five six seven eight nine ten "
-    "eleven twelve thirteen fourteen fifteen sixteen seventeen eighteen nineteen twenty thirty "
-    "forty fifty sixty seventy eighty ninety not and or than if unless except least most wrong "
-    "incorrect false basis permille permil kilo mega giga twice double triple thrice doubled "
-    "tripled halved inverse reciprocal pi infinity".split()
+CHANGING = frozenset(
+    re.findall(
+        r"\w+",
+        "half halves gross score squared cubed root factorial minus plus divided multiplied "
+        "added subtracted raised power point modulo mod remainder zero one two three four five "
+        "six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+        "eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety ones twos "
+        "threes fours fives tens twenties not and or than if unless except least most wrong "
+        "incorrect false basis permille permil kilo mega giga twice double triple thrice "
+        "doubled tripled halved inverse reciprocal pi infinity",
+    )
 )
 """Words after a number that change it, or what is said of it."""
 _LONG = "|".join(
@@ -95,7 +102,7 @@ _BARE = (
     rf"(?<=[\d}})])(?: ?(?:{_LONG}|mph|km/h|mi/h)| [mgshL])(?:/(?:{_LONG}|[mgshL]))?"
     r"(?:\^\{?\d\}?)?"
 )
-_WORDS = r"(?:(?<=\d) [a-zA-Z]{3,}|(?<=[})]) ?[a-zA-Z]{4,})(?: [a-zA-Z]+)*"
+_WORDS = r"(?:(?<=\d) (?:US )?[a-zA-Z]{3,}|(?<=[})]) ?[a-zA-Z]{4,})(?: [a-zA-Z]+)*"
 _ORDINAL = r"(?<=\d)(?:st|nd|rd|th|\^\{?(?:st|nd|rd|th)\}?)"
 _BASE = r"(?<=\d)_\{?\d+\}?"
 _SIGN = rf"\^\\circ ?(?:{TEXT}|[CF])?|\\?%|[{_SIGNS}]|per cent"
@@ -125,9 +132,9 @@ def quantity(text: str) -> tuple[str, str]:
     symbol = canonical_unit(currency[2].rstrip(".")) if currency else ""
     if currency:
         text = currency[1] + text[currency.end() :]
-        if short := SHORT_AMOUNT.fullmatch(text):
-            if scale := SHORT_SCALES.get(short[2].lower()):
-                return _scaled(short[1], Fraction(scale)) or text, symbol
+        short = SHORT_AMOUNT.fullmatch(text)
+        if short and (scale := SHORT_SCALES.get(short[2].lower())):
+            return _scaled(short[1], Fraction(scale)) or text, symbol
     match = UNIT.fullmatch(text)
     split = _scale_and_unit(match["unit"]) if match else None
     if not match or not split:

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from fractions import Fraction
 
+from concord.rewards.verifiers.names import is_variable
 from concord.rewards.verifiers.statements import (
     INFINITE,
+    Equation,
     Group,
     Interval,
     Region,
@@ -20,6 +22,7 @@ from concord.rewards.verifiers.statements import (
 LOWEST, HIGHEST = Scalar("-" + INFINITE), Scalar(INFINITE)
 SETS = {
     r"\mathbb{R}": (Interval(LOWEST, HIGHEST, (False, False)),),
+    "all real numbers": (Interval(LOWEST, HIGHEST, (False, False)),),
     r"\emptyset": (),
 }
 """Names of regions."""
@@ -32,6 +35,8 @@ def region(statement: Statement) -> Region | None:
         return statement
     if isinstance(statement, Scalar) and statement.text in SETS:
         return Region(SETS[statement.text])
+    if isinstance(statement, Equation):
+        return _of_equation(statement)
     if not isinstance(statement, Group):
         return None
     scalars = [item for item in statement.items if isinstance(item, Scalar)]
@@ -109,12 +114,21 @@ def _of_scalars(brackets: str, scalars: list[Scalar]) -> Region | None:
         return Region(tuple(Interval(point, point, (True, True)) for point in scalars))
     if len(brackets) != 2 or len(scalars) != 2:
         return None
-    low, high = scalars
+    low, high = (HIGHEST if end.text == "+" + INFINITE else end for end in scalars)
     closed = (
         brackets[0] == "[" and INFINITE not in low.text,
         brackets[1] == "]" and INFINITE not in high.text,
     )
     return Region((Interval(low, high, closed),))
+
+
+def _of_equation(equation: Equation) -> Region | None:
+    """The point that a variable is equal to."""
+    scalars = [side for side in equation.sides if isinstance(side, Scalar)]
+    if len(scalars) != 2 or len(equation.sides) != 2 or not is_variable(scalars[0].text):
+        return None
+    point = scalars[1]
+    return Region((Interval(point, point, (True, True)),), scalars[0].text)
 
 
 def _inner(one: Interval, other: Interval, side: int) -> tuple[Scalar, bool] | None:
