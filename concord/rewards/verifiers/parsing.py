@@ -9,17 +9,15 @@ from __future__ import annotations
 import re
 from dataclasses import replace
 from functools import reduce
-from itertools import pairwise
 
 from concord.rewards.verifiers import regions
 from concord.rewards.verifiers.layout import without_braces
 from concord.rewards.verifiers.names import is_prose, is_variable
 from concord.rewards.verifiers.numerals import number
 from concord.rewards.verifiers.quantities import quantity
+from concord.rewards.verifiers.relations import RELATIONS, relation
 from concord.rewards.verifiers.statements import (
-    Equation,
     Group,
-    Inequality,
     Region,
     Scalar,
     Statement,
@@ -29,10 +27,6 @@ from concord.rewards.verifiers.statements import (
 TOKEN = re.compile(r"\\[a-zA-Z]+|\\.|[a-zA-Z]+|.", re.DOTALL)
 DEPTH = {"(": 1, "[": 1, "{": 1, r"\{": 1, ")": -1, "]": -1, "}": -1, r"\}": -1}
 BRACKETS = {"(": (")", "]"), "[": (")", "]"), r"\{": (r"\}",)}
-LESS, GREATER = {"<": "<", r"\le": r"\le"}, {">": "<", r"\ge": r"\le"}
-"""Sign -> the sign when the smaller side comes first."""
-EQUAL, UNEQUAL = {"=", r"\approx"}, {r"\ne"}
-RELATIONS = {*LESS, *GREATER, *EQUAL, *UNEQUAL}
 UNION, DIFFERENCE = {r"\cup"}, {r"\setminus", r"\backslash"}
 SIGNS = re.compile(r"(^|[=(,\[{<>])?\\(pm|mp)(?![a-zA-Z]) ?")
 LETTER_UNION = re.compile(r"(?<=[)\]}])U(?=[(\[\\])")
@@ -113,7 +107,10 @@ def _statement(text: str) -> Statement:
         return region
     if len(parts) == 1:
         return _quantity(text)
-    return _relation(text, [sign for sign, _ in parts[1:]], [side.strip() for _, side in parts])
+    sides = [side.strip() for _, side in parts]
+    if not all(sides):
+        return Scalar(text)
+    return relation(text, [sign for sign, _ in parts[1:]], list(map(_statement, sides)))
 
 
 def _one_sign(text: str, minus: str) -> str:
@@ -125,57 +122,6 @@ def _one_sign(text: str, minus: str) -> str:
         return (match[1] or "") + ("-" if match[2] == minus else plus)
 
     return SIGNS.sub(sign, text)
-
-
-def _relation(text: str, signs: list[str], sides: list[str]) -> Statement:
-    if not all(sides):
-        return Scalar(text)
-    statements = [_statement(side) for side in sides]
-    if EQUAL.issuperset(signs):
-        return Equation(tuple(map(_approximate, statements, ["", *signs])))
-    scalars = [each for each in statements if isinstance(each, Scalar)]
-    if EQUAL.intersection(signs) or len(scalars) < len(sides):
-        return Scalar(text)
-    return _solved(signs, scalars) or _inequality(signs, scalars)
-
-
-def _approximate(side: Statement, sign: str) -> Statement:
-    approximate = isinstance(side, Scalar) and sign == r"\approx"
-    return replace(side, approximate=True) if approximate else side
-
-
-def _solved(signs: list[str], sides: list[Scalar]) -> Region | None:
-    """The region of a variable between bounds; None if the inequality is not solved for one."""
-    positions = [index for index, side in enumerate(sides) if is_variable(side.text)]
-    if len(positions) != 1:
-        return None
-    position, variable = positions[0], sides[positions[0]].text
-    others = sides[:position] + sides[position + 1 :]
-    if any(re.search(rf"(?<![a-zA-Z\\]){re.escape(variable)}", side.text) for side in others):
-        return None
-    if signs == [r"\ne"]:
-        rest = (regions.below(others[0], closed=False), regions.above(others[0], closed=False))
-        return Region(rest, variable)
-    if len(sides) > 3 or (len(sides) == 3 and position != 1):
-        return None
-    parts = []
-    for index, sign in enumerate(signs):
-        side, is_left = (sides[0], True) if index < position else (sides[-1], False)
-        closed = sign in (r"\le", r"\ge")
-        is_lower = is_left == (sign in LESS)
-        if sign in UNEQUAL:
-            return None
-        parts.append(Region(((regions.above if is_lower else regions.below)(side, closed),)))
-    region = parts[0] if len(parts) == 1 else regions.intersection(*parts)
-    return replace(region, variable=variable) if region else None
-
-
-def _inequality(signs: list[str], sides: list[Scalar]) -> Inequality:
-    comparisons = []
-    for sign, (left, right) in zip(signs, pairwise(sides), strict=True):
-        ends = (right, left) if sign in GREATER else (left, right)
-        comparisons.append(((LESS | GREATER).get(sign, sign), *ends))
-    return Inequality(tuple(comparisons))
 
 
 def _membership(text: str, member: str, container: str) -> Statement:

@@ -48,7 +48,7 @@ UNITS = {
 ALIASES = {alias: unit for unit, aliases in UNITS.items() for alias in aliases.split()}
 SINGLE_LETTERS = set("mgshLlCFNJWVAad")
 """Single letters that may be a unit. Others may be a variable, or multiply, as k and K do."""
-SCALES = {
+SCALES: dict[str, int | Fraction] = {
     "hundred": 100,
     "thousand": 1000,
     "million": 10**6,
@@ -72,7 +72,13 @@ SCALES = {
     "billionth": Fraction(1, 10**9),
 }
 """Words right after a number that multiply it."""
-SHORT_SCALES = {"k": 10**3, "m": 10**6, "mn": 10**6, "b": 10**9, "bn": 10**9}
+SHORT_SCALES = {
+    "k": 10**3,
+    "m": 10**6,
+    "mn": 10**6,
+    "b": 10**9,
+    "bn": 10**9,
+}
 """Letters that multiply an amount of money."""
 CHANGING = frozenset(
     re.findall(
@@ -139,8 +145,8 @@ def quantity(text: str) -> tuple[str, str]:
     split = _scale_and_unit(match["unit"]) if match else None
     if not match or not split:
         return text, symbol
-    scale, unit = split
-    value = match["value"] if scale == 1 else _scaled(match["value"], scale)
+    factor, unit = split
+    value = match["value"] if factor == 1 else _scaled(match["value"], factor)
     if value is None:
         return text, symbol
     return value, unit if not symbol or unit == symbol else (symbol + unit)

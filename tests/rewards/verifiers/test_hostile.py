@@ -118,7 +118,7 @@ def _answers() -> Iterator[str]:
 
 def _cpu_times(process: psutil.Process) -> float:
     """CPU seconds of a process and of its children that have ended."""
-    return sum(process.cpu_times()[:4])
+    return float(sum(process.cpu_times()[:4]))
 
 
 def _worker() -> psutil.Process:
@@ -200,6 +200,6 @@ def _wait_until(condition: Callable[[], bool]) -> None:
 
 def _lives(process: psutil.Process) -> bool:
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        return bool(process.is_running()) and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
