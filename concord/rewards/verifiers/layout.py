@@ -110,6 +110,8 @@ LAYOUT = [
     # Text that only separates, and numbers in text.
     (r"\\text\{([\s,;]*(?:(?:and|or)\b)?[\s,;]*)\}", r" \1 "),
     (r"\\text\{\s*([-+]?[\d.,/]*\d)\s*\}", r"\1"),
+    (r"(?<![\d}\])a-zA-Z ])\\text\{([a-zA-Z])\}", r"\1"),
+    (r"([_^])(\\frac\{[^{}]*\}\{[^{}]*\})", r"\1{\2}"),
     (r"(?<![\\a-zA-Z^_}\])])\{(\d[\d.,]*|[a-zA-Z]+)\}", r"\1"),
     (r"\s+", " "),
 ]

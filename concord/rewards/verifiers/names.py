@@ -22,7 +22,9 @@ NAMES = [
     re.compile(rf"{_LETTER}{_MARKS}(?:\^\{{?-1\}}?)?\({_ARGUMENT}\)"),
     re.compile(rf"[fghpqFGHPQ]{_MARKS}(?:\^\{{?-1\}}?)?\({_NUMBERS}\)"),
     re.compile(rf"[fghpqFGHPQ]{_MARKS}\([fghpqFGHPQ]{_MARKS}\((?:{_ARGUMENT}|{_NUMBERS})\)\)"),
-    re.compile(r"(?:[PE]|\\Pr|\\mathbb ?\{?[PE]\}?|\\operatorname\{\w+\})[(\[][^()\[\]]*[)\]]"),
+    re.compile(
+        r"(?:[PE]|\\Pr|\\mathbb ?\{?[PE]\}?|\\(?:operatorname|text)\{\w+\})[(\[][^()\[\]]*[)\]]"
+    ),
     re.compile(
         r"m?\\(?:angle|triangle|overline|widehat|overrightarrow|vec|hat|bar|tilde|dot|Delta|det|dim)"
         rf" ?\{{?{_LETTER}{{1,4}}\}}?{_MARKS}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
-from functools import reduce
+from functools import lru_cache, reduce
 
 from concord.rewards.verifiers import regions
 from concord.rewards.verifiers.layout import without_braces
@@ -30,7 +30,7 @@ BRACKETS = {"(": (")", "]"), "[": (")", "]"), r"\{": (r"\}",)}
 UNION, DIFFERENCE = {r"\cup"}, {r"\setminus", r"\backslash"}
 SIGNS = re.compile(r"(^|[=(,\[{<>])?\\(pm|mp)(?![a-zA-Z]) ?")
 LETTER_UNION = re.compile(r"(?<=[)\]}])U(?=[(\[\\])")
-MAX_DEPTH = 25
+MAX_DEPTH = 12
 """Answers with more nested brackets are compared as text."""
 Part = tuple[str, str]
 """The separator before a part, empty for the first, and the part."""
@@ -93,6 +93,7 @@ def _joined(text: str) -> Statement:
     return both or listed(statements)
 
 
+@lru_cache(maxsize=1024)  # nested text would be read again at each level
 def _statement(text: str) -> Statement:
     """A statement without separators."""
     text = without_braces(text)

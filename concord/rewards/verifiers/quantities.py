@@ -108,7 +108,7 @@ _BARE = (
     rf"(?<=[\d}})])(?: ?(?:{_LONG}|mph|km/h|mi/h)| [mgshL])(?:/(?:{_LONG}|[mgshL]))?"
     r"(?:\^\{?\d\}?)?"
 )
-_WORDS = r"(?:(?<=\d) (?:US )?[a-zA-Z]{3,}|(?<=[})]) ?[a-zA-Z]{4,})(?: [a-zA-Z]+)*"
+_WORDS = r"(?:(?<=\d) (?:US |an? )?[a-zA-Z]{3,}|(?<=[})]) ?[a-zA-Z]{4,})(?: [a-zA-Z]+)*"
 _ORDINAL = r"(?<=\d)(?:st|nd|rd|th|\^\{?(?:st|nd|rd|th)\}?)"
 _BASE = r"(?<=\d)_\{?\d+\}?"
 _SIGN = rf"\^\\circ ?(?:{TEXT}|[CF])?|\\?%|[{_SIGNS}]|per cent"
@@ -117,7 +117,8 @@ UNIT = re.compile(
     rf"(?P<unit>{_SPELLED}|{_BARE}|{_WORDS}|{_ORDINAL}|{_BASE}|{_SIGN})"
 )
 CURRENCY = re.compile(
-    rf"([+-]?)(?:\\text\{{)?((?:US|A|C|HK|NZ)?[{_SIGNS}]|(?:{_CODES})\b\.?)\}}? ?(?=[+-]?[\d.])"
+    rf"([+-]?)(?:\\text\{{)?((?:US|A|C|HK|NZ)?[{_SIGNS}]|(?:{_CODES})(?![a-zA-Z])\.?)\}}? ?"
+    r"(?=[+-]?[\d.])"
 )
 SHORT_AMOUNT = re.compile(r"([+-]?[\d.]+) ?(?:\\text\{)?([a-zA-Z]{1,2})\}?")
 WORD = re.compile(r"[^\W\d_]+")
@@ -163,6 +164,7 @@ def canonical_unit(text: str) -> str:
     r"""The canonical name of a unit: in^2 for `\text{ square inches}` and for `in^{2}`."""
     text = re.sub(TEXT, r" \1", text).replace(r"^\circ", "°")
     text = re.sub(r"\bper ?cent(age points?)?\b", "percent", text, flags=re.IGNORECASE)
+    text = re.sub(r"\bUS (?=dollar)", "", text)
     text = re.sub(r"\^?\{?\b(?:st|nd|rd|th)\b\}?", "th", text)
     text = text.translate(str.maketrans("", "", "\\{}"))
     text = WORD.sub(lambda match: _canonical_name(match[0]), text)

@@ -29,6 +29,8 @@ Holds = Callable[[str, str, str, Fraction], bool]
 
 def same(left: Statement, right: Statement, holds: Holds) -> bool:
     """Whether two statements are the same; `holds` compares expressions."""
+    if left == right:
+        return True
     if isinstance(left, Equation) and isinstance(right, Equation):
         return _same_equation(left, right, holds)
     if isinstance(left, Equation) or isinstance(right, Equation):
@@ -197,8 +199,9 @@ def _match(
     """Whether each item has a partner on the other side, in any order."""
     rest = list(right)
     for item in left:
-        partner = next((other for other in rest if equal_items(item, other)), None)
-        if partner is None:
+        # All are tried, so that the questions about all of them are asked at once.
+        partners = [other for other in rest if equal_items(item, other)]
+        if not partners:
             return False
-        rest.remove(partner)
+        rest.remove(partners[0])
     return not rest
