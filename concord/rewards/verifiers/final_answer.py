@@ -15,7 +15,11 @@ _PIECE = r"(?:\\[a-zA-Z]+\s?|\{[^{}]*\}|[^\s$\\{}])+"
 WITHOUT_BRACES = re.compile(rf"{_PIECE}(?:(?:(?<=,)\s*|\s+(?:or|and)\s+)(?=[-+\d\\]){_PIECE})*")
 """What a box without braces contains: the rest of a word or formula, and others joined to it."""
 CLOSING_PUNCTUATION = ".,;:!?*)]"
-BETWEEN = re.compile(r"[\s$]*(?:(?:,|;|\band\b|\bor\b|\\text\{\s*(?:and|or)\s*\})[\s$]*)+")
+_SPACE = r"(?:[\s$~]|\\q?quad(?![a-zA-Z])|\\[,;:! ])*"
+BETWEEN = re.compile(
+    rf"{_SPACE}(?:(?:,|;|\band\b|\bor\b|\\text\{{\s*(?:and|or)\s*\}}){_SPACE})+"
+    r"(?:[a-zA-Z](?:_\w|_\{\w+\})?\s*=\s*)?"
+)
 """What joins two boxes into one answer."""
 
 

@@ -60,6 +60,7 @@ STYLES = (
 WITH_ARGUMENT = r"textcolor|color|colorbox|hspace|vspace|phantom|tag|label"
 TEXT = r"\\text\{([^{}]*)\}"
 FUNCTIONS = "sinh|cosh|tanh|arcsin|arccos|arctan|sin|cos|tan|cot|sec|csc|log|ln|exp|gcd|lcm"
+SET_BUILDER = (r"^\{ ?([a-zA-Z] ?(?:\\in ?\\mathbb\{R\} ?)?[|:].*)\}$", r"\\{\1\\}")
 LAYOUT = [
     (r"(?<!\\)\\[()\[\]]", ""),  # math delimiters
     (r"\\(?:left|right)\s*\.", ""),
@@ -93,6 +94,8 @@ LAYOUT = [
     (r"\\(?:simeq|doteq)(?![a-zA-Z])", r"\\approx "),
     (r"\\(?:land|wedge)(?![a-zA-Z])", " and "),
     (r"\\(?:lor|vee)(?![a-zA-Z])", " or "),
+    (r"(?<![a-zA-Z\\])(?:OR|Or)(?![a-zA-Z])", "or"),
+    (r"(?<![a-zA-Z\\])(?:AND|And)(?![a-zA-Z])", "and"),
     (r"\\[lc]?dots(?![a-zA-Z])|\.{3,}", r"\\ldots "),
     (r"\^ ?\{ ?\\circ ?\}|\\degree(?![a-zA-Z])", r"^\\circ"),
     (r"\\pounds(?![a-zA-Z])", "£"),
@@ -114,6 +117,7 @@ LAYOUT = [
     (r"([_^])(\\frac\{[^{}]*\}\{[^{}]*\})", r"\1{\2}"),
     (r"(?<![\\a-zA-Z^_}\])])\{(\d[\d.,]*|[a-zA-Z]+)\}", r"\1"),
     (r"\s+", " "),
+    SET_BUILDER,
 ]
 EDGES = [
     (r"(?<!\w) | (?!\w)", ""),
@@ -144,6 +148,8 @@ def canonical(text: str) -> str:
         depth += DEPTH.get(part, 0)
         if not depth:
             parts[index] = THOUSANDS.sub(lambda match: re.sub("[, ]", "", match[0]), part)
+    if depth == 1 and parts[1] == r"\{":
+        parts.append(r"\}")  # closed by \right.
     text = _substitute(without_braces("".join(parts).strip()), EDGES)
     return without_braces(text)
 

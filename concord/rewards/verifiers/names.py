@@ -35,9 +35,12 @@ NAMES = [
     re.compile(r"\\frac ?\{d ?[a-zA-Z]?\}\{d ?[a-zA-Z]\}"),
 ]
 WORDS = re.compile(rf"(?:{TEXT}|[a-zA-Z' ])+(?:_\{{?[\w,]+\}}?)?")
+PROSE = re.compile(r"[^\W\d_]{4,}|\d \d|\.\d+\.|[\"'`#@;:?$€£¥₹%\ufffd\x00-\x1f]")
+"""What no expression contains: longer words, two numbers in a row, some signs."""
 SHORT_WORDS = {"sum", "ans", "max", "min", "avg", "age", "lcm", "gcd", "sec"}
 CONSTANTS = {"e", "i"}
-ABOUT_MULTIPLES = {"square", "cube", "times", "less", "more", "of"}
+OPERATIONS = {"square", "cube", "times", "less", "more", "opposite", "log", "sine", "cosine"}
+"""Words for something else than the value itself, as in "square of x"."""
 
 
 def is_name(text: str) -> bool:
@@ -67,7 +70,9 @@ def is_prose(text: str) -> bool:
     without_commands = re.sub(r"\\[a-zA-Z]+|\{[bpvBV]?matrix\}|_\d+", " ", text)
     return bool(
         r"\text" in text
-        or re.search(r"[^\W\d_]{4,}|\d \d|[\"'`#@;:?$€£¥₹%\ufffd\x00-\x1f]", without_commands)
+        or re.search(
+            r"[^\W\d_]{4,}|\d \d|\.\d+\.|[\"'`#@;:?$€£¥₹%\ufffd\x00-\x1f]", without_commands
+        )
         or re.search(r"\\(?:ldots|operatorname)", text)
     )
 
@@ -83,5 +88,5 @@ def _is_phrase(text: str) -> bool:
         bool(WORDS.fullmatch(text))
         and any(len(word) > 3 or word in SHORT_WORDS for word in words)
         and not changes_number(" ".join(words))
-        and not ABOUT_MULTIPLES.intersection(words)
+        and not OPERATIONS.intersection(words)
     )

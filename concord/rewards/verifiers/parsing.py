@@ -27,9 +27,9 @@ from concord.rewards.verifiers.statements import (
 TOKEN = re.compile(r"\\[a-zA-Z]+|\\.|[a-zA-Z]+|.", re.DOTALL)
 DEPTH = {"(": 1, "[": 1, "{": 1, r"\{": 1, ")": -1, "]": -1, "}": -1, r"\}": -1}
 BRACKETS = {"(": (")", "]"), "[": (")", "]"), r"\{": (r"\}",)}
-UNION, DIFFERENCE = {r"\cup"}, {r"\setminus", r"\backslash"}
+UNION, DIFFERENCE = {r"\cup", r"\bigcup"}, {r"\setminus", r"\backslash"}
 SIGNS = re.compile(r"(^|[=(,\[{<>])?\\(pm|mp)(?![a-zA-Z]) ?")
-LETTER_UNION = re.compile(r"(?<=[)\]}])U(?=[(\[\\])")
+LETTER_UNION = re.compile(r"(?<=[)\]}]) ?[Uu] ?(?=[(\[\\])")
 MAX_DEPTH = 12
 """Answers with more nested brackets are compared as text."""
 Part = tuple[str, str]
@@ -40,8 +40,8 @@ def parse(text: str) -> Statement:
     r"""What an answer in canonical layout states.
 
     Examples:
-        >>> parse("x=5")
-        Equation(sides=(Scalar(text='x', unit='', approximate=False), Scalar(text='5', ...)))
+        >>> [side.text for side in parse("x=5").sides]
+        ['x', '5']
         >>> parse("(1,2]").brackets
         '(]'
     """

@@ -48,29 +48,26 @@ UNITS = {
 ALIASES = {alias: unit for unit, aliases in UNITS.items() for alias in aliases.split()}
 SINGLE_LETTERS = set("mgshLlCFNJWVAad")
 """Single letters that may be a unit. Others may be a variable, or multiply, as k and K do."""
+_ORDINALS = (
+    "third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth "
+    "fifteenth sixteenth seventeenth eighteenth nineteenth twentieth"
+)
 SCALES: dict[str, int | Fraction] = {
     "hundred": 100,
     "thousand": 1000,
     "million": 10**6,
     "billion": 10**9,
     "trillion": 10**12,
+    "quadrillion": 10**15,
     "lakh": 10**5,
     "crore": 10**7,
     "dozen": 12,
-    "third": Fraction(1, 3),
-    "fourth": Fraction(1, 4),
     "quarter": Fraction(1, 4),
-    "fifth": Fraction(1, 5),
-    "sixth": Fraction(1, 6),
-    "seventh": Fraction(1, 7),
-    "eighth": Fraction(1, 8),
-    "ninth": Fraction(1, 9),
-    "tenth": Fraction(1, 10),
     "hundredth": Fraction(1, 100),
     "thousandth": Fraction(1, 1000),
     "millionth": Fraction(1, 10**6),
     "billionth": Fraction(1, 10**9),
-}
+} | {name: Fraction(1, number) for number, name in enumerate(_ORDINALS.split(), 3)}
 """Words right after a number that multiply it."""
 SHORT_SCALES = {
     "k": 10**3,
@@ -89,7 +86,7 @@ CHANGING = frozenset(
         "eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety ones twos "
         "threes fours fives tens twenties not and or than if unless except least most wrong "
         "incorrect false basis permille permil kilo mega giga twice double triple thrice "
-        "doubled tripled halved inverse reciprocal pi infinity",
+        "doubled tripled halved inverse reciprocal pi infinity grand mil thou choose fold",
     )
 )
 """Words after a number that change it, or what is said of it."""
@@ -105,7 +102,7 @@ _CODES = "USD|EUR|GBP|INR|JPY|CNY|RMB|AUD|CAD|CHF|NZD|SGD|HKD|KRW|MXN|BRL|ZAR|SE
 _SPELLED = rf"(?:[ /]?{TEXT}(?:\^\{{?-?\d\}}?)?)+"  # 5\text{ cm}^2
 # 5cm and 5 m have units; 5m is a product.
 _BARE = (
-    rf"(?<=[\d}})])(?: ?(?:{_LONG}|mph|km/h|mi/h)| [mgshL])(?:/(?:{_LONG}|[mgshL]))?"
+    rf"(?<=[\d}})])(?: ?(?:{_LONG}|Rs|mph|km/h|mi/h)| [mgshL])(?:/(?:{_LONG}|[mgshL]))?"
     r"(?:\^\{?\d\}?)?"
 )
 _WORDS = r"(?:(?<=\d) (?:US |an? )?[a-zA-Z]{3,}|(?<=[})]) ?[a-zA-Z]{4,})(?: [a-zA-Z]+)*"
@@ -117,9 +114,11 @@ UNIT = re.compile(
     rf"(?P<unit>{_SPELLED}|{_BARE}|{_WORDS}|{_ORDINAL}|{_BASE}|{_SIGN})"
 )
 CURRENCY = re.compile(
-    rf"([+-]?)(?:\\text\{{)?((?:US|A|C|HK|NZ)?[{_SIGNS}]|(?:{_CODES})(?![a-zA-Z])\.?)\}}? ?"
+    rf"([+-]?)(?:\\text\{{)?"
+    rf"((?:(?:US|A|C|HK|NZ|{_CODES}) ?)?[{_SIGNS}]|(?:{_CODES})(?![a-zA-Z])\.?)\}}? ?"
     r"(?=[+-]?[\d.])"
 )
+_DOLLARS = re.compile(r"(?:US|USD) ?\$")
 SHORT_AMOUNT = re.compile(r"([+-]?[\d.]+) ?(?:\\text\{)?([a-zA-Z]{1,2})\}?")
 WORD = re.compile(r"[^\W\d_]+")
 
@@ -136,7 +135,7 @@ def quantity(text: str) -> tuple[str, str]:
         ('5 squared', '')
     """
     currency = CURRENCY.match(text)
-    symbol = canonical_unit(currency[2].rstrip(".")) if currency else ""
+    symbol = canonical_unit(_DOLLARS.sub("$", currency[2]).rstrip(".")) if currency else ""
     if currency:
         text = currency[1] + text[currency.end() :]
         short = SHORT_AMOUNT.fullmatch(text)
@@ -182,7 +181,8 @@ def _scale_and_unit(text: str) -> tuple[Fraction, str] | None:
         words = words.partition(names.pop(0))[2]
     is_code = re.search(r"[0-9+=<>()]", re.sub(r"\^\{?-?\d\}?|^_\{?\d+\}?", "", words))
     letters = {name for name in names if len(name) == 1}
-    if is_code or changes_number(" ".join(names)) or letters - SINGLE_LETTERS:
+    is_power = names[-1:] in (["square"], ["cube"], ["cubic"])
+    if is_code or is_power or changes_number(" ".join(names)) or letters - SINGLE_LETTERS:
         return None
     return scale, canonical_unit(words)
 
