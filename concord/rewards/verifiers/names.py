@@ -67,7 +67,7 @@ def is_prose(text: str) -> bool:
         >>> is_prose("even"), is_prose(r"5\text{k}"), is_prose("abc"), is_prose(r"\sqrt{x}")
         (True, True, False, False)
     """
-    without_commands = re.sub(r"\\[a-zA-Z]+|\{[bpvBV]?matrix\}|_\d+", " ", text)
+    without_commands = re.sub(r"\\[a-zA-Z]+|\{[bpvBV]?matrix\}|_\d+", "+", text)
     return bool(
         r"\text" in text
         or re.search(

@@ -47,6 +47,9 @@ def parse(text: str) -> Statement:
     """
     if _depth(text) > MAX_DEPTH:
         return Scalar(text)
+    ends = _split(text, {"or", "and"})
+    if not ends[0][1].strip() or not ends[-1][1].strip():
+        return Scalar(text)
     parts = [_joined(part) for _, part in split(text, {"or"})]
     if len(parts) > 1 and any(isinstance(part, Region) for part in parts):
         return regions.union(list(map(regions.region, parts))) or listed(parts)
