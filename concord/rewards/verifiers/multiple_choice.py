@@ -14,11 +14,11 @@ MARKUP = re.compile(
 LETTER = r"(?:[(\[][A-Ja-j][)\]]|\b[A-J]\b(?!\.[a-zA-Z])[)\]]?)"  # not the I of "I.e."
 LETTERS = (
     rf"{LETTER}(?: ?(?:/|&|\bor\b|\band\b) ?{LETTER}"
-    rf"| ?,(?: (?:or|and))? ?{LETTER}(?! [a-z]))*"  # not the I of "B, I think"
+    rf"| ?,(?: (?:or|and))? ?{LETTER}(?! [a-z])){{0,9}}"  # not the I of "B, I think"
 )
 LEADING = re.compile(rf"({LETTERS})(?:$|[.:](?:\s.*|$)|(?<=[)\]]).*)")
 NEITHER = re.compile(
-    r"(?i:\bneither\b)[^.;]*?(?i:\bnor\b(?: option| choice)?) ?[(\[]?[A-J]\b[)\]]?"
+    r"(?i:\bneither\b)[^.;]{0,100}?(?i:\bnor\b(?: option| choice)?) ?[(\[]?[A-J]\b[)\]]?"
 )
 _OPTION = r"(?:(?:the )?(?:options?|choices?|answers?|letters?) )?"
 _QUESTION = r"\b(?:answer|(?:correct|right|best|my) (?:option|choice|letter|one|pick))"
