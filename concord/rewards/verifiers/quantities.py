@@ -1,65 +1,17 @@
-r"""Splits an answer into a value in canonical layout and a unit.
+r"""Splits an answer in canonical layout into a value and a unit.
 
-Two answers that differ only in layout get the same value: spaces, `$`, `\left`, `\dfrac`, Unicode
-symbols, separators of thousands. `concord.rewards.verifiers.equivalence` lists the rules. Units
-have one name each (`cm` for centimeters) and are not converted. Currencies, degrees, the percent
-sign and the base of a numeral are units.
+Units have one name each (`cm` for centimeters) and are not converted. Currencies, degrees, the
+percent sign and the base of a numeral are units. A word that changes the number is no unit: `12
+million` is the value 12000000, and `5 squared` stays as it is.
 """
 
 from __future__ import annotations
 
 import re
+from fractions import Fraction
 
-UNICODE = str.maketrans(
-    {
-        "−": "-",  # noqa: RUF001
-        "–": "-",  # noqa: RUF001
-        "×": r"\times ",  # noqa: RUF001
-        "·": r"\cdot ",
-        "⋅": r"\cdot ",
-        "÷": r"\div ",
-        "±": r"\pm ",
-    }
-    | {
-        "≤": r"\le ",
-        "≥": r"\ge ",
-        "≠": r"\ne ",
-        "≈": r"\approx ",
-        "∞": r"\infty ",
-        "π": r"\pi ",
-        "θ": r"\theta ",
-    }
-    | {"∪": r"\cup ", "∩": r"\cap ", "∈": r"\in ", "∅": r"\emptyset ", "°": r"^\circ "}  # noqa: RUF001
-    | {"²": "^{2}", "³": "^{3}", "½": r"\frac{1}{2}", "¼": r"\frac{1}{4}", "¾": r"\frac{3}{4}"}
-)
-TEXT = r"\\(?:text(?:rm|bf|it|normal)?|mathrm|mathbf|mbox)\s*\{([^{}]*)\}"
-LAYOUT = [
-    (r"(?<!\\)\\[()\[\]]", ""),
-    (r"\\(?:left|right|[bB]igg?[lr]?|displaystyle)(?![a-zA-Z])", ""),
-    # An explicit separator of thousands.
-    (r"(?<=\d)(?:\{,\}|,?\\!|\\,)\s?(?=\d{3}(?!\d))", ""),
-    (r"(?<!\\)\\[,;:! ]|\\q?quad(?![a-zA-Z])|~|\s+", " "),
-    (r"\\[dtc]frac(?![a-zA-Z])", r"\\frac"),
-    (r"\\frac ?(\d) ?(\d)", r"\\frac{\1}{\2}"),
-    (r"\\varnothing(?![a-zA-Z])", r"\\emptyset"),
-    (r"\\langle(?![a-zA-Z])(.*)\\rangle(?![a-zA-Z])", r"(\1)"),
-    (r"\^\{\\circ ?\}|\\degree(?![a-zA-Z])", r"^\\circ"),
-    (r"√ ?(\d+(?:\.\d+)?|[a-zA-Z])", r"\\sqrt{\1}"),
-    (r"(?:√|(?<!\\)sqrt) ?\(([^()]*)\)", r"\\sqrt{\1}"),
-    (r"√(?= ?\{)", r"\\sqrt"),
-]
-EDGES = [
-    (r"(?<!\w) | (?!\w)", ""),
-    (r"^\*\*(.+)\*\*$", r"\1"),
-    (r"^(?:=|\\approx )|[.,;\\]+$", ""),
-    (rf"^{TEXT}$", r"\1"),
-    (r"(?<!\w) | (?!\w)|\.$", ""),
-    (r"^([^=<>!]*[^=<>!a-zA-Z])=([a-zA-Z])$", r"\2=\1"),
-    (",", ", "),  # math-verify reads 1,234 as one number
-]
-BRACKET = re.compile(r"(\\[{}]|[()\[\]])")
-DEPTH = {r"\{": 1, "(": 1, "[": 1, r"\}": -1, ")": -1, "]": -1}
-THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:(?:,\d{3})+(?!,?\d)|(?: \d{3})+(?![\d ,]*[\d/\\]))")
+from concord.rewards.verifiers.layout import TEXT
+from concord.rewards.verifiers.numerals import number
 
 UNITS = {
     "cm": "centimeter centimetre",
@@ -72,7 +24,7 @@ UNITS = {
     "mi": "mile",
     "kg": "kilogram",
     "g": "gram",
-    "lb": "pound",
+    "lb": "pound lbs",
     "oz": "ounce",
     "h": "hour hr",
     "min": "minute",
@@ -82,8 +34,11 @@ UNITS = {
     "km/h": "kph kmh",
     "mi/h": "mph",
     "$": "dollar usd",
-    "€": "euro",
-    "¥": "yen",
+    "€": "euro eur",
+    "£": "gbp",
+    "¥": "yen jpy",
+    "₹": "rupee inr rs",
+    "¢": "cent",
     "°": "degree deg",
     "rad": "radian",
     "%": "percent pct",
@@ -91,83 +46,159 @@ UNITS = {
 }
 """Canonical name of a unit -> its aliases, separated by spaces."""
 ALIASES = {alias: unit for unit, aliases in UNITS.items() for alias in aliases.split()}
-NO_UNITS = {
-    "thousand",
-    "million",
-    "billion",
-    "dozen",
-    "sin",
-    "cos",
-    "tan",
-    "log",
-    "exp",
-    "sqrt",
-    "and",
-    "theta",
-}
-_LONG = "|".join(
-    sorted((re.escape(name) for name in [*UNITS, *ALIASES] if len(name) > 1), key=len, reverse=True)
+SINGLE_LETTERS = set("mgshLlCFNJWVAad")
+"""Single letters that may be a unit. Others may be a variable, or multiply, as k and K do."""
+_ORDINALS = (
+    "third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth "
+    "fifteenth sixteenth seventeenth eighteenth nineteenth twentieth"
 )
+SCALES: dict[str, int | Fraction] = {
+    "hundred": 100,
+    "thousand": 1000,
+    "million": 10**6,
+    "billion": 10**9,
+    "trillion": 10**12,
+    "quadrillion": 10**15,
+    "lakh": 10**5,
+    "crore": 10**7,
+    "dozen": 12,
+    "quarter": Fraction(1, 4),
+    "hundredth": Fraction(1, 100),
+    "thousandth": Fraction(1, 1000),
+    "millionth": Fraction(1, 10**6),
+    "billionth": Fraction(1, 10**9),
+} | {name: Fraction(1, number) for number, name in enumerate(_ORDINALS.split(), 3)}
+"""Words right after a number that multiply it."""
+SHORT_SCALES = {
+    "k": 10**3,
+    "m": 10**6,
+    "mn": 10**6,
+    "b": 10**9,
+    "bn": 10**9,
+}
+"""Letters that multiply an amount of money."""
+CHANGING = frozenset(
+    re.findall(
+        r"\w+",
+        "half halves gross score squared cubed root factorial minus plus divided multiplied "
+        "added subtracted raised power point modulo mod remainder zero one two three four five "
+        "six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen seventeen "
+        "eighteen nineteen twenty thirty forty fifty sixty seventy eighty ninety ones twos "
+        "threes fours fives tens twenties not and or than if unless except least most wrong "
+        "incorrect false basis permille permil kilo mega giga twice double triple thrice "
+        "doubled tripled halved inverse reciprocal pi infinity grand mil thou choose fold",
+    )
+)
+"""Words after a number that change it, or what is said of it."""
+_LONG = "|".join(
+    sorted(
+        (re.escape(name) for name in [*UNITS, *ALIASES] if len(name) > 1 and name.isalpha()),
+        key=len,
+        reverse=True,
+    )
+)
+_SIGNS = "$€£¥₹₽₩₪₫₺₦₱฿₴¢"
+_CODES = "USD|EUR|GBP|INR|JPY|CNY|RMB|AUD|CAD|CHF|NZD|SGD|HKD|KRW|MXN|BRL|ZAR|SEK|NOK|DKK|Rs"
 _SPELLED = rf"(?:[ /]?{TEXT}(?:\^\{{?-?\d\}}?)?)+"  # 5\text{ cm}^2
 # 5cm and 5 m have units; 5m is a product.
-_BARE = rf"(?<=\d)(?: ?(?:{_LONG})| [mgshL])(?:/(?:{_LONG}|[mgshL]))?(?:\^\{{?\d\}}?)?"
-_WORDS = r"(?<=\d) [a-zA-Z]{3,}(?: [a-zA-Z]+)*"
-_BASE = r"(?<=\d)_\{?\d+\}?"
-_SIGN = rf"\^\\circ ?(?:{TEXT}|[CF])?|\\?[$%]|[€£¥]"
-UNIT = re.compile(
-    rf"(?P<value>(?!{TEXT}).*?[\w)}}\]|!])(?P<unit>{_SPELLED}|{_BARE}|{_WORDS}|{_BASE}|{_SIGN})"
+_BARE = (
+    rf"(?<=[\d}})])(?: ?(?:{_LONG}|Rs|mph|km/h|mi/h)| [mgshL])(?:/(?:{_LONG}|[mgshL]))?"
+    r"(?:\^\{?\d\}?)?"
 )
-CURRENCY = re.compile(r"([+-]?)(\\?\$|[€£¥])(?=[+-]?[\d.])")
+_WORDS = r"(?:(?<=\d) (?:US |an? )?[a-zA-Z]{3,}|(?<=[})]) ?[a-zA-Z]{4,})(?: [a-zA-Z]+)*"
+_ORDINAL = r"(?<=\d)(?:st|nd|rd|th|\^\{?(?:st|nd|rd|th)\}?)"
+_BASE = r"(?<=\d)_\{?\d+\}?"
+_SIGN = rf"\^\\circ ?(?:{TEXT}|[CF])?|\\?%|[{_SIGNS}]|per cent"
+UNIT = re.compile(
+    rf"(?P<value>(?!{TEXT}).*?[\w)}}\]|!])"
+    rf"(?P<unit>{_SPELLED}|{_BARE}|{_WORDS}|{_ORDINAL}|{_BASE}|{_SIGN})"
+)
+CURRENCY = re.compile(
+    rf"([+-]?)(?:\\text\{{)?"
+    rf"((?:(?:US|A|C|HK|NZ|{_CODES}) ?)?[{_SIGNS}]|(?:{_CODES})(?![a-zA-Z])\.?)\}}? ?"
+    r"(?=[+-]?[\d.])"
+)
+_DOLLARS = re.compile(r"(?:US|USD) ?\$")
+SHORT_AMOUNT = re.compile(r"([+-]?[\d.]+) ?(?:\\text\{)?([a-zA-Z]{1,2})\}?")
+WORD = re.compile(r"[^\W\d_]+")
 
 
 def quantity(text: str) -> tuple[str, str]:
-    r"""Splits `text` into a value in canonical layout and the canonical name of its unit.
+    r"""Splits `text` into a value and the canonical name of its unit, empty without one.
 
     Examples:
-        >>> quantity(r"12\text{ inches}")
+        >>> quantity(r"12\text{inches}")
         ('12', 'in')
-        >>> quantity("$5")
-        ('5', '$')
+        >>> quantity("12 million dollars")
+        ('12000000', '$')
+        >>> quantity("5 squared")
+        ('5 squared', '')
     """
-    text = _canonical_layout(text)
     currency = CURRENCY.match(text)
+    symbol = canonical_unit(_DOLLARS.sub("$", currency[2]).rstrip(".")) if currency else ""
     if currency:
         text = currency[1] + text[currency.end() :]
+        short = SHORT_AMOUNT.fullmatch(text)
+        if short and (scale := SHORT_SCALES.get(short[2].lower())):
+            return _scaled(short[1], Fraction(scale)) or text, symbol
     match = UNIT.fullmatch(text)
-    if not match or NO_UNITS.intersection(re.findall("[a-z]+", match["unit"])):
-        return text, _canonical_unit(currency[2]) if currency else ""
-    return match["value"], _canonical_unit((currency[2] if currency else "") + match["unit"])
+    split = _scale_and_unit(match["unit"]) if match else None
+    if not match or not split:
+        return text, symbol
+    factor, unit = split
+    value = match["value"] if factor == 1 else _scaled(match["value"], factor)
+    if value is None:
+        return text, symbol
+    return value, unit if not symbol or unit == symbol else (symbol + unit)
 
 
-def _canonical_layout(text: str) -> str:
-    if not len(re.findall(r"(?<!\\)\$", text)) % 2:
-        text = re.sub(r"(?<!\\)\$", "", text)  # math delimiters, not currency
-    text = _substitute(text.translate(UNICODE), LAYOUT)
-    depth, parts = 0, BRACKET.split(text)
-    for index, part in enumerate(parts):
-        depth += DEPTH.get(part, 0)
-        if not depth:
-            parts[index] = THOUSANDS.sub(lambda match: re.sub("[, ]", "", match[0]), part)
-    return _substitute("".join(parts).strip(), EDGES)
-
-
-def _substitute(text: str, rules: list[tuple[str, str]]) -> str:
-    for pattern, replacement in rules:
-        text = re.sub(pattern, replacement, text)
-    return text
-
-
-def _canonical_unit(text: str) -> str:
-    r"""The canonical name of a unit: in^2 for `\text{ square inches}` and for `in^{2}`."""
-    text = (
-        re.sub(TEXT, r" \1", text).replace(r"^\circ", "°").translate(str.maketrans("", "", "\\{}"))
+def changes_number(words: str) -> bool:
+    """Whether one of the words changes the number that they stand beside."""
+    return any(
+        word in CHANGING or word.removesuffix("s") in SCALES for word in words.lower().split()
     )
-    text = re.sub(r"[^\W\d_]+", lambda match: _canonical_unit_name(match[0]), text)
+
+
+def canonical_unit(text: str) -> str:
+    r"""The canonical name of a unit: in^2 for `\text{ square inches}` and for `in^{2}`."""
+    text = re.sub(TEXT, r" \1", text).replace(r"^\circ", "°")
+    text = re.sub(r"\bper ?cent(age points?)?\b", "percent", text, flags=re.IGNORECASE)
+    text = re.sub(r"\bUS (?=dollar)", "", text)
+    text = re.sub(r"\^?\{?\b(?:st|nd|rd|th)\b\}?", "th", text)
+    text = text.translate(str.maketrans("", "", "\\{}"))
+    text = WORD.sub(lambda match: _canonical_name(match[0]), text)
     text = re.sub(r"\b(?:square|sq) (\w+)", r"\1^2", re.sub(r"\bcubic (\w+)", r"\1^3", text))
     return re.sub(r"\s*/\s*", "/", text).strip()
 
 
-def _canonical_unit_name(word: str) -> str:
+def _scale_and_unit(text: str) -> tuple[Fraction, str] | None:
+    """The factor of words such as million, and the unit after them; None if it is no unit."""
+    words = re.sub(TEXT, r" \1", text)
+    names = WORD.findall(words)
+    scale = Fraction(1)
+    while names and (factor := SCALES.get(_singular(names[0].lower()))):
+        scale *= factor
+        words = words.partition(names.pop(0))[2]
+    is_code = re.search(r"[0-9+=<>()]", re.sub(r"\^\{?-?\d\}?|^_\{?\d+\}?", "", words))
+    letters = {name for name in names if len(name) == 1}
+    is_power = names[-1:] in (["square"], ["cube"], ["cubic"])
+    if is_code or is_power or changes_number(" ".join(names)) or letters - SINGLE_LETTERS:
+        return None
+    return scale, canonical_unit(words)
+
+
+def _scaled(value: str, scale: Fraction) -> str | None:
+    exact = number(value)
+    return str(exact[0] * scale) if exact else None
+
+
+def _singular(word: str) -> str:
+    return word.removesuffix("s") if len(word) > 3 else word
+
+
+def _canonical_name(word: str) -> str:
+    if word in UNITS:
+        return word
     lower = word.lower()
     singular = lower.removesuffix("s") if len(word) > 2 else lower
-    return word if word in UNITS else ALIASES.get(lower) or ALIASES.get(singular) or singular
+    return ALIASES.get(lower) or ALIASES.get(singular) or singular

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 import psutil
 import pytest
 
-from concord.rewards.verifiers import comparison_process, equivalence
+from concord.rewards.verifiers import comparison_process, comparison_worker, equivalence
 from concord.rewards.verifiers.dispatch import Verifier
 from concord.rewards.verifiers.exact_match import verify as exact_match
 from concord.rewards.verifiers.math_answer import verify as math_answer
@@ -106,7 +106,7 @@ def test_an_aborted_comparison_is_counted_and_the_process_survives() -> None:
 def test_memory_is_limited() -> None:
     assert (
         resource.prlimit(_process().pid, resource.RLIMIT_AS)
-        == (comparison_process.MEMORY_BYTES,) * 2
+        == (comparison_worker.MEMORY_BYTES,) * 2
     )
 
 

@@ -1,7 +1,7 @@
 r"""The built-in verifiers, custom verifiers, and the extraction of final answers."""
 
+import functools
 import math
-import re
 import sys
 import time
 from collections.abc import Iterator
@@ -17,29 +17,39 @@ from hypothesis import strategies as st
 from concord.rewards.verifiers import dispatch, equivalence
 from concord.rewards.verifiers.exact_match import verify as exact_match
 from concord.rewards.verifiers.final_answer import final_answer
+from concord.rewards.verifiers.layout import canonical
 from concord.rewards.verifiers.math_answer import verify as math_answer
 from concord.rewards.verifiers.multiple_choice import verify as multiple_choice
+from concord.rewards.verifiers.numerals import number
+from concord.rewards.verifiers.parsing import parse
 from concord.rewards.verifiers.quantities import quantity
 from concord.rewards.verifiers.regular_expression import verify as regular_expression
 from concord.stage.errors import DataError, ParamsError
 
-TABLE = Path(__file__).with_name("math_answers.txt")
+TABLE = Path(__file__).with_name("cases.tsv")
 
 
 def _cases() -> Iterator[Any]:
-    topic = ""
     for line in TABLE.read_text(encoding="utf-8").splitlines():
-        if line.startswith(" "):
-            answer, sign, reference = re.split(r"\s+(==|!=)  ", line.strip())
-            yield pytest.param(
-                answer, reference, float(sign == "=="), id=f"{topic}: {answer} {sign} {reference}"
-            )
-        topic = topic if line.startswith(" ") else line.partition(":")[0]
+        if not line.startswith("#"):
+            verifier, right, response, reference = line.split("\t")
+            name = f"{verifier} {response} {'is' if right == '1' else 'is not'} {reference}"
+            yield pytest.param(verifier, float(right), response, reference, id=name)
 
 
-@pytest.mark.parametrize(("answer", "reference", "right"), list(_cases()))
-def test_math_answer(answer: str, reference: str, right: float) -> None:
-    assert math_answer(rf"\boxed{{{answer}}}", reference) == right
+CASES = list(_cases())
+FIND = functools.cache(dispatch.find)
+"""Finding a verifier reads the files of all of them."""
+
+
+@pytest.mark.parametrize(("verifier", "right", "response", "reference"), CASES)
+def test_case(verifier: str, right: float, response: str, reference: str) -> None:
+    assert FIND(verifier)(response, reference) == right
+
+
+def test_at_least_half_of_the_cases_are_wrong_answers() -> None:
+    assert len({case.id for case in CASES}) == len(CASES) >= 400
+    assert sum(case.values[1] == 0 for case in CASES) >= len(CASES) / 2
 
 
 @pytest.mark.parametrize(
@@ -135,7 +145,7 @@ def test_decimals_are_equal_if_their_text_is(left: float, right: float) -> None:
 def test_white_space_is_ignored(spaces: list[str]) -> None:
     tokens = ["(", r"\frac{1}{2}", ",", "-3", r"\sqrt{2}", ")"]
     spaced = "".join(space + token for space, token in zip(spaces, tokens, strict=True))
-    assert quantity(spaced) == quantity("".join(tokens))
+    assert canonical(spaced) == canonical("".join(tokens))
 
 
 PIECES = st.sampled_from(
@@ -154,15 +164,18 @@ PIECES = st.sampled_from(
 
 @given(st.lists(PIECES, max_size=12).map("".join) | st.text())
 def test_any_text_can_be_parsed(text: str) -> None:
-    value, unit = quantity(text)
-    assert value == value.strip()
-    assert equivalence.number(value) is None or value
+    layout = canonical(text)
+    assert layout == layout.strip()
+    value, unit = quantity(layout)
     assert unit == unit.strip()
+    assert number(value) is None or value
+    parse(layout)
 
 
 @given(st.text())
 def test_a_final_answer_is_part_of_the_text(text: str) -> None:
-    assert final_answer(text) is None or final_answer(text) in text
+    answer = final_answer(text)
+    assert answer is None or answer in text
 
 
 @pytest.mark.parametrize(
