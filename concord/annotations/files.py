@@ -13,7 +13,14 @@ from typing import NamedTuple
 
 from concord.annotations.filetypes import json_values, row_counts
 from concord.annotations.filetypes.columnar import arrow_file, parquet_file
-from concord.annotations.filetypes.content import BOM, check_file, decoded, open_binary, readable
+from concord.annotations.filetypes.content import (
+    BOM,
+    check_file,
+    decoded,
+    kind_of,
+    open_binary,
+    readable,
+)
 from concord.annotations.filetypes.csv_tables import csv_file
 from concord.annotations.filetypes.folders import Contents, contents, extension
 from concord.annotations.filetypes.json_lines import json_lines
@@ -82,8 +89,10 @@ def listing(path: Path) -> Contents:
     if not path.is_dir():
         check_file(path, text=False)
         if extension(path) not in READERS:
+            kind, remedy = kind_of(path) or ("", "rename or convert it")
             raise DataError(
-                f"source {path} has none of the extensions {known}; rename or convert it"
+                f"source {path} has none of the extensions {known}"
+                f"{f' (it is {kind})' if kind else ''}; {remedy}"
             )
         return Contents([path], [])
     inside = contents(path, READERS)

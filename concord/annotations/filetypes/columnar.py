@@ -150,4 +150,4 @@ def _value(scalar: Any) -> Any:
     except UnicodeDecodeError:
         raise
     except (ValueError, OverflowError, ImportError):
-        return f"{scalar.type} {scalar.cast(pa.int64()).as_py()}"
+        return f"{scalar.value} ({scalar.type})"  # a date that Python cannot hold
