@@ -60,7 +60,7 @@ def sentences(name: str, report: Mapping[str, Any]) -> list[str]:
 
     Examples:
         >>> rows = {"found": 3, "kept": 2, "quarantined": {}, "left_out": {"tie": 1}}
-        >>> report = {"rows": rows, "by_table": {"comparisons": 2}, "removed": {}}
+        >>> report = {"rows": rows, "by_table": {"comparisons": 2}, "removed": {}, "by_reason": {}}
         >>> sentences("mine", report | {"unused_columns": [], "unread_files": []})[:2]
         ['mine: 3 rows found = 2 kept + 0 quarantined + 1 left out', '  kept as: comparisons 2']
     """
@@ -70,6 +70,7 @@ def sentences(name: str, report: Mapping[str, Any]) -> list[str]:
         "kept as": listed(report["by_table"]),
         "quarantined": listed(quarantined),
         "left out": listed(left_out),
+        "annotations of kept rows that are not kept": listed(_beside(report)),
         "removed": listed(report["removed"]),
         "columns not used": ", ".join(report["unused_columns"]),
         "files not read": ", ".join(report["unread_files"]),
@@ -79,6 +80,13 @@ def sentences(name: str, report: Mapping[str, Any]) -> list[str]:
         f"{sum(quarantined.values())} quarantined + {sum(left_out.values())} left out",
         *(f"  {what}: {text}" for what, text in parts.items() if text),
     ]
+
+
+def _beside(report: Mapping[str, Any]) -> dict[str, int]:
+    """By reason, the rejected annotations of rows that are counted otherwise."""
+    rows = report["rows"]
+    counted = {**rows["quarantined"], **rows["left_out"]}
+    return {reason: count - counted.get(reason, 0) for reason, count in report["by_reason"].items()}
 
 
 def listed(counts: Mapping[str, int]) -> str:

@@ -139,8 +139,8 @@ class TableBuilder:
             line, file, raw, table, _ = self._records[number]
             self.quarantine.add(Location(self.source, file, line), table, rejection, raw)
         for number, (_, file, _, _, row) in enumerate(self._records):
-            rejection = self._rejected.get(number)
-            self.outcomes.note(file, row, rejection.reason if rejection else None)
+            bad = self._rejected.get(number)
+            self.outcomes.note(file, row, bad.reason if bad else None)
         for table, frame in frames.items():
             valid = [number not in self._rejected for number in self._numbers[table]]
             self._writers[table].add(frame if all(valid) else frame[valid])
