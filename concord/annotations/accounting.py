@@ -1,6 +1,6 @@
 """What became of every row of a source: kept, quarantined or left out."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from concord.annotations.quarantine import NO_FAULT, REASONS
@@ -22,14 +22,22 @@ class Outcomes:
     def __init__(self) -> None:
         self.by_file: dict[str, bytearray] = {}
 
-    def note(self, file: str, row: int, reason: str | None) -> None:
-        """Notes one annotation of a row: its reason of rejection, or None if it is kept."""
-        codes = self.by_file.setdefault(file, bytearray())
-        if row >= len(codes):
-            codes.extend(bytes(row + len(codes) // 2 + 1024 - len(codes)))
-        code = KEPT if reason is None else CODES[reason]
-        if code > codes[row]:
-            codes[row] = code
+    def note(self, rows: Iterable[tuple[str, int]], reasons: Mapping[int, str]) -> None:
+        """Notes annotations.
+
+        Args:
+            rows: the file and the number of the row of each annotation.
+            reasons: position in `rows` -> why the annotation is rejected; the others are kept.
+        """
+        file, codes = None, bytearray()
+        for number, (in_file, row) in enumerate(rows):
+            if in_file != file:
+                file, codes = in_file, self.by_file.setdefault(in_file, bytearray())
+            if row >= len(codes):
+                codes.extend(bytes(row + len(codes) // 2 + 1024 - len(codes)))
+            code = CODES[reasons[number]] if number in reasons else KEPT
+            if code > codes[row]:
+                codes[row] = code
 
     def summary(self, found: Mapping[str, int] | None) -> dict[str, Any]:
         """Rows found, kept, and quarantined and left out by reason.
