@@ -24,7 +24,8 @@ from pathlib import Path
 
 from pydantic.dataclasses import dataclass
 
-from concord.annotations.record import Record, check_file
+from concord.annotations.filetypes.content import check_file
+from concord.annotations.record import Record
 from concord.stage.errors import DataError, ParamsError
 from concord.stage.params import FORBID, read, section, suggest
 
@@ -85,7 +86,7 @@ def objects(spec: Spec) -> Iterator[Record]:
         )
         for number, row in enumerate(rows, start=1):
             yield Record(number, json.dumps(row, ensure_ascii=False, default=str), dict(row))
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+    except (OSError, ValueError, OverflowError, datasets.exceptions.DatasetsError) as error:
         raise DataError(
             f"data set {spec.dataset} ({spec.split}) cannot be read: "
             f"{' '.join(str(error).split())}; correct dataset, name, split or revision. "

@@ -157,7 +157,7 @@ def individual(row: dict[str, Any], options: Options) -> Iterator[dict[str, Any]
     if not people:
         yield RowError("no_label", "individual_preference", "is empty: nobody judged the pair")
     for number_of, person in enumerate(people, 1):
-        judged = {**row, "score": person.get("score")}
+        judged = row | {"score": person.get("score")}
         try:
             yield comparison(judged, PAIRS[0][:2], "score", options, f"{ANNOTATOR}_{number_of}")
         except RowError as error:
