@@ -29,7 +29,13 @@ from concord.annotations.dialogues import answer_turns, spoken
 from concord.annotations.fields import text
 from concord.annotations.judgements import comparison, demonstration
 from concord.annotations.record import RowError
+from concord.annotations.shapes import DOMAIN, OBJECTIVE, Shape
 from concord.stage.params import FORBID
+
+SHAPES = (
+    Shape(("instruction", "output"), {"domain": DOMAIN}),
+    Shape(("instruction", "chosen", "rejected"), {"objective": OBJECTIVE}),
+)
 
 
 @dataclass(frozen=True, config=FORBID)

@@ -38,6 +38,7 @@ from concord.annotations.dialogues import Tools, Turn, answer_turns, spoken, tur
 from concord.annotations.fields import mapping
 from concord.annotations.judgements import comparison, demonstration
 from concord.annotations.record import RowError
+from concord.annotations.shapes import DOMAIN, OBJECTIVE, Shape
 from concord.stage.params import FORBID
 
 PAIRS = (
@@ -47,6 +48,17 @@ PAIRS = (
 )
 """The keys of the preferred and of the other answer."""
 PROMPTS = ("messages", "conversations", "conversation", "query", "prompt")
+DIALOGUE, PAIR = {"domain": DOMAIN}, {"objective": OBJECTIVE}
+SHAPES = (
+    Shape(("messages",), DIALOGUE),
+    Shape(("conversations",), DIALOGUE),
+    Shape(("query", "response"), DIALOGUE),
+    Shape(("input.messages", "preferred_output", "non_preferred_output"), PAIR),
+    Shape(("conversations", "chosen", "rejected"), PAIR),
+    Shape(("messages", "chosen", "rejected"), PAIR),
+    Shape(("messages", "rejected_response"), PAIR),
+    Shape(("query", "response", "rejected_response"), PAIR),
+)
 
 
 @dataclass(frozen=True, config=FORBID)

@@ -21,7 +21,10 @@ from pydantic.dataclasses import dataclass
 
 from concord.annotations.dialogues import group_id, spoken
 from concord.annotations.fields import mapping, required, text, wrong_type
+from concord.annotations.shapes import Shape
 from concord.stage.params import FORBID
+
+SHAPES = (Shape(("prompt", "ability", "reward_model.ground_truth")),)
 
 
 @dataclass(frozen=True, config=FORBID)

@@ -1,0 +1,110 @@
+"""Says what a file of annotations is, and prints what to put into a recipe.
+
+    python -m concord.annotations.inspection.inspect_file FILE FORMAT OPTIONS
+
+FORMAT may be empty: it is then recognised by the keys of the first rows. OPTIONS is a JSON object
+with options of the format, which replace those that are guessed. `concord inspect` is shorter.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from concord.annotations import reader
+from concord.annotations.inspection import page
+from concord.annotations.inspection.recognition import (
+    Reading,
+    folder_format,
+    nearest,
+    proposals,
+    readings,
+    tested,
+)
+from concord.annotations.inspection.survey import Survey, first_rows, survey
+from concord.annotations.inspection.table_guess import looks_like_data
+from concord.annotations.quarantine import REASONS
+from concord.stage.errors import DataError, ParamsError, command
+from concord.stage.params import read, suggest
+
+SPEC_ENDINGS = (".yaml", ".yml")
+NOTHING = "nothing of {path} can be read"
+
+
+def inspect(path: Path, format_name: str = "", options: dict[str, Any] | None = None) -> str:
+    """The text about a file. Raises DataError or ParamsError if nothing of it can be read."""
+    if format_name and format_name not in reader.format_names():
+        hint = suggest(format_name, reader.format_names())
+        raise ParamsError(f"--format {format_name}: there is no such format; {hint}")
+    best = ways(path, format_name, options or {})
+    result = survey(path, best[0])
+    text = page.page(path, best, result)
+    if result.kept == 0:
+        raise DataError(f"{NOTHING.format(path=path)} as `{best[0].format}`:{reasons(result)}")
+    return text
+
+
+def ways(path: Path, format_name: str, options: dict[str, Any]) -> list[Reading]:
+    """The ways to read a file, the best one first. Raises DataError if there is none."""
+    special = special_format(path)
+    if special or (format_name and format_name not in reader.object_formats()):
+        return [Reading(format_name or special or "", options)]
+    rows = first_rows(path)
+    if format_name:
+        return [chosen_format(format_name, rows, options)]
+    best = readings(rows) if rows else []
+    if not best:
+        raise DataError(explained(path, rows))
+    return [Reading(**{**vars(best[0]), "options": {**best[0].options, **options}}), *best[1:]]
+
+
+def special_format(path: Path) -> str | None:
+    """The format of a YAML specification, or of a folder of related files."""
+    if path.suffix.lower() in SPEC_ENDINGS and path.is_file():
+        return reader.HUB if "dataset" in read(path) else "sandbox"
+    return folder_format(path)
+
+
+def chosen_format(name: str, rows: Sequence[dict[str, Any]], options: dict[str, Any]) -> Reading:
+    """The way to read rows in a format that was named, with likely options and columns."""
+    tried = [tested(reading, rows) for reading in proposals(rows) if reading.format == name]
+    best = max(tried, key=lambda reading: reading.read, default=Reading(name))
+    return Reading(**{**vars(best), "options": {**best.options, **options}})
+
+
+def explained(path: Path, rows: Sequence[dict[str, Any]]) -> str:
+    """Why no format fits."""
+    if not rows:
+        return (
+            f"{NOTHING.format(path=path)}: none of its first lines is a row; "
+            "give JSON Lines, a JSON array, CSV or Parquet"
+        )
+    hint = ""
+    names = list(dict.fromkeys(key for row in rows for key in row))
+    if looks_like_data(names):
+        hint = "The first line looks like values. If the file has no header, add one."
+    parent = folder_format(path.parent)
+    if parent is not None:
+        hint = f"Its folder is in the format `{parent}`: inspect {path.parent}."
+    return page.unread(path, rows, nearest(rows), hint).rstrip("\n")
+
+
+def reasons(result: Survey) -> str:
+    """The reasons for which all rows are rejected, one a line."""
+    lines = []
+    for reason, count in result.quarantine.by_reason().items():
+        first = result.quarantine.first(reason)
+        where = f"first on line {first['source_line']}, {first['column']}: {first['detail']}"
+        lines.append(f"\n  {count:>7}  {reason} ({REASONS[reason]}); {where}")
+    return "".join(lines) or " it has no rows"
+
+
+def main(path: str, format_name: str, options: str) -> None:
+    """Prints the text about a file."""
+    print(inspect(Path(path), format_name, json.loads(options)), end="")
+
+
+if __name__ == "__main__":
+    command(main)
