@@ -40,6 +40,7 @@ from concord.stage.params import FORBID
 Meaning = Literal[0, 1, "a", "b", "tie"]
 SUBMITTED = "submitted"
 RESPONSES = ".responses"
+NO_FIELDS = ("id", "_server_id", "status", "inserted_at", "updated_at")
 PROMPTS = ("prompt", "instruction", "question", "input", "text")
 
 
@@ -54,15 +55,17 @@ def likely_options(rows: Sequence[Row]) -> dict[str, Any]:
     texts = list(dict.fromkeys(key for row in rows for key in row if is_field(row, key)))
     prompt = next((key for key in PROMPTS if key in texts), texts[0] if texts else "prompt")
     fields = [key for key in texts if key != prompt][:2] or ["completion"]
-    said = [value for row in rows for value in row.get(column) or () if not is_empty(value)]
+    lists = [row[column] for row in rows if isinstance(row.get(column), list)]
+    said = [value for values in lists for value in values if not is_empty(value)]
     question = column.removesuffix(RESPONSES)
     options: dict[str, Any] = {"question": question, "prompt": prompt}
     if meanings.as_objective(question) != question:
         options["objective"] = meanings.as_objective(question)
     words = sorted({value for value in said if isinstance(value, str)})
     if len(fields) == 2:
-        meaning = meanings.sides(words, *fields)
-        options["labels"] = meaning or {word: meanings.WORDS[word.casefold()] for word in words}
+        if (meaning := meanings.sides(words, *fields)) is not None:
+            known = {word: meanings.WORDS[word.strip().casefold()] for word in words if not meaning}
+            options["labels"] = meaning or known
     elif words:
         options["labels"] = meanings.good_or_bad(words) or {}
     elif given := meanings.numbers(said):
@@ -72,9 +75,7 @@ def likely_options(rows: Sequence[Row]) -> dict[str, Any]:
 
 def is_field(row: Row, key: str) -> bool:
     """Whether a column holds the text of a field, not an id or part of a question."""
-    return (
-        isinstance(row[key], str) and "." not in key and key not in ("id", "_server_id", "status")
-    )
+    return isinstance(row[key], str) and "." not in key and key not in NO_FIELDS
 
 
 SHAPES = (Shape((), likely_options, has_responses, extra=3),)

@@ -11,8 +11,8 @@ and the pairs of https://huggingface.co/datasets/lmarena-ai/arena-human-preferen
 
 Makes a comparison from each row. `winner` is model_a, model_b, tie, both_bad or tie (bothbad). Ties
 of both kinds are left out and counted. The annotator is `judge`, or `judge_hash` and
-`evaluation_session_id`, as the releases of 100,000 and 140,000 battles call it. Prompts and answers of the second form may be JSON lists with one
-text for each turn.
+`evaluation_session_id`, as the releases of 100,000 and 140,000 battles call it. Prompts and answers
+of the second form may be JSON lists with one text for each turn.
 
 The whole conversations were compared. If they have several turns and the earlier answers differ,
 the last answers belong to different prompts, so the row is rejected (`different_prompts`). The

@@ -34,7 +34,7 @@ from concord.annotations.dialogues import Turn, group_id, spoken
 from concord.annotations.fields import Object, items, mapping, mappings, number, shorten, text
 from concord.annotations.judgements import comparison, yes_or_no
 from concord.annotations.record import RowError
-from concord.annotations.shapes import Row, Shape
+from concord.annotations.shapes import OBJECTIVE, Row, Shape
 from concord.stage.params import FORBID
 
 Choice = Literal[0, 1, "a", "b", "tie"]
@@ -52,8 +52,7 @@ def likely_options(rows: Sequence[Row]) -> dict[str, Any]:
     is_pair = any(result.get("type") == "pairwise" for result in results_of)
     answers = [key for key in texts if key != prompt][: 2 if is_pair else 1]
     options: dict[str, Any] = {
-        "objectives": {meanings.as_objective(name): name for name in names}
-        or {"overall": "overall"},
+        "objectives": {meanings.as_objective(name): name for name in names or [OBJECTIVE]},
         "prompt": prompt,
         "answers": answers or ["answer"],
     }

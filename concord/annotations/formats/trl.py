@@ -13,8 +13,9 @@ The first form is called standard (text), the second conversational (turns). In 
 prompt is implicit. The fourth is unpaired, as for KTO; its label may also be 0 or 1, or text. The
 fifth is stepwise supervision. The last ones are demonstrations and prompts, and need `domain`.
 Values are text or turns. A `text` for language modelling is a demonstration if it is a transcript
-or a rendered template; plain text has no prompt and no answer, so it is rejected. Skywork-Reward-Preference, UltraFeedback binarized and the preference
-mixtures of Tulu 3 have these keys; see their pages for their licences.
+or a rendered template; plain text has no prompt and no answer, so it is rejected. Skywork-Reward-
+Preference, UltraFeedback binarized and the preference mixtures of Tulu 3 have these keys; see their
+pages for their licences.
 
 Makes:
 

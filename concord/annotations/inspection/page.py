@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from concord.annotations.inspection.blocks import as_yaml, recipe_blocks
-from concord.annotations.inspection.recognition import Nearest, Reading
+from concord.annotations.inspection.recognition import Nearest, Reading, folder_format
 from concord.annotations.inspection.survey import Survey
 from concord.annotations.quarantine import NO_FAULT, REASONS
 
@@ -43,9 +43,12 @@ def page(path: Path, best: Sequence[Reading], survey: Survey) -> str:
 
 def heading(path: Path, reading: Reading, survey: Survey) -> Iterator[str]:
     """The file, its format and its size."""
+    parent = folder_format(path.parent)
     yield f"{path}: format `{reading.format}`, {counted(survey.rows, 'row')}"
     if survey.read != survey.rows:
         yield f"  they hold {counted(survey.read, 'annotation')}"
+    if parent is not None:
+        yield f"  its folder is in the format `{parent}`; see `concord inspect {path.parent}`"
 
 
 def how(best: Sequence[Reading]) -> Iterator[str]:
@@ -56,8 +59,9 @@ def how(best: Sequence[Reading]) -> Iterator[str]:
     for said in reading.guessed:
         yield f"  guessed        {said}"
     for other in others[:OTHERS_SHOWN]:
-        why = f"reads {other.read:.0%} of the first rows, {reading.format} {reading.read:.0%}"
-        yield f"  also possible  --format {other.format} ({why}; its keys are less particular)"
+        less = "fewer of its keys are there" if other.weight < reading.weight else "more is renamed"
+        why = less if other.read >= reading.read else f"reads {other.read:.0%} of the first rows"
+        yield f"  also possible  --format {other.format} ({why})"
 
 
 def columns(survey: Survey) -> Iterator[str]:
