@@ -50,15 +50,19 @@ class AnswerScores:
         """Key of an answer -> scores: float32 (heads,), or (steps, heads) of a process model."""
         self.too_long = 0
 
-    def add(self, messages: Messages, steps: Sequence[str]) -> str:
-        """Notes an answer to be scored; returns its key."""
-        divided = list(steps)
-        if not self.trained.scores_steps:
-            divided = ["".join(steps)]
-        elif len(divided) == 1:
-            divided = split(divided[0], "math" if "\n\n" in divided[0] else "values") or divided
-        answer = Answer(messages, tuple(divided))
-        return self.answers.setdefault(key := answer.key(), answer) and key
+    def add(self, messages: Messages, response: str) -> str:
+        """Notes an answer to be scored; returns its key. A process model divides it into steps."""
+        domain = "math" if "\n\n" in response else "values"
+        steps = split(response, domain) if self.trained.scores_steps else [response]
+        return self.add_steps(messages, steps or [response])
+
+    def add_steps(self, messages: Messages, steps: Sequence[str]) -> str:
+        """Notes an answer that is divided into steps; returns its key."""
+        parts = tuple(steps) if self.trained.scores_steps else ("".join(steps),)
+        answer = Answer(messages, parts)
+        key = answer.key()
+        self.answers.setdefault(key, answer)
+        return key
 
     def compute(self) -> None:
         """Scores all answers that were added. Prints how many they are, and how long it takes."""

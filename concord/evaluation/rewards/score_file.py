@@ -76,10 +76,10 @@ def scored_rows(content: LabelledFile, scores: AnswerScores) -> Iterator[dict[st
     for name, sides in SIDES.items():
         for row in getattr(content, name).to_dict("records"):
             for side in sides:
-                key = scores.add(row["messages"], [row[side]])
+                key = scores.add(row["messages"], row[side])
                 yield described(row, name, side, row[side], key)
     for row in content.steps.to_dict("records"):
-        key = scores.add(row["messages"], row["steps"])
+        key = scores.add_steps(row["messages"], row["steps"])
         yield described(row, "steps", "response", "".join(row["steps"]), key)
 
 

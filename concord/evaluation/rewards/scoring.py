@@ -82,9 +82,8 @@ def score_grades(grades: pd.DataFrame, scores: AnswerScores, head: int) -> Itera
             name: agreement(measure, each, target, groups)
             for name, each in {MODEL: given, LENGTH: lengths, TF_IDF: fitted}.items()
         }
-        words = (
-            f"{len(rows):,} {'labels' if is_binary else 'ratings'} of {len(set(groups)):,} prompts"
-        )
+        noun = "labels" if is_binary else "ratings"
+        words = f"{len(rows):,} {noun} of {len(set(groups)):,} prompts"
         yield Figure(
             "AUC" if is_binary else "rank correlation",
             words,
@@ -97,7 +96,7 @@ def score_steps(steps: pd.DataFrame, scores: AnswerScores, head: int) -> Iterato
     if steps.empty:
         return
     given = [
-        scores.scores[scores.add(messages, parts)][:, head].astype(float)
+        scores.scores[scores.add_steps(messages, parts)][:, head].astype(float)
         for messages, parts in zip(steps["messages"], steps["steps"], strict=True)
     ]
     gold = [np.asarray(labels, dtype=float) for labels in steps["labels"]]
@@ -127,7 +126,7 @@ def score_steps(steps: pd.DataFrame, scores: AnswerScores, head: int) -> Iterato
 def side_scores(rows: pd.DataFrame, side: str, scores: AnswerScores, head: int) -> np.ndarray:
     """The scores of a column of answers, (rows,); NaN for answers that are too long."""
     keys = [
-        scores.add(messages, [answer])
+        scores.add(messages, answer)
         for messages, answer in zip(rows["messages"], rows[side], strict=True)
     ]
     return np.array([scores.of(key, head) for key in keys])
