@@ -87,7 +87,7 @@ def ask(*arguments: str) -> str:
 
 def read_graph() -> list[Stage]:
     """All stages of the project in the working directory, in topological order."""
-    upstream = edges(ask("dag", "--dot"))
+    upstream = edges(_dag())
     metas = {
         name: entry.get("do", entry).get("meta", {})
         for name, entry in read("dvc.yaml").get("stages", {}).items()
@@ -99,6 +99,24 @@ def read_graph() -> list[Stage]:
     ]
     _check_phases(stages)
     return with_remaining(stages)
+
+
+def _dag() -> str:
+    """The output of `dvc dag --dot`. Raises GraphError.
+
+    DVC fails with its own words if params.yaml lacks a value that dvc.yaml names. `check` says what
+    is wrong with params.yaml.
+    """
+    try:
+        return ask("dag", "--dot")
+    except GraphError:
+        command = [sys.executable, "-m", "tasks.check"]
+        checked = subprocess.run(
+            command, capture_output=True, text=True, check=False, env=environment()
+        )
+        if checked.returncode:
+            raise GraphError(checked.stderr.strip()) from None
+        raise
 
 
 def with_remaining(stages: Sequence[Stage]) -> list[Stage]:

@@ -19,10 +19,15 @@ from prefect.settings import (
     temporary_settings,
 )
 
+from concord.stage.errors import ConcordError
 from flows.stage import Outcome
 from tasks.report import produced
 
 MACHINERY = str(Path(prefect.__file__).parent)
+
+
+class ServerError(ConcordError):
+    """The Prefect server that is configured does not answer."""
 
 
 class Lines(logging.Formatter):
@@ -57,9 +62,14 @@ def quieten() -> None:
 def server() -> Iterator[None]:
     """Uses the server of `make ui` if it is running and no other server is configured.
 
-    Otherwise starts a temporary server.
+    Otherwise starts a temporary server. Raises ServerError if a configured server does not answer.
     """
-    if PREFECT_API_URL.value():
+    if configured := PREFECT_API_URL.value():
+        if not _is_reachable(configured):
+            raise ServerError(
+                f"PREFECT_API_URL is {configured}, but no Prefect server answers there; start it, "
+                "or unset PREFECT_API_URL (and `prefect config unset PREFECT_API_URL`)"
+            )
         yield
         return
     local = f"http://{PREFECT_SERVER_API_HOST.value()}:{PREFECT_SERVER_API_PORT.value()}/api"
@@ -86,6 +96,15 @@ def start_temporary_server() -> None:
                 return super()._run_uvicorn_command()
 
     DetachedServer().start()
+
+
+def _is_reachable(url: str) -> bool:
+    """Whether anything answers, if only to say that a login is missing."""
+    try:
+        httpx.get(url, timeout=5.0)
+    except (httpx.TransportError, httpx.InvalidURL):
+        return False
+    return True
 
 
 def _answers(url: str) -> bool:

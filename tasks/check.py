@@ -5,8 +5,8 @@
 
     python -m tasks.check
 
-Checks types, names, cross-references, and that the model and the sources exist. All problems are
-reported at once. Each line gives the path of the key, why it cannot work, and what is allowed.
+Checks types, names, cross-references, that the model and the sources exist, and that the chat
+template accepts the conversations of each source's first rows. All problems are reported at once. Each line gives the path of the key, why it cannot work, and what is allowed.
 
 A custom verifier, for example `verifier: my_checks:is_even`, is imported. It must accept a response
 and a reference. Its return value is checked when it is used.
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from concord import code, references
-from concord.annotations import reader
+from concord.annotations import conversations, reader
 from concord.annotations.interchange import FIELDS
 from concord.evaluation.policies.run_protocol import EvaluateParams
 from concord.objectives import Objective
@@ -26,7 +26,7 @@ from concord.references import errors_of
 from concord.rewards.process import judging
 from concord.sandbox.source import read_spec
 from concord.stage import outputs, paths, preflight
-from concord.stage.errors import ParamsError, command
+from concord.stage.errors import DataError, ParamsError, command
 from concord.stage.params import Model, Runtime, Seeds, mapping_of, read, section, suggest
 from tasks import (
     anchors,
@@ -92,6 +92,8 @@ def run(params: Mapping[str, Any], root: Path) -> None:
     problems = list(dict.fromkeys(section_problems(params)))
     if not problems:
         problems = list(dict.fromkeys(reference_problems(params, root)))
+    if not problems:
+        problems = list(dict.fromkeys(conversation_problems(params, root)))
     if problems:
         raise ParamsError("\n".join(["params.yaml is invalid:", *problems]))
 
@@ -139,6 +141,26 @@ def reference_problems(params: Mapping[str, Any], root: Path) -> Iterator[str]:
     domains = {objective.domain for objective in objectives.values()}
     for name, source in mapping_of(ingest.Source, params, "sources").items():
         yield from _source_problems(name, source, domains, root)
+
+
+def conversation_problems(params: Mapping[str, Any], root: Path) -> Iterator[str]:
+    """Conversations of the first rows of each source that the chat template refuses."""
+    model = section(Model, params["model"], "model")
+    template = conversations.Template(root / model.chat_template, root / model.name)
+    one_turn = conversations.Conversation("", 1, [{"role": "user", "content": "Why?"}])
+    for problem in template.problems([one_turn]):
+        yield f"model.chat_template: {problem.partition(': ')[2]}"
+        return
+    for name, source in mapping_of(ingest.Source, params, "sources").items():
+        if source.format == reader.HUB:  # is on the network
+            continue
+        given = (source.format, root / source.path, source.options, source.columns)
+        try:
+            shapes = conversations.of_each_shape(reader.read(*given))
+        except DataError as error:
+            yield f"sources.{name}: {error}"
+        else:
+            yield from (f"sources.{name}: {problem}" for problem in template.problems(shapes))
 
 
 def _mapping_problems(

@@ -5,7 +5,8 @@ Invalid rows go to the quarantine table.
     sources.<name>.path
     -> data/ingested/<name>/{prompts,demonstrations,comparisons,ratings,steps}.parquet,
        data/ingested/<name>/quarantine.parquet,
-       data/ingested/<name>/report.json {read, kept, quarantined, by_reason, by_table, removed}
+       data/ingested/<name>/report.json {rows, read, kept, quarantined, by_reason, by_table,
+       removed, unused_columns, unread_files}
 
     python -m tasks.ingest <source>
 """
@@ -17,7 +18,7 @@ from typing import Annotated, Any
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from concord.annotations import reader
+from concord.annotations import accounting, reader
 from concord.annotations.quarantine import check_quarantine_share
 from concord.annotations.table_builder import TableBuilder
 from concord.stage import outputs, progress
@@ -64,36 +65,44 @@ class IngestParams:
 
 def run(name: str, source: Source, params: IngestParams, out: Path) -> dict[str, Any]:
     """Ingests one source into the folder `out`; returns the report. Raises DataError."""
-    records = reader.read(source.format, Path(source.path), source.options, source.columns)
+    given = (source.format, Path(source.path), source.options, source.columns)
+    reader.require_keys(*given)
+    reading = reader.read(*given)
     with outputs.directory(out) as folder:
         with TableBuilder(name, folder, source.prompts) as intake:
-            for record in progress.count(records, f"rows of {name}"):
+            for record in progress.count(reading, f"rows of {name}"):
                 intake.add(record)
         if intake.read == 0:
             raise DataError(
                 f"source {name}: {source.path} has no rows; give a file with annotations"
             )
         check_quarantine_share(intake.quarantine, intake.read, params.max_quarantine_share, name)
-        report = summary(intake)
+        report = summary(intake, reading)
         outputs.write_json(folder / "report.json", report)
     return report
 
 
-def summary(intake: TableBuilder) -> dict[str, Any]:
-    """Counts of the rows read, kept and quarantined, by reason and by table.
+def summary(intake: TableBuilder, reading: reader.Reading) -> dict[str, Any]:
+    """What became of the rows and of the annotations made from them.
 
-    `removed` counts the parts that were removed from annotations, such as empty system turns.
+    `rows` counts rows: found = kept + quarantined + left out, the last two by reason. `read`,
+    `kept`, `quarantined`, `by_reason` and `by_table` count annotations, of which a row may have
+    several. `removed` counts the parts that were removed from annotations, such as empty system
+    turns.
     """
     by_reason = intake.quarantine.by_reason()
     rejected = sum(by_reason.values())
     assert intake.read == intake.kept + rejected
     return {
+        "rows": intake.outcomes.summary(reading.rows_found()),
         "read": intake.read,
         "kept": intake.kept,
         "quarantined": rejected,
         "by_reason": by_reason,
         "by_table": intake.by_table,
         "removed": dict(intake.changes.most_common()),
+        "unused_columns": reading.unused_columns(),
+        "unread_files": reading.unread_files,
     }
 
 
@@ -105,10 +114,7 @@ def main(name: str) -> None:
         load(IngestParams, "ingest"),
         INGESTED / name,
     )
-    print(
-        f"{name}: {report['read']} rows read, {report['kept']} kept, "
-        f"{report['quarantined']} quarantined"
-    )
+    print("\n".join(accounting.sentences(name, report)))
 
 
 if __name__ == "__main__":

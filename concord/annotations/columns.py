@@ -5,6 +5,7 @@ through a list (`answers[].rank`), which gives the list of these values.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
 from typing import Any
 
 from concord.annotations.record import Record
@@ -16,6 +17,8 @@ MISSING = object()
 EACH = "[]"
 SHOWN = 40
 """Number of column names that an error lists."""
+WATCHED = 1000
+"""Number of rows of which it is noted which columns they have and which are read."""
 
 
 class Watched(dict[str, Any]):
@@ -56,11 +59,16 @@ class Renamed:
 
         A column that this row lacks is null.
         """
-        if not self.columns:
-            return row
         self.rows += 1
-        if len(self.names) < SHOWN:
+        is_watched = self.rows <= WATCHED
+        if is_watched:
             self.names.update(dict.fromkeys(row))
+        if self.columns:
+            row = self._renamed(row)
+            is_watched = is_watched or not self.columns.keys() <= self.read_keys
+        return Watched(row, self.read_keys) if is_watched else row
+
+    def _renamed(self, row: dict[str, Any]) -> dict[str, Any]:
         renamed = {**row}
         for key, path in self.columns.items():
             value = at(row, path)
@@ -69,9 +77,7 @@ class Renamed:
             else:
                 self.found_keys.add(key)
                 renamed[key] = value
-        if self.columns.keys() <= self.read_keys:
-            return renamed
-        return Watched(renamed, self.read_keys)
+        return renamed
 
     def check(self, records: Iterable[Record]) -> Iterator[Record]:
         """The records; after the last one, raises DataError for a name that fits no row."""
@@ -81,14 +87,57 @@ class Renamed:
             yield record
         for key, path in self.columns.items() if self.rows else ():
             if key not in self.found_keys:
-                hint = suggest(path, [*self.names])
-                raise DataError(f"columns.{key}: no row has the column {path!r}; {hint}")
+                raise no_column(key, path, self.names)
             # A row that is rejected may be rejected before all of its keys are read.
             if is_any_valid and key not in self.read_keys:
                 raise DataError(
                     f"columns.{key}: the format reads no key {key!r}; "
                     f"{suggest(key, sorted(self.read_keys))}"
                 )
+
+    def unused(self) -> list[str]:
+        """The columns of the first rows that the format did not read."""
+        renamed = {key: path for key, path in self.columns.items() if key in self.read_keys}
+        used = {path.partition(".")[0].removesuffix(EACH) for path in renamed.values()}
+        used |= {*renamed.values(), *(self.read_keys - renamed.keys())}
+        return [name for name in self.names if name not in used]
+
+
+def require_columns(columns: Columns, records: Iterable[Record]) -> None:
+    """Raises DataError if a column that `columns` names is in no row.
+
+    Reading stops at the row in which the last of them is found.
+    """
+    missing, names = dict(columns), dict[str, None]()
+    if not missing:
+        return
+    for record in records:
+        if record.row is None:
+            continue
+        if len(names) < SHOWN:
+            names.update(dict.fromkeys(record.row))
+        missing = {key: path for key, path in missing.items() if at(record.row, path) is MISSING}
+        if not missing:
+            return
+    if names:
+        raise no_column(*next(iter(missing.items())), names)
+
+
+def no_column(key: str, path: str, names: Iterable[str]) -> DataError:
+    """The error for a column that no row has."""
+    return DataError(f"columns.{key}: no row has the column {path!r}; {nearest(path, names)}")
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """The column whose name is nearest, and all columns.
+
+    Examples:
+        >>> nearest("promt", ["prompt", "answer"])
+        'did you mean prompt? The columns are: prompt, answer'
+    """
+    shown = list(names)[:SHOWN]
+    close = get_close_matches(name, shown, n=1)
+    return f"{f'did you mean {close[0]}? ' if close else ''}The columns are: {', '.join(shown)}"
 
 
 def at(row: Any, path: str) -> Any:

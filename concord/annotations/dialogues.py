@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 from concord.annotations.fields import Object, mappings, required, shorten, text
 from concord.annotations.interchange import content_hash
-from concord.annotations.record import RowError
+from concord.annotations.record import RowError, unique_keys
 from concord.annotations.transcripts import Turn as Turn
 from concord.annotations.transcripts import transcript
 
@@ -60,7 +60,7 @@ def turn_list(record: Object, key: str) -> Any:
 def parsed(value: str, key: str) -> Any:
     """JSON that is written as text. Raises RowError."""
     try:
-        return json.loads(value)
+        return json.loads(value, object_pairs_hook=unique_keys)
     except (ValueError, RecursionError) as error:
         detail = f"must be JSON, but is {shorten(value)}: {error}"
         raise RowError("not_json", key, detail) from None

@@ -1,232 +1,162 @@
-"""Reads objects from JSON Lines, JSON arrays, CSV and Parquet, gzipped text, and folders of those.
+"""Reads objects from JSON, CSV, Parquet and Arrow files, gzipped text, and folders of those.
 
 An object that cannot be read becomes a rejected Record with its line number. A file whose content
-contradicts its extension raises DataError. In a folder, all files with a known extension are read
-in order of their names; other files (README.md, for example) are ignored.
+contradicts its extension raises DataError. The rows of each file are counted a second time, by
+other means; if the counts differ, DataError is raised.
 """
 
-import csv
-import gzip
-import io
 import json
-import zlib
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import NamedTuple
 
-from concord.annotations.record import Record, Rejection, check_file, parse
+from concord.annotations.filetypes import json_values, row_counts
+from concord.annotations.filetypes.columnar import arrow_file, parquet_file
+from concord.annotations.filetypes.content import BOM, check_file, decoded, open_binary, readable
+from concord.annotations.filetypes.csv_tables import csv_file
+from concord.annotations.filetypes.folders import Contents, contents, extension
+from concord.annotations.filetypes.json_lines import json_lines
+from concord.annotations.record import Record
 from concord.stage.errors import DataError
 
-BATCH = 1024
-"""Rows of a Parquet file that are decoded at once."""
-BUFFER = 2**16
-"""Bytes that are read at once."""
-csv.field_size_limit(2**31 - 1)
+CHUNK = 2**20
+"""Bytes by which the kind of JSON is recognised."""
+PREFIX = 2**28
+"""Bytes by which JSON over several lines is recognised."""
+LINE_END = re.compile(rb"[\r\n]")
 
 
-def objects(path: Path) -> Iterator[Record]:
+class Reader(NamedTuple):
+    """How a file is read, and how its rows are counted by other means."""
+
+    records: Callable[[Path, str], Iterator[Record]]
+    """Called with the path, and `Record.file` of its records."""
+    count: Callable[[Path], int]
+
+
+def objects(path: Path, found: dict[str, int] | None = None) -> Iterator[Record]:
     """Yields a Record for every object in a file or folder.
 
     `Record.row` is the object. `Record.file` is the file's path within the folder, or "" if `path`
     is a file. Raises DataError.
+
+    Args:
+        found: receives the number of rows of each file, once the file is read.
     """
     for file in data_files(path):
         name = "" if file == path else file.relative_to(path).as_posix()
-        yield from READERS[extension(file)](file, name)
+        yield from counted(file, name, found)
+
+
+def counted(path: Path, file: str = "", found: dict[str, int] | None = None) -> Iterator[Record]:
+    """The records of one file. Raises DataError if their number is not the number of its rows."""
+    reader, number = reader_of(path), 0
+    for record in reader.records(path, file):
+        number += 1
+        yield record
+    expected = reader.count(path)
+    if number != expected:
+        raise DataError(
+            f"source {path}: {number} rows were read, but a second count finds {expected}, so rows "
+            "cannot be told apart with certainty; correct the quotes and brackets of the file, or "
+            "write one JSON object per line"
+        )
+    if found is not None:
+        found[file] = expected
+
+
+def rows_in(path: Path) -> int:
+    """The number of rows of a file, counted without reading them."""
+    return reader_of(path).count(path)
 
 
 def data_files(path: Path) -> list[Path]:
     """The files to read, sorted by path. Raises DataError if there are none."""
+    return listing(path).data
+
+
+def listing(path: Path) -> Contents:
+    """The files to read, and those that a folder holds beside them. Raises DataError."""
+    known = ", ".join(READERS)
     if not path.is_dir():
         check_file(path, text=False)
         if extension(path) not in READERS:
             raise DataError(
-                f"source {path} has none of the extensions {', '.join(READERS)}; "
-                "rename or convert it"
+                f"source {path} has none of the extensions {known}; rename or convert it"
             )
-        return [path]
-    files = sorted(
-        file for file in path.rglob("*") if extension(file) in READERS and file.is_file()
-    )
-    if not files:
+        return Contents([path], [])
+    inside = contents(path, READERS)
+    if not inside.data:
         raise DataError(
-            f"source {path} contains no {', '.join(READERS)} file; give the folder with the data"
+            f"source {path} contains no {known} file; give the folder with the data{_of(inside)}"
         )
-    return files
+    return inside
 
 
-def extension(path: Path) -> str:
-    """The lower-case extension of a file, ignoring `.gz`.
-
-    Examples:
-        >>> extension(Path("train.JSONL.gz"))
-        '.jsonl'
-    """
-    if path.suffix.lower() == ".gz":
-        path = path.with_suffix("")
-    return path.suffix.lower()
+def _of(inside: Contents) -> str:
+    names = [file.name for file in inside.others]
+    return f" (it contains {', '.join(names[:5])})" if names else ""
 
 
-def json_lines(path: Path, file: str = "") -> Iterator[Record]:
-    """Yields a Record for every line of a JSON Lines file. The objects may have any keys.
-
-    Blank lines are skipped. Lines that are not UTF-8 are rejected. Raises DataError if the file is
-    missing, empty, clearly not text, or a truncated gzip file.
-    """
-    with open_binary(path) as stream:
-        for number, line in enumerate(_lines(stream, path), start=1):
-            content = line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
-            if not content or content.isspace():
-                continue
-            try:
-                text = content.decode("utf-8").rstrip("\r\n")
-            except UnicodeDecodeError as error:
-                rejection = Rejection(
-                    "not_utf8", "line", f"byte {error.start + 1} of the line is not UTF-8"
-                )
-                shown = content.decode("utf-8", errors="replace").rstrip("\r\n")
-                yield Record(number, shown, None, rejection, file)
-            else:
-                yield parse(number, text, file)
+def reader_of(path: Path) -> Reader:
+    """How to read a file, by its extension and, for JSON, by its beginning."""
+    return READERS.get(extension(path), json_reader)(path)
 
 
-def json_file(path: Path, file: str = "") -> Iterator[Record]:
-    """Reads a `.json` file: either one array, or one object per line."""
-    with open_binary(path) as stream:
-        start = stream.read(256).removeprefix(b"\xef\xbb\xbf").lstrip()[:1]
-    return json_array(path, file) if start == b"[" else json_lines(path, file)
-
-
-def json_array(path: Path, file: str = "") -> Iterator[Record]:
-    """Yields the elements of a JSON array, each with the line on which it begins.
-
-    The whole file is held in memory. A syntax error ends the array: the elements before it are
-    kept. Raises DataError if the file is not text or not an array.
-    """
-    text = _decoded(path)
-    position = _skip_space(text, 0)
-    if text[position : position + 1] != "[":
-        raise DataError(f"source {path} is not a JSON array; check `format` in params.yaml")
-    line, counted, position = 1, 0, _skip_space(text, position + 1)
-    while text[position : position + 1] not in ("]", ""):
-        line, counted = line + text.count("\n", counted, position), position
-        try:
-            element, end = json.JSONDecoder().raw_decode(text, position)
-        except (ValueError, RecursionError) as error:
-            # Where the next element begins is unknown after a syntax error.
-            rejection = Rejection("not_json", "entry", str(error))
-            yield Record(line, text[position:], None, rejection, file)
-            return
-        yield _element(line, element, text[position:end], file)
-        position = _skip_space(text, end)
-        if text[position : position + 1] == ",":
-            position = _skip_space(text, position + 1)
-    if text[position : position + 1] == "":
-        last = line + text.count("\n", counted)
-        truncated = Rejection(
-            "not_json", "entry", "the array is truncated: the final ']' is missing"
-        )
-        yield Record(last, text[-80:], None, truncated, file)
-
-
-def csv_file(path: Path, file: str = "") -> Iterator[Record]:
-    """Yields the rows of a CSV file with a header. Values are strings; empty ones become null.
-
-    `Record.line` is the last line of the row. Bytes that are not UTF-8 become lone surrogates,
-    which `concord.annotations.fields.text` rejects.
-    """
-    with io.TextIOWrapper(
-        open_binary(path), encoding="utf-8-sig", errors="surrogateescape", newline=""
-    ) as stream:
-        reader = csv.DictReader(stream, strict=True)
-        while True:
-            try:
-                row = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                rejection = Rejection("wrong_type", "line", f"is not valid CSV: {error}")
-                yield Record(reader.line_num + 1, "", None, rejection, file)
-            else:
-                yield _csv_row(reader.line_num, row, file)
-
-
-def parquet_file(path: Path, file: str = "") -> Iterator[Record]:
-    """Yields the rows of a Parquet file. `Record.line` counts them from 1."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    check_file(path, text=False)
+def json_reader(path: Path) -> Reader:
+    """How to read JSON: lines, arrays, objects over several lines, or a list within one object."""
+    with readable(path), open_binary(path) as stream:
+        start = stream.read(CHUNK).removeprefix(BOM).lstrip()
+        first, *later = LINE_END.split(start, maxsplit=1)
+        if start[:1] == b"[":
+            return ARRAYS
+        if start[:1] != b"{":
+            return LINES
+        if not later:
+            first, *later = LINE_END.split(start + stream.read(), maxsplit=1)
+        is_alone = not b"".join(later).strip() and not stream.read(CHUNK).strip()
     try:
-        stored = pq.ParquetFile(path)
-        number = 0
-        for batch in stored.iter_batches(batch_size=BATCH):
-            for row in batch.to_pylist():
-                number += 1
-                raw = json.dumps(row, ensure_ascii=False, default=str)
-                yield Record(number, raw, row, None, file)
-    except (pa.ArrowException, OSError) as error:
-        raise DataError(
-            f"source {path} is not a readable Parquet file: {error}; write it again"
-        ) from None
+        row = json.loads(first)
+    except ValueError:
+        return _several_lines(path, first)
+    key = json_values.rows_key(row, path) if is_alone and isinstance(row, dict) else None
+    return LINES if key is None else _within(key)
 
 
-READERS: dict[str, Callable[[Path, str], Iterator[Record]]] = {
-    ".jsonl": json_lines,
-    ".ndjson": json_lines,
-    ".json": json_file,
-    ".csv": csv_file,
-    ".parquet": parquet_file,
+def _several_lines(path: Path, first: bytes) -> Reader:
+    """How to read a file whose first line is not an object."""
+    with readable(path), open_binary(path) as stream:
+        text = stream.read(PREFIX).removeprefix(BOM).decode("utf-8", errors="replace").lstrip()
+    try:
+        value, end = json.JSONDecoder().raw_decode(text)
+    except (ValueError, RecursionError):
+        return OBJECTS if first.strip() == b"{" else LINES
+    after = text[end:].lstrip(" \t")
+    if not ("\n" in text[:end] or "\r" in text[:end]) and after[:1] not in ("{", ","):
+        return LINES
+    key = None if after.strip() else json_values.rows_key(value, path)
+    return OBJECTS if key is None else _within(key)
+
+
+def _within(key: str) -> Reader:
+    def records(path: Path, file: str) -> Iterator[Record]:
+        return json_values.json_object(path, key, file)
+
+    def count(path: Path) -> int:
+        return len(json.loads(decoded(path))[key])
+
+    return Reader(records, count)
+
+
+LINES = Reader(json_lines, row_counts.lines)
+ARRAYS = Reader(json_values.json_array, row_counts.json_elements)
+OBJECTS = Reader(json_values.json_array, row_counts.json_objects)
+CSV = Reader(csv_file, row_counts.csv_rows)
+READERS: dict[str, Callable[[Path], Reader]] = {
+    **dict.fromkeys((".jsonl", ".ndjson", ".json"), json_reader),
+    **dict.fromkeys((".csv", ".tsv"), lambda _: CSV),
+    ".parquet": lambda _: Reader(parquet_file, row_counts.parquet_rows),
+    ".arrow": lambda _: Reader(arrow_file, row_counts.arrow_rows),
 }
-"""Extension -> reader, called with (path, `Record.file` of its records)."""
-
-
-def open_binary(path: Path) -> Any:
-    """Opens a text file, gzipped or not, as a binary stream. Raises DataError if it is not text."""
-    gzipped = path.suffix.lower() == ".gz"
-    check_file(path, text=not gzipped)
-    return gzip.open(path, "rb") if gzipped else path.open("rb", buffering=BUFFER)
-
-
-def _lines(stream: BinaryIO, path: Path) -> Iterator[bytes]:
-    """The lines of a stream. Raises DataError if gzip cannot decompress it."""
-    try:
-        yield from stream
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise DataError(
-            f"source {path} is truncated or not a gzip file: {error}; download it again"
-        ) from None
-
-
-def _decoded(path: Path) -> str:
-    with open_binary(path) as stream:
-        content = b"".join(_lines(stream, path))
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = content[: error.start].count(b"\n") + 1
-        raise DataError(f"source {path} is not UTF-8 (line {line}); save it as UTF-8") from None
-
-
-def _skip_space(text: str, position: int) -> int:
-    """The first position from `position` on that is not white space."""
-    while text[position : position + 1].isspace():
-        position += 1
-    return position
-
-
-def _element(line: int, element: Any, raw: str, file: str) -> Record:
-    if isinstance(element, dict):
-        return Record(line, raw, element, None, file)
-    rejection = Rejection("wrong_type", "entry", f"is {type(element).__name__}, not an object")
-    return Record(line, raw, None, rejection, file)
-
-
-def _csv_row(line: int, row: dict[Any, Any], file: str) -> Record:
-    raw = json.dumps({str(key): value for key, value in row.items()}, ensure_ascii=False)
-    if None in row or None in row.values():
-        rejection = Rejection(
-            "wrong_type", "line", "the number of values differs from the number of columns"
-        )
-        return Record(line, raw, None, rejection, file)
-    return Record(line, raw, {key: value or None for key, value in row.items()}, None, file)
+"""Extension -> how to read a file with it."""

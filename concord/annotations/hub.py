@@ -24,7 +24,8 @@ from pathlib import Path
 
 from pydantic.dataclasses import dataclass
 
-from concord.annotations.record import Record, check_file
+from concord.annotations.filetypes.content import check_file
+from concord.annotations.record import Record
 from concord.stage.errors import DataError, ParamsError
 from concord.stage.params import FORBID, read, section, suggest
 

@@ -15,6 +15,7 @@ from concord.stage.errors import DataError
 REASONS = {
     "not_utf8": "the line is not UTF-8 text",
     "not_json": "the line is not valid JSON, or is truncated",
+    "repeated_key": "a key stands twice, so it is not clear which value counts",
     "missing_key": "a required key is missing",
     "wrong_type": "a value has the wrong type or form",
     "empty_prompt": "a turn of the prompt is empty",

@@ -9,16 +9,15 @@ file that cannot be in the format at all raises DataError.
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
-from typing import Any, NamedTuple, Never
+from typing import Any, NamedTuple
 
 import orjson
 from pydantic.dataclasses import dataclass as params_dataclass
 
 from concord.annotations.cleaning import clean
-from concord.stage.errors import DataError
 from concord.stage.params import FORBID
 
+PYTHON = "is a Python dict, not JSON; write the rows with json.dumps"
 GivenOptions = Mapping[str, Any]
 """The `options` of a source in params.yaml, validated by `concord.stage.params.section`."""
 
@@ -26,16 +25,6 @@ GivenOptions = Mapping[str, Any]
 @params_dataclass(frozen=True, config=FORBID)
 class NoOptions:
     """The options of a format without options."""
-
-
-SIGNATURES = {
-    b"\x1f\x8b": "gzip",
-    b"PK\x03\x04": "zip",
-    b"PAR1": "parquet",
-    b"\xff\xfe": "UTF-16",
-    b"\xfe\xff": "UTF-16",
-}
-"""First bytes of a file -> kind of file."""
 
 
 class Rejection(NamedTuple):
@@ -57,6 +46,14 @@ class RowError(Exception):
         self.rejection = Rejection(reason, column, detail)
 
 
+class RepeatedKey(ValueError):
+    """A JSON object has a key twice. `rejection` says which one."""
+
+    def __init__(self, key: str) -> None:
+        super().__init__(f"the key {key!r} stands twice")
+        self.rejection = Rejection("repeated_key", key, "stands twice in one object")
+
+
 class Record(NamedTuple):
     """One annotation, or the reason for its rejection."""
 
@@ -72,14 +69,16 @@ class Record(NamedTuple):
     """The file within the source's folder; empty if the source is one file."""
     changes: tuple[str, ...] = ()
     """What was removed from the annotation, to be counted."""
+    entry: int = 0
+    """Number of the row in its file, from 1, if several rows may begin on one line; else 0."""
 
     def with_result(self, result: "dict[str, Any] | RowError") -> "Record":
         """This record with another annotation, or rejected."""
         if result is self.row:
             return self
         if isinstance(result, RowError):
-            return Record(self.line, self.raw, None, result.rejection, self.file)
-        return Record(self.line, self.raw, result, None, self.file)
+            return Record(self.line, self.raw, None, result.rejection, self.file, entry=self.entry)
+        return Record(self.line, self.raw, result, None, self.file, entry=self.entry)
 
 
 Annotations = Callable[[dict[str, Any]], Iterable[dict[str, Any] | RowError]]
@@ -111,48 +110,53 @@ def convert(records: Iterable[Record], annotations: Annotations) -> Iterator[Rec
 def parse(number: int, text: str, file: str = "") -> Record:
     """Parses a line of JSON. Lines that are not a JSON object are rejected.
 
+    NaN, which Python writes for a missing value, is read as the number NaN.
+
     Examples:
         >>> parse(1, '{"label": 1}').row
         {'label': 1}
         >>> parse(2, "[1]").rejection.detail
         'holds list, not an object'
+        >>> parse(3, '{"label": 1, "label": 2}').rejection.detail
+        'stands twice in one object'
     """
     try:
         row = orjson.loads(text)
+        is_certain = not isinstance(row, dict) or not _may_repeat_keys(text, row)
     except ValueError:
+        is_certain = False
+    if not is_certain:
         try:
-            # The slower parser accepts lone surrogates, so that their column can be reported.
-            row = json.loads(text, parse_constant=_reject_constant)
+            # The slower parser also accepts NaN and lone surrogates, so that their column can be
+            # reported.
+            row = json.loads(text, object_pairs_hook=unique_keys)
+        except RepeatedKey as error:
+            return Record(number, text, None, error.rejection, file)
         except (ValueError, RecursionError) as error:
-            return Record(number, text, None, Rejection("not_json", "line", str(error)), file)
+            detail = PYTHON if text.lstrip().startswith("{'") else str(error)
+            return Record(number, text, None, Rejection("not_json", "line", detail), file)
     if not isinstance(row, dict):
         rejection = Rejection("wrong_type", "line", f"holds {type(row).__name__}, not an object")
         return Record(number, text, None, rejection, file)
     return Record(number, text, row, None, file)
 
 
-def check_file(path: Path, text: bool = True) -> None:
-    """Raises DataError unless `path` is a file that is not empty and, with `text`, looks like text.
+def _may_repeat_keys(text: str, row: dict[str, Any]) -> bool:
+    """Whether the text has more keys than the row that was parsed from it.
 
-    Only the first four bytes are read.
+    A text that contains `":` within a string may count as one that repeats a key.
     """
-    if not path.exists():
-        remedy = "correct its path"
-        if Path(f"{path}.dvc").exists():
-            remedy = f"{path}.dvc exists, so run `dvc pull`"
-        raise DataError(f"source {path} does not exist; {remedy}")
-    if not path.is_file():
-        raise DataError(f"source {path} is not a file; give the path of a file")
-    with path.open("rb") as stream:
-        start = stream.read(4)
-    if not start.strip():
-        raise DataError(f"source {path} is empty; give a file with annotations")
-    for signature, kind in SIGNATURES.items():
-        if text and start.startswith(signature):
-            raise DataError(
-                f"source {path} is {kind}, not UTF-8 text; convert it, or correct its extension"
-            )
+    try:
+        kept = orjson.dumps(row).count(b'":')
+    except TypeError:  # nested too deeply
+        return True
+    return text.count('":') + text.count('" :') > kept
 
 
-def _reject_constant(name: str) -> Never:
-    raise ValueError(f"{name} is not valid JSON")
+def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object with these keys and values, for `json.loads`. Raises RepeatedKey."""
+    row = dict(pairs)
+    if len(row) < len(pairs):
+        keys = [key for key, _ in pairs]
+        raise RepeatedKey(next(key for key in keys if keys.count(key) > 1))
+    return row

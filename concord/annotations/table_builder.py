@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from concord.annotations import interchange, schemas
+from concord.annotations.accounting import Outcomes
 from concord.annotations.quarantine import DUPLICATE, Location, Quarantine
 from concord.annotations.record import Record, Rejection, RowError
 from concord.stage.outputs import TableWriter
@@ -34,6 +35,7 @@ class TableBuilder:
         self.by_table = dict.fromkeys(schemas.SCHEMAS, 0)
         self.quarantine = Quarantine()
         self.changes: Counter[str] = Counter()
+        self.outcomes = Outcomes()
         tables = [*schemas.SCHEMAS, "quarantine"]
         self._writers = {
             name: TableWriter(folder / f"{name}.parquet", schemas.types(name)) for name in tables
@@ -71,13 +73,14 @@ class TableBuilder:
                 self._add_rows(number, table, record, interchange.rows(record.row))
             except RowError as error:
                 self._rejected[number] = error.rejection
-        self._records.append((record.line, record.file, record.raw, table))
+        row = record.entry or record.line
+        self._records.append((record.line, record.file, record.raw, table, row))
         if len(self._records) == CHUNK:
             self._flush()
             gc.collect(0)  # a full collection would traverse every hash seen so far
 
     def _start_chunk(self) -> None:
-        self._records: list[tuple[int, str, str, str]] = []
+        self._records: list[tuple[int, str, str, str, int]] = []
         self._rejected: dict[int, Rejection] = {}
         self._columns: dict[str, dict[str, list[Any]]] = {
             table: {name: [] for name in schemas.types(table)} for table in schemas.SCHEMAS
@@ -133,8 +136,11 @@ class TableBuilder:
             for position, rejection in schemas.failures(table, frame).items():
                 self._rejected.setdefault(self._numbers[table][position], rejection)
         for number, rejection in sorted(self._rejected.items()):
-            line, file, raw, table = self._records[number]
+            line, file, raw, table, _ = self._records[number]
             self.quarantine.add(Location(self.source, file, line), table, rejection, raw)
+        for number, (_, file, _, _, row) in enumerate(self._records):
+            rejection = self._rejected.get(number)
+            self.outcomes.note(file, row, rejection.reason if rejection else None)
         for table, frame in frames.items():
             valid = [number not in self._rejected for number in self._numbers[table]]
             self._writers[table].add(frame if all(valid) else frame[valid])

@@ -7,6 +7,7 @@ special token, such as `<|im_end|>`, they are encoded as ordinary text.
 import re
 from collections.abc import Sequence
 from itertools import groupby
+from typing import Any
 
 from concord.lm.types import Tokenizer
 from concord.stage.errors import DataError
@@ -68,10 +69,21 @@ def _apply_template(tokenizer: Tokenizer, messages: Messages, header: bool) -> l
     contents = "\n".join(message["content"] for message in messages)
     if any(token.special and token.content in contents for token in added):
         return _apply_template_to_text(tokenizer, messages, header)
-    ids = tokenizer.apply_chat_template(
-        list(messages), add_generation_prompt=header, return_dict=False
-    )
-    return list(ids)
+    return list(_templated(tokenizer, messages, add_generation_prompt=header, return_dict=False))
+
+
+def _templated(tokenizer: Tokenizer, messages: Messages, **options: bool) -> Any:
+    """What the chat template makes of messages. Raises DataError if it refuses them."""
+    from jinja2 import TemplateError
+
+    try:
+        return tokenizer.apply_chat_template(list(messages), **options)
+    except TemplateError as error:
+        roles = ", ".join(message["role"] for message in messages)
+        raise DataError(
+            f"the chat template refuses a prompt with the roles {roles}: {error}; name another "
+            "template in model.chat_template, or change the rows"
+        ) from None
 
 
 def _apply_template_to_text(tokenizer: Tokenizer, messages: Messages, header: bool) -> list[int]:
@@ -88,7 +100,7 @@ def _apply_template_to_text(tokenizer: Tokenizer, messages: Messages, header: bo
     marked = [
         {**message, "content": _replace_all(message["content"], stand_ins)} for message in messages
     ]
-    rendered = tokenizer.apply_chat_template(marked, add_generation_prompt=header, tokenize=False)
+    rendered = _templated(tokenizer, marked, add_generation_prompt=header, tokenize=False)
     pieces = re.split(f"({'|'.join(special.values())})", rendered)
     originals = {character: token for token, character in stand_ins.items()}
     ids: list[int] = []

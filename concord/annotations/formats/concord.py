@@ -24,7 +24,7 @@ def annotations(row: dict[str, Any], options: Options) -> list[dict[str, Any]]:
     """Returns the row, with its turns reduced to role and content."""
     messages = row.get("messages")
     if isinstance(messages, list) and not all(map(is_plain, messages)):
-        return [{**row, "messages": turns(row, "messages")}]
+        return [row | {"messages": turns(row, "messages")}]
     return [row]
 
 

@@ -37,7 +37,7 @@ from typing import Annotated, Any
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from concord.annotations.files import json_lines
+from concord.annotations.files import counted
 from concord.annotations.interchange import content_hash
 from concord.annotations.record import GivenOptions, Record, RowError
 from concord.stage.params import FORBID, section
@@ -76,14 +76,14 @@ class Options:
 def read(path: Path, given: GivenOptions) -> Iterator[Record]:
     """Yields the annotations of a folder, and its invalid lines as rejected Records."""
     options = section(Options, dict(given), "options")
-    files = {
-        name: [check_texts(record, keys) for record in json_lines(path / name, name)]
+    records = {
+        name: [check_texts(record, keys) for record in counted(path / name, name)]
         for name, keys in KEYS.items()
     }
-    answers = {row["question"]: row["answer"] for row in valid_rows(files[TEST])}
+    answers = {row["question"]: row["answer"] for row in valid_rows(records[TEST])}
     kept = set(sorted(answers, key=content_hash)[: options.problems])
     for name, build in ((TEST, prompts), (GRADED, grades), (SOCRATIC, comparisons)):
-        for record in files[name]:
+        for record in records[name]:
             if record.row is None:
                 yield record
             elif record.row["question"] not in answers:
@@ -94,6 +94,13 @@ def read(path: Path, given: GivenOptions) -> Iterator[Record]:
                 yield from build(record, record.row, answers)
     if options.demonstrations:
         yield from demonstrations(path / TRAIN, options.demonstrations)
+
+
+def files(path: Path, given: GivenOptions) -> dict[str, Path]:
+    """The files of a folder that are read."""
+    options = section(Options, dict(given), "options")
+    names = [*KEYS, TRAIN] if options.demonstrations else [*KEYS]
+    return {name: path / name for name in names}
 
 
 def check_texts(record: Record, keys: tuple[str, ...]) -> Record:
@@ -170,7 +177,7 @@ def comparisons(record: Record, row: dict[str, Any], answers: dict[str, str]) ->
 
 def demonstrations(path: Path, count: int) -> Iterator[Record]:
     """Yields the solutions of the first `count` training problems in the order of their hashes."""
-    records = [check_texts(record, KEYS[TEST]) for record in json_lines(path, path.name)]
+    records = [check_texts(record, KEYS[TEST]) for record in counted(path, path.name)]
     questions = sorted((row["question"] for row in valid_rows(records)), key=content_hash)
     chosen = set(questions[:count])
     for record in records:

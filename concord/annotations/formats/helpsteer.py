@@ -169,7 +169,7 @@ def individual(row: dict[str, Any], options: Options) -> Iterator[dict[str, Any]
         yield RowError("no_label", "individual_preference", "is empty: nobody judged the pair")
     for number_of, person in enumerate(people, 1):
         try:
-            judged = {**row, "score": score_of(person)}
+            judged = row | {"score": score_of(person)}
             yield comparison(judged, PAIRS[0][:2], "score", options, f"{ANNOTATOR}_{number_of}")
         except RowError as error:
             yield error

@@ -36,7 +36,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from concord.annotations.dialogues import TUTORING, Turn, clean_text, tutor_prompt
-from concord.annotations.files import json_array
+from concord.annotations.files import counted
 from concord.annotations.interchange import content_hash
 from concord.annotations.record import GivenOptions, Record, RowError
 from concord.annotations.shapes import Shape
@@ -91,7 +91,7 @@ class Options:
 def read(path: Path, given: GivenOptions) -> Iterator[Record]:
     """Yields the annotations of a file, and its invalid entries as rejected Records."""
     options = section(Options, dict(given), "options")
-    records = [check_entry(record) for record in json_array(path)]
+    records = [check_entry(record) for record in counted(path)]
     rows = [record.row for record in records if record.row is not None]
     ids = sorted({str(row["conversation_id"]) for row in rows}, key=content_hash)
     kept = ids[: options.dialogues]
@@ -101,6 +101,11 @@ def read(path: Path, given: GivenOptions) -> Iterator[Record]:
             yield record
         elif str(record.row["conversation_id"]) in kept:
             yield from entry_annotations(record, record.row, options, prompted)
+
+
+def files(path: Path, given: GivenOptions) -> dict[str, Path]:
+    """The file that is read."""
+    return {"": path}
 
 
 def check_entry(record: Record) -> Record:

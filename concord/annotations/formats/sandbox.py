@@ -13,7 +13,8 @@ real files contain. `concord.sandbox.source` describes the specification.
 from collections.abc import Iterator
 from pathlib import Path
 
-from concord.annotations.record import GivenOptions, Record, check_file, parse
+from concord.annotations.filetypes.content import check_file
+from concord.annotations.record import GivenOptions, Record, parse
 from concord.annotations.record import NoOptions as Options
 from concord.sandbox.source import lines
 from concord.stage.params import section

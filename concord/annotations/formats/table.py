@@ -54,7 +54,7 @@ from concord.annotations.dialogues import Tools, group_id, spoken, turns
 from concord.annotations.fields import NUMBER, is_empty, shorten, wrong_type
 from concord.annotations.interchange import FIELDS
 from concord.annotations.meanings import WORDS
-from concord.annotations.record import RowError
+from concord.annotations.record import RowError, unique_keys
 from concord.stage.params import FORBID, suggest
 
 NUMBERS = ("rating", "label", "margin")
@@ -182,7 +182,7 @@ def objects_in(key: str, value: list[Any]) -> Any:
 def parse_list(key: str, value: str) -> Any:
     """Parses JSON. Later checks make sure that it is a list."""
     try:
-        return json.loads(value)
+        return json.loads(value, object_pairs_hook=unique_keys)
     except (ValueError, RecursionError) as error:
         raise RowError(
             "not_json", key, f"must be a JSON list, but is {shorten(value)}: {error}"

@@ -37,7 +37,7 @@ from typing import Annotated, Any, NamedTuple
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from concord.annotations.files import json_lines
+from concord.annotations.files import counted
 from concord.annotations.interchange import content_hash
 from concord.annotations.record import GivenOptions, Record, RowError
 from concord.stage.params import FORBID, section
@@ -79,7 +79,7 @@ def read(path: Path, given: GivenOptions) -> Iterator[Record]:
     options = section(Options, dict(given), "options")
     labels: list[Label] = []
     for objective, name in FILES.items():
-        for record in json_lines(path / name, name):
+        for record in counted(path / name, name):
             item = record if record.row is None else parse_label(objective, record)
             if isinstance(item, Record):
                 yield item
@@ -89,6 +89,11 @@ def read(path: Path, given: GivenOptions) -> Iterator[Record]:
     yield from prompts(kept)
     yield from (item.record.with_result(binary(item)) for item in kept)
     yield from demonstrations(kept, options.demonstrations)
+
+
+def files(path: Path, given: GivenOptions) -> dict[str, Path]:
+    """The files of a folder that are read."""
+    return {name: path / name for name in FILES.values()}
 
 
 def parse_label(objective: str, record: Record) -> Label | Record:

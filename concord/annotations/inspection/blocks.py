@@ -9,8 +9,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from concord.annotations.inspection.recognition import Reading
-from concord.annotations.inspection.survey import Survey, objectives_of
+from concord.annotations.inspection.recognition import Way
+from concord.annotations.inspection.survey import Survey
 from concord.annotations.shapes import DOMAIN
 
 GROUP = "heads"
@@ -26,25 +26,25 @@ WORDING = {
 }
 
 
-def recipe_blocks(path: Path, reading: Reading, survey: Survey) -> dict[str, Any]:
+def recipe_blocks(path: Path, way: Way, survey: Survey) -> dict[str, Any]:
     """The sections `sources` and, if the file judges anything, `objectives`."""
     domain = domain_of(survey)
-    blocks: dict[str, Any] = {"sources": {source_name(path): source(path, reading, survey, domain)}}
+    blocks: dict[str, Any] = {"sources": {source_name(path): source(path, way, survey, domain)}}
     objectives = objectives_block(survey, domain)
     if objectives:
         blocks["objectives"] = objectives
     return blocks
 
 
-def source(path: Path, reading: Reading, survey: Survey, domain: str) -> dict[str, Any]:
+def source(path: Path, way: Way, survey: Survey, domain: str) -> dict[str, Any]:
     """The entry of the source. Its prompts are sampled from if it has no rows of that kind."""
-    entry: dict[str, Any] = {"format": reading.format, "path": str(path)}
-    if reading.columns:
-        entry["columns"] = reading.columns
+    entry: dict[str, Any] = {"format": way.format, "path": str(path)}
+    if way.columns:
+        entry["columns"] = way.columns
     if "prompts" not in survey.domains:
         entry["prompts"] = domain
-    if reading.options:
-        entry["options"] = reading.options
+    if way.options:
+        entry["options"] = way.options
     return entry
 
 
@@ -52,7 +52,7 @@ def objectives_block(survey: Survey, domain: str) -> dict[str, Any]:
     """An entry for each objective that the labels name."""
     verifier = survey.verifier()
     entries: dict[str, Any] = {}
-    for name in objectives_of(survey.labels):
+    for name in survey.objectives():
         kinds = [item.kind for item in survey.labels if item.objective == name]
         is_checked = verifier is not None and not {"steps", "binary"}.isdisjoint(kinds)
         scorer = {"verifier": verifier} if is_checked else {"reward": GROUP}

@@ -16,12 +16,12 @@ from typing import Any
 from concord.annotations import reader
 from concord.annotations.inspection import page
 from concord.annotations.inspection.recognition import (
-    Reading,
+    Way,
     folder_format,
     nearest,
     proposals,
-    readings,
     tested,
+    ways_to_read,
 )
 from concord.annotations.inspection.survey import Survey, first_rows, survey
 from concord.annotations.inspection.table_guess import looks_like_data
@@ -46,18 +46,18 @@ def inspect(path: Path, format_name: str = "", options: dict[str, Any] | None = 
     return text
 
 
-def ways(path: Path, format_name: str, options: dict[str, Any]) -> list[Reading]:
+def ways(path: Path, format_name: str, options: dict[str, Any]) -> list[Way]:
     """The ways to read a file, the best one first. Raises DataError if there is none."""
     special = special_format(path)
     if special or (format_name and format_name not in reader.object_formats()):
-        return [Reading(format_name or special or "", options)]
+        return [Way(format_name or special or "", options)]
     rows = first_rows(path)
     if format_name:
         return [chosen_format(format_name, rows, options)]
-    best = readings(rows) if rows else []
+    best = ways_to_read(rows) if rows else []
     if not best:
         raise DataError(explained(path, rows))
-    return [Reading(**{**vars(best[0]), "options": {**best[0].options, **options}}), *best[1:]]
+    return [Way(**{**vars(best[0]), "options": {**best[0].options, **options}}), *best[1:]]
 
 
 def special_format(path: Path) -> str | None:
@@ -67,11 +67,11 @@ def special_format(path: Path) -> str | None:
     return folder_format(path)
 
 
-def chosen_format(name: str, rows: Sequence[dict[str, Any]], options: dict[str, Any]) -> Reading:
+def chosen_format(name: str, rows: Sequence[dict[str, Any]], options: dict[str, Any]) -> Way:
     """The way to read rows in a format that was named, with likely options and columns."""
-    tried = [tested(reading, rows) for reading in proposals(rows) if reading.format == name]
-    best = max(tried, key=lambda reading: reading.read, default=Reading(name))
-    return Reading(**{**vars(best), "options": {**best.options, **options}})
+    tried = [tested(way, rows) for way in proposals(rows) if way.format == name]
+    best = max(tried, key=lambda way: way.read, default=Way(name))
+    return Way(**{**vars(best), "options": {**best.options, **options}})
 
 
 def explained(path: Path, rows: Sequence[dict[str, Any]]) -> str:

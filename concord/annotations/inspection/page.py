@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from concord.annotations.inspection.blocks import as_yaml, recipe_blocks
-from concord.annotations.inspection.recognition import Nearest, Reading, folder_format
+from concord.annotations.inspection.recognition import Nearest, Way, folder_format
 from concord.annotations.inspection.survey import Survey
 from concord.annotations.quarantine import NO_FAULT, REASONS
 
@@ -19,18 +19,18 @@ SHOWN = ("response", "chosen", "rejected", "ranked", "steps", "reference")
 SHORT = 84
 
 
-def page(path: Path, best: Sequence[Reading], survey: Survey) -> str:
+def page(path: Path, best: Sequence[Way], survey: Survey) -> str:
     """The text for a file that was read."""
-    reading = best[0]
+    way = best[0]
     sections = [
-        heading(path, reading, survey),
+        heading(path, way, survey),
         how(best),
         columns(survey),
         labels(survey),
         rejected(survey),
         examples(survey),
     ]
-    blocks = recipe_blocks(path, reading, survey)
+    blocks = recipe_blocks(path, way, survey)
     paste = [
         "For a recipe. The names of objectives and domains are yours to choose.",
         "",
@@ -41,34 +41,40 @@ def page(path: Path, best: Sequence[Reading], survey: Survey) -> str:
     return "\n\n".join("\n".join(lines) for lines in [*map(list, sections), paste] if lines) + "\n"
 
 
-def heading(path: Path, reading: Reading, survey: Survey) -> Iterator[str]:
-    """The file, its format and its size."""
-    parent = folder_format(path.parent)
-    yield f"{path}: format `{reading.format}`, {counted(survey.rows, 'row')}"
-    if survey.read != survey.rows:
+def heading(path: Path, way: Way, survey: Survey) -> Iterator[str]:
+    """The file, its format and what became of its rows."""
+    rows, parent = survey.rows, folder_format(path.parent)
+    yield f"{path}: format `{way.format}`, {counted(rows['found'], 'row')}"
+    quarantined, left_out = (sum(rows[key].values()) for key in ("quarantined", "left_out"))
+    yield (
+        f"  {rows['kept']:,} kept, {quarantined:,} quarantined "
+        f"({quarantined / max(rows['found'], 1):.1%}), {left_out:,} left out"
+    )
+    if survey.read > rows["found"]:
         yield f"  they hold {counted(survey.read, 'annotation')}"
+    if survey.unread_files:
+        yield from wrapped("  files not read  ", ", ".join(survey.unread_files[:COLUMNS_SHOWN]))
     if parent is not None:
         yield f"  its folder is in the format `{parent}`; see `concord inspect {path.parent}`"
 
 
-def how(best: Sequence[Reading]) -> Iterator[str]:
+def how(best: Sequence[Way]) -> Iterator[str]:
     """How the format was recognised, what was guessed, and which others fit."""
-    reading, *others = best
-    if reading.keys:
-        yield f"  recognised by  {', '.join(reading.keys)}"
-    for said in reading.guessed:
+    way, *others = best
+    if way.keys:
+        yield f"  recognised by  {', '.join(way.keys)}"
+    for said in way.guessed:
         yield f"  guessed        {said}"
     for other in others[:OTHERS_SHOWN]:
-        less = "fewer of its keys are there" if other.weight < reading.weight else "more is renamed"
-        why = less if other.read >= reading.read else f"reads {other.read:.0%} of the first rows"
+        less = "fewer of its keys are there" if other.weight < way.weight else "more is renamed"
+        why = less if other.read >= way.read else f"reads {other.read:.0%} of the first rows"
         yield f"  also possible  --format {other.format} ({why})"
 
 
 def columns(survey: Survey) -> Iterator[str]:
     """The columns that are used, and those that are not."""
-    used = [name for name in survey.columns if name in survey.used]
-    unused = [name for name in survey.columns if name not in survey.used]
-    for title, names in (("columns used", used), ("not used", unused)):
+    used = [name for name in survey.columns if name not in survey.unused]
+    for title, names in (("columns used", used), ("not used", survey.unused)):
         if names:
             rest = len(names) - COLUMNS_SHOWN
             more = f" and {rest} more" if rest > 0 else ""
@@ -101,23 +107,18 @@ def people(count: int, kind: str) -> str:
 def rejected(survey: Survey) -> Iterator[str]:
     """The commonest reasons why annotations are not kept, with an example each."""
     by_reason = survey.quarantine.by_reason()
-    if not by_reason:
-        yield "nothing would be quarantined"
-        return
-    bad, total = survey.bad(), sum(by_reason.values())
-    yield (
-        f"{bad} of {survey.read} would be quarantined ({bad / survey.read:.1%}), "
-        f"{total - bad} left out without fault"
-    )
+    if by_reason:
+        noun = "annotations" if survey.read > survey.rows["found"] else "rows"
+        yield f"{noun} that are not kept"
     for reason, count in list(by_reason.items())[:REASONS_SHOWN]:
         first = survey.quarantine.first(reason)
         file = f"{first['source_file']} " if first["source_file"] else ""
         kind = " (left out)" if reason in NO_FAULT else ""
         yield f"  {count:>7}  {reason}{kind}: {REASONS[reason]}"
-        yield short(
-            f"           {file}line {first['source_line']}, {first['column']}: {first['detail']}",
-            WIDTH,
-        )
+        where = f"{file}line {first['source_line']}, {first['column']}"
+        yield short(f"           {where}: {first['detail']}", WIDTH)
+    if len(by_reason) > REASONS_SHOWN:
+        yield f"           and {len(by_reason) - REASONS_SHOWN} other reasons"
 
 
 def examples(survey: Survey) -> Iterator[str]:

@@ -31,7 +31,7 @@ LEAST_KEYS = 2
 
 
 @dataclass(frozen=True)
-class Reading:
+class Way:
     """One way to read a file."""
 
     format: str
@@ -55,29 +55,29 @@ class Nearest(NamedTuple):
     missing: tuple[str, ...]
 
 
-def readings(rows: Sequence[Row]) -> list[Reading]:
+def ways_to_read(rows: Sequence[Row]) -> list[Way]:
     """All ways to read these rows, the best one first."""
-    tried = [tested(reading, rows) for reading in proposals(rows)]
-    fitting = [reading for reading in tried if reading.read > 0]
+    tried = [tested(way, rows) for way in proposals(rows)]
+    fitting = [way for way in tried if way.read > 0]
     if not fitting:
         return []
-    most = max(reading.read for reading in fitting)
+    most = max(way.read for way in fitting)
 
-    def rank(reading: Reading) -> tuple[bool, int, int, float]:
+    def rank(way: Way) -> tuple[bool, int, int, float]:
         return (
-            reading.read >= ALMOST * most,
-            reading.weight,
-            -len(reading.columns),
-            reading.read,
+            way.read >= ALMOST * most,
+            way.weight,
+            -len(way.columns),
+            way.read,
         )
 
-    best: dict[str, Reading] = {}
-    for reading in sorted(fitting, key=rank, reverse=True):
-        best.setdefault(reading.format, reading)
+    best: dict[str, Way] = {}
+    for way in sorted(fitting, key=rank, reverse=True):
+        best.setdefault(way.format, way)
     return list(best.values())
 
 
-def proposals(rows: Sequence[Row]) -> Iterator[Reading]:
+def proposals(rows: Sequence[Row]) -> Iterator[Way]:
     """Ways to read these rows that their keys suggest."""
     columns = list(dict.fromkeys(key for row in rows for key in row))
     for name, shape in all_shapes():
@@ -85,16 +85,16 @@ def proposals(rows: Sequence[Row]) -> Iterator[Reading]:
         options = shape.options_for(matching) if matching else {}
         if matching:
             also = renamed(shape.also, columns, {*shape.keys})
-            yield Reading(name, options, also, shape.keys, shape.weight())
+            yield Way(name, options, also, shape.keys, shape.weight())
         elif names := other_names(shape, columns):
             named = [with_names(row, names) for row in rows]
             if any(shape.matches(row) for row in named):
                 options = shape.options_for(named)
                 said = (f"the names of the columns: {', '.join(names.values())}",)
-                yield Reading(name, options, names, shape.keys, shape.weight(), guessed=said)
+                yield Way(name, options, names, shape.keys, shape.weight(), guessed=said)
     guess = table_guess.guess(rows, columns)
     if guess is not None:
-        yield Reading(
+        yield Way(
             TABLE, guess.options, guess.columns, guess.keys, len(guess.keys), guessed=guess.said
         )
 
@@ -149,25 +149,25 @@ def with_names(row: Row, names: dict[str, str]) -> dict[str, Any]:
     return {**row, **{key: row.get(column) for key, column in names.items()}}
 
 
-def tested(reading: Reading, rows: Sequence[Row]) -> Reading:
-    """The reading with the share of rows that it reads, or leaves out without fault."""
-    if reading.format not in reader.object_formats():
-        return reading
+def tested(way: Way, rows: Sequence[Row]) -> Way:
+    """The way with the share of rows that it reads, or leaves out without fault."""
+    if way.format not in reader.object_formats():
+        return way
     records = (Record(number, "", dict(row)) for number, row in enumerate(rows, 1))
     good: set[int] = set()
     kept = False
     try:
         for record in reader.convert_objects(
-            module_of(reading.format), records, reading.options, reading.columns
+            module_of(way.format), records, way.options, way.columns
         ):
             reason = fault(record)
             kept = kept or reason is None
             if reason is None or reason in NO_FAULT:
                 good.add(record.line)
     except ConcordError:
-        return Reading(**{**vars(reading), "read": 0.0})
+        return Way(**{**vars(way), "read": 0.0})
     share = len(good) / len(rows) if rows else 0.0
-    return Reading(**{**vars(reading), "read": share})
+    return Way(**{**vars(way), "read": share})
 
 
 def fault(record: Record) -> str | None:

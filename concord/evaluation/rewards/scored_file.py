@@ -11,7 +11,7 @@ import pandas as pd
 
 from concord.annotations import reader
 from concord.annotations.inspection.inspect_file import ways
-from concord.annotations.inspection.recognition import Reading
+from concord.annotations.inspection.recognition import Way
 from concord.annotations.schemas import SCHEMAS
 from concord.annotations.table_builder import TableBuilder
 from concord.prepared import pairs as paired
@@ -25,7 +25,7 @@ from concord.stage.params import suggest
 class LabelledFile:
     """The content of a file."""
 
-    reading: Reading
+    reading: Way
     read: int
     kept: int
     pairs: pd.DataFrame
