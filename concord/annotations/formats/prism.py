@@ -67,6 +67,8 @@ def conversation(
     """Yields the ratings of the answers in all turns of a conversation."""
     messages: list[Turn] = []
     turns = mappings(row, HISTORY)
+    if not turns:
+        yield RowError("no_label", HISTORY, "is empty: there is no answer")
     for number_of in sorted({integer(item, "turn", HISTORY) for item in turns}):
         said = [item for item in turns if integer(item, "turn", HISTORY) == number_of]
         asked = [item for item in said if item.get("role") == "user"]

@@ -24,7 +24,10 @@ from concord.annotations.fields import mapping, required, text, wrong_type
 from concord.annotations.shapes import Shape
 from concord.stage.params import FORBID
 
-SHAPES = (Shape(("prompt", "ability", "reward_model.ground_truth")),)
+SHAPES = (
+    Shape(("prompt", "ability", "reward_model")),
+    Shape(("prompt", "data_source", "reward_model")),
+)
 
 
 @dataclass(frozen=True, config=FORBID)

@@ -59,9 +59,8 @@ def ways_to_read(rows: Sequence[Row]) -> list[Way]:
     """All ways to read these rows, the best one first."""
     tried = [tested(way, rows) for way in proposals(rows)]
     fitting = [way for way in tried if way.read > 0]
-    if not fitting:
-        return []
-    most = max(way.read for way in fitting)
+    fitting = fitting or [way for way in tried if not way.guessed]
+    most = max((way.read for way in fitting), default=0.0)
 
     def rank(way: Way) -> tuple[bool, int, int, float]:
         return (
