@@ -23,7 +23,7 @@ from concord.evaluation.rewards.scoring import CHANCE, MODEL, Figure, figures_of
 from concord.evaluation.rewards.trained_models import open_model
 from concord.stage import outputs, runtime
 from concord.stage.errors import DataError, ParamsError, command
-from concord.stage.params import Runtime
+from concord.stage.params import Runtime, read, section
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 SIDES = {
@@ -43,7 +43,8 @@ def score(
     """
     if out and Path(out).suffix != ".parquet":
         raise ParamsError(f"--out {out}: the scores are written as Parquet; name it *.parquet")
-    trained = open_model(model, runtime.start(Runtime(threads=1), 0))
+    settings = settings_here()
+    trained = open_model(model, runtime.start(settings, 0), settings.dtype)
     if objective:
         trained.head(objective)
     content = read_file(path, format_name, options)
@@ -69,6 +70,13 @@ def score(
         if head not in labelled:
             lines.append(f"  {path} has no labels of it, so nothing says how good they are")
     return "\n".join(lines) + "\n"
+
+
+def settings_here() -> Runtime:
+    """The section `runtime` of params.yaml, or one thread and the available device."""
+    file = Path("params.yaml")
+    given = read(file).get("runtime") if file.is_file() else None
+    return section(Runtime, given or {"threads": 1}, "runtime")
 
 
 def scored_rows(content: LabelledFile, scores: AnswerScores) -> Iterator[dict[str, Any]]:
