@@ -114,7 +114,7 @@ def test_binary_labels_and_ratings(outcome: Path) -> None:
     assert value_of(text, "length", "rank correlation") == 1.0
     assert value_of(text, "TF-IDF, cross-validated", "rank correlation") > 0.8
     rows = [
-        {"prompt": f"Q{row}?", "completion": "good" if row % 2 else "bad it is", "label": row % 2}
+        {"prompt": f"Q{row}?", "completion": ["bad it is", "good"][row % 2], "label": row % 2}
         for row in range(30)
     ]
     text = score(outcome, write("labels.jsonl", rows), "helpful", "", {}, "")
@@ -209,7 +209,7 @@ def test_refusals(outcome: Path, tiny_model: Path) -> None:
     with pytest.raises(DataError, match="prompts but no answers"):
         score(outcome, prompts, "", "", {}, "")
     broken = write("broken.jsonl", [{"prompt": "Q?", "chosen": 3, "rejected": 4}])
-    with pytest.raises(DataError, match="`concord inspect broken.jsonl` says why"):
+    with pytest.raises(DataError, match=r"`concord inspect broken\.jsonl` says why"):
         score(outcome, broken, "", "", {}, "")
 
 
