@@ -44,10 +44,19 @@ sources:
     columns: {chosen: winner, rejected: loser}
 ```
 
-The path is a file (`.jsonl`, `.ndjson`, `.json`, `.csv` or `.parquet`, gzipped or not) or a
-folder of such files. `columns` maps a key that the format reads to the name of the column in your
-file. Formats that know their own files have no `columns`. With `prompts: <domain>`, policies are
-sampled on the prompts of the source as well.
+The path is a file (`.jsonl`, `.ndjson`, `.json`, `.csv`, `.tsv`, `.parquet` or `.arrow`, text
+gzipped or not) or a folder of such files. `columns` maps a key that the format reads to the name of
+the column in your file. Formats that know their own files have no `columns`. With
+`prompts: <domain>`, policies are sampled on the prompts of the source as well.
+
+JSON is one object per line, arrays, objects over several lines, or one object whose key `data`,
+`rows`, `train` or the like holds the list of rows. CSV has a header and any of the delimiters
+comma, semicolon, tab and bar. Text is UTF-8. In a folder, hidden files, `__MACOSX` and the metadata
+of `datasets` and the Hub are not read. A folder of `save_to_disk` is read as it is.
+
+`ingest` prints what became of every row: found = kept + quarantined + left out, the last two by
+reason. The rows of a file are counted a second time by other means, and the stage fails if the
+counts differ. It also names the columns and files that were not used.
 
 A format is one file, `concord/annotations/formats/<name>.py`. See [Add a
 format](../how-to/add-a-format.md).

@@ -25,6 +25,8 @@ from concord.stage.params import FORBID, read, section
 Phase = Literal["ingestion", "rewards", "process_rewards", "policies", "evaluation"]
 PHASES: tuple[Phase, ...] = get_args(Phase)
 NODE = re.compile(r'"([^"]+)";')
+EXPLAINED = re.compile(r"^\w+Error: params\.yaml is invalid:.*", re.MULTILINE | re.DOTALL)
+"""What `check` prints about a wrong params.yaml."""
 EDGE = re.compile(r'"([^"]+)" -> "([^"]+)";')
 
 
@@ -114,8 +116,8 @@ def _dag() -> str:
         checked = subprocess.run(
             command, capture_output=True, text=True, check=False, env=environment()
         )
-        if checked.returncode:
-            raise GraphError(checked.stderr.strip()) from None
+        if explained := EXPLAINED.search(checked.stderr):
+            raise GraphError(explained[0].strip()) from None
         raise
 
 

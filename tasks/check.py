@@ -6,7 +6,8 @@
     python -m tasks.check
 
 Checks types, names, cross-references, that the model and the sources exist, and that the chat
-template accepts the conversations of each source's first rows. All problems are reported at once. Each line gives the path of the key, why it cannot work, and what is allowed.
+template accepts the conversations in the first rows of each source. All problems are reported at
+once. Each line gives the path of the key, why it cannot work, and what is allowed.
 
 A custom verifier, for example `verifier: my_checks:is_even`, is imported. It must accept a response
 and a reference. Its return value is checked when it is used.

@@ -36,7 +36,7 @@ def clean(annotation: dict[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
     if isinstance(messages, list) and any(map(is_empty_system, messages)):
         changed["messages"] = [turn for turn in messages if not is_empty_system(turn)]
         removed.append(EMPTY_SYSTEM)
-    return ({**annotation, **changed} if changed else annotation), tuple(removed)
+    return (annotation | changed if changed else annotation), tuple(removed)
 
 
 def without_end(answer: str) -> str:

@@ -13,11 +13,18 @@ from typing import NamedTuple
 
 from concord.annotations.filetypes import json_values, row_counts
 from concord.annotations.filetypes.columnar import arrow_file, parquet_file
-from concord.annotations.filetypes.content import BOM, check_file, decoded, open_binary, readable
+from concord.annotations.filetypes.content import (
+    BOM,
+    check_file,
+    decoded,
+    kind_of,
+    open_binary,
+    readable,
+)
 from concord.annotations.filetypes.csv_tables import csv_file
 from concord.annotations.filetypes.folders import Contents, contents, extension
 from concord.annotations.filetypes.json_lines import json_lines
-from concord.annotations.record import Record
+from concord.annotations.record import Record, RepeatedKeyError, unique_keys
 from concord.stage.errors import DataError
 
 CHUNK = 2**20
@@ -82,8 +89,10 @@ def listing(path: Path) -> Contents:
     if not path.is_dir():
         check_file(path, text=False)
         if extension(path) not in READERS:
+            kind, remedy = kind_of(path) or ("", "rename or convert it")
             raise DataError(
-                f"source {path} has none of the extensions {known}; rename or convert it"
+                f"source {path} has none of the extensions {known}"
+                f"{f' (it is {kind})' if kind else ''}; {remedy}"
             )
         return Contents([path], [])
     inside = contents(path, READERS)
@@ -117,8 +126,10 @@ def json_reader(path: Path) -> Reader:
             first, *later = LINE_END.split(start + stream.read(), maxsplit=1)
         is_alone = not b"".join(later).strip() and not stream.read(CHUNK).strip()
     try:
-        row = json.loads(first)
-    except ValueError:
+        row = json.loads(first, object_pairs_hook=unique_keys)
+    except RepeatedKeyError:
+        return LINES
+    except (ValueError, RecursionError):
         return _several_lines(path, first)
     key = json_values.rows_key(row, path) if is_alone and isinstance(row, dict) else None
     return LINES if key is None else _within(key)
@@ -129,7 +140,9 @@ def _several_lines(path: Path, first: bytes) -> Reader:
     with readable(path), open_binary(path) as stream:
         text = stream.read(PREFIX).removeprefix(BOM).decode("utf-8", errors="replace").lstrip()
     try:
-        value, end = json.JSONDecoder().raw_decode(text)
+        value, end = json_values.STRICT.raw_decode(text)
+    except RepeatedKeyError:
+        return OBJECTS
     except (ValueError, RecursionError):
         return OBJECTS if first.strip() == b"{" else LINES
     after = text[end:].lstrip(" \t")

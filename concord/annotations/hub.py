@@ -86,7 +86,7 @@ def objects(spec: Spec) -> Iterator[Record]:
         )
         for number, row in enumerate(rows, start=1):
             yield Record(number, json.dumps(row, ensure_ascii=False, default=str), dict(row))
-    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+    except (OSError, ValueError, OverflowError, datasets.exceptions.DatasetsError) as error:
         raise DataError(
             f"data set {spec.dataset} ({spec.split}) cannot be read: "
             f"{' '.join(str(error).split())}; correct dataset, name, split or revision. "

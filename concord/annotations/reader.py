@@ -22,9 +22,12 @@ from concord.annotations import files, hub, interchange
 from concord.annotations.columns import Columns, Renamed, nearest, require_columns
 from concord.annotations.record import GivenOptions, Record, RowError, convert
 from concord.stage import plugins
+from concord.stage.errors import DataError
 from concord.stage.params import section
 
 HUB = "hub"
+SHOWN_FILES = 20
+"""Number of files that are not read which the report names."""
 FIRST_ROWS = 100
 """Rows by which a key that no row has is noticed."""
 
@@ -96,6 +99,8 @@ def read(name: str, path: Path, given: GivenOptions, columns: Columns) -> Readin
         inside, found = files.listing(path), dict[str, int]()
         reading = convert_objects(module, files.objects(path, found), given, columns)
         names = [file.relative_to(path).as_posix() for file in inside.others]
+        if len(names) > SHOWN_FILES:
+            names[SHOWN_FILES:] = [f"and {len(names) - SHOWN_FILES} more"]
         return Reading(reading.records, reading.columns, names, lambda: found)
     assert not columns
     records: Iterator[Record] = module.read(path, given)

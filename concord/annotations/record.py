@@ -46,7 +46,7 @@ class RowError(Exception):
         self.rejection = Rejection(reason, column, detail)
 
 
-class RepeatedKey(ValueError):
+class RepeatedKeyError(ValueError):
     """A JSON object has a key twice. `rejection` says which one."""
 
     def __init__(self, key: str) -> None:
@@ -130,7 +130,7 @@ def parse(number: int, text: str, file: str = "") -> Record:
             # The slower parser also accepts NaN and lone surrogates, so that their column can be
             # reported.
             row = json.loads(text, object_pairs_hook=unique_keys)
-        except RepeatedKey as error:
+        except RepeatedKeyError as error:
             return Record(number, text, None, error.rejection, file)
         except (ValueError, RecursionError) as error:
             detail = PYTHON if text.lstrip().startswith("{'") else str(error)
@@ -154,9 +154,9 @@ def _may_repeat_keys(text: str, row: dict[str, Any]) -> bool:
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """The object with these keys and values, for `json.loads`. Raises RepeatedKey."""
+    """The object with these keys and values, for `json.loads`. Raises RepeatedKeyError."""
     row = dict(pairs)
     if len(row) < len(pairs):
         keys = [key for key, _ in pairs]
-        raise RepeatedKey(next(key for key in keys if keys.count(key) > 1))
+        raise RepeatedKeyError(next(key for key in keys if keys.count(key) > 1))
     return row

@@ -1,14 +1,16 @@
 """JSON lines are numbered, and an invalid line does not affect the others."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from concord.annotations.files import json_lines
-from concord.annotations.record import check_file, parse
+from concord.annotations.filetypes.content import check_file
+from concord.annotations.filetypes.json_lines import json_lines
+from concord.annotations.record import parse
 from concord.stage.errors import DataError
 
 
@@ -25,7 +27,8 @@ def test_each_line_is_an_object_or_rejected(tmp_path: Path) -> None:
         b'{"a": "\xff"}',
         b"[1]",
         b'{"a": 2}\r',
-        b'{"a": NaN}',
+        b'{"a": -Infinity}',
+        b'{"a": 1, "b": {"c": 1, "c": 2}}',
         b"[" * 9999,
         b'{"a":',
     ]
@@ -38,9 +41,10 @@ def test_each_line_is_an_object_or_rejected(tmp_path: Path) -> None:
         (3, "not_utf8"),
         (4, "wrong_type"),
         (5, {"a": 2}),
-        (6, "not_json"),
-        (7, "not_json"),
-        (8, "not_json"),  # truncated
+        (6, {"a": -math.inf}),
+        (7, "repeated_key"),
+        (8, "not_json"),
+        (9, "not_json"),  # truncated
     ]
 
 
@@ -76,6 +80,31 @@ def test_error_for_a_missing_file_says_what_to_do(tmp_path: Path) -> None:
 )
 def test_every_object_is_read_back(row: dict[str, object]) -> None:
     assert parse(1, json.dumps(row)).row == row
+
+
+@pytest.mark.parametrize(
+    ("text", "column"),
+    [
+        ('{"a": 1, "b": 2, "a": 3}', "a"),
+        ('{"a" : 1, "a" : 3}', "a"),
+        ('{"x": [{"b": 1, "b": 2}], "y": "says \\": "}', "b"),
+    ],
+)
+def test_repeated_key_is_rejected_by_name(text: str, column: str) -> None:
+    rejection = parse(1, text).rejection
+    assert rejection is not None
+    assert (rejection.reason, rejection.column) == ("repeated_key", column)
+
+
+def test_text_that_looks_like_a_repeated_key_is_read() -> None:
+    row = {"a": 'he wrote "a": 1, "a" : 2', "b": [{"a": '":'}, {"a": '": "'}]}
+    assert parse(1, json.dumps(row)).row == row
+
+
+def test_rows_as_python_prints_them_say_what_to_do() -> None:
+    rejection = parse(1, "{'prompt': 'Hi.'}").rejection
+    assert rejection is not None
+    assert "write the rows with json.dumps" in rejection.detail
 
 
 @given(st.text())

@@ -123,6 +123,22 @@ def test_an_invalid_dvc_yaml_shows_the_error_of_dvc(project: Path) -> None:
         read_graph()
 
 
+def test_check_explains_a_missing_value_before_dvc_does(project: Path) -> None:
+    """DVC fails because `${item.path}` is missing; the user reads the sentence of `check`."""
+    (project / "dvc.yaml").write_text(
+        "stages: {read: {foreach: '${sources}', do: {cmd: '${item.path}'}}}"
+    )
+    (project / "params.yaml").write_text("sources: {mine: {format: trl}}")
+    with pytest.raises(GraphError, match="dag --dot` failed"):
+        read_graph()
+    (project / "tasks").mkdir(exist_ok=True)
+    (project / "tasks" / "check.py").write_text(
+        "raise SystemExit('ParamsError: params.yaml is invalid:\\nsources.mine.path is missing')"
+    )
+    with pytest.raises(GraphError, match=r"is invalid:\nsources\.mine\.path is missing$"):
+        read_graph()
+
+
 def test_changed_stages_and_their_downstream_stages(project: Path) -> None:
     dvc(project, "repro", "--quiet")
     stages = read_graph()

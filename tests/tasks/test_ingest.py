@@ -42,12 +42,15 @@ def _run(
 def test_kept_rows_record_their_origin(tmp_path: Path) -> None:
     report = _run(tmp_path, "\n".join([_rating("a"), "", _rating("b")]))
     assert report == {
+        "rows": {"found": 2, "kept": 2, "quarantined": {}, "left_out": {}},
         "read": 2,
         "kept": 2,
         "quarantined": 0,
         "by_reason": {},
         "by_table": {"prompts": 0, "demonstrations": 0, "comparisons": 0, "ratings": 2, "steps": 0},
         "removed": {},
+        "unused_columns": [],
+        "unread_files": [],
     }
     ratings = outputs.read_table(tmp_path / "out" / "ratings.parquet")
     assert ratings[["source", "source_line", "group_id", "rating"]].values.tolist() == [
@@ -187,7 +190,7 @@ def test_columns_of_the_interchange_format_are_renamed(tmp_path: Path) -> None:
             r"2 of 2 rows \(100\.0%\)(?s:.*)2  not_json .*first on line 1",
         ),
         ("caf\u00e9\n".encode("latin-1") * 3, r"3 of 3 rows(?s:.*)3  not_utf8 "),
-        ('{"question": "q", "answer": "a"}\n', "missing_key .*kind: there is no `kind`"),
+        ('{"question": "q", "answer": "a"}\n', "no row has the key 'kind'.*question, answer"),
         (b"\x1f\x8b\x08\x00", "is gzip"),
     ],
 )
@@ -268,3 +271,150 @@ def test_command_reads_params_and_writes_to_data(
         ParamsError, match=r"sources\.mien is not in params\.yaml; did you mean mine\?"
     ):
         main("mien")
+
+
+PAIR = {"prompt": "Hi.", "chosen": "Hello!", "rejected": "No."}
+TRL = {"objective": "helpful"}
+
+
+def _write(folder: Path, rows: list[dict[str, Any]]) -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "rows.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    return str(path)
+
+
+def _counts(report: dict[str, Any]) -> list[int]:
+    """Rows found, kept, quarantined and left out."""
+    rows = report["rows"]
+    sums = [sum(rows[key].values()) for key in ("quarantined", "left_out")]
+    assert rows["found"] == rows["kept"] + sum(sums)
+    return [rows["found"], rows["kept"], *sums]
+
+
+def test_every_row_is_kept_quarantined_or_left_out(tmp_path: Path) -> None:
+    rows = [
+        *({**PAIR, "prompt": f"Hi {n}."} for n in range(5)),
+        {**PAIR, "prompt": "Hi 0."},
+        {**PAIR, "score_chosen": 1, "score_rejected": 1},
+        {**PAIR, "chosen": ""},
+        {"prompt": "Hi.", "chosen": 7},
+    ]
+    source = Source("trl", _write(tmp_path, rows), options=TRL)
+    report = run("mine", source, HALF, tmp_path / "out")
+    assert _counts(report) == [9, 5, 2, 2]
+    assert report["rows"]["left_out"] == {"duplicate": 1, "tie": 1}
+    assert report["rows"]["quarantined"] == {"empty_response": 1, "wrong_type": 1}
+
+
+def test_rows_with_several_annotations_count_once(tmp_path: Path) -> None:
+    """A row is kept if any of its annotations is; rows without annotations are left out."""
+    row = {"prompt": "Why?", "response": "So.", "helpfulness": 3, "correctness": 2, "coherence": 4}
+    rows = [
+        {**row, "complexity": 1, "verbosity": None},
+        {**row, "prompt": "How?", "helpfulness": 9, "correctness": 9, "coherence": 9},
+        {"prompt": "Who?", "response": "I.", "feedback": ["Good."]},
+    ]
+    options = {"objectives": {"helpful": "helpfulness", "right": "correctness"}}
+    source = Source("helpsteer", _write(tmp_path, rows), options=options)
+    report = run("mine", source, IngestParams(1.0), tmp_path / "out")
+    assert _counts(report) == [3, 1, 1, 1]
+    assert (report["read"], report["kept"]) == (5, 2)
+
+
+def test_rows_that_an_option_leaves_out_are_counted(tmp_path: Path) -> None:
+    names = {"test.jsonl": "answer", "test_socratic.jsonl": "answer"}
+    for name, key in {**names, "example_model_solutions.jsonl": "ground_truth"}.items():
+        rows = [{"question": f"{n} + 1?", key: f"{n} ** 1\n#### {n}"} for n in range(9)]
+        _write(tmp_path / "gsm8k", rows)
+        (tmp_path / "gsm8k" / "rows.jsonl").rename(tmp_path / "gsm8k" / name)
+    source = Source("gsm8k", str(tmp_path / "gsm8k"), options={"problems": 4})
+    report = run("mine", source, IngestParams(1.0), tmp_path / "out")
+    found, kept, quarantined, left_out = _counts(report)
+    assert (found, quarantined) == (27, 0)
+    assert kept == sum(report["by_table"].values())
+    assert report["rows"]["left_out"] == {"no_annotation": left_out}
+
+
+def test_elements_on_one_line_are_different_rows(tmp_path: Path) -> None:
+    path = tmp_path / "rows.json"
+    pairs = [{**PAIR, "prompt": f"Hi {n}."} for n in range(6)]
+    path.write_text(json.dumps(pairs) + json.dumps([{**PAIR, "chosen": 1}]))
+    report = run("mine", Source("trl", str(path), options=TRL), HALF, tmp_path / "out")
+    assert _counts(report) == [7, 6, 1, 0]
+
+
+def test_second_count_must_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that loses a row fails the stage."""
+    from concord.annotations import files
+
+    def lossy(path: Path, file: str = "") -> Any:
+        return list(files.json_lines(path, file))[1:]
+
+    path = _write(tmp_path, [{**PAIR, "prompt": f"Hi {n}."} for n in range(4)])
+    monkeypatch.setattr(files, "LINES", files.LINES._replace(records=lossy))
+    with pytest.raises(DataError, match="3 rows were read, but a second count finds 4"):
+        run("mine", Source("trl", path, options=TRL), HALF, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_unused_columns_and_files_are_named_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    extra = {"better": "Hello!", "images": None, "id": 3, "chosen": "old"}
+    rows = [{**PAIR, **extra, "prompt": f"Hi {n}.", "tools": ["x"]} for n in range(3)]
+    _write(tmp_path / "data", [*rows, {**rows[0], "better": "Hi!<|im_end|>"}])
+    (tmp_path / "data" / "._rows.jsonl").write_text("x")
+    columns, options = {"chosen": "better"}, {**TRL, "ignore": ["tools"]}
+    source = {"format": "trl", "path": "data", "columns": columns, "options": options}
+    (tmp_path / "params.yaml").write_text(
+        json.dumps({"sources": {"mine": source}, "ingest": {"max_quarantine_share": 0.0}})
+    )
+    monkeypatch.chdir(tmp_path)
+    main("mine")
+    assert capsys.readouterr().out.splitlines() == [
+        "mine: 4 rows found = 4 kept + 0 quarantined + 0 left out",
+        "  kept as: comparisons 4",
+        "  removed: end token of a template 1",
+        "  columns not used: chosen, id, tools",
+        "  files not read: ._rows.jsonl",
+    ]
+
+
+@pytest.mark.parametrize("late", [0, 150, 3000])
+def test_column_that_no_row_has_is_refused_before_the_rows_are_processed(
+    tmp_path: Path, late: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[dict[str, Any]] = [{**PAIR, "winner": "Yes."} for _ in range(late + 1)]
+    path = _write(tmp_path, [*rows, {**PAIR, "winner": "Yes.", "gap": 2}])
+    columns = {"chosen": "winner", "margin": "gap"}
+    run("mine", Source("trl", path, columns=columns, options=TRL), HALF, tmp_path / "out")
+    monkeypatch.setattr(table_builder.TableBuilder, "add", None)
+    with pytest.raises(DataError, match=r"columns\.margin: no row has .*'gpa'; did you mean gap"):
+        run(
+            "mine",
+            Source("trl", path, columns={**columns, "margin": "gpa"}, options=TRL),
+            HALF,
+            tmp_path / "out",
+        )
+
+
+def test_key_that_no_row_has_is_refused_with_the_columns(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [{"prompts": "Hi.", "chosen": "Hello!", "rejected": f"No {n}."} for n in range(300)]
+    source = Source("table", "", options={"kind": "comparison", "prompt": "prompt"})
+    monkeypatch.setattr(table_builder.TableBuilder, "add", None)
+    path = _write(tmp_path, rows)
+    with pytest.raises(
+        DataError,
+        match=r"no row has the key 'prompt'.*mean prompts\? The columns are: prompts, chosen",
+    ):
+        run("mine", dataclasses.replace(source, path=path), HALF, tmp_path / "out")
+
+
+def test_key_that_only_late_rows_have_is_not_refused(tmp_path: Path) -> None:
+    rows = [{"prompt": "Hi.", "winner": "x"}] * 101
+    path = _write(tmp_path, [*rows, PAIR])
+    report = run("mine", Source("trl", path, options=TRL), IngestParams(1.0), tmp_path / "out")
+    assert _counts(report) == [102, 1, 101, 0]

@@ -69,7 +69,7 @@ def _refused(path: Path, kind: str, signature: bytes) -> Iterator[None]:
             raise DataError(f"source {path} is {is_other[0]}, not {kind}; {is_other[1]}")
         try:
             yield
-        except (pa.ArrowException, OSError) as error:
+        except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
             shown = " ".join(str(error).split())[:200]
             raise DataError(
                 f"source {path} is not a readable {kind} file: {shown}; copy or write it again"
@@ -150,4 +150,4 @@ def _value(scalar: Any) -> Any:
     except UnicodeDecodeError:
         raise
     except (ValueError, OverflowError, ImportError):
-        return f"{scalar.type} {scalar.cast(pa.int64()).as_py()}"
+        return f"{scalar.value} ({scalar.type})"  # a date that Python cannot hold

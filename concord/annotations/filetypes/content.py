@@ -65,12 +65,20 @@ def identify(head: bytes) -> tuple[str, str] | None:
     return None
 
 
+def kind_of(path: Path) -> tuple[str, str] | None:
+    """What a file is, by its content, and what to do with it; None if it may be UTF-8 text."""
+    with readable(path), path.open("rb") as stream:
+        return identify(stream.read(HEAD))
+
+
 def check_file(path: Path, text: bool = True) -> None:
     """Raises DataError unless `path` is a file that is not empty and, with `text`, looks like text.
 
     Only its beginning is read.
     """
-    if not path.exists():
+    with readable(path):
+        exists = path.exists()
+    if not exists:
         remedy = "correct its path"
         if Path(f"{path}.dvc").exists():
             remedy = f"{path}.dvc exists, so run `dvc pull`"
@@ -101,9 +109,9 @@ def open_binary(path: Path) -> IO[bytes]:
     if not gzipped:
         return path.open("rb", buffering=BUFFER)
     with path.open("rb") as stream:
-        head = stream.read(HEAD)
-    if not head.startswith(GZIP):
-        kind = (identify(head) or ("plain text", ""))[0]
+        is_gzip = stream.read(len(GZIP)) == GZIP
+    if not is_gzip:
+        kind = (kind_of(path) or ("plain text", ""))[0]
         raise DataError(f"source {path} is {kind}, not gzip; give it the extension of what it is")
     unzipped = io.BufferedReader(gzip.GzipFile(path, "rb"), BUFFER)  # type: ignore[type-var]
     with readable(path):

@@ -28,6 +28,7 @@ def csv_file(path: Path, file: str = "") -> Iterator[Record]:
         lines = Lines(io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline=""))
         first = lines.first()
         delimiter = delimiter_of(first)
+        blank = " \t\r\n".replace(delimiter, "")
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
         try:
             names = header(next(reader), path)
@@ -45,7 +46,7 @@ def csv_file(path: Path, file: str = "") -> Iterator[Record]:
                 raw = "".join(lines.taken)
                 yield Record(reader.line_num, raw, None, Rejection("wrong_type", "line", detail))
                 continue
-            if not values or (len(values) == 1 and not values[0].strip()):
+            if not "".join(lines.taken).strip(blank):
                 continue
             if len(lines.taken) > 1:
                 lines.require_one(path, delimiter, len(names), is_error=False)

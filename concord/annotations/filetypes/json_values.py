@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from concord.annotations.filetypes.content import decoded
-from concord.annotations.record import Record, Rejection, RepeatedKey, unique_keys
+from concord.annotations.record import Record, Rejection, RepeatedKeyError, unique_keys
 from concord.stage.errors import DataError
 
 SPACE = re.compile(r"[ \t\r\n]*")
 FIRST_KEY = re.compile(r'\{\s*("(?:[^"\\\r\n]|\\.)*")\s*:')
 ROWS_KEYS = ("data", "rows", "examples", "instances", "items", "records", "entries", "samples")
+ROWS_KEYS += ("train", "validation", "test")
 """Keys under which one object over the whole file holds its rows."""
 STRICT = json.JSONDecoder(object_pairs_hook=unique_keys)
 LENIENT = json.JSONDecoder()
@@ -112,7 +113,7 @@ def _element(text: str, start: int, pattern: re.Pattern[str] | None) -> Element 
     """The element at `start`, rejected if it is broken, or None if its end is unknown."""
     try:
         value, end = STRICT.raw_decode(text, start)
-    except RepeatedKey as error:
+    except RepeatedKeyError as error:
         _, end = LENIENT.raw_decode(text, start)
         return Element(start, end, None, error.rejection)
     except RecursionError:

@@ -1,0 +1,23 @@
+"""The Prefect server that a run uses."""
+
+import socket
+
+import pytest
+from prefect.settings import PREFECT_API_URL, temporary_settings
+
+from flows import terminal
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:{port}/api", "127.0.0.1/api", "http://[/api"])
+def test_configured_server_that_is_gone_is_one_sentence(url: str) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        url = url.format(port=free.getsockname()[1])
+    settings = {PREFECT_API_URL: url}
+    with (
+        temporary_settings(settings),
+        pytest.raises(terminal.ServerError, match="but no Prefect server answers there") as error,
+        terminal.server(),
+    ):
+        pass
+    assert "\n" not in str(error.value)
