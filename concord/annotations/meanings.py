@@ -90,11 +90,19 @@ def good_or_bad(said: Collection[str]) -> dict[str, int] | None:
     return meaning if said and len(meaning) == len(said) else None
 
 
-def grades(said: Collection[str]) -> dict[str, int] | None:
-    """Grade in words -> its place in the first known order that has all of them, or None."""
+def grades(said: Collection[str]) -> tuple[dict[str, int], int] | None:
+    """Grade in words -> its place in the first known order that has all of them, and the best place.
+
+    None if no order has all of them.
+
+    Examples:
+        >>> grades(["agree", "disagree"])
+        ({'agree': 3, 'disagree': 1}, 4)
+    """
     for order in GRADES:
         if said and {word.strip().casefold() for word in said} <= {*order}:
-            return {word: order.index(word.strip().casefold()) for word in said}
+            places = {word: order.index(word.strip().casefold()) for word in said}
+            return places, len(order) - 1
     return None
 
 

@@ -170,9 +170,10 @@ def rating(table: Table) -> Kind | None:
     if answer is None or column is None or not holds_text(table, answer):
         table.taken = before
         return None
-    order = meanings.grades(table.distinct(column))
-    if order is not None:
-        options = {"values": {"rating": order}, "constants": {"scale": [0, max(order.values())]}}
+    ordered = meanings.grades(table.distinct(column))
+    if ordered is not None:
+        places, best = ordered
+        options = {"values": {"rating": places}, "constants": {"scale": [0, best]}}
         return Kind("rating", options, (f"the order of the grades in {column}",))
     given = meanings.numbers(table.values(column))
     if not given:

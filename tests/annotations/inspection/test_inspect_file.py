@@ -14,7 +14,9 @@ from concord.annotations.inspection.blocks import as_yaml, recipe_blocks, source
 from concord.annotations.inspection.inspect_file import inspect, ways
 from concord.annotations.inspection.survey import survey
 from concord.objectives import Objective
+from concord.prepared import dedupe
 from concord.stage.errors import ConcordError, DataError, ParamsError
+from concord.stage.outputs import read_table
 from concord.stage.params import mapping_of, section
 from tasks.check import MAPPINGS
 from tasks.ingest import IngestParams, Source, run
@@ -149,6 +151,23 @@ def test_keys_with_other_names_are_mapped(tmp_path: Path) -> None:
     report = run("rows", section(Source, entry, "x"), IngestParams(0.0), tmp_path / "out")
     assert report["by_table"]["comparisons"] == 1
     assert "worker" not in report["unused_columns"]
+
+
+def test_two_people_who_disagree_are_kept_and_one_who_contradicts_is_not(tmp_path: Path) -> None:
+    """The annotators stand in a column with another name, which inspect maps."""
+    ways_round = [("one", "two"), ("two", "one")]
+    judged = [("Q0?", ["w0", "w1"]), ("Q1?", ["w2", "w2"]), ("Q2?", ["w2", "w1"])]
+    rows = [
+        {"prompt": prompt, "chosen": chosen, "rejected": rejected, "worker": worker}
+        for prompt, workers in judged
+        for (chosen, rejected), worker in zip(ways_round, workers, strict=True)
+    ]
+    entry = blocks_of(inspect(write(tmp_path / "rows.jsonl", rows)))["sources"]["rows"]
+    assert entry["columns"] == {"annotator": "worker"}
+    run("rows", section(Source, entry, "x"), IngestParams(0.0), tmp_path / "out")
+    pairs = read_table(tmp_path / "out/comparisons.parquet")
+    bad = pairs[dedupe.contradicting_pairs(pairs)]
+    assert bad[["annotator", "source_line"]].values.tolist() == [["w2", 3], ["w2", 4]]
 
 
 @pytest.mark.parametrize(
