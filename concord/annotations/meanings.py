@@ -91,7 +91,7 @@ def good_or_bad(said: Collection[str]) -> dict[str, int] | None:
 
 
 def grades(said: Collection[str]) -> tuple[dict[str, int], int] | None:
-    """Grade in words -> its place in the first known order that has all of them, and the best place.
+    """Grade in words -> its place in the first order that has all of them, and the best place.
 
     None if no order has all of them.
 
