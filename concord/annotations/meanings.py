@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Collection, Sequence
 from typing import Any
@@ -107,12 +108,13 @@ def grades(said: Collection[str]) -> tuple[dict[str, int], int] | None:
 
 
 def numbers(values: Sequence[Any]) -> list[float]:
-    """The values that are numbers, or text that is one."""
-    return [
+    """The values that are finite numbers, or text that is one."""
+    given = [
         float(value)
         for value in values
         if not isinstance(value, bool | list | dict) and NUMBER.fullmatch(str(value))
     ]
+    return [value for value in given if math.isfinite(value)]
 
 
 def scale(given: Sequence[float]) -> list[float]:

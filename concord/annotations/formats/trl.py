@@ -57,9 +57,17 @@ from concord.annotations.context import with_context
 from concord.annotations.dialogues import Tools, Turn, answer_turns, group_id, spoken
 from concord.annotations.fields import given, is_empty, items, number, required, text, texts, truth
 from concord.annotations.record import RowError
-from concord.annotations.shapes import DOMAIN, OBJECTIVE, Shape
+from concord.annotations.shapes import DOMAIN, OBJECTIVE, Row, Shape
 from concord.annotations.transcripts import transcript
 from concord.stage.params import FORBID
+
+ANSWERS = {"response", "responses", "answer", "answers", "completion", "completions", "chosen"}
+
+
+def is_unanswered(row: Row) -> bool:
+    """Whether a row has a prompt and no answer."""
+    return ANSWERS.isdisjoint(row)
+
 
 LABELLED = {"objective": OBJECTIVE}
 UNLABELLED = {**LABELLED, "domain": DOMAIN}
@@ -71,7 +79,7 @@ SHAPES = (
     Shape(("prompt", "completions", "labels"), LABELLED),
     Shape(("prompt", "completion"), UNLABELLED),
     Shape(("text",), UNLABELLED),
-    Shape(("prompt",), UNLABELLED),
+    Shape(("prompt",), UNLABELLED, is_unanswered),
 )
 
 

@@ -17,6 +17,7 @@ GROUP = "heads"
 """Name of the reward model that scores the objectives."""
 CORRECT = "correct"
 """Name of the objective of prompts with references."""
+CHECKED = "the final answer equals the reference"
 WORDING = {
     "comparison": "preferred by the people who compared answers",
     "rating": "rated higher",
@@ -56,10 +57,10 @@ def objectives_block(survey: Survey, domain: str) -> dict[str, Any]:
         kinds = [item.kind for item in survey.labels if item.objective == name]
         is_checked = verifier is not None and not {"steps", "binary"}.isdisjoint(kinds)
         scorer = {"verifier": verifier} if is_checked else {"reward": GROUP}
-        entries[name] = {"domain": domain, "description": WORDING[kinds[0]], **scorer}
+        says = CHECKED if is_checked else WORDING[kinds[0]]
+        entries[name] = {"domain": domain, "description": says, **scorer}
     if not entries and verifier is not None:
-        says = "the final answer equals the reference"
-        entries[CORRECT] = {"domain": domain, "description": says, "verifier": verifier}
+        entries[CORRECT] = {"domain": domain, "description": CHECKED, "verifier": verifier}
     return entries
 
 

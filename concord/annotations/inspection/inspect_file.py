@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from concord.annotations import reader
+from concord.annotations import files, reader
 from concord.annotations.inspection import page
 from concord.annotations.inspection.recognition import (
     Way,
@@ -77,10 +77,11 @@ def chosen_format(name: str, rows: Sequence[dict[str, Any]], options: dict[str, 
 def explained(path: Path, rows: Sequence[dict[str, Any]]) -> str:
     """Why no format fits."""
     if not rows:
-        return (
-            f"{NOTHING.format(path=path)}: none of its first lines is a row; "
-            "give JSON Lines, a JSON array, CSV or Parquet"
-        )
+        first = next(files.objects(path), None)
+        if first is None or first.rejection is None:
+            return f"{NOTHING.format(path=path)}: it has no rows; a CSV file has a header first"
+        said = f"line {first.line}: {first.rejection.detail}"
+        return f"{NOTHING.format(path=path)}: none of its first rows is an object; {said}"
     hint = ""
     names = list(dict.fromkeys(key for row in rows for key in row))
     if looks_like_data(names):

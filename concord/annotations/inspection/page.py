@@ -65,7 +65,7 @@ def how(best: Sequence[Way]) -> Iterator[str]:
         yield f"  recognised by  {', '.join(way.keys)}"
     for said in way.guessed:
         yield f"  guessed        {said}"
-    for other in others[:OTHERS_SHOWN]:
+    for other in [other for other in others if not other.guessed][:OTHERS_SHOWN]:
         less = "fewer of its keys are there" if other.weight < way.weight else "more is renamed"
         why = less if other.read >= way.read else f"reads {other.read:.0%} of the first rows"
         yield f"  also possible  --format {other.format} ({why})"
@@ -124,9 +124,7 @@ def rejected(survey: Survey) -> Iterator[str]:
 def examples(survey: Survey) -> Iterator[str]:
     """The first rows as they would be read."""
     for number, example in enumerate(survey.examples, 1):
-        file, line = example["where"]
-        where = f"{file} line {line}" if file else f"line {line}"
-        yield f"row {number} ({where}): {example['kind']}{judged(example)}"
+        yield f"row {number} ({example['line']}): {example['kind']}{judged(example)}"
         turns = example["messages"]
         for turn in turns[-2:] if len(turns) <= 2 else turns[-1:]:
             yield f"  {turn['role']:<10} {short(turn['content'])}"

@@ -24,8 +24,9 @@ from concord.stage import plugins
 from concord.stage.errors import ConcordError
 
 TABLE = "table"
-ALMOST = 0.5
+ALMOST = 0.3
 """A more particular form is preferred if it reads at least this share of what another one reads."""
+HALF = 0.5
 LEAST_KEYS = 2
 """A form is recognised under other names only if at least this many of its keys are there."""
 
@@ -58,17 +59,14 @@ class Nearest(NamedTuple):
 def ways_to_read(rows: Sequence[Row]) -> list[Way]:
     """All ways to read these rows, the best one first."""
     tried = [tested(way, rows) for way in proposals(rows)]
-    fitting = [way for way in tried if way.read > 0]
-    fitting = fitting or [way for way in tried if not way.guessed]
+    fitting = [way for way in tried if way.read > 0 or not way.guessed]
     most = max((way.read for way in fitting), default=0.0)
+    heaviest = max((way.weight for way in tried), default=0)
 
-    def rank(way: Way) -> tuple[bool, int, int, float]:
-        return (
-            way.read >= ALMOST * most,
-            way.weight,
-            -len(way.columns),
-            way.read,
-        )
+    def rank(way: Way) -> tuple[bool, int, bool, int, float]:
+        is_exact = not way.guessed
+        is_good = way.read >= ALMOST * most or (is_exact and way.weight == heaviest)
+        return (is_good, way.weight, is_exact, -len(way.columns), way.read)
 
     best: dict[str, Way] = {}
     for way in sorted(fitting, key=rank, reverse=True):
@@ -189,7 +187,7 @@ def nearest(rows: Sequence[Row]) -> Nearest | None:
         present = tuple(head for head in heads if head in columns)
         missing = tuple(head for head in heads if head not in columns)
         share = len(present) / len(heads) if heads else 0.0
-        if missing and share >= ALMOST and (best is None or (share, len(present)) > best[:2]):
+        if missing and share >= HALF and (best is None or (share, len(present)) > best[:2]):
             best = (share, len(present), Nearest(name, present, missing))
     return best[2] if best else None
 

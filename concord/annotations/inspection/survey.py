@@ -22,6 +22,7 @@ from concord.stage import progress
 SAMPLE = 200
 """Number of rows from which the format is guessed."""
 EXAMPLES = 3
+PROMPT = "prompt"
 NUMBER = re.compile(r"[-+]?[\d.,/\s]+%?")
 LETTER = re.compile(r"\(?[A-Ea-e]\)?")
 
@@ -97,22 +98,21 @@ def survey(path: Path, way: Way) -> Survey:
 
 
 def add_example(examples: list[dict[str, Any]], record: Record) -> None:
-    """Keeps one of the first annotations as a table row; the first annotation of a row only."""
-    where = (record.file, record.line)
-    if (
-        record.row is None
-        or len(examples) >= EXAMPLES
-        or any(example["where"] == where for example in examples)
-    ):
+    """Keeps an annotation of each of the first rows as a table row: a label, if the row has one."""
+    where = (record.file, record.entry or record.line)
+    last = examples[-1] if examples and examples[-1]["where"] == where else None
+    is_new = last is None and len(examples) < EXAMPLES
+    if record.row is None or not (is_new or (last is not None and last["kind"] == PROMPT)):
         return
     try:
         rows = interchange.rows(record.row)
     except RowError:
         return
-    example = {**rows[0], "kind": record.row["kind"], "where": where}
+    found_at = {"where": where, "line": f"{record.file} line {record.line}".strip()}
+    example = {**rows[0], "kind": record.row["kind"], **found_at}
     if example["kind"] == "ranking":
         example["ranked"] = [(row["response"], row["raw_rating"]) for row in rows]
-    examples.append(example)
+    examples[len(examples) - (last is not None) :] = [example]
 
 
 def count_labels(result: Survey, folder: Path) -> None:

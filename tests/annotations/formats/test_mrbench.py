@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from concord.annotations import interchange
 from concord.annotations.dialogues import SYSTEM
-from concord.annotations.files import json_array
+from concord.annotations.filetypes.json_values import json_array
 from concord.annotations.formats import mrbench
 from concord.annotations.record import Record, RowError
 from concord.stage.errors import DataError, ParamsError

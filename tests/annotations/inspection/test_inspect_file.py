@@ -225,7 +225,7 @@ def test_given_format_and_options_are_used(tmp_path: Path) -> None:
         ('{"temperature": 3, "wind": "north"}\n', "no format fits(?s:.*)temperature, wind"),
         ('{"conversation_a": [], "winner": "model_a"}\n', "nearest .*chatbot_arena"),
         ('{"prompt": "x", "chosen": 3, "rejected": 4}\n', "as `trl`:(?s:.*)wrong_type"),
-        ("not json\n", "none of its first lines is a row"),
+        ("not json\n", "none of its first rows is an object; line 1"),
         ("", "is empty"),
     ],
 )
@@ -249,10 +249,12 @@ def test_missing_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_other_formats_that_fit_are_named(tmp_path: Path) -> None:
-    rows = [{"prompt": "Hi?", "response_a": "x", "response_b": "y", "winner": "model_a"}]
-    text = inspect(write(tmp_path / "rows.jsonl", rows))
-    assert "format `chatbot_arena`" in text
-    assert "also possible  --format table" in text
+    start = "\n\nHuman: Hi.\n\nAssistant: "
+    path = write(tmp_path / "rows.jsonl", [{"chosen": f"{start}Hello!", "rejected": f"{start}No."}])
+    text = inspect(path)
+    assert "format `hh_rlhf`" in text
+    assert "also possible  --format trl (fewer of its keys are there)" in text
+    assert "format `trl`, 1 row" in inspect(path, "trl")
 
 
 def test_names_of_sources() -> None:
