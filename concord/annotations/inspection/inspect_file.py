@@ -39,6 +39,7 @@ def inspect(path: Path, format_name: str = "", options: dict[str, Any] | None = 
         hint = suggest(format_name, reader.format_names())
         raise ParamsError(f"--format {format_name}: there is no such format; {hint}")
     best = ways(path, format_name, options or {})
+    path = single_file(path, best[0].format)
     result = survey(path, best[0])
     text = page.page(path, best, result)
     if result.kept == 0:
@@ -58,6 +59,17 @@ def ways(path: Path, format_name: str, options: dict[str, Any]) -> list[Way]:
     if not best:
         raise DataError(explained(path, rows))
     return [Way(**{**vars(best[0]), "options": {**best[0].options, **options}}), *best[1:]]
+
+
+def single_file(path: Path, format_name: str) -> Path:
+    """The only file of a folder, for a format that reads one file. Raises DataError."""
+    if not path.is_dir() or format_name in reader.object_formats() or folder_format(path):
+        return path
+    inside = files.data_files(path)
+    if len(inside) > 1:
+        names = ", ".join(file.name for file in inside[:5])
+        raise DataError(f"{path}: `{format_name}` reads one file; inspect one of {names}")
+    return inside[0]
 
 
 def special_format(path: Path) -> str | None:
