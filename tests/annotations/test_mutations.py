@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from concord.annotations import interchange, reader
+from concord.annotations import files, interchange, reader
 from concord.annotations.quarantine import REASONS
 from concord.annotations.record import Record, RowError
 from concord.stage import plugins
@@ -63,12 +63,29 @@ def reason_of(record: Record) -> str | None:
     return None
 
 
-def lines_of(content: bytes) -> int | None:
-    """Lines with content; None if the file is no JSON Lines any more."""
-    text = content.removeprefix(b"\xef\xbb\xbf")
-    if text.lstrip()[:1] != b"{" or b"\0" in text:
-        return None
-    return sum(1 for line in LINE.findall(text) if line.strip())
+def objects_in(text: str) -> int | None:
+    """The number of JSON objects one after the other, or None if there is something else."""
+    count, position = 0, len(text) - len(text.lstrip())
+    while position < len(text):
+        try:
+            value, position = json.JSONDecoder().raw_decode(text, position)
+        except ValueError:
+            return None
+        if not isinstance(value, dict):
+            return None
+        count += 1
+        position += len(text[position:]) - len(text[position:].lstrip())
+    return count
+
+
+def rows_of(content: bytes) -> set[int]:
+    """Lines with content, and objects one after the other; empty if the file is no JSON Lines."""
+    text = content.removeprefix(b"\xef\xbb\xbf").decode("latin-1")
+    if text.lstrip()[:1] != "{" or "\0" in text:
+        return set()
+    lines = [line for line in re.split(r"[\r\n]", text) if line.strip()]
+    whole = objects_in(text)
+    return {len(lines)} if whole is None else {len(lines), whole}
 
 
 @pytest.mark.parametrize(
@@ -86,10 +103,10 @@ def test_every_row_of_a_damaged_file_is_accounted_for(tmp_path: Path, fixture: F
         content = draw.choice(BYTES)(json_lines(fixture.rows()), draw)
         path.write_bytes(content)
         records = records_of(path, fixture.format, fixture.options)
-        expected = lines_of(content)
-        if not isinstance(records, str) and expected is not None:
+        expected = rows_of(content)
+        if not isinstance(records, str) and expected:
             rows_read = {record.entry or record.line for record in records}
-            assert len(rows_read) == expected, (number, content)
+            assert len(rows_read) in expected, (number, content)
 
 
 ROWS = [
@@ -97,6 +114,9 @@ ROWS = [
     {"prompt": "Name two.", "chosen": "Red; blue", "rejected": "\u00e9"},
     {"prompt": "Name none.", "chosen": "-", "rejected": "All."},
 ]
+
+
+DELIMITERS = {"rows.csv": ",", "semicolon.csv": ";", "tab.tsv": "\t"}
 
 
 def written(kind: str) -> bytes:
@@ -110,8 +130,7 @@ def written(kind: str) -> bytes:
         pq.write_table(pa.Table.from_pylist(ROWS), stream)
         return bytes(stream.getvalue())
     table = io.StringIO()
-    delimiter = {"rows.csv": ",", "semicolon.csv": ";", "tab.tsv": "\t"}[kind]
-    writer = csv.DictWriter(table, list(ROWS[0]), delimiter=delimiter)
+    writer = csv.DictWriter(table, list(ROWS[0]), delimiter=DELIMITERS[kind])
     writer.writeheader()
     writer.writerows(ROWS)
     return table.getvalue().encode()
@@ -125,8 +144,9 @@ def test_damaged_file_of_any_kind_is_read_in_full_or_refused(tmp_path: Path, kin
     for number in range(MUTATIONS):
         damaged = draw.choice(BYTES)(content, draw)
         path.write_bytes(damaged)
-        records = records_of(path, "trl", {"objective": "helpful"})
-        if isinstance(records, str):
+        try:
+            records = list(files.objects(path))
+        except ConcordError:
             continue
         expected = number_of_rows(kind, damaged)
         if expected is None:
@@ -136,16 +156,35 @@ def test_damaged_file_of_any_kind_is_read_in_full_or_refused(tmp_path: Path, kin
 
 
 def number_of_rows(kind: str, content: bytes) -> int | None:
-    """The rows that a library finds in a file; None if it finds none that are certain."""
-    if kind.endswith(".json"):
-        try:
-            value = json.loads(content)
-        except ValueError:
-            return None
-        return len(value) if isinstance(value, list) else 1
+    """The rows that other means find in a file; None if the file is broken."""
     if kind.endswith(".parquet"):
         return int(pq.read_metadata(pa.BufferReader(content)).num_rows)
-    return None
+    if kind.endswith(".json"):
+        return elements_in(content.decode("utf-8-sig", errors="replace"))
+    text = content.decode("utf-8-sig", errors="replace")
+    text = re.sub(r"\r\n?", "\n", text)
+    rows = list(csv.reader(io.StringIO(text), delimiter=DELIMITERS[kind]))
+    return len([row for row in rows if any(cell.strip() for cell in row)]) - 1
+
+
+def elements_in(text: str) -> int | None:
+    """Elements of arrays one after the other, also without commas; None for anything else."""
+    count, position, depth = 0, 0, 0
+    while position < len(text):
+        if text[position] == "[":
+            depth += 1
+        elif text[position] == "]":
+            depth -= 1
+        elif not (text[position].isspace() or text[position] == ","):
+            try:
+                _, position = json.JSONDecoder().raw_decode(text, position)
+            except ValueError:
+                return None
+            count, position = count + 1, position - 1
+        if depth < 0 or depth > 1:
+            return None
+        position += 1
+    return count if depth == 0 else None
 
 
 def test_damaged_csv_never_loses_a_row(tmp_path: Path) -> None:

@@ -70,5 +70,13 @@ def annotations(row: dict[str, Any], options: Options) -> Iterator[dict[str, Any
         return
     if options.objective is None:
         raise RowError("missing_key", "output", "there is no `output`, and no option `objective`")
-    chosen, rejected = (answer_turns(row, key)[-1]["content"] for key in ("chosen", "rejected"))
-    yield comparison(prompt, (chosen, rejected), "a", options.objective, options.annotator)
+    answers = (last_answer(row, "chosen"), last_answer(row, "rejected"))
+    yield comparison(prompt, answers, "a", options.objective, options.annotator)
+
+
+def last_answer(row: dict[str, Any], key: str) -> str:
+    """The answer under `key`: a text, or the last of its turns."""
+    turns = answer_turns(row, key)
+    if not turns or turns[-1]["role"] != "assistant":
+        raise RowError("roles_do_not_alternate", key, "does not end with an assistant turn")
+    return turns[-1]["content"]
