@@ -3,9 +3,11 @@
     concord check                                   # is params.yaml right?
     concord run [RECIPE] [KEY=VALUE ...]            # the whole pipeline
     concord demo                                    # the tiny recipe, in a few minutes
+    concord inspect FILE                            # what is this file, and how is it read?
     concord status                                  # what would rerun, and why
     concord report                                  # write the report page again
     concord study                                   # compare policies at equal KL, over seeds
+    concord score MODEL FILE                        # does a reward model agree with these labels?
     concord regrade reports/samples/mah_dpo.parquet # recompute the gold scores of saved answers
 
 Run it in the root of the project, or of a clone under `runs/`. Most commands start `python -m ...`
@@ -14,6 +16,7 @@ of the folder that it was installed from. So nothing here imports model code, wh
 load, and `concord --help` answers at once.
 """
 
+import json
 import os
 import signal
 import subprocess
@@ -22,6 +25,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
 from typer.core import TyperGroup
 
 from concord.stage.errors import ConcordError
@@ -124,6 +129,40 @@ def study(
 
 
 @app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(help="A file or folder with annotations.")],
+    format_name: Annotated[
+        str, typer.Option("--format", help="Read it in this format, instead of the likeliest one.")
+    ] = "",
+    option: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE, an option of the format. Repeatable.")
+    ] = None,
+) -> None:
+    """Say what a file of annotations is, and print what to put into a recipe."""
+    _python("concord.annotations.inspection.inspect_file", str(file), format_name, _options(option))
+
+
+@app.command()
+def score(
+    model: Annotated[Path, typer.Argument(help="The folder of a trained reward model.")],
+    file: Annotated[Path, typer.Argument(help="A file or folder with annotations.")],
+    objective: Annotated[
+        str, typer.Option(help="Score with this head; compare with the file's only labels.")
+    ] = "",
+    format_name: Annotated[
+        str, typer.Option("--format", help="Read it in this format, instead of the likeliest one.")
+    ] = "",
+    option: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE, an option of the format. Repeatable.")
+    ] = None,
+    out: Annotated[str, typer.Option(help="Write the score of every answer to FILE.parquet.")] = "",
+) -> None:
+    """Score a file with a reward model, and compare with the labels in it."""
+    arguments = (str(model), str(file), objective, format_name, _options(option), out)
+    _python("concord.evaluation.rewards.score_file", *arguments)
+
+
+@app.command()
 def regrade(
     file: Annotated[Path, typer.Argument(help="Saved answers, reports/samples/<policy>.parquet.")],
 ) -> None:
@@ -133,6 +172,20 @@ def regrade(
         names = ", ".join(sorted(str(path) for path in (REPORTS / "samples").glob("*.parquet")))
         raise CommandError(f"{file} does not exist. Choose one of: {names or 'none here yet'}.")
     _python("concord.evaluation.policies.regrade", str(file))
+
+
+def _options(assignments: list[str] | None) -> str:
+    """The options KEY=VALUE as a JSON object; values are YAML."""
+    options = {}
+    for assignment in assignments or []:
+        key, equals, value = assignment.partition("=")
+        if not equals or not key:
+            raise CommandError(f"--option {assignment}: write KEY=VALUE, as in objective=helpful.")
+        try:
+            options[key] = YAML(typ="safe", pure=True).load(value)
+        except YAMLError:
+            raise CommandError(f"--option {assignment}: {value!r} is not valid YAML.") from None
+    return json.dumps(options, default=str)
 
 
 def _require_project() -> None:

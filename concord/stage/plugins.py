@@ -12,7 +12,7 @@ Callers must pass the package as a literal, as in `plugins.load("concord.policie
 import ast
 import importlib
 from collections.abc import Callable, Collection
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -147,8 +147,13 @@ def _may_define(file: Path, functions: Collection[str]) -> bool:
 
 def _functions(file: Path) -> dict[str, ast.FunctionDef]:
     """The functions of a module by name. Raises ParamsError if it cannot be parsed."""
+    return _parsed(file, file.read_bytes())
+
+
+@cache
+def _parsed(file: Path, source: bytes) -> dict[str, ast.FunctionDef]:
     try:
-        body = ast.parse(file.read_bytes()).body
+        body = ast.parse(source).body
     except SyntaxError as error:
         raise ParamsError(
             f"{_relative(file)}, line {error.lineno}: {error.msg}; fix the file"

@@ -24,9 +24,20 @@ def track(iterable: Iterable[T], total: int, label: str) -> Iterator[T]:
         report(done)
 
 
-def count(iterable: Iterable[T], label: str) -> Iterator[T]:
-    """Yields the items of `iterable` and shows a running count, for an unknown total."""
-    yield from tqdm(iterable, desc=label, file=sys.stderr, mininterval=1.0, unit="")
+def count(iterable: Iterable[T], label: str, quiet: bool = False) -> Iterator[T]:
+    """Yields the items of `iterable` and shows a running count, for an unknown total.
+
+    With `quiet`, the count is shown only while the work takes longer than a second.
+    """
+    yield from tqdm(
+        iterable,
+        desc=label,
+        file=sys.stderr,
+        mininterval=1.0,
+        unit="",
+        leave=not quiet,
+        delay=1.0 if quiet else 0.0,
+    )
 
 
 class Reporter:

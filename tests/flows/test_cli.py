@@ -231,3 +231,21 @@ def test_status_without_the_old_listing_still_names_the_code(small: Path) -> Non
             os.chmod(file, 0o644)
             file.unlink()
     assert "code: a file changed" in describe(small)
+
+
+def test_inspect_and_score_pass_their_options_on(started: list[tuple[str, ...]]) -> None:
+    options = ("--option", "objective=brief", "--option", "scale=[1, 5]")
+    assert concord("inspect", "a b.csv", "--format", "trl", *options).exit_code == 0
+    given = '{"objective": "brief", "scale": [1, 5]}'
+    assert concord("score", "models/x", "f.jsonl", "--objective", "brief").exit_code == 0
+    assert started == [
+        ("concord.annotations.inspection.inspect_file", "a b.csv", "trl", given),
+        ("concord.evaluation.rewards.score_file", "models/x", "f.jsonl", "brief", "", "{}", ""),
+    ]
+
+
+@pytest.mark.parametrize("option", ["objective", "=3", "scale=[1"])
+def test_options_that_are_no_assignment_are_refused(option: str) -> None:
+    result = concord("inspect", "x.csv", "--option", option)
+    assert result.exit_code == 1
+    assert f"CommandError: --option {option}" in result.output

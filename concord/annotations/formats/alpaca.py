@@ -29,7 +29,13 @@ from concord.annotations.dialogues import answer_turns, spoken
 from concord.annotations.fields import text
 from concord.annotations.judgements import comparison, demonstration
 from concord.annotations.record import RowError
+from concord.annotations.shapes import DOMAIN, OBJECTIVE, Shape
 from concord.stage.params import FORBID
+
+SHAPES = (
+    Shape(("instruction", "output"), {"domain": DOMAIN}),
+    Shape(("instruction", "chosen", "rejected"), {"objective": OBJECTIVE}),
+)
 
 
 @dataclass(frozen=True, config=FORBID)
@@ -64,5 +70,13 @@ def annotations(row: dict[str, Any], options: Options) -> Iterator[dict[str, Any
         return
     if options.objective is None:
         raise RowError("missing_key", "output", "there is no `output`, and no option `objective`")
-    chosen, rejected = (answer_turns(row, key)[-1]["content"] for key in ("chosen", "rejected"))
-    yield comparison(prompt, (chosen, rejected), "a", options.objective, options.annotator)
+    answers = (last_answer(row, "chosen"), last_answer(row, "rejected"))
+    yield comparison(prompt, answers, "a", options.objective, options.annotator)
+
+
+def last_answer(row: dict[str, Any], key: str) -> str:
+    """The answer under `key`: a text, or the last of its turns."""
+    turns = answer_turns(row, key)
+    if not turns or turns[-1]["role"] != "assistant":
+        raise RowError("roles_do_not_alternate", key, "does not end with an assistant turn")
+    return turns[-1]["content"]

@@ -22,21 +22,63 @@ Options:
   ratings.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from concord.annotations import meanings
 from concord.annotations.dialogues import Turn, group_id, spoken
 from concord.annotations.fields import is_empty, items, number, shorten, text
 from concord.annotations.judgements import comparison, yes_or_no
 from concord.annotations.record import RowError
+from concord.annotations.shapes import Row, Shape
 from concord.stage.params import FORBID
 
 Meaning = Literal[0, 1, "a", "b", "tie"]
 SUBMITTED = "submitted"
+RESPONSES = ".responses"
+NO_FIELDS = ("id", "_server_id", "status", "inserted_at", "updated_at")
+PROMPTS = ("prompt", "instruction", "question", "input", "text")
+
+
+def has_responses(row: Row) -> bool:
+    """Whether a row has the responses of people to a question."""
+    return any(key.endswith(RESPONSES) for key in row)
+
+
+def likely_options(rows: Sequence[Row]) -> dict[str, Any]:
+    """The first question, its fields, and what its responses mean."""
+    column = next(key for row in rows for key in row if key.endswith(RESPONSES))
+    texts = list(dict.fromkeys(key for row in rows for key in row if is_field(row, key)))
+    prompt = next((key for key in PROMPTS if key in texts), texts[0] if texts else "prompt")
+    fields = [key for key in texts if key != prompt][:2] or ["completion"]
+    lists = [row[column] for row in rows if isinstance(row.get(column), list)]
+    said = [value for values in lists for value in values if not is_empty(value)]
+    question = column.removesuffix(RESPONSES)
+    options: dict[str, Any] = {"question": question, "prompt": prompt}
+    if meanings.as_objective(question) != question:
+        options["objective"] = meanings.as_objective(question)
+    words = sorted({value for value in said if isinstance(value, str)})
+    if len(fields) == 2:
+        if (meaning := meanings.sides(words, *fields)) is not None:
+            known = {word: meanings.WORDS[word.strip().casefold()] for word in words if not meaning}
+            options["labels"] = meaning or known
+    elif words:
+        options["labels"] = meanings.good_or_bad(words) or {}
+    elif given := meanings.numbers(said):
+        options["scale"] = meanings.scale(given)
+    return {**options, "fields": fields}
+
+
+def is_field(row: Row, key: str) -> bool:
+    """Whether a column holds the text of a field, not an id or part of a question."""
+    return isinstance(row[key], str) and "." not in key and key not in NO_FIELDS
+
+
+SHAPES = (Shape((), likely_options, has_responses, extra=3),)
 
 
 @dataclass(frozen=True, config=FORBID)

@@ -26,9 +26,11 @@ from pydantic.dataclasses import dataclass
 from concord.annotations.dialogues import clean_text, tutor_prompt
 from concord.annotations.fields import mappings, shorten, text
 from concord.annotations.record import RowError
+from concord.annotations.shapes import OBJECTIVE, Shape
 from concord.stage.params import FORBID
 
 ROLES = {"student": "user", "tutor": "assistant"}
+SHAPES = (Shape(("c_id", "c_h", "c_r", "c_r_"), {"objective": OBJECTIVE}),)
 
 
 @dataclass(frozen=True, config=FORBID)

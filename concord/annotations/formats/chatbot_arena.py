@@ -9,9 +9,10 @@ and the pairs of https://huggingface.co/datasets/lmarena-ai/arena-human-preferen
     {"prompt": "[\\"...\\"]", "response_a": "[\\"...\\"]", "response_b": "[\\"...\\"]",
      "winner_model_a": 1, "winner_model_b": 0, "winner_tie": 0}
 
-Makes a comparison from each row. `winner` is model_a, model_b, tie or tie (bothbad). Ties of both
-kinds are left out and counted. Prompts and answers of the second form may be JSON lists with one
-text for each turn.
+Makes a comparison from each row. `winner` is model_a, model_b, tie, both_bad or tie (bothbad). Ties
+of both kinds are left out and counted. The annotator is `judge`, or `judge_hash` and
+`evaluation_session_id`, as the releases of 100,000 and 140,000 battles call it. Prompts and answers
+of the second form may be JSON lists with one text for each turn.
 
 The whole conversations were compared. If they have several turns and the earlier answers differ,
 the last answers belong to different prompts, so the row is rejected (`different_prompts`). The
@@ -19,7 +20,7 @@ first user turn is the group.
 
 Options:
 - `objective`: the objective of the comparisons. Default: overall.
-- `annotator`: who judged, if the rows have no key `judge`. Default: arena.
+- `annotator`: who judged, if the rows do not say. Default: arena.
 """
 
 import json
@@ -32,6 +33,7 @@ from concord.annotations.dialogues import Turn, turns
 from concord.annotations.fields import given, is_empty, shorten, text, truth
 from concord.annotations.judgements import author, comparison
 from concord.annotations.record import RowError
+from concord.annotations.shapes import Shape
 from concord.stage.params import FORBID
 
 WINNERS = {
@@ -43,7 +45,14 @@ WINNERS = {
     "tie (bothbad)": "tie",
     "both_bad": "tie",
 }
+JUDGES = ("judge", "judge_hash", "evaluation_session_id")
+"""Keys that say who judged, in different releases."""
 FLAGS = {"winner_model_a": "a", "winner_model_b": "b", "winner_tie": "tie"}
+SHAPES = (
+    Shape(("conversation_a", "conversation_b", "winner")),
+    Shape(("prompt", "response_a", "response_b", "winner")),
+    Shape(("prompt", "response_a", "response_b", "winner_model_a", "winner_model_b")),
+)
 
 
 @dataclass(frozen=True, config=FORBID)
@@ -53,7 +62,7 @@ class Options:
     objective: str = "overall"
     """The objective of the comparisons."""
     annotator: str = "arena"
-    """Who judged, if the rows have no key `judge`."""
+    """Who judged, if the rows do not say."""
 
 
 def annotations(row: dict[str, Any], options: Options) -> Iterator[dict[str, Any]]:
@@ -71,9 +80,15 @@ def annotations(row: dict[str, Any], options: Options) -> Iterator[dict[str, Any
         (one[-1]["content"], other[-1]["content"]),
         winner(row),
         options.objective,
-        options.annotator if is_empty(row.get("judge")) else text(row, "judge"),
+        judge(row) or options.annotator,
         [author(row, "model_a"), author(row, "model_b")],
     )
+
+
+def judge(row: dict[str, Any]) -> str | None:
+    """Who judged, if the row says so."""
+    key = next((key for key in JUDGES if not is_empty(row.get(key))), None)
+    return None if key is None else str(row[key])
 
 
 def conversation(row: dict[str, Any], side: str) -> list[Turn]:

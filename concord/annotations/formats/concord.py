@@ -15,6 +15,9 @@ from typing import Any
 from concord.annotations.dialogues import turns
 from concord.annotations.interchange import ROLES
 from concord.annotations.record import NoOptions as Options
+from concord.annotations.shapes import Shape
+
+SHAPES = (Shape(("kind", "messages"), extra=5),)
 
 
 def annotations(row: dict[str, Any], options: Options) -> list[dict[str, Any]]:

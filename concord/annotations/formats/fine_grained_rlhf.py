@@ -46,6 +46,7 @@ from concord.annotations import steps as segment
 from concord.annotations.fields import integer, items, mapping, mappings, one_of, text, texts
 from concord.annotations.interchange import content_hash
 from concord.annotations.record import RowError
+from concord.annotations.shapes import Shape
 from concord.stage.params import FORBID
 
 DOMAIN = "qa"
@@ -61,6 +62,7 @@ PREFERRED = {0: "tie", 1: "a", 2: "b"}
 CLAUSE_END = re.compile(r"[,;!?](?=\s)")
 CLAUSE_WORDS = 5
 Label = float | None
+SHAPES = (Shape(("question", "passages", "prediction 1", "feedback"), {"prompts": True}),)
 
 
 @dataclass(frozen=True, config=FORBID)

@@ -55,6 +55,8 @@ KEYS = {
     SOCRATIC: ("question", "answer"),
 }
 """File -> the keys that must hold text."""
+FOLDER = tuple(KEYS)
+"""Files by which the folder is recognised."""
 NOTE = re.compile(r"<<[^<>\n]*>>")
 ANSWER = re.compile(r"\s*(?:^|\n)\s*(?:####|A:)\s*(?P<answer>[^\n]*?)\s*$")
 GUIDE = " ** "

@@ -47,9 +47,10 @@ from pydantic.dataclasses import dataclass
 
 from concord.annotations import judgements
 from concord.annotations.dialogues import Turn, group_id, turns
-from concord.annotations.fields import given, integer, mappings, number, text
+from concord.annotations.fields import given, integer, items, number, shorten, text
 from concord.annotations.judgements import by_sign
 from concord.annotations.record import RowError
+from concord.annotations.shapes import Shape
 from concord.stage.params import FORBID, suggest
 
 Attribute = Literal["helpfulness", "correctness", "coherence", "complexity", "verbosity"]
@@ -68,6 +69,8 @@ PAIRS = (
     ("response_1", "response_2", "preference_strength"),
 )
 """The keys of the two responses and of the preference."""
+SCORES = ("score", OVERALL, "preference", "preference_strength")
+"""The keys of one person's preference."""
 EDITS = (
     ("good_edited_response", "bad_edited_response"),
     ("edited_response", "original_response"),
@@ -75,6 +78,14 @@ EDITS = (
 """The keys of the better and of the worse answer."""
 SPEAKER = re.compile(r"\s*<extra_id_1>(User|Assistant)\b\s*")
 ROLES = {"User": "user", "Assistant": "assistant"}
+SHAPES = (
+    Shape(("prompt", "response", "helpfulness", "correctness")),
+    Shape(("context", "response1", "response2", "overall_preference")),
+    Shape(("prompt", "response_1", "response_2", "preference_strength")),
+    Shape(("context", "original_response", "edited_response")),
+    Shape(("context", "good_edited_response", "bad_edited_response")),
+    Shape(("context", "response", "feedback")),
+)
 
 
 @dataclass(frozen=True, config=FORBID)
@@ -153,15 +164,26 @@ def comparison(
 
 def individual(row: dict[str, Any], options: Options) -> Iterator[dict[str, Any] | RowError]:
     """Yields the comparison of each person. They have no names, so they are numbered per row."""
-    people = mappings(row, "individual_preference") if row.get("individual_preference") else []
+    people = items(row, "individual_preference") if row.get("individual_preference") else []
     if not people:
         yield RowError("no_label", "individual_preference", "is empty: nobody judged the pair")
     for number_of, person in enumerate(people, 1):
-        judged = row | {"score": person.get("score")}
         try:
+            judged = row | {"score": score_of(person)}
             yield comparison(judged, PAIRS[0][:2], "score", options, f"{ANNOTATOR}_{number_of}")
         except RowError as error:
             yield error
+
+
+def score_of(person: Any) -> Any:
+    """The preference of one person: a number, or an object with one under a known key."""
+    if not isinstance(person, dict):
+        return person
+    for key in SCORES:
+        if key in person:
+            return person[key]
+    detail = f"has none of {', '.join(SCORES)}, but {shorten([*person])}"
+    raise RowError("missing_key", "individual_preference", detail)
 
 
 def edit(row: dict[str, Any], options: Options) -> dict[str, Any]:

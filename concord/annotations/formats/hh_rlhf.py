@@ -24,10 +24,20 @@ from pydantic.dataclasses import dataclass
 from concord.annotations.fields import text
 from concord.annotations.interchange import content_hash
 from concord.annotations.record import RowError
+from concord.annotations.shapes import OBJECTIVE, Row, Shape
+from concord.annotations.transcripts import is_hh
 from concord.stage.params import FORBID
 
 SPEAKER = re.compile(r"\n\n(Human|Assistant):")
 ROLES = {"Human": "user", "Assistant": "assistant"}
+
+
+def is_transcript(row: Row) -> bool:
+    """Whether the preferred answer is a whole transcript."""
+    return isinstance(row["chosen"], str) and is_hh(row["chosen"]) and "prompt" not in row
+
+
+SHAPES = (Shape(("chosen", "rejected"), {"objective": OBJECTIVE}, is_transcript, extra=3),)
 
 
 @dataclass(frozen=True, config=FORBID)

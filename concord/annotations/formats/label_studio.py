@@ -22,21 +22,63 @@ Options:
 - `labels`: choice -> 0 or 1 for one answer, or a, b or tie for two. Default: none.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import field
 from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from concord.annotations import meanings
 from concord.annotations.dialogues import Turn, group_id, spoken
 from concord.annotations.fields import Object, items, mapping, mappings, number, shorten, text
 from concord.annotations.judgements import comparison, yes_or_no
 from concord.annotations.record import RowError
+from concord.annotations.shapes import OBJECTIVE, Row, Shape
 from concord.stage.params import FORBID
 
 Choice = Literal[0, 1, "a", "b", "tie"]
 SIDES = {"left": "a", "right": "b", "": "tie"}
+PROMPTS = ("prompt", "question", "instruction", "text", "input")
+
+
+def likely_options(rows: Sequence[Row]) -> dict[str, Any]:
+    """An objective for each name of results, and the keys of the prompt and the answers."""
+    results_of = [result for row in rows for result in listed_results(row)]
+    names = dict.fromkeys(str(result["from_name"]) for result in results_of)
+    data = next((row["data"] for row in rows if isinstance(row["data"], dict)), {})
+    texts = [key for key, value in data.items() if isinstance(value, str | list)]
+    prompt = next((key for key in PROMPTS if key in texts), "prompt")
+    is_pair = any(result.get("type") == "pairwise" for result in results_of)
+    answers = [key for key in texts if key != prompt][: 2 if is_pair else 1]
+    options: dict[str, Any] = {
+        "objectives": {meanings.as_objective(name): name for name in names or [OBJECTIVE]},
+        "prompt": prompt,
+        "answers": answers or ["answer"],
+    }
+    values = [result["value"] for result in results_of if isinstance(result.get("value"), dict)]
+    choices = {
+        choice
+        for value in values
+        for choice in value.get("choices") or ()
+        if isinstance(choice, str)
+    }
+    if choices:
+        options["labels"] = meanings.good_or_bad(sorted(choices)) or {}
+    if ratings := meanings.numbers([value.get("rating") for value in values]):
+        options["scale"] = meanings.scale(ratings)
+    return options
+
+
+def listed_results(row: Row) -> Iterator[dict[str, Any]]:
+    """The named results of all people in a task."""
+    for person in row["annotations"] if isinstance(row["annotations"], list) else ():
+        for result in (person.get("result") if isinstance(person, dict) else None) or ():
+            if isinstance(result, dict) and "from_name" in result:
+                yield result
+
+
+SHAPES = (Shape(("data", "annotations"), likely_options, extra=2),)
 
 
 @dataclass(frozen=True, config=FORBID)

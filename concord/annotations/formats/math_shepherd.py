@@ -32,12 +32,28 @@ from typing import Any
 from concord.annotations import solutions
 from concord.annotations.fields import text
 from concord.annotations.record import RowError
+from concord.annotations.shapes import Row, Shape
 from concord.annotations.solutions import Options
 
 TAG = "ки"
 MARKS = {"+": 1.0, "-": 0.0}
 FIRST = re.compile(r"\bstep 1\s*:", re.IGNORECASE)
 CLOSING = "The answer is"
+
+
+def is_tagged(row: Row) -> bool:
+    """Whether a row has tags after its steps."""
+    return isinstance(row["input"], str) and TAG in row["input"]
+
+
+SHAPES = (
+    Shape(
+        ("input", "label"),
+        {"objective": "math_accuracy", "prompts": True},
+        is_tagged,
+        extra=3,
+    ),
+)
 
 
 def annotations(row: dict[str, Any], options: Options) -> Iterator[dict[str, Any]]:

@@ -40,6 +40,7 @@ from pydantic.dataclasses import dataclass
 from concord.annotations.dialogues import TUTORING, clean_text, tutor_prompt
 from concord.annotations.fields import integer, shorten, text
 from concord.annotations.record import RowError
+from concord.annotations.shapes import Shape
 from concord.stage.params import FORBID
 
 Move = Literal["generic", "focus", "probing", "telling"]
@@ -52,6 +53,7 @@ PROBLEM = (
     "The question is: {}"
 )
 """The tutor's first turn of these dialogues in MRBench."""
+SHAPES = (Shape(("question", "student_incorrect_solution", "conversation")),)
 
 
 @dataclass(frozen=True, config=FORBID)

@@ -38,6 +38,7 @@ from concord.annotations.dialogues import Tools, Turn, answer_turns, spoken, tur
 from concord.annotations.fields import mapping
 from concord.annotations.judgements import comparison, demonstration
 from concord.annotations.record import RowError
+from concord.annotations.shapes import DOMAIN, OBJECTIVE, Shape
 from concord.stage.params import FORBID
 
 PAIRS = (
@@ -47,6 +48,17 @@ PAIRS = (
 )
 """The keys of the preferred and of the other answer."""
 PROMPTS = ("messages", "conversations", "conversation", "query", "prompt")
+DIALOGUE, PAIR = {"domain": DOMAIN}, {"objective": OBJECTIVE}
+SHAPES = (
+    Shape(("messages",), DIALOGUE),
+    Shape(("conversations",), DIALOGUE),
+    Shape(("query", "response"), DIALOGUE),
+    Shape(("input.messages", "preferred_output", "non_preferred_output"), PAIR),
+    Shape(("conversations", "chosen", "rejected"), PAIR),
+    Shape(("messages", "chosen", "rejected"), PAIR),
+    Shape(("messages", "rejected_response"), PAIR),
+    Shape(("query", "response", "rejected_response"), PAIR),
+)
 
 
 @dataclass(frozen=True, config=FORBID)
@@ -99,7 +111,8 @@ def imitated(row: dict[str, Any], dialogue: list[Turn], options: Options) -> dic
         raise RowError("missing_key", "chosen", detail)
     if row.get("response") is not None:
         dialogue = [*dialogue, *answer_turns(row, "response", options.tools)]
-    last = row.get("messages") and turn_list(row, "messages")[-1]
+    turns = turn_list(row, "messages") if row.get("messages") else []
+    last = turns[-1] if isinstance(turns, list) and turns else None
     if isinstance(last, dict) and last.get("weight") == 0:
         raise RowError("left_out", "messages", "the last turn has weight 0, so it is not imitated")
     return demonstration(dialogue, options.domain, "messages")
@@ -112,7 +125,7 @@ def compared(
     if options.objective is None:
         detail = "the row has a pair of answers, but there is no option `objective`"
         raise RowError("missing_key", pair[1], detail)
-    if row.get(pair[0]) is None and dialogue[-1]["role"] == "assistant":
+    if row.get(pair[0]) is None and dialogue and dialogue[-1]["role"] == "assistant":
         dialogue, chosen = dialogue[:-1], dialogue[-1:]
     else:
         chosen = answer_turns(row, pair[0], options.tools)

@@ -46,6 +46,7 @@ from concord.annotations import solutions
 from concord.annotations.fields import integer, one_of, required, shorten, text, texts
 from concord.annotations.interchange import content_hash
 from concord.annotations.record import RowError
+from concord.annotations.shapes import Shape
 from concord.stage.params import FORBID
 
 RIGHT = {"correct": True, "wrong": False}
@@ -54,6 +55,12 @@ NUMBER = re.compile(r"-?[\d,]*\d(\.\d+)?")
 WORD = re.compile(r"[a-z']+")
 OPENING = 8
 """The number of words that identify a problem and its variations."""
+SHAPES = (
+    Shape(
+        ("question", "model_output_steps", "model_output_solution_correctness"),
+        {"objective": "math_accuracy", "prompts": True},
+    ),
+)
 
 
 @dataclass(frozen=True, config=FORBID)

@@ -39,6 +39,7 @@ from concord.annotations.dialogues import TUTORING, Turn, clean_text, tutor_prom
 from concord.annotations.files import counted
 from concord.annotations.interchange import content_hash
 from concord.annotations.record import GivenOptions, Record, RowError
+from concord.annotations.shapes import Shape
 from concord.stage.errors import ParamsError
 from concord.stage.params import FORBID, section
 
@@ -65,6 +66,7 @@ GRADES: dict[str, dict[str, int]] = dict.fromkeys(DIMENSIONS, EXTENT) | {
 """Objective -> grade -> number. The scale runs from the smallest to the largest number."""
 ROLES = {"Student": "user", "Tutor": "assistant"}
 SPEAKER = re.compile(r"(?:^|\n)\s*(Tutor|Student)\s*:")
+SHAPES = (Shape(("conversation_history", "anno_llm_responses")),)
 
 
 @dataclass(frozen=True, config=FORBID)

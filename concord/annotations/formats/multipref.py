@@ -31,6 +31,7 @@ from concord.annotations.dialogues import spoken
 from concord.annotations.fields import given, is_empty, mappings, shorten, text
 from concord.annotations.judgements import author, comparison
 from concord.annotations.record import RowError
+from concord.annotations.shapes import Shape
 from concord.stage.params import FORBID
 
 Aspect = Literal["overall", "helpful", "truthful", "harmless"]
@@ -43,6 +44,7 @@ ASPECTS: dict[str, Aspect] = {
 """The aspects that are read by default, under the same names."""
 PREFERENCE = re.compile(r"(a|b)-is-(clearly|slightly)-better")
 STRENGTHS = {"slightly": 1.0, "clearly": 2.0}
+SHAPES = (Shape(("text", "completion_a", "completion_b", "normal_worker_annotations")),)
 
 
 @dataclass(frozen=True, config=FORBID)

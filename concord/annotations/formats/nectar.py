@@ -23,7 +23,10 @@ from pydantic.dataclasses import dataclass
 from concord.annotations.dialogues import group_id, spoken
 from concord.annotations.fields import given, mappings, number, text
 from concord.annotations.record import RowError
+from concord.annotations.shapes import Shape
 from concord.stage.params import FORBID
+
+SHAPES = (Shape(("prompt", "answers[].answer", "answers[].rank")),)
 
 
 @dataclass(frozen=True, config=FORBID)

@@ -31,10 +31,16 @@ from concord.annotations.dialogues import spoken
 from concord.annotations.fields import given, integer, shorten, text, truth
 from concord.annotations.judgements import author, comparison, yes_or_no
 from concord.annotations.record import RowError
+from concord.annotations.shapes import Shape
 from concord.stage.params import FORBID
 
 ANNOTATOR = "pku"
 SIDES = {0: "a", 1: "b"}
+SHAPES = (
+    Shape(("prompt", "response_0", "response_1", "better_response_id")),
+    Shape(("prompt", "response_0", "response_1", "safer_response_id")),
+    Shape(("prompt", "response", "is_safe")),
+)
 
 
 @dataclass(frozen=True, config=FORBID)

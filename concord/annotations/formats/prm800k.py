@@ -54,12 +54,19 @@ from pydantic.dataclasses import dataclass
 from concord.annotations import solutions
 from concord.annotations.fields import Object, integer, mapping, mappings, one_of, text
 from concord.annotations.record import RowError
+from concord.annotations.shapes import Shape
 from concord.stage.params import FORBID
 
 Finish = Literal["solution", "found_error", "give_up", "bad_problem"]
 FINISHES: dict[str, Finish] = {name: name for name in get_args(Finish)}
 CONTROLS = ("is_quality_control_question", "is_initial_screening_question")
 WRONG, NEUTRAL, RIGHT = -1, 0, 1
+SHAPES = (
+    Shape(
+        ("question.problem", "label.steps", "label.finish_reason"),
+        {"objective": "math_accuracy", "prompts": True},
+    ),
+)
 
 
 @dataclass(frozen=True, config=FORBID)

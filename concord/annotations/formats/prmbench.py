@@ -46,6 +46,7 @@ from concord.annotations import solutions
 from concord.annotations.fields import integer, items, one_of, text, texts
 from concord.annotations.interchange import content_hash
 from concord.annotations.record import RowError
+from concord.annotations.shapes import Shape
 from concord.stage.params import FORBID
 
 Class = Literal[
@@ -63,6 +64,12 @@ CLASSES: dict[str, Class] = {name: name for name in get_args(Class)}
 WITHOUT_ERRORS = "multi_solutions"
 INJECTED = "injected"
 """Label kind of steps with inserted errors."""
+SHAPES = (
+    Shape(
+        ("original_process", "modified_process", "error_steps"),
+        {"objective": "math_accuracy", "prompts": True},
+    ),
+)
 
 
 @dataclass(frozen=True, config=FORBID)

@@ -29,7 +29,15 @@ from typing import Any
 from concord.annotations import solutions
 from concord.annotations.fields import boolean, integer, text, texts
 from concord.annotations.record import RowError
+from concord.annotations.shapes import Shape
 from concord.annotations.solutions import Options
+
+SHAPES = (
+    Shape(
+        ("problem", "steps", "label", "generator"),
+        {"objective": "math_accuracy", "prompts": True},
+    ),
+)
 
 
 def annotations(row: dict[str, Any], options: Options) -> Iterator[dict[str, Any]]:

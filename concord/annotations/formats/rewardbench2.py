@@ -24,7 +24,16 @@ from concord.annotations.dialogues import spoken
 from concord.annotations.fields import items, text, texts
 from concord.annotations.judgements import comparison
 from concord.annotations.record import RowError
+from concord.annotations.shapes import Row, Shape, is_texts
 from concord.stage.params import FORBID
+
+
+def is_list_of_answers(row: Row) -> bool:
+    """Whether the chosen and the rejected answers are lists of texts."""
+    return is_texts(row, "chosen") and is_texts(row, "rejected")
+
+
+SHAPES = (Shape(("prompt", "chosen", "rejected"), {}, is_list_of_answers, extra=2),)
 
 
 @dataclass(frozen=True, config=FORBID)

@@ -53,17 +53,13 @@ from concord.annotations.context import with_context
 from concord.annotations.dialogues import Tools, group_id, spoken, turns
 from concord.annotations.fields import NUMBER, is_empty, shorten, wrong_type
 from concord.annotations.interchange import FIELDS
+from concord.annotations.meanings import WORDS
 from concord.annotations.record import RowError, unique_keys
 from concord.stage.params import FORBID, suggest
 
 NUMBERS = ("rating", "label", "margin")
 LISTS = ("messages", "scale", "responses", "ranks", "steps", "labels")
 BOOLEANS = {"true": 1, "false": 0}
-SIDES: dict[str, tuple[str, ...]] = {"a": ("a", "model_a", "response_a", "answer_a", "left")}
-SIDES["b"] = ("b", "model_b", "response_b", "answer_b", "right")
-SIDES["tie"] = ("tie", "tie (bothbad)", "both_bad", "bothbad", "draw", "equal")
-WORDS = {word: side for side, words in SIDES.items() for word in words}
-"""What columns call the preferred answer, in lower case."""
 
 
 @dataclass(frozen=True, config=FORBID)

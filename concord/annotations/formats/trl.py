@@ -7,13 +7,15 @@ Reads the data sets that TRL trains on (https://huggingface.co/docs/trl/dataset_
     {"chosen": ..., "rejected": ...}
     {"prompt": ..., "completion": ..., "label": true}
     {"prompt": ..., "completions": ["...", ...], "labels": [true, false, ...]}
-    {"prompt": ..., "completion": ...}, {"messages": [...]}, {"prompt": ...}
+    {"prompt": ..., "completion": ...}, {"messages": [...]}, {"text": "..."}, {"prompt": ...}
 
 The first form is called standard (text), the second conversational (turns). In the third, the
 prompt is implicit. The fourth is unpaired, as for KTO; its label may also be 0 or 1, or text. The
 fifth is stepwise supervision. The last ones are demonstrations and prompts, and need `domain`.
-Values are text or turns. Skywork-Reward-Preference, UltraFeedback binarized and the preference
-mixtures of Tulu 3 have these keys; see their pages for their licences.
+Values are text or turns. A `text` for language modelling is a demonstration if it is a transcript
+or a rendered template; plain text has no prompt and no answer, so it is rejected. Skywork-Reward-
+Preference, UltraFeedback binarized and the preference mixtures of Tulu 3 have these keys; see their
+pages for their licences.
 
 Makes:
 
@@ -55,8 +57,30 @@ from concord.annotations.context import with_context
 from concord.annotations.dialogues import Tools, Turn, answer_turns, group_id, spoken
 from concord.annotations.fields import given, is_empty, items, number, required, text, texts, truth
 from concord.annotations.record import RowError
+from concord.annotations.shapes import DOMAIN, OBJECTIVE, Row, Shape
 from concord.annotations.transcripts import transcript
 from concord.stage.params import FORBID
+
+ANSWERS = {"response", "responses", "answer", "answers", "completion", "completions", "chosen"}
+
+
+def is_unanswered(row: Row) -> bool:
+    """Whether a row has a prompt and no answer."""
+    return ANSWERS.isdisjoint(row)
+
+
+LABELLED = {"objective": OBJECTIVE}
+UNLABELLED = {**LABELLED, "domain": DOMAIN}
+JUDGED = ("annotator", "margin")
+SHAPES = (
+    Shape(("prompt", "chosen", "rejected"), LABELLED, also=JUDGED),
+    Shape(("chosen", "rejected"), LABELLED, also=JUDGED),
+    Shape(("prompt", "completion", "label"), LABELLED, also=("annotator",)),
+    Shape(("prompt", "completions", "labels"), LABELLED),
+    Shape(("prompt", "completion"), UNLABELLED),
+    Shape(("text",), UNLABELLED),
+    Shape(("prompt",), UNLABELLED, is_unanswered),
+)
 
 
 @dataclass(frozen=True, config=FORBID)
@@ -101,6 +125,8 @@ def convert(row: dict[str, Any], options: Options) -> dict[str, Any]:
         )
     if row.get("completion") is not None and row.get("label") is not None:
         return label(row, options)
+    if row.get("prompt") is None and row.get("text") is not None:
+        row = {"messages": language_turns(row)}
     key = "completion" if row.get("completion") is not None else "messages"
     if row.get(key) is not None:
         messages = dialogue(row, key, options)
@@ -153,6 +179,15 @@ def stepwise(row: dict[str, Any], options: Options) -> dict[str, Any]:
     ]
     prompt = {"messages": spoken(row, "prompt", options.tools)}
     return solutions.labelled_steps(prompt, steps, labels, options.objective, options.label_kind)
+
+
+def language_turns(row: dict[str, Any]) -> list[Turn]:
+    """The turns of a text for language modelling. Raises RowError if it is no dialogue."""
+    turns = transcript(text(row, "text"), "text")
+    if turns is None:
+        detail = "is plain text, without a prompt and an answer; give `prompt` and `completion`"
+        raise RowError("missing_key", "text", detail)
+    return turns
 
 
 def split_prompt(chosen: str, rejected: str) -> dict[str, str]:

@@ -45,6 +45,8 @@ from concord.stage.params import FORBID, section
 DOMAIN = "truth"
 FILES = {"truthful": "finetune_truth.jsonl", "informative": "finetune_info.jsonl"}
 """Objective -> its file."""
+FOLDER = tuple(FILES.values())
+"""Files by which the folder is recognised."""
 PROMPT = re.compile(r"Q: (?P<question>.*?)\nA:(?P<answer>.*)\n(?:True|Helpful):", re.DOTALL)
 LABELS = {"yes": 1, "no": 0}
 

@@ -35,6 +35,7 @@ from concord.annotations.dialogues import parsed
 from concord.annotations.fields import given, integer, items, mapping, text
 from concord.annotations.interchange import content_hash
 from concord.annotations.record import RowError
+from concord.annotations.shapes import DOMAIN, Shape
 from concord.stage.params import FORBID
 
 Aspect = Literal["helpfulness", "honesty", "instruction_following", "truthfulness"]
@@ -46,6 +47,7 @@ ASPECTS: dict[str, Aspect] = {
 }
 """Each aspect under the same name."""
 SCALE = [1, 5]
+SHAPES = (Shape(("instruction", "completions"), {"domain": DOMAIN}),)
 
 
 @dataclass(frozen=True, config=FORBID)

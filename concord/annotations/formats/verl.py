@@ -14,14 +14,29 @@ Options:
 - `references`: whether a row must have an answer. Default: true.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from pydantic.dataclasses import dataclass
 
+from concord.annotations.columns import MISSING, at
 from concord.annotations.dialogues import group_id, spoken
 from concord.annotations.fields import mapping, required, text, wrong_type
+from concord.annotations.shapes import Row, Shape
 from concord.stage.params import FORBID
+
+
+def likely_options(rows: Sequence[Row]) -> dict[str, Any]:
+    """Prompts without references, if no row has an answer."""
+    answers = (at(dict(row), "reward_model.ground_truth") for row in rows)
+    has_answer = any(answer is not MISSING and answer is not None for answer in answers)
+    return {} if has_answer else {"references": False}
+
+
+SHAPES = (
+    Shape(("prompt", "ability", "reward_model"), likely_options),
+    Shape(("prompt", "data_source", "reward_model"), likely_options),
+)
 
 
 @dataclass(frozen=True, config=FORBID)

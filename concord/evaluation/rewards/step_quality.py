@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -148,31 +148,43 @@ def processbench(
     seed: int,
 ) -> dict[str, Any]:
     """F1 of first errors at a threshold chosen on other data, with an interval by group."""
-    located, owner = Located.of(scores, gold, threshold), pd.factorize(np.asarray(groups))[0]
-    drawn = resamples(int(owner.max()) + 1, count, seed).astype(int)
-    draws = np.array(
-        [located.f1(np.repeat(np.arange(len(owner)), times[owner])) for times in drawn]
-    )
-    wrong = located.true >= 0
+    located = Located.of(scores, gold, threshold)
+    wrong, hit = located.true >= 0, located.true == located.predicted
     return {
-        "f1": interval(located.f1(), draws[~np.isnan(draws)]).named(),
+        "f1": located_f1(located, groups, count, seed).named(),
         "threshold": threshold,
-        "wrong_found": float((located.true == located.predicted)[wrong].mean())
-        if wrong.any()
-        else None,
-        "right_passed": float((located.true == located.predicted)[~wrong].mean())
-        if not wrong.all()
-        else None,
+        "wrong_found": float(hit[wrong].mean()) if wrong.any() else None,
+        "right_passed": float(hit[~wrong].mean()) if not wrong.all() else None,
         "wrong": int(wrong.sum()),
         "right": int((~wrong).sum()),
     }
+
+
+def located_f1(located: Located, groups: Sequence[str], count: int, seed: int) -> Interval:
+    """F1 of first errors with an interval by group, (responses,)."""
+    owner = pd.factorize(np.asarray(groups))[0]
+    return clustered(lambda rows: located.f1(rows), owner, count, seed)
+
+
+def clustered(
+    statistic: Callable[[np.ndarray], float], owner: np.ndarray, count: int, seed: int
+) -> Interval:
+    """A statistic of rows with an interval over clusters.
+
+    Args:
+        statistic: indices of rows -> its value on these rows; NaN if it is undefined.
+        owner: the cluster index of each row, (rows,).
+        count: the number of resamples.
+        seed: the seed of the resamples.
+    """
+    drawn = resamples(int(owner.max()) + 1, count, seed).astype(int)
+    every = np.arange(len(owner))
+    draws = np.array([statistic(np.repeat(every, times[owner])) for times in drawn])
+    return interval(statistic(every), draws[~np.isnan(draws)])
 
 
 def clustered_area(
     scores: np.ndarray, labels: np.ndarray, owner: np.ndarray, count: int, seed: int
 ) -> Interval:
     """AUC with an interval over clusters; `owner`, (steps,), is the cluster index of each step."""
-    drawn = resamples(int(owner.max()) + 1, count, seed).astype(int)
-    rows = [np.repeat(np.arange(len(owner)), times[owner]) for times in drawn]
-    draws = np.array([area_under_curve(scores[row], labels[row]) for row in rows])
-    return interval(area_under_curve(scores, labels), draws)
+    return clustered(lambda rows: area_under_curve(scores[rows], labels[rows]), owner, count, seed)
