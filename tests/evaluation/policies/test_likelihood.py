@@ -192,8 +192,8 @@ def test_ratings_rankings_and_comparisons_are_judged_together() -> None:
         ],
         [compared("g", "x", "y", "truthful")],
     )
-    # g: yyyy over xx right, yy over xxx right, x over y wrong; h: all three right but for a tie of
-    # lengths in xx and xxxx (-3/2 and -5/4 per token), where xx over xxxx is wrong
+    # g: yyyy over xx and yy over xxx are right, x over y is wrong. h: xx over xxxx is wrong (per
+    # token -3/2 and -5/4), and the other two are right.
     assert judged_pairs(given)["truthful"] == [0.0, 0.0, 1.0, 1.0, 1.0, 1.0]
 
 
