@@ -16,7 +16,8 @@ from concord.rewards.process import process_model as process
 from concord.rewards.vector.anchors import Anchor, Anchors
 from concord.sandbox.world import World
 from concord.stage import outputs
-from tasks import candidate, evaluate, evaluate_rewards, front, select
+from tasks import candidate, evaluate, evaluate_rewards, front
+from tasks import select_weights as select
 
 VALUES = ["helpful", "honest", "harmless"]
 
