@@ -120,6 +120,17 @@ def test_no_output_is_tracked_by_git() -> None:
     ]
 
 
+def test_the_only_metrics_are_the_last_ones() -> None:
+    """Every value of a metrics file is a column of `dvc exp show`."""
+    metrics = [path for entry in ENTRIES.values() for path in entry.get("metrics", [])]
+    assert metrics == [{"reports/metrics.json": {"cache": False}}]
+
+
+def test_what_dvc_draws_is_ignored() -> None:
+    done = subprocess.run(["git", "check-ignore", "dvc_plots/index.html"], cwd=ROOT, check=False)
+    assert done.returncode == 0
+
+
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_recipe_gives_a_graph(
     recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -149,6 +149,21 @@ class Published:
                 rows.append(Row(name, shown[0], shown[1], gaps[0], *other))
         return rows
 
+    def metrics(self) -> dict[str, Any]:
+        """The figures of the candidate by which runs are compared.
+
+        `mean.<objective>` on held-out prompts; `utility`, the mean at the owner's weights;
+        `regret`, by how much the best rival's utility is above it, None without rivals; `verdict`.
+        """
+        utility = self.utility(self.candidate())
+        best = None if self.rival is None else self.utility(self.samples(self.rival))
+        return {
+            "mean": {row.objective: row.candidate.value for row in self.rows},
+            "utility": utility,
+            "regret": None if best is None else best - utility,
+            "verdict": "accepted" if self.gate["accepted"] else "refused",
+        }
+
     def sentence(self) -> str:
         """What the candidate does, misses included."""
         subject = "the published model" if self.gate["accepted"] else "the refused candidate"
