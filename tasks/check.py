@@ -134,6 +134,7 @@ def reference_problems(params: Mapping[str, Any], root: Path) -> Iterator[str]:
     yield from _published_problems(params)
     yield from preflight.path_exists(params["gate"]["champion"], "gate.champion", root)
     yield from _device_problems(params["runtime"].get("device", "auto"))
+    yield from preflight.trackers(params["runtime"].get("report_to", []))
     yield from preflight.model(section(Model, params["model"], "model"), root)
     yield from preflight.layers(params, root)
     yield from preflight.positions(params, root)

@@ -3,9 +3,10 @@
 Each function yields one line per problem: the path of the key, why it cannot work, what to do.
 """
 
+import importlib.util
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +102,16 @@ def cuda() -> Iterator[str]:
             "runtime.device is 'cuda', but PyTorch finds no CUDA device on this machine; set "
             "runtime.device: auto, or install a driver and a CUDA build of PyTorch"
         )
+
+
+def trackers(names: Sequence[str]) -> Iterator[str]:
+    """Services in `runtime.report_to` whose package is not installed."""
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            yield (
+                f"runtime.report_to: {name} is not installed; run `pip install {name}`, or remove it "
+                "from the list"
+            )
 
 
 def _config(params: Mapping[str, Any], root: Path) -> dict[str, Any]:
