@@ -72,6 +72,9 @@ class PrepareParams:
             )
 
 
+SANDBOX = Judging("sandbox", prompts=1, validation_prompts=1)
+
+
 @plain_dataclass(frozen=True)
 class Plan:
     """What to prepare: the sources, the objectives, and the objectives of each reward model."""
@@ -82,7 +85,7 @@ class Plan:
     implied: Collection[str] = ()
     """Reward models that are fitted to implied pairs. The others are fitted to labels of all
     kinds."""
-    judging: Judging = Judging("sandbox", 1, 1)
+    judging: Judging = SANDBOX
     """How policies are judged."""
 
     @classmethod
@@ -128,9 +131,7 @@ def run(params: PrepareParams, plan: Plan, model: Model, seed: int, root: Path) 
         "sources": {
             name: outputs.read_json(ingested / name / "report.json") for name in plan.sources
         },
-        **data_report(
-            tables, parts, plan.objectives, near_train, (params.validation, params.test)
-        ),
+        **data_report(tables, parts, plan.objectives, near_train, (params.validation, params.test)),
         "unused_objectives": unused,
         "quarantine": quarantine.samples(quarantined),
         "near_duplicates": near,

@@ -83,7 +83,7 @@ def layers(params: Mapping[str, Any], root: Path) -> Iterator[str]:
 
 
 def positions(params: Mapping[str, Any], root: Path) -> Iterator[str]:
-    """A maximum length beyond the model's positions. Checked only if the model is a local folder."""
+    """A maximum length beyond the model's positions. Checked only for a model in a local folder."""
     config, length = _config(params, root), params["model"]["max_length"]
     most = config.get("max_position_embeddings", config.get("n_positions"))
     if most is not None and length > most:
@@ -109,8 +109,8 @@ def trackers(names: Sequence[str]) -> Iterator[str]:
     for name in names:
         if importlib.util.find_spec(name) is None:
             yield (
-                f"runtime.report_to: {name} is not installed; run `pip install {name}`, or remove it "
-                "from the list"
+                f"runtime.report_to: {name} is not installed; run `pip install {name}`, or remove "
+                "it from the list"
             )
 
 

@@ -26,9 +26,7 @@ def track(iterable: Iterable[T], total: int, label: str, start: int = 0) -> Iter
     `start` items were done before, in a run that was interrupted.
     """
     report = Reporter(total, label, start)
-    bar = tqdm(
-        iterable, total=total, initial=start, desc=label, file=sys.stderr, mininterval=1.0
-    )
+    bar = tqdm(iterable, total=total, initial=start, desc=label, file=sys.stderr, mininterval=1.0)
     for done, item in enumerate(bar, start=start + 1):
         yield item
         report(done)
@@ -40,10 +38,9 @@ def count(iterable: Iterable[T], label: str) -> Iterator[T]:
 
 
 class Reporter:
-    """Appends {"stage", "label", "done", "total", "seconds_left"} to the progress file, at most twice
-    per second.
+    """Appends {"stage", "label", "done", "total", "seconds_left"} to the progress file.
 
-    The last item is always reported. `start` items were done before.
+    At most twice per second, but the last item is always reported. `start` items were done before.
     """
 
     def __init__(self, total: int, label: str, start: int = 0) -> None:
@@ -68,7 +65,9 @@ class Reporter:
         (began, first), (now, done) = self._recent[0], self._recent[-1]
         if done >= self.total:
             return 0.0
-        return round((self.total - done) * (now - began) / (done - first), 1) if done > first else None
+        return (
+            round((self.total - done) * (now - began) / (done - first), 1) if done > first else None
+        )
 
 
 def stage() -> str:

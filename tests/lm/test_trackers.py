@@ -1,4 +1,4 @@
-"""Training logs are sent to the services of `runtime.report_to`, as Transformers' Trainer does it."""
+"""Training logs are sent to the services of `runtime.report_to`, as by Transformers' Trainer."""
 
 import os
 from pathlib import Path
@@ -10,8 +10,8 @@ from transformers import TrainerCallback
 from transformers.integrations import integration_utils
 
 from concord.lm import trackers
-from concord.lm.train import Training, fit
 from concord.lm.trackers import TrainingLog
+from concord.lm.train import Training, fit
 from concord.stage import preflight
 from concord.stage.errors import ParamsError
 from concord.stage.params import Runtime, section
@@ -25,9 +25,7 @@ class Recorder(TrainerCallback):
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         EVENTS.append(("begin", args.run_name, kwargs["model"] is not None))
 
-    def on_log(
-        self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any
-    ) -> None:
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         EVENTS.append(("log", state.global_step, dict(logs)))
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
@@ -96,7 +94,11 @@ def test_a_loop_of_another_kind_is_sent_too() -> None:
 def test_the_environment_of_a_service_wins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WANDB_PROJECT", "mine")
     settings = trackers.arguments(["wandb", "tensorboard"], "sft")
-    assert settings == {"report_to": ["wandb", "tensorboard"], "run_name": "sft", "project": "concord"}
+    assert settings == {
+        "report_to": ["wandb", "tensorboard"],
+        "run_name": "sft",
+        "project": "concord",
+    }
     assert os.environ["WANDB_PROJECT"] == "mine"
     assert os.environ["TENSORBOARD_LOGGING_DIR"] == "work/tensorboard/sft"
 

@@ -282,7 +282,8 @@ def _judged(
     objectives = {name: point.domain for point in points["held_out"] for name in point.weights}
     vector = RewardVector.load(all_params, device=device, dtype=job.settings.dtype)
     prompts, validation = (
-        outputs.read_table(PREPARED / f"prompts/{split}.parquet") for split in ("test", "validation")
+        outputs.read_table(PREPARED / f"prompts/{split}.parquet")
+        for split in ("test", "validation")
     )
     settings = judged.JudgedSettings(
         judge=params.judging,

@@ -27,6 +27,7 @@ from transformers import PrinterCallback, TrainerCallback
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
+from concord.lm import trackers
 from concord.lm.learning_rates import separate
 from concord.policies.job import PolicyJob
 from concord.policies.moving_weights import WeightTracker
