@@ -141,6 +141,9 @@ def reference_problems(params: Mapping[str, Any], root: Path) -> Iterator[str]:
     domains = {objective.domain for objective in objectives.values()}
     for name, source in mapping_of(ingest.Source, params, "sources").items():
         yield from _source_problems(name, source, domains, root)
+        yield from references.source_objective_problems(
+            source.options, f"sources.{name}.options", objectives, params["prepare"]
+        )
 
 
 def _mapping_problems(
