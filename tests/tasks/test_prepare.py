@@ -100,7 +100,7 @@ def _quarantined(root: Path, reason: str) -> Any:
 def test_each_consumer_has_its_folder(tmp_path: Path, model: Model) -> None:
     report = _prepare(tmp_path, model, CLEAN)
     every, held_in = {"train", "validation", "test"}, {"train", "validation"}
-    folders = {"sft": held_in, "pairs": held_in, "prompts": every, "ratings": every, "steps": every}
+    folders = dict.fromkeys(("pairs", "prompts", "ratings", "steps"), every) | {"sft": held_in}
     for folder, names in {
         **folders,
         "rewards/r": every | {"labels"},
