@@ -39,8 +39,7 @@ class TrainingLog:
     """
 
     def __init__(self, report_to: Sequence[str], label: str, steps: int, model: Any) -> None:
-        from transformers import TrainerControl, TrainerState, TrainingArguments
-        from transformers import trainer_callback
+        from transformers import TrainerControl, TrainerState, TrainingArguments, trainer_callback
         from transformers.integrations import integration_utils
 
         self._handler: Any = None
