@@ -80,6 +80,12 @@ def custom_verifier_problems(objectives: Mapping[str, Objective], root: Path) ->
 def label_problems(objectives: Mapping[str, Objective], params: Mapping[str, Any]) -> Iterator[str]:
     """Problems of sections that are keyed by objective, and of the choice of labels."""
     labels = params["process_labels"]["objectives"]
+    for name in params["prepare"].get("ignore_objectives", []):
+        if name in objectives:
+            yield (
+                f"prepare.ignore_objectives: {name} is in `objectives`, so its labels are used; "
+                "remove it from one of the two"
+            )
     yield from unknown_names(labels, objectives, "process_labels.objectives")
     yield from unknown_names(
         params["anchors"].get("directions", {}), objectives, "anchors.directions"
@@ -98,6 +104,25 @@ def label_problems(objectives: Mapping[str, Objective], params: Mapping[str, Any
                 derive(objectives[name], section(Labelling, entry, where))
             except ValueError as error:
                 yield f"{where}: {error}"
+
+
+def source_objective_problems(
+    options: Mapping[str, Any],
+    where: str,
+    objectives: Mapping[str, Objective],
+    prepare: Mapping[str, Any],
+) -> Iterator[str]:
+    """An unknown objective that the options of a source give to all of its labels."""
+    constants = options.get("constants")
+    given = {"objective": options.get("objective")}
+    if isinstance(constants, Mapping):
+        given["constants.objective"] = constants.get("objective")
+    for key, name in given.items():
+        if isinstance(name, str) and name not in {
+            *objectives,
+            *prepare.get("ignore_objectives", []),
+        }:
+            yield f"{where}.{key}: unknown objective {name!r}; {suggest(name, list(objectives))}"
 
 
 def process_reward_problems(
