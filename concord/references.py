@@ -20,7 +20,7 @@ from concord.sandbox.world import OBJECTIVES
 from concord.stage.closure import local_imports
 from concord.stage.errors import DataError, ParamsError
 from concord.stage.params import read, section, suggest
-from concord.stage.paths import MINILM, PROCESS_REWARD
+from concord.stage.paths import MINILM
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 NAME_RULE = "use lower-case letters, digits and underscores, starting with a letter"
@@ -101,7 +101,7 @@ def label_problems(objectives: Mapping[str, Objective], params: Mapping[str, Any
 
 
 def process_reward_problems(
-    objectives: Mapping[str, Objective], params: Mapping[str, Any], root: Path
+    objectives: Mapping[str, Objective], params: Mapping[str, Any]
 ) -> Iterator[str]:
     """Problems of step scores that would be combined wrongly, or that would judge twice."""
     labels = params["process_labels"]
@@ -120,7 +120,6 @@ def process_reward_problems(
         if forms := entry.get("process_rewards"):
             where = f"policies.{policy}.process_rewards"
             yield from _process_reward_problems(forms, where, values, objectives, params)
-            yield from _missing_dep(where, root)
 
 
 def _discounted(objective: Objective, entry: Mapping[str, Any], gamma: float) -> bool:
@@ -165,17 +164,6 @@ def _process_reward_problems(
                     "judged both by its outcome and by its steps; set in_vector: false for "
                     f"{other}, or remove {name}"
                 )
-
-
-def _missing_dep(where: str, root: Path) -> Iterator[str]:
-    """Policies with process rewards must wait for the process reward model, the others need not."""
-    graph = root / "dvc.yaml"
-    deps = read(graph)["stages"]["policy"]["do"]["deps"] if graph.is_file() else [PROCESS_REWARD]
-    if str(PROCESS_REWARD) not in map(str, deps):
-        yield (
-            f"{where}: {PROCESS_REWARD} is not a dep of `policy` in dvc.yaml, so the policy could "
-            f"be trained before it; add {PROCESS_REWARD} to stages.policy.do.deps"
-        )
 
 
 def weight_problems(

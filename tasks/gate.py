@@ -45,10 +45,10 @@ POWER = 0.95
 class GateParams:
     """The section `gate`."""
 
-    champion: str
+    champion: str = "models/champion"
     """Folder with the results of the published model, a copy of `reports/candidate`. Without
     results.json in it, the SFT model is the champion."""
-    margin: Annotated[float, Field(ge=0)]
+    margin: Annotated[float, Field(ge=0)] = 0.05
     """How far the mean of an objective may be below the champion's, in the units of the
     objective."""
     margins: dict[str, Annotated[float, Field(ge=0)]] = field(default_factory=dict)

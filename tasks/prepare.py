@@ -47,9 +47,9 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 class PrepareParams:
     """The section `prepare`."""
 
-    validation: Share
+    validation: Share = 0.15
     """Share of the groups in the validation split, on which choices are made."""
-    test: Share
+    test: Share = 0.15
     """Share of the groups in the test split, on which results are measured."""
     pairs_per_prompt: Annotated[int, Field(ge=1)] | None = None
     """Maximum number of pairs implied by the grades of one annotator for one prompt and objective;
@@ -80,14 +80,9 @@ class Plan:
     @classmethod
     def of(cls, params: Mapping[str, Any]) -> "Plan":
         """The names in `params`. Their order there does not matter."""
-        groups = {
-            name: sorted(entry["objectives"]) for name, entry in params["reward_models"].items()
-        }
-        implied = {
-            name
-            for name, entry in params["reward_models"].items()
-            if entry.get("labels") == "implied_pairs"
-        }
+        models = params.get("reward_models", {})
+        groups = {name: sorted(entry["objectives"]) for name, entry in models.items()}
+        implied = {name for name in models if models[name].get("labels") == "implied_pairs"}
         return cls(sorted(params["sources"]), objectives_of(params), groups, implied)
 
 

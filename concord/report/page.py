@@ -151,7 +151,7 @@ def context(reports: Reports) -> dict[str, Any]:
         "heads": reports.heads,
         "sharing": sharing(reports.heads),
         "process": reports.process,
-        "labelling": reports.json("process_labels"),
+        "labelling": reports.labelling,
         "data": reports.data,
         "choice": reports.choice,
         "candidate": reports.json("candidate/results"),

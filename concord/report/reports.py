@@ -55,8 +55,16 @@ class Reports:
 
     @cached_property
     def process(self) -> Report:
-        """Quality of the process reward model."""
+        """Quality of the process reward model; without objectives if there is none."""
+        if "process_reward" not in self.params:
+            return {"objectives": {}, "best_of_n": {}}
         content: Report = self.json("process_reward")
+        return content
+
+    @cached_property
+    def labelling(self) -> Report:
+        """Objective -> how its steps were labelled; empty if none were."""
+        content: Report = self.json("process_labels") if "process_labels" in self.params else {}
         return content
 
     @cached_property
@@ -76,7 +84,7 @@ class Reports:
         `used` is true if the reward vector scores the objective with this head.
         """
         rows = []
-        for group in self.params["reward_models"]:
+        for group in self.params.get("reward_models", {}):
             for name, report in self.json(f"rewards/{group}").items():
                 objective = self.params["objectives"].get(name, {})
                 used = objective.get("reward") == group and objective.get("in_vector", True)
