@@ -72,7 +72,7 @@ def clone(recipe: Path, root: Path, changes: Sequence[str] = ()) -> Path:
 
 
 def complete_text(recipe: Path, root: Path, changes: Sequence[str] = ()) -> str:
-    """The recipe with the assignments `changes`, each `path.of.key=value`, as a complete params.yaml.
+    """A complete params.yaml: the recipe with the assignments `changes`, each `path.of.key=value`.
 
     Raises CloneError if a key does not exist, and ParamsError if the recipe is short and invalid.
     """

@@ -3,9 +3,9 @@
     python -m flows.recipe recipes/minimal.yaml              # is it valid?
     python -m flows.recipe recipes/minimal.yaml --explain    # every value, with its meaning
 
-The explanation is YAML, so it can be pasted into a file. A complete recipe is one with every key
-that dvc.yaml reads. `flows.clone` writes the explanation of a short one as params.yaml of the clone,
-and dvc.yaml without the stages that the recipe does not need.
+The explanation is YAML, so it can be pasted into a file. A recipe is short if it lacks a key that
+dvc.yaml reads. For a short one, `flows.clone` writes the explanation as the params.yaml of the
+clone, and a dvc.yaml without the stages that the recipe does not need.
 """
 
 from __future__ import annotations

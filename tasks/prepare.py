@@ -19,7 +19,7 @@ sources (names only), objectives, reward_models (objectives and labels of each g
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pandas as pd
 from pydantic import Field
@@ -32,6 +32,7 @@ from concord.prepared import labels, splits
 from concord.prepared import pairs as preferences
 from concord.prepared import table_checks as clean
 from concord.prepared.data_report import data_report
+from concord.prepared.preferred import preferred_answers
 from concord.prepared.requirements import require_labels, require_prompts
 from concord.prepared.token_lengths import Tokens
 from concord.stage import outputs
@@ -57,6 +58,9 @@ class PrepareParams:
     near_duplicates: Annotated[float, Field(ge=0.5, le=1)] | None = None
     """Jaccard similarity, 0.5 to 1. Prompts at least this similar and with the same numbers are put
     in the same split; null to disable."""
+    demonstrations: Literal["given", "preferred"] = "given"
+    """What the SFT model imitates. `given`: the demonstrations of the sources. `preferred`: also
+    the answers that more pairs prefer than reject, for sources without demonstrations."""
 
     def __post_init__(self) -> None:
         if self.validation + self.test >= 1:
@@ -98,6 +102,9 @@ def run(params: PrepareParams, plan: Plan, model: Model, seed: int, root: Path) 
     compared = preferences.from_comparisons(tables["comparisons"])
     pairs = pd.concat([compared, implied], ignore_index=True)
     tables["pairs"] = clean.pairs(pairs, tokens, rejected)
+    if params.demonstrations == "preferred":
+        liked = preferred_answers(tables["pairs"], plan.objectives)
+        tables["demonstrations"] = pd.concat([tables["demonstrations"], liked], ignore_index=True)
     parts = {
         table: splits.divide(frame, str(seed), params.validation, params.test)
         for table, frame in tables.items()

@@ -64,7 +64,8 @@ class RewardModelParams:
     """For `finetune`: low-rank adapters to train instead of all weights. They are merged after
     training. The heads are always trained in full."""
     layers: tuple[int, ...] = ()
-    """For `probe`: the layers to read, from 0 (embeddings) to the number of layers."""
+    """For `probe`: the layers to read, from 0 (embeddings) to the number of layers. Empty: those at
+    one half, at three quarters, and the last."""
     pooling: Annotated[tuple[Literal["last", "mean"], ...], Field(min_length=1)] = ("last",)
     """For `probe`: how to pool the hidden states of the answer in each layer: `last` token, `mean`
     over tokens, or both."""
@@ -81,8 +82,6 @@ class RewardModelParams:
     def __post_init__(self) -> None:
         if self.architecture == "finetune" and self.training is None:
             raise ValueError("`architecture: finetune` needs `training`; add it")
-        if self.architecture == "probe" and not self.layers:
-            raise ValueError("`architecture: probe` needs `layers`; add the layers to read")
         for key in ("layers", "pooling"):
             given = getattr(self, key)
             if len(set(given)) < len(given):
@@ -211,7 +210,7 @@ def _fit(job: RewardModelJob, data: OutcomeData, device: torch.device) -> Fitted
     backbone = outcome_fit.Backbone(SFT, device, job.settings.dtype)
     if params.architecture == "probe":
         probe = outcome_fit.ProbeSettings(
-            layers=params.layers,
+            layers=params.layers or default_layers(),
             pooling=params.pooling,
             l2=params.l2,
             cache=job.features,
@@ -231,6 +230,14 @@ def _fit(job: RewardModelJob, data: OutcomeData, device: torch.device) -> Fitted
         label=f"reward model {job.group}",
     )
     return outcome_fit.finetune(data, backbone, finetune)
+
+
+def default_layers() -> tuple[int, ...]:
+    """The layers of the SFT model that a probe reads if none are given, in ascending order."""
+    from transformers import AutoConfig
+
+    count = AutoConfig.from_pretrained(SFT).get_text_config().num_hidden_layers
+    return tuple(sorted({count // 2, 3 * count // 4, count}))
 
 
 def main(group: str) -> None:

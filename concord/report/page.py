@@ -20,7 +20,7 @@ from concord.evaluation.study.result import BANDS
 from concord.report import claims, policy_figures, reward_figures, training_figures, watch
 from concord.report.charts import DARK, LIGHT, STYLE, Drawings, variables
 from concord.report.example_answers import three_weights
-from concord.report.reports import STANDARDS, Report, Reports
+from concord.report.reports import POINTS, STANDARDS, UNITS, Report, Reports
 from concord.stage import outputs
 from concord.stage.paths import REPORTS
 
@@ -133,6 +133,7 @@ def context(reports: Reports) -> dict[str, Any]:
         "policy": policy,
         "policies": policies,
         "measure": policies[policy].get("measure", "gold mean"),
+        "common": {"policies": UNITS[reports.protocol], "points": POINTS[reports.protocol]},
         "domains": claims.entries(front),
         "equal_kl": {
             domain: entry["equal_kl"]

@@ -16,6 +16,20 @@ from concord.stage import outputs
 Report = Mapping[str, Any]
 STANDARDS = {"sandbox": "gold", "likelihood": "pair accuracy", "judged": "the judge"}
 """Protocol -> what judges the policies, in the words of the page."""
+SAMPLED = "All policies answer the same held-out prompts with the same random numbers."
+UNITS = {
+    "sandbox": SAMPLED,
+    "likelihood": "All policies score the same answers of people to held-out prompts; nothing is "
+    "sampled, and chance is 0.5.",
+    "judged": SAMPLED,
+}
+"""Protocol -> what all policies have in common, in the words of the page."""
+POINTS = {
+    "sandbox": "All points use the same prompts and random numbers.",
+    "likelihood": "All points score the same answers; chance is 0.5.",
+    "judged": "All points use the same prompts and random numbers.",
+}
+"""Protocol -> what all weights of a policy have in common."""
 
 
 @dataclass(frozen=True)
@@ -73,9 +87,14 @@ class Reports:
         return {name: self.json(f"policies/{name}") for name in self.params["policies"]}
 
     @cached_property
+    def protocol(self) -> str:
+        """The protocol by which the policies were evaluated."""
+        return str(self.policies[self.choice["policy"]]["protocol"])
+
+    @cached_property
     def standard(self) -> str:
         """What judges the policies: gold exists only in the sandbox."""
-        return STANDARDS[self.policies[self.choice["policy"]]["protocol"]]
+        return STANDARDS[self.protocol]
 
     @cached_property
     def heads(self) -> list[dict[str, Any]]:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from concord.stage.field_docs import field_docs, first_sentence
+from concord.stage.field_docs import field_docs, in_short
 
 GIVEN, DEFAULT = "given", "default"
 PLAIN = re.compile(r"[A-Za-z_][\w./-]*( [\w./-]+)*")
@@ -53,7 +53,7 @@ def explain(key: str, value: Any, given: Any, meaning: str | None = None) -> Ent
         meaning: the meaning of the key; None for that of the dataclass.
     """
     keys = given if isinstance(given, Mapping) else {}
-    text = _meaning(type(value)) if meaning is None else first_sentence(meaning)
+    text = _meaning(type(value)) if meaning is None else in_short(meaning)
     if dataclasses.is_dataclass(value):
         docs = field_docs(type(value))
         children = [
@@ -75,7 +75,7 @@ def explain(key: str, value: Any, given: Any, meaning: str | None = None) -> Ent
 def _meaning(cls: type) -> str:
     """The first sentence of a dataclass; empty if it only repeats the name of its section."""
     text = inspect.cleandoc(cls.__doc__ or "") if dataclasses.is_dataclass(cls) else ""
-    return "" if text.startswith(("The section", "One entry of")) else first_sentence(text)
+    return "" if text.startswith(("The section", "One entry of")) else in_short(text)
 
 
 def plain(value: Any) -> Any:

@@ -52,6 +52,16 @@ def first_sentence(text: str) -> str:
     return paragraph[: end.end()] if end else paragraph
 
 
+def in_short(text: str) -> str:
+    """The first sentence, or the first paragraph if it says what each of several values means.
+
+    Examples:
+        >>> in_short("Layers to read. Empty: all."), in_short("`a`: the first. `b`: the second.")
+        ('Layers to read.', '`a`: the first. `b`: the second.')
+    """
+    return " ".join(text.split("\n\n")[0].split()) if text.startswith("`") else first_sentence(text)
+
+
 @cache
 def parsed(file: Path) -> ast.Module:
     """The syntax tree of a file."""

@@ -1,4 +1,4 @@
-"""dvc.yaml and a params.yaml: the keys that the graph reads, and the graph without optional stages."""
+"""dvc.yaml for a given params.yaml: the keys that it reads, and the stages that run."""
 
 from __future__ import annotations
 
@@ -62,6 +62,7 @@ def graph_of(graph: str, params: Mapping[str, Any]) -> str:
     """
     yaml = YAML()
     yaml.width = 10_000
+    yaml.indent(mapping=2, sequence=4, offset=2)
     content = yaml.load(graph)
     stages = content["stages"]
     absent = {key: name for key, name in OPTIONAL.items() if key not in params and name in stages}
@@ -81,7 +82,7 @@ def graph_of(graph: str, params: Mapping[str, Any]) -> str:
 
 
 def lacks_process_reward(graph: Mapping[str, Any], params: Mapping[str, Any]) -> list[str]:
-    """The policies with process rewards that `graph` does not let wait for the process reward model.
+    """The policies with process rewards that do not wait for the process reward model.
 
     `graph` is the content of dvc.yaml.
     """
@@ -93,7 +94,7 @@ def lacks_process_reward(graph: Mapping[str, Any], params: Mapping[str, Any]) ->
 
 
 def _add_process_reward(stages: dict[str, Any], params: Mapping[str, Any]) -> bool:
-    """Lets the policies wait for the process reward model, if one needs it; whether it was added."""
+    """Lets policies wait for the process reward model, if one needs it; returns whether it did."""
     if not lacks_process_reward({"stages": stages}, params):
         return False
     stages["policy"]["do"]["deps"].append(str(PROCESS_REWARD))

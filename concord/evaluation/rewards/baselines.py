@@ -193,11 +193,8 @@ def answer_table(params: Mapping[str, Any]) -> list[str]:
         train, test = (answers(split, name, objective.verifier) for split in ("train", "test"))
         if train.empty or test.empty or test["author"].isna().any():
             continue
-        groups = [
-            group
-            for group, entry in params.get("reward_models", {}).items()
-            if name in entry["objectives"]
-        ]
+        models = params.get("reward_models", {})
+        groups = [group for group, entry in models.items() if name in entry["objectives"]]
         scores = reward_scores(test, groups[0], name) if groups else None
         ways = pick_baselines(train, test) | (
             {} if scores is None else pick_by_scores(test, expit(scores))
