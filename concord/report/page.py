@@ -20,7 +20,7 @@ from concord.evaluation.study.result import BANDS
 from concord.report import claims, policy_figures, reward_figures, training_figures, watch
 from concord.report.charts import DARK, LIGHT, STYLE, Drawings, variables
 from concord.report.example_answers import three_weights
-from concord.report.reports import POINTS, STANDARDS, UNITS, Report, Reports
+from concord.report.reports import POINTS, UNITS, Report, Reports
 from concord.stage import outputs
 from concord.stage.paths import REPORTS
 
@@ -145,7 +145,7 @@ def context(reports: Reports) -> dict[str, Any]:
         "differences": differences(front),
         "hacking": reports.hacking,
         "standard": reports.standard,
-        "truth": "gold" if reports.standard == STANDARDS["sandbox"] else "people's labels",
+        "truth": "gold" if reports.protocol == "sandbox" else "people's labels",
         "verdict": watch.verdict(reports.hacking),
         "flags": watch.flags(reports.hacking, reports.standard),
         "examples": examples(reports.root, policy, front),

@@ -9,13 +9,12 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from concord.evaluation.policies.protocol import STANDARDS
 from concord.policies.objective_gradients import COSINE
 from concord.report.policy_figures import policy_colours
 from concord.stage import outputs
 
 Report = Mapping[str, Any]
-STANDARDS = {"sandbox": "gold", "likelihood": "pair accuracy", "judged": "the judge"}
-"""Protocol -> what judges the policies, in the words of the page."""
 SAMPLED = "All policies answer the same held-out prompts with the same random numbers."
 UNITS = {
     "sandbox": SAMPLED,
