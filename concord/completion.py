@@ -19,13 +19,15 @@ from concord.stage import plugins
 from concord.stage.errors import ParamsError
 from concord.stage.params import read, section
 from concord.stage.paths import PROCESS_REWARD
-from concord.stage.stage_graph import OPTIONAL, absent_keys, lacks_process_reward
+from concord.stage.stage_graph import OPTIONAL_STAGES, absent_keys, lacks_process_reward
 
 Params = dict[str, Any]
-EMPTY: Params = {key: {} for key in OPTIONAL} | {"process_labels": {"objectives": {}}}
+EMPTY: Params = {key: {} for key in OPTIONAL_STAGES} | {"process_labels": {"objectives": {}}}
 """What the optional sections count as where they are missing."""
 PROCESS = ("process_labels", "process_reward")
 SCORED = ("reward_models", "anchors", "rollouts")
+PROCESS_TRAINING = {"learning_rate": 3e-4, "epochs": 2, "batch_size": 32, "micro_batch": 8}
+"""Training of a process reward model that is not given."""
 TEMPLATE = "chat_template.jinja"
 """The file of a checkpoint with its chat template."""
 SAMPLED = ("sandbox", "judged")
@@ -54,6 +56,9 @@ def staged(params: Mapping[str, Any]) -> Params:
     for name in ("anchors", "rollouts", *PROCESS):
         if name in needs:
             result.setdefault(name, {})
+    if isinstance(process := result.get("process_reward"), dict):
+        if process.get("architecture", "finetune") == "finetune":
+            process.setdefault("training", dict(PROCESS_TRAINING))
     if isinstance(labels := result.get("process_labels"), dict):
         labels.setdefault("objectives", {name: {} for name in _step_objectives(result)})
     if "evaluate_rewards" in needed(result):
@@ -139,8 +144,13 @@ def _fill_model(params: Params, root: Path) -> None:
 
 
 def _fill_sources(params: Params) -> None:
-    """With one domain, the prompts of all sources are used, unless a source says which."""
-    sources, domains = _entries(params, "sources"), set(vector(params).values())
+    """With one domain, the prompts of all sources are used, unless a source says which.
+
+    Those of checks are not: nothing is sampled from them.
+    """
+    checked = {entry.get("source") for entry in _entries(params, "checks").values()}
+    entries, domains = _entries(params, "sources"), set(vector(params).values())
+    sources = {name: source for name, source in entries.items() if name not in checked}
     if len(domains) == 1 and not any("prompts" in source for source in sources.values()):
         for source in sources.values():
             source["prompts"] = next(iter(domains))

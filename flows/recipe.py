@@ -21,15 +21,15 @@ from concord.stage import plugins
 from concord.stage.errors import ConcordError, ParamsError
 from concord.stage.explanation import Entry, explain, lines
 from concord.stage.params import read, section
-from concord.stage.stage_graph import OPTIONAL
+from concord.stage.stage_graph import OPTIONAL_STAGES
 from tasks import check
 
 ORDER = [
-    *("seeds", "runtime", "model", "sources", "objectives", "ingest", "prepare", "sft"),
+    *("seeds", "runtime", "model", "sources", "objectives", "checks", "ingest", "prepare", "sft"),
     *("reward_models", "process_labels", "process_reward", "anchors", "rollouts", "policies"),
     *("evaluate_rewards", "evaluate", "front", "select", "gate", "export", "budget"),
 ]
-"""The sections, in the order of the explanation."""
+"""The sections in the order of the explanation; others follow."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def complete(given: Mapping[str, Any], root: Path = Path(), name: str = "params.
     Relative paths start at `root`; `name` is the file of the recipe, for messages.
     """
     params = completion.filled(given, root)
-    constant = {key: {} for key in check.SECTIONS if key not in OPTIONAL}
+    constant = {key: {} for key in check.SECTIONS if key not in OPTIONAL_STAGES}
     params = constant | params
     if problems := list(dict.fromkeys(check.section_problems(params))):
         raise ParamsError("\n".join([f"{name} is invalid:", *problems]))
@@ -65,10 +65,10 @@ def complete(given: Mapping[str, Any], root: Path = Path(), name: str = "params.
         raise ParamsError("\n".join([f"{name} is invalid:", *problems]))
     entries = tuple(
         explain(key, _typed(key, params[key]), given.get(key, ...))
-        for key in ORDER
+        for key in [*ORDER, *(key for key in params if key not in ORDER)]
         if key in params
     )
-    left_out = tuple(key for key in OPTIONAL if key not in params)
+    left_out = tuple(key for key in OPTIONAL_STAGES if key not in params)
     return Recipe({entry.key: entry.value() for entry in entries}, entries, left_out)
 
 

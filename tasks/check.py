@@ -28,7 +28,7 @@ from concord.sandbox.source import read_spec
 from concord.stage import outputs, paths, preflight
 from concord.stage.errors import ParamsError, command
 from concord.stage.params import Model, Runtime, Seeds, mapping_of, read, section, suggest
-from concord.stage.stage_graph import GRAPH, OPTIONAL
+from concord.stage.stage_graph import GRAPH, OPTIONAL_STAGES
 from tasks import (
     anchors,
     evaluate_rewards,
@@ -111,7 +111,7 @@ def section_problems(params: Mapping[str, Any]) -> Iterator[str]:
     yield from (
         f"{key} is missing; add it"
         for key in known
-        if key not in params and key != "budget" and key not in OPTIONAL
+        if key not in params and key != "budget" and key not in OPTIONAL_STAGES
     )
     for key, cls in SECTIONS.items():
         if key in params:
@@ -273,7 +273,7 @@ def main() -> None:
     """Runs the stage."""
     params, root = read(), Path(".")
     run(params, root, graph=root / GRAPH)
-    left_out = {stage for key, stage in OPTIONAL.items() if key not in params}
+    left_out = {stage for key, stage in OPTIONAL_STAGES.items() if key not in params}
     stages = {stage: key for stage, key in STAGES.items() if stage not in {"check", *left_out}}
     with outputs.directory(paths.CODE) as folder:
         for stage, listing in code.listings(params, stages, root.resolve()).items():

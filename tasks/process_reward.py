@@ -51,7 +51,7 @@ class Verdicts:
 class ProcessRewardParams:
     """The section `process_reward`."""
 
-    training: Training = Training(learning_rate=3e-4, epochs=2, batch_size=32, micro_batch=8)
+    training: Training
     """Training settings. A row of a batch is one answer with all its step labels."""
     l2: Annotated[float, Field(gt=0)] = 10.0
     """L2 penalty of the linear fit on frozen states that initialises the heads."""

@@ -14,7 +14,7 @@ from concord.stage.params import read
 from concord.stage.paths import PROCESS_REWARD
 
 GRAPH = Path("dvc.yaml")
-OPTIONAL = {
+OPTIONAL_STAGES = {
     "reward_models": "reward_model",
     "process_labels": "process_labels",
     "process_reward": "process_reward",
@@ -65,7 +65,9 @@ def graph_of(graph: str, params: Mapping[str, Any]) -> str:
     yaml.indent(mapping=2, sequence=4, offset=2)
     content = yaml.load(graph)
     stages = content["stages"]
-    absent = {key: name for key, name in OPTIONAL.items() if key not in params and name in stages}
+    absent = {
+        key: name for key, name in OPTIONAL_STAGES.items() if key not in params and name in stages
+    }
     removed = [stages.pop(name) for name in absent.values()]
     lost = {path for entry in removed for path in _outputs(entry)}
     kept = {path for entry in stages.values() for path in _outputs(entry)}
