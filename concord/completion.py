@@ -56,9 +56,9 @@ def staged(params: Mapping[str, Any]) -> Params:
     for name in ("anchors", "rollouts", *PROCESS):
         if name in needs:
             result.setdefault(name, {})
-    if isinstance(process := result.get("process_reward"), dict):
-        if process.get("architecture", "finetune") == "finetune":
-            process.setdefault("training", dict(PROCESS_TRAINING))
+    process = result.get("process_reward")
+    if isinstance(process, dict) and process.get("architecture", "finetune") == "finetune":
+        process.setdefault("training", dict(PROCESS_TRAINING))
     if isinstance(labels := result.get("process_labels"), dict):
         labels.setdefault("objectives", {name: {} for name in _step_objectives(result)})
     if "evaluate_rewards" in needed(result):

@@ -77,11 +77,13 @@ def test_the_page_shows_answers_at_three_weights(walk: Path) -> None:
         re.DOTALL,
     )
     answers = re.findall(r'<div class="text">(.+?)</div>', section, re.DOTALL)
-    assert weights == ["1.00", "0.50", "0.00"]
-    assert len(answers) == 3
+    assert (
+        weights == ["1.00", "0.50", "0.00"] * 2
+    )  # the prompt of the largest effect, and the median one
+    assert len(answers) == 6
     assert "My " in section
     assert len(set(answers)) > 1, answers
-    assert section.count("the judge") >= 3
+    assert section.count("the judge") == 6
 
 
 def test_the_words_of_the_page_follow_the_protocol(walk: Path) -> None:
