@@ -5,7 +5,8 @@ PYTHON ?= python3
 RECIPE ?= params.yaml
 SET ?=
 STUDY ?= recipes/studies/dev.yaml
-BIN := $(CURDIR)/.venv/bin
+BIN := .venv/bin
+OLDEST := import sys; sys.version_info >= (3, 11) or sys.exit("Concord needs Python 3.11 or later, and $(PYTHON) is " + sys.version.split()[0] + "; name another one, as in: make PYTHON=python3.12")
 INSTALLED := .venv/.installed
 
 .PHONY: install run demo study test check docs ui base clean
@@ -14,18 +15,19 @@ INSTALLED := .venv/.installed
 install: $(INSTALLED) ## installs everything into .venv, as pinned in constraints.txt
 
 $(INSTALLED): pyproject.toml constraints.txt
-	$(PYTHON) -m venv .venv
+	@"$(PYTHON)" -c '$(OLDEST)'
+	"$(PYTHON)" -m venv .venv
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
 run: $(INSTALLED) ## runs the whole chain; RECIPE=<file> or SET=<key>=<value> runs in a clone
-	$(BIN)/python -m flows.cli run $(RECIPE) $(SET)
+	$(BIN)/python -m flows.cli run "$(RECIPE)" $(SET)
 
 demo: $(INSTALLED) ## runs the whole chain on a very small world, in about five minutes
 	$(BIN)/python -m flows.cli demo
 
 study: $(INSTALLED) ## compares policies at equal KL after a run; STUDY=<file>
-	$(BIN)/python -m flows.cli study $(STUDY)
+	$(BIN)/python -m flows.cli study "$(STUDY)"
 
 test: $(INSTALLED) ## runs the test suite
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder

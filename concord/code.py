@@ -24,6 +24,8 @@ Params = Mapping[str, Any]
 Names = dict[str, set[str]]
 DISPATCH = ROOT / "concord/rewards/verifiers/dispatch.py"
 """A stage runs verifiers if it can import this file."""
+MODULES = {"select": "select_weights"}
+"""Stages whose module in `tasks` has another name."""
 POLICY_PLUGINS = {
     "loss": "concord.policies.losses",
     "aggregation": "concord.policies.advantages",
@@ -45,7 +47,7 @@ def listings(params: Params, stages: Mapping[str, str | None], root: Path) -> di
     for stage, key in stages.items():
         for item in params[key] if key else [None]:
             names = _names(stage, item, params, objectives)
-            files = [str(ROOT / f"tasks/{stage}.py")]
+            files = [str(ROOT / f"tasks/{MODULES.get(stage, stage)}.py")]
             if DISPATCH in local_imports(*files, named=names):
                 files += custom
             lines = digests(*files, named=names).items()

@@ -80,6 +80,12 @@ def custom_verifier_problems(objectives: Mapping[str, Objective], root: Path) ->
 def label_problems(objectives: Mapping[str, Objective], params: Mapping[str, Any]) -> Iterator[str]:
     """Problems of sections that are keyed by objective, and of the choice of labels."""
     labels = params["process_labels"]["objectives"]
+    for name in params["prepare"].get("ignore_objectives", []):
+        if name in objectives:
+            yield (
+                f"prepare.ignore_objectives: {name} is in `objectives`, so its labels are used; "
+                "remove it from one of the two"
+            )
     yield from unknown_names(labels, objectives, "process_labels.objectives")
     yield from unknown_names(
         params["anchors"].get("directions", {}), objectives, "anchors.directions"

@@ -83,10 +83,11 @@ def parameter_words(parameter: Any) -> str:
 
 def stages() -> Iterator[tuple[str, str]]:
     """Command of every stage -> the first sentence of its module."""
-    for name, stage in read(ROOT / "dvc.yaml")["stages"].items():
+    for stage in read(ROOT / "dvc.yaml")["stages"].values():
         body = stage.get("do", stage)
         command = str(body["cmd"]).replace("${key}", "<name>")
-        yield f"`{command}`", cell(first_sentence(docstring(ROOT / f"tasks/{name}.py")))
+        file = ROOT / f"{command.split()[2].replace('.', '/')}.py"
+        yield f"`{command}`", cell(first_sentence(docstring(file)))
 
 
 def other_modules() -> Iterator[tuple[str, str]]:

@@ -131,7 +131,7 @@ def _share_cache(root: Path, folder: Path) -> None:
     """Connects the clone to this project's DVC cache and remote; checks out the tracked sources."""
     _run(*dvc("config", "--local", "cache.dir", _run(*dvc("cache", "dir"), cwd=root)), cwd=folder)
     _run(*dvc("remote", "modify", "--local", "local", "url", str(root / ".store")), cwd=folder)
-    if sources := _run("git", "ls-files", "*.dvc", cwd=folder).split():
+    if sources := _run("git", "ls-files", "*.dvc", cwd=folder).splitlines():
         _run(*dvc("checkout", "--quiet", *sources), cwd=folder)
 
 

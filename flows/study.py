@@ -116,7 +116,7 @@ def run(recipe: Path, root: Path, at_once: int, execute: Execute | None = None) 
     params = read(root / "params.yaml")
     trainings = variants(study)
     sampled = {v.entry.get("pairs", "rollouts") for v in trainings} & {"rollouts", "both"}
-    inputs = [SFT, PREPARED / "prompts", PREPARED / "ratings"]
+    inputs = [SFT, PREPARED / "prompts", PREPARED / "ratings", PREPARED / "pairs"]
     inputs += [REWARDS, ANCHORS] if sampled else []
     for path in inputs:
         if not (root / path).exists():

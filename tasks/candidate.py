@@ -1,7 +1,7 @@
 """Merges the selected policy at the selected weights, and evaluates that checkpoint.
 
     reports/select.json, models/policies/<policy>, models/sft, models/rewards, models/anchors.json,
-    data/prepared/ratings
+    data/prepared/{prompts,ratings,pairs}
     -> reports/candidate/results.json, reports/candidate/samples.parquet
 
     python -m tasks.candidate

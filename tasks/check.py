@@ -42,7 +42,7 @@ from tasks import (
     process_reward,
     reward_model,
     rollouts,
-    select,
+    select_weights,
     sft,
 )
 
@@ -64,7 +64,7 @@ SECTIONS: dict[str, type] = {
     "evaluate": EvaluateParams,
     "evaluate_rewards": evaluate_rewards.EvaluateRewardsParams,
     "front": front.FrontParams,
-    "select": select.SelectParams,
+    "select": select_weights.SelectParams,
     "gate": gate.GateParams,
     "export": export.ExportParams,
 }
@@ -153,6 +153,7 @@ def reference_problems(
     yield from _device_problems(params["runtime"].get("device", "auto"))
     yield from preflight.model(section(Model, params["model"], "model"), root)
     yield from preflight.layers(params, root)
+    yield from preflight.positions(params, root)
     domains = {objective.domain for objective in objectives.values()}
     for name, source in mapping_of(ingest.Source, params, "sources").items():
         yield from _source_problems(name, source, domains, root)
@@ -242,6 +243,8 @@ def _device_problems(device: str) -> Iterator[str]:
             f"runtime.device is {device!r}; allowed: {', '.join(DEVICES)} "
             "(select a GPU with CUDA_VISIBLE_DEVICES)"
         )
+    elif device == "cuda":
+        yield from preflight.cuda()
 
 
 def _source_problems(

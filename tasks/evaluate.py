@@ -1,7 +1,7 @@
 """Evaluates one policy at equal weights, at default weights, and over a sweep of each weight.
 
     models/policies/<name>, models/sft, models/rewards, models/anchors.json,
-    data/prepared/{prompts,ratings}
+    data/prepared/{prompts,ratings,pairs}
     -> reports/policies/<name>.json, reports/samples/<name>.parquet, reports/scaled/<name>.parquet
 
     python -m tasks.evaluate mah_dpo

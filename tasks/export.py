@@ -1,7 +1,8 @@
 """Publishes the candidate, merged at the selected weights, as a standard checkpoint.
 
     reports/select.json, reports/gate.json, reports/candidate, models/policies/<policy>,
-    and for the hashes in the model card data/prepared and the models it was trained with
+    and for the model card reports/data.json, reports/samples/<reference>.parquet, data/prepared and
+    the models it was trained with
     -> models/aligned, models/candidate
 
     python -m tasks.export
@@ -13,19 +14,22 @@ checkpoint gives exactly the weighted logits. Any engine that serves the base mo
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic.dataclasses import dataclass
 
+from concord.evaluation.policies.published import Published
+from concord.lm.load import load_tokenizer
+from concord.policies.publish import CARD
 from concord.report import card as cards
 from concord.stage import outputs
 from concord.stage.errors import DataError, command
-from concord.stage.params import FORBID, Dtype, Model, load
+from concord.stage.params import FORBID, Dtype, Model, load, read
 from concord.stage.paths import (
     ALIGNED,
     ANCHORS,
-    CANDIDATE,
     POLICIES,
     PREPARED,
     PROCESS_REWARD,
@@ -35,8 +39,6 @@ from concord.stage.paths import (
     SFT,
 )
 from concord.steering.checkpoint import digest, write
-
-CARD = "README.md"
 
 
 @dataclass(frozen=True, config=FORBID)
@@ -48,17 +50,16 @@ class ExportParams:
     refused if rounding would undo more than a tenth of what training changed."""
 
 
-def run(params: ExportParams, base: Model) -> bool:
+def run(params: ExportParams, base: Model, all_params: Mapping[str, Any]) -> bool:
     """Writes the checkpoint where the verdict sends it; returns whether it was published."""
-    choice, gate, results = (
-        outputs.read_json(path)
-        for path in (REPORTS / "select.json", REPORTS / "gate.json", CANDIDATE / "results.json")
-    )
-    policy = POLICIES / choice["policy"]
-    card = cards.card(choice, gate, results, base, lineage(policy))
-    with outputs.directory(ALIGNED if gate["accepted"] else REFUSED) as folder:
+    record = Published(all_params, with_rival=False)
+    choice, gate, policy = record.choice, record.gate, POLICIES / record.policy
+    target = ALIGNED if gate["accepted"] else REFUSED
+    data = outputs.read_json(REPORTS / "data.json")
+    card = cards.card(record, data, base, load_tokenizer(policy), target, lineage(policy))
+    with outputs.directory(target) as folder:
         write(policy, choice["weights"], params.dtype, folder, choice["strength"])
-        check_evaluated(folder, results)
+        check_evaluated(folder, record.results)
         outputs.write_text(folder / CARD, card)
     if gate["accepted"]:
         _only_a_card(REFUSED, cards.published(gate))
@@ -89,7 +90,7 @@ def _only_a_card(path: Path, text: str) -> None:
 
 def main() -> None:
     """Runs the stage."""
-    if run(load(ExportParams, "export"), load(Model, "model")):
+    if run(load(ExportParams, "export"), load(Model, "model"), read()):
         print(f"published {ALIGNED}; load it with AutoModelForCausalLM.from_pretrained")
     else:
         print(f"refused: {ALIGNED} stays as it is; the refused model is {REFUSED}")

@@ -41,8 +41,14 @@ class Source:
     With null, only rows of kind `prompt` are used."""
     options: dict[str, Any] = field(default_factory=dict)
     """Further options of the format; see its module."""
+    licence: str | None = None
+    """The licence of the data, for the model card; null if it is not known."""
+    license: str | None = None
+    """Another spelling of `licence`."""
 
     def __post_init__(self) -> None:
+        if self.licence is not None and self.license is not None:
+            raise ValueError("`licence` and `license` are one key; give one of them")
         formats = reader.format_names()
         if self.format not in formats:
             raise ValueError(f"unknown format {self.format!r}; {suggest(self.format, formats)}")

@@ -4,7 +4,7 @@
     -> data/prepared/sft/{train,validation}.parquet
        data/prepared/prompts/{train,validation,test}.parquet
        data/prepared/rewards/<group>/{labels,train,validation,test}.parquet
-       data/prepared/pairs/{train,validation}.parquet
+       data/prepared/pairs/{train,validation,test}.parquet
        data/prepared/ratings/{train,validation,test}.parquet
        data/prepared/steps/{train,validation,test}.parquet
        data/prepared/quarantine.parquet
@@ -13,7 +13,9 @@
     python -m tasks.prepare
 
 The splits are by prompt or dialogue. The stage reads these sections of params.yaml: seeds, model,
-sources (names only), objectives, reward_models (objectives and labels of each group), prepare.
+sources (names only), objectives, reward_models (objectives and labels of each group), prepare,
+evaluate (protocol and numbers of prompts: what the protocol cannot judge is an error here, before
+anything is trained).
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -26,6 +28,7 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from concord.annotations import quarantine, schemas
+from concord.evaluation.policies.judgeable import Judging, require_judged
 from concord.lm.load import base_tokenizer
 from concord.objectives import Objective, objectives_of
 from concord.prepared import labels, splits
@@ -61,6 +64,9 @@ class PrepareParams:
     demonstrations: Literal["given", "preferred"] = "given"
     """What the SFT model imitates. `given`: the demonstrations of the sources. `preferred`: also
     the answers that more pairs prefer than reject, for sources without demonstrations."""
+    ignore_objectives: list[str] = Field(default_factory=list)
+    """Objectives whose labels in the sources are dropped. Labels of any other objective that
+    `objectives` does not have are an error."""
 
     def __post_init__(self) -> None:
         if self.validation + self.test >= 1:
@@ -80,6 +86,8 @@ class Plan:
     implied: Collection[str] = ()
     """Reward models that are fitted to implied pairs. The others are fitted to labels of all
     kinds."""
+    judging: Judging = Judging("sandbox", 1, 1)
+    """How policies are judged."""
 
     @classmethod
     def of(cls, params: Mapping[str, Any]) -> "Plan":
@@ -87,7 +95,8 @@ class Plan:
         models = params.get("reward_models", {})
         groups = {name: sorted(entry["objectives"]) for name, entry in models.items()}
         implied = {name for name in models if models[name].get("labels") == "implied_pairs"}
-        return cls(sorted(params["sources"]), objectives_of(params), groups, implied)
+        judging = Judging.of(params["evaluate"])
+        return cls(sorted(params["sources"]), objectives_of(params), groups, implied, judging)
 
 
 def run(params: PrepareParams, plan: Plan, model: Model, seed: int, root: Path) -> dict[str, Any]:
@@ -95,7 +104,9 @@ def run(params: PrepareParams, plan: Plan, model: Model, seed: int, root: Path) 
     ingested = root / "data" / "ingested"
     rejected = quarantine.Quarantine()
     tokens = Tokens(base_tokenizer(model), model.max_length)
-    tables, unused = clean.drop_unknown_objectives(_load(ingested, plan.sources), plan.objectives)
+    tables, unused = clean.drop_ignored_objectives(
+        _load(ingested, plan.sources), plan.objectives, params.ignore_objectives
+    )
     tables, near, near_train = _grouped(tables, params, plan, str(seed))
     tables = clean.tables(tables, tokens, rejected)
     implied = preferences.from_ratings(tables["ratings"], params.pairs_per_prompt)
@@ -110,7 +121,8 @@ def run(params: PrepareParams, plan: Plan, model: Model, seed: int, root: Path) 
         for table, frame in tables.items()
     }
     require_prompts(parts, plan.objectives)
-    require_labels(parts, plan.objectives, plan.groups, plan.implied, unused)
+    require_labels(parts, plan.objectives, plan.groups, plan.implied)
+    require_judged(plan.judging, parts, plan.objectives)
     quarantined = pd.concat(
         [_load_one(ingested, name, "quarantine") for name in plan.sources] + [rejected.take()]
     )
@@ -118,7 +130,9 @@ def run(params: PrepareParams, plan: Plan, model: Model, seed: int, root: Path) 
         "sources": {
             name: outputs.read_json(ingested / name / "report.json") for name in plan.sources
         },
-        **data_report(tables, parts, plan.objectives, near_train),
+        **data_report(
+            tables, parts, plan.objectives, near_train, (params.validation, params.test)
+        ),
         "unused_objectives": unused,
         "quarantine": quarantine.samples(quarantined),
         "near_duplicates": near,
@@ -148,7 +162,7 @@ def _grouped(
 
     The result is that of `splits.merge_near_duplicates`; the report is None if they are ignored.
     """
-    tables = splits.regroup_all(tables, splits.merge_groups(tables.values(), salt))
+    tables = splits.regroup_all(tables, splits.merge_groups(tables.values()))
     if params.near_duplicates is None:
         return tables, None, {}
     domains = {name: objective.domain for name, objective in plan.objectives.items()}
@@ -166,7 +180,7 @@ def _write(
     without_test = ("train", "validation")
     for folder, table, names in (
         ("sft", "demonstrations", without_test),
-        ("pairs", "pairs", without_test),
+        ("pairs", "pairs", splits.SPLITS),
         ("prompts", "prompts", splits.SPLITS),
         ("ratings", "ratings", splits.SPLITS),
         ("steps", "steps", splits.SPLITS),
@@ -201,6 +215,10 @@ def main() -> None:
         Path("."),
     )
     print(f"rows by table and split: {report['splits']}")
+    for line in splits.size_lines(report["split_sizes"]):
+        print(line)
+    if report["unused_objectives"]:
+        print(f"labels dropped by prepare.ignore_objectives: {report['unused_objectives']}")
 
 
 if __name__ == "__main__":

@@ -1,9 +1,12 @@
-"""Writes the report page and prints the paths of the results.
+"""Writes the report page and the metrics of the run, and prints the paths of the results.
 
-reports/**, params.yaml
--> reports/index.html
+    reports/**, params.yaml
+    -> reports/index.html, reports/metrics.json
 
-python -m tasks.report
+    python -m tasks.report
+
+The metrics are what `dvc exp show` compares between runs: a mean per objective, the utility and the
+regret of the candidate, and the verdict of the gate. Everything else is in the other reports.
 """
 
 from __future__ import annotations
@@ -14,6 +17,7 @@ from concord.stage.params import read
 from concord.stage.paths import ALIGNED, REPORTS
 
 PAGE = REPORTS / "index.html"
+METRICS = REPORTS / "metrics.json"
 PRODUCED = {
     "report page": PAGE,
     "front picture": REPORTS / "front.svg",
@@ -23,10 +27,13 @@ PRODUCED = {
 
 
 def run() -> None:
-    """Renders the page from the files under reports/."""
+    """Renders the page from the files under reports/, and writes the metrics."""
+    from concord.evaluation.policies.published import Published
     from concord.report.page import render
 
-    outputs.write_text(PAGE, render(read()))
+    params = read()
+    outputs.write_text(PAGE, render(params))
+    outputs.write_json(METRICS, Published(params).metrics())
 
 
 def produced() -> list[str]:

@@ -26,7 +26,8 @@ from concord.evaluation.rewards.trust import head_diagnostics
 from concord.sandbox.world import World
 from concord.stage import outputs
 from concord.stage.params import Runtime, Seeds, read
-from tasks import candidate, front, gate, select
+from tasks import candidate, front, gate
+from tasks import select_weights as select
 
 OBJECTIVES = {
     "math_accuracy": "math",

@@ -7,6 +7,7 @@ check -> ingest@<source> -> prepare -> sft -> reward_model@<group> -> process_la
 
 import json
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -96,12 +97,21 @@ def test_a_stage_that_runs_models_waits_for_a_gpu(name: str) -> None:
 
 @pytest.mark.parametrize("name", ENTRIES)
 def test_the_command_runs_the_module_of_the_stage(name: str) -> None:
-    assert ENTRIES[name]["cmd"] in (f"python -m tasks.{name}", f"python -m tasks.{name} ${{key}}")
+    command = f"python -m tasks.{code.MODULES.get(name, name)}"
+    assert ENTRIES[name]["cmd"] in (command, f"{command} ${{key}}")
     assert ENTRIES[name]["meta"]["timeout"] > 0
 
 
 def test_tasks_has_one_file_per_stage() -> None:
-    assert {path.stem for path in (ROOT / "tasks").glob("*.py")} - {"__init__"} == set(ENTRIES)
+    modules = {path.stem for path in (ROOT / "tasks").glob("*.py")} - {"__init__"}
+    assert modules == {code.MODULES.get(name, name) for name in ENTRIES}
+
+
+def test_no_file_hides_a_module_of_the_standard_library() -> None:
+    """Python started in a folder looks for modules there first."""
+    for room in ("tasks", "flows", "docs", "benchmarks", "."):
+        names = {path.stem for path in (ROOT / room).glob("*.py")}
+        assert not names & sys.stdlib_module_names
 
 
 def test_every_stage_can_have_a_budget() -> None:
@@ -195,6 +205,17 @@ def within(path: str, outputs: list[str]) -> bool:
 def test_the_graph_of_a_complete_recipe_is_dvc_yaml() -> None:
     text = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
     assert graph_of(text, read(ROOT / "params.yaml")) == text
+
+
+def test_the_only_metrics_are_the_last_ones() -> None:
+    """Every value of a metrics file is a column of `dvc exp show`."""
+    metrics = [path for entry in ENTRIES.values() for path in entry.get("metrics", [])]
+    assert metrics == [{"reports/metrics.json": {"cache": False}}]
+
+
+def test_what_dvc_draws_is_ignored() -> None:
+    done = subprocess.run(["git", "check-ignore", "dvc_plots/index.html"], cwd=ROOT, check=False)
+    assert done.returncode == 0
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -3,7 +3,8 @@
 An annotation is a JSON object with these keys:
 
 - `kind`: one of the kinds below.
-- `group_id`: the prompt or dialogue. All annotations of a group go to the same split.
+- `group_id`: the prompt or dialogue. All annotations of a group, in any source, go to the same
+  split.
 - `messages`: the prompt, a list of {role: system|user|assistant, content}. User and assistant
   alternate, and the last turn is the user's.
 

@@ -81,7 +81,7 @@ SHARED = {
     "source_file": _text("File within a source that is a folder; empty if the source is one file."),
     "source_line": Column(int, Check.ge(1), description="Line of the annotation in the file."),
     "group_id": _text(
-        "Source name and prompt or dialogue. All rows of a group are in the same split."
+        "The prompt or dialogue. All rows of a group, in any source, are in the same split."
     ),
     "row_id": _text("Hash of the content of the row, including the annotator."),
 }
@@ -93,7 +93,7 @@ MESSAGES = {
 }
 JUDGED = {
     "objective": _text(
-        "The objective. Rows of objectives that are not in `objectives` are ignored."
+        "The objective. One that is not in `objectives` must be in `prepare.ignore_objectives`."
     ),
     "annotator": _text("Who judged. Labels are only compared within one annotator."),
 }

@@ -91,7 +91,6 @@ class TableBuilder:
             self._rejected[number] = REPEATED
             return
         for row in rows:
-            row["group_id"] = f"{self.source}/{row['group_id']}"
             self._append(number, table, record, row)
         if self.prompts is not None and table != "prompts":
             self._add_prompt(record, rows[0], self.prompts)

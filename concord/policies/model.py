@@ -36,6 +36,7 @@ from concord.lm.load import load_causal
 from concord.lm.token_logprobs import chunk_size, token_logprobs
 from concord.policies import head_adapters
 from concord.policies.head_logprobs import Block, Linear, head_logprobs
+from concord.policies.publish import Publishable
 from concord.policies.shared_tokens import Targets
 from concord.stage.errors import ModelError, ParamsError
 
@@ -76,7 +77,7 @@ class MultiHeadOutput(ModelOutput):
     logprobs: Tensor | None = None
 
 
-class MultiHeadCausalLM(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]
+class MultiHeadCausalLM(PreTrainedModel, GenerationMixin, Publishable):  # type: ignore[no-untyped-call]
     """A causal language model with several output heads.
 
     Full-rank heads are one parameter `heads` `(heads, vocab, hidden)`. Low-rank heads are `shared`

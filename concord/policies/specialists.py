@@ -32,6 +32,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 
 from concord.policies.composed import ComposedModel
 from concord.policies.model import architecture, check_strength, weight_vector
+from concord.policies.publish import Publishable
 
 Mixing = Literal["parameters", "probabilities"]
 
@@ -51,7 +52,7 @@ class SpecialistsConfig(PreTrainedConfig):  # type: ignore[no-untyped-call]
     tie_word_embeddings: bool = False
 
 
-class Specialists(PreTrainedModel, GenerationMixin):  # type: ignore[no-untyped-call]
+class Specialists(PreTrainedModel, GenerationMixin, Publishable):  # type: ignore[no-untyped-call]
     """The SFT model and one specialist per objective: the container of the policy's folder.
 
     It is not called itself: `merge` gives the model at chosen weights.

@@ -17,6 +17,7 @@ from transformers.modeling_outputs import CausalLMOutputWithPast
 from concord.lm.types import Tokenizer
 from concord.policies.composed import ComposedModel
 from concord.policies.model import weight_vector
+from concord.policies.publish import Publishable
 from concord.stage.errors import ParamsError
 
 OBJECTIVES = "weights_in_prompt"
@@ -38,11 +39,12 @@ def weights_text(weights: Mapping[str, float], names: Sequence[str]) -> str:
     return "".join(str(round(9 * weights.get(name, 0.0) / total)) for name in names)
 
 
-class WeightReader:
+class WeightReader(Publishable):
     """A stock model that reads weights: `merge` puts their text in front of every prompt."""
 
     def __init__(self, model: Any, tokenizer: Tokenizer) -> None:
         self.model, self.tokenizer = model, tokenizer
+        self.name_or_path = model.name_or_path
 
     @property
     def head_names(self) -> list[str]:

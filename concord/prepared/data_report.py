@@ -23,6 +23,7 @@ def data_report(
     parts: Parts,
     objectives: Mapping[str, Objective],
     near_train: Mapping[str, int],
+    shares: tuple[float, float],
 ) -> dict[str, Any]:
     """The entries of the report that depend on the prepared tables only.
 
@@ -32,7 +33,16 @@ def data_report(
         objectives: the known objectives.
         near_train: held-out split -> number of its prompts that had a near duplicate in train
             before their groups were merged; empty if near duplicates were not searched for.
+        shares: the shares of validation and test, as asked.
     """
+    contents = {
+        split: leakage.contents_of(part[split] for part in parts.values())
+        for split in splits.SPLITS
+    }
+    prompts, groups = (
+        {split: len(content[kind]) for split, content in contents.items()}
+        for kind in ("prompts", "groups")
+    )
     report = {
         "tables": {table: _count(frame, "source") for table, frame in tables.items()},
         "splits": {
@@ -41,9 +51,8 @@ def data_report(
         },
         "objectives": label_counts(parts, objectives),
         **survey(tables["pairs"], tables["ratings"], list(objectives)),
-        "leakage": leakage.overlap(
-            {split: [part[split] for part in parts.values()] for split in splits.SPLITS}
-        ),
+        "split_sizes": splits.sizes(prompts, groups, *shares),
+        "leakage": leakage.overlap(contents),
     }
     for split, count in near_train.items():
         report["leakage"][split]["near_train_before_merging"] = count

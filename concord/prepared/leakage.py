@@ -13,18 +13,17 @@ Contents = dict[str, set[str]]
 """Kind of content -> the distinct values in one split."""
 
 
-def overlap(splits: Mapping[str, Iterable[pd.DataFrame]]) -> dict[str, dict[str, float]]:
+def overlap(contents: Mapping[str, Contents]) -> dict[str, dict[str, float]]:
     """For each held-out split, the share of its content that also occurs in the training split.
 
-    `splits` maps a split to its tables. The content is groups, prompts, responses, and phrases of
-    the prompts. Raises AssertionError if a group or a prompt is in both: the splitting rules this
-    out.
+    `contents` maps a split to the result of `contents_of`. Raises AssertionError if a group or a
+    prompt is in both: the splitting rules this out.
     """
-    contents = {split: _contents(frames) for split, frames in splits.items()}
-    train = contents.pop("train")
+    train = contents["train"]
     shares = {
         split: {kind: _share(values, train[kind]) for kind, values in held_out.items()}
         for split, held_out in contents.items()
+        if split != "train"
     }
     for split, share in shares.items():
         assert share["groups"] == share["prompts"] == 0, (
@@ -33,7 +32,8 @@ def overlap(splits: Mapping[str, Iterable[pd.DataFrame]]) -> dict[str, dict[str,
     return shares
 
 
-def _contents(frames: Iterable[pd.DataFrame]) -> Contents:
+def contents_of(frames: Iterable[pd.DataFrame]) -> Contents:
+    """The groups, prompts, responses and phrases of the prompts in the tables of one split."""
     contents: Contents = {
         "groups": set(),
         "prompts": set(),

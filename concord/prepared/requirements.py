@@ -40,7 +40,6 @@ def require_labels(
     objectives: Collection[str],
     groups: Mapping[str, Sequence[str]],
     implied: Collection[str],
-    unused: Collection[str],
 ) -> None:
     """Raises an error if a head has nothing to be fitted to, or nothing to be evaluated on.
 
@@ -52,15 +51,11 @@ def require_labels(
         objectives: the known objectives.
         groups: reward model -> its objectives.
         implied: reward models that are fitted to implied pairs.
-        unused: unknown objectives with labels in the sources, for the message.
 
     Raises:
         ParamsError: a reward model has an unknown objective.
         DataError: labels are missing, or all of them have the same value.
     """
-    hint = ""
-    if unused:
-        hint = f" (labels of unknown objectives in the sources: {', '.join(sorted(unused))})"
     for group, names in groups.items():
         for name in names:
             if name not in objectives:
@@ -68,12 +63,10 @@ def require_labels(
                     f"reward_models.{group}.objectives.{name}: unknown objective; "
                     "add it to `objectives`"
                 )
-            _require_labels_of_head(parts, group, name, group in implied, hint)
+            _require_labels_of_head(parts, group, name, group in implied)
 
 
-def _require_labels_of_head(
-    parts: Parts, group: str, name: str, implied_pairs: bool, hint: str
-) -> None:
+def _require_labels_of_head(parts: Parts, group: str, name: str, implied_pairs: bool) -> None:
     what = "pairs" if implied_pairs else "labels"
     instead = (
         "remove the objective, or set labels: given, which needs no pairs"
@@ -89,7 +82,7 @@ def _require_labels_of_head(
         raise DataError(
             f"reward model {group}: the objective {name} has {counts} {what}, but every "
             "split needs some; add annotations, raise prepare.validation and prepare.test, "
-            f"{instead}{hint}"
+            f"{instead}"
         )
     if pairs["train"].empty and not _differ(grades["train"]):
         raise DataError(

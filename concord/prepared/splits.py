@@ -1,9 +1,10 @@
 """Splits by group: all rows of a prompt or dialogue are in the same split, in every table.
 
-The split of a group depends only on its name and the salt. Groups that share a prompt or contain
-near duplicates are merged. The merged group takes the name, and therefore the split, of its first
-member in the order test, validation, train. New data can thus remove rows from training, but never
-moves a held-out row into training.
+The split of a group depends only on its name and the salt. Unless the annotations name a group, it
+is named after its prompt, so one prompt is in the same split whichever source it comes from. Groups
+that share a prompt or contain near duplicates are merged. The merged group takes the name of the
+member that is first in a fixed random order. This order does not depend on the splits, so the
+splits have the sizes that were asked, however many groups are merged.
 """
 
 import hashlib
@@ -19,6 +20,11 @@ from concord.prepared.union_find import Partition
 SPLITS = ("train", "validation", "test")
 Parts = Mapping[str, Mapping[str, pd.DataFrame]]
 """Table -> split -> the rows of the table in this split."""
+ORDER = "order of names"
+"""The salt of the order in which a merged group takes the name of a member."""
+CHANCE = 1e-3
+"""The size of a split differs from what was asked if prompts that are drawn one by one would differ
+as much with this probability."""
 
 
 def position(group: str, salt: str) -> float:
@@ -45,25 +51,25 @@ def divide(
     return {split: frame[names == split].reset_index(drop=True) for split in SPLITS}
 
 
-def merge_groups(frames: Iterable[pd.DataFrame], salt: str) -> dict[str, str]:
+def merge_groups(frames: Iterable[pd.DataFrame]) -> dict[str, str]:
     """Merges groups that share a prompt; see `join_groups` for the result."""
     members: dict[str, set[str]] = {}
     for frame in frames:
         for group, key in zip(frame["group_id"], prompt_keys(frame), strict=True):
             members.setdefault(key, set()).add(group)
-    return join_groups(members.values(), salt)
+    return join_groups(members.values())
 
 
-def join_groups(sets: Iterable[Iterable[str]], salt: str) -> dict[str, str]:
+def join_groups(sets: Iterable[Iterable[str]]) -> dict[str, str]:
     """Merges the groups within each set, transitively.
 
-    Returns group -> merged group, which is named after its member with the lowest `position`.
+    Returns group -> merged group, which is named after its first member by `ORDER`.
     """
     joined: Partition[str] = Partition()
     for members in sets:
         roots = sorted(
             {joined.root(member) for member in members},
-            key=lambda group: (position(group, salt), group),
+            key=lambda group: (position(group, ORDER), group),
         )
         joined.join(roots[0], roots)
     return joined.roots()
@@ -109,8 +115,57 @@ def merge_near_duplicates(
     links = near_duplicates.find_links(group_ids, texts, similarity)
     singles = [[group] for group in group_ids]
     linked = [[group_ids[link.one], group_ids[link.other]] for link in links]
-    groups = join_groups([*singles, *linked], salt)
+    groups = join_groups([*singles, *linked])
     near_duplicates.check_group_sizes(prompts, groups, similarity)
     before = [split_of(group, salt, validation, test) for group in group_ids]
     report = near_duplicates.report(texts, links, similarity, groups)
     return regroup_all(tables, groups), report, near_duplicates.count_near_train(links, before)
+
+
+def sizes(
+    prompts: Mapping[str, int], groups: Mapping[str, int], validation: float, test: float
+) -> dict[str, dict[str, Any]]:
+    """The size of each split beside the share that was asked.
+
+    Args:
+        prompts: split -> number of its distinct prompts.
+        groups: split -> number of its groups.
+        validation: share of validation, as asked.
+        test: share of test, as asked.
+
+    Returns split -> `asked` and `got`, shares of the prompts; `prompts` and `groups`, counts; and
+    `by_chance`, whether drawing prompts one by one could easily give this size (`CHANCE`).
+    """
+    from scipy.stats import binomtest
+
+    asked = {"train": 1 - validation - test, "validation": validation, "test": test}
+    total = sum(prompts.values())
+    return {
+        split: {
+            "asked": asked[split],
+            "got": prompts[split] / total,
+            "prompts": prompts[split],
+            "groups": groups[split],
+            "by_chance": bool(binomtest(prompts[split], total, asked[split]).pvalue >= CHANCE),
+        }
+        for split in SPLITS
+    }
+
+
+def size_lines(report: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """The sizes for the terminal, and a warning for each held-out split that differs by more than
+    chance.
+    """
+    shares = [
+        f"{split} {entry['prompts']} ({entry['got']:.1%}, asked {entry['asked']:.1%})"
+        for split, entry in report.items()
+    ]
+    warnings = [
+        f"warning: prepare.{split} asks for {entry['asked']:.1%} of the prompts, and the split has "
+        f"{entry['got']:.1%}, which is more than chance; a group cannot be divided, so few groups "
+        f"with many prompts each, here {entry['groups']} groups with {entry['prompts']} prompts, "
+        "give uneven splits; give smaller groups, or change the share"
+        for split, entry in report.items()
+        if split != "train" and not entry["by_chance"]
+    ]
+    return [f"prompts by split: {', '.join(shares)}", *warnings]

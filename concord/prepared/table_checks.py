@@ -1,10 +1,12 @@
 """Checks that need a whole table, the tokenizer or the list of objectives.
 
-Rejected rows are quarantined with a reason. Labels of unknown objectives are only counted: a source
-may have labels that this project does not use.
+Rejected rows are quarantined with a reason. Labels of unknown objectives are an error, unless
+`prepare.ignore_objectives` lists them; then they are counted.
 """
 
+import difflib
 import json
+from collections import Counter
 from collections.abc import Collection, Mapping
 
 import pandas as pd
@@ -13,24 +15,51 @@ from concord.annotations.quarantine import Location, Quarantine
 from concord.annotations.record import Rejection
 from concord.prepared import dedupe
 from concord.prepared.token_lengths import RESPONSES, Tokens
+from concord.stage.errors import DataError
 
 Tables = Mapping[str, pd.DataFrame]
 PLACE = ("source", "source_file", "source_line", "row_id")
+UNKNOWN = ("objective", "source")
+"""Columns that say which unknown objective a label has, and where."""
 
 
-def drop_unknown_objectives(
-    frames: Tables, known: Collection[str]
+def drop_ignored_objectives(
+    frames: Tables, known: Collection[str], ignored: Collection[str]
 ) -> tuple[dict[str, pd.DataFrame], dict[str, int]]:
-    """The tables without labels of unknown objectives, and how many labels each of these has."""
-    unused: dict[str, int] = {}
+    """The tables without labels of the `ignored` objectives, and how many labels each of these has.
+
+    Raises DataError if there are labels of an objective that is neither known nor ignored.
+    """
+    counts: Counter[tuple[str, str]] = Counter()
     kept = dict(frames)
     for table, frame in frames.items():
         if "objective" in frame.columns:
             is_known = frame["objective"].isin(list(known))
             kept[table] = frame[is_known]
-            for name, count in frame["objective"][~is_known].value_counts().items():
-                unused[str(name)] = unused.get(str(name), 0) + int(count)
-    return kept, unused
+            counts.update(zip(*(frame[~is_known][name] for name in UNKNOWN), strict=True))
+    _refuse_unknown({key: count for key, count in counts.items() if key[0] not in ignored}, known)
+    unused: Counter[str] = Counter()
+    for (name, _), count in counts.items():
+        unused[name] += count
+    return kept, dict(unused)
+
+
+def _refuse_unknown(counts: Mapping[tuple[str, str], int], known: Collection[str]) -> None:
+    """Raises DataError if there are counts; they are by objective and source."""
+    if not counts:
+        return
+    described = []
+    for (name, source), count in sorted(counts.items()):
+        close = difflib.get_close_matches(name, list(known), n=1)
+        meant = f", did you mean {close[0]}?" if close else ""
+        described.append(f"{name} ({count} labels in the source {source}{meant})")
+    names = sorted({name for name, _ in counts})
+    raise DataError(
+        f"the sources have labels of objectives that `objectives` does not have: "
+        f"{'; '.join(described)}. It has {', '.join(known)}. Correct the labels or `columns`, add "
+        f"the objectives, or drop their labels with prepare.ignore_objectives: "
+        f"[{', '.join(names)}]"
+    )
 
 
 def tables(frames: Tables, tokens: Tokens, quarantine: Quarantine) -> dict[str, pd.DataFrame]:

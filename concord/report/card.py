@@ -1,68 +1,116 @@
-"""The model card of a candidate, in Markdown."""
+"""The model card of a candidate, in Markdown: how to use it, what it is, what it gained and lost."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from concord.evaluation.metrics import Interval
+from concord.evaluation.policies.published import Published, Row
+from concord.lm.chat import Messages
+from concord.lm.types import Tokenizer
+from concord.lm.usage import FRONT_MATTER, usage
+from concord.report import card_training
 from concord.stage.params import Model
+from concord.stage.preflight import REVISION
 
 Report = Mapping[str, Any]
+CHANCE = 0.5
+"""Pair accuracy of a model that cannot tell the two answers apart."""
+MEASURES = {
+    "sandbox": "Mean gold reward of sampled answers to the locked world, from 0 to 1.",
+    "likelihood": (
+        "Pair accuracy: of two human-labelled answers to a held-out prompt, how often the preferred "
+        f"one has the higher likelihood per token. {CHANCE:g} is chance; below it, the model prefers "
+        "the other answer."
+    ),
+    "judged": (
+        "Mean rating, from 0 to 1, that a judge predicts for sampled answers to held-out prompts; "
+        "share of right answers where an objective has a verifier."
+    ),
+}
+"""Protocol -> what the figures are."""
 
 
 def card(
-    choice: Report, gate: Report, results: Report, base: Model, hashes: Mapping[str, str]
+    record: Published,
+    data: Report,
+    base: Model,
+    tokenizer: Tokenizer,
+    folder: Path,
+    hashes: Mapping[str, str],
 ) -> str:
-    """The card: the verdict, the weights, the results on held-out prompts and the lineage.
+    """The card.
 
     Args:
-        choice: reports/select.json.
-        gate: reports/gate.json.
-        results: reports/candidate/results.json.
+        record: the figures of the run.
+        data: reports/data.json.
         base: the base model.
+        tokenizer: the tokenizer that is written beside the model.
+        folder: where the checkpoint is written.
         hashes: path of an input -> its hash.
     """
-    revision = f" at revision `{base.revision}`" if base.revision else ""
+    gate, choice = record.gate, record.choice
     status = "Aligned model" if gate["accepted"] else "Refused candidate: do not publish"
+    entry = record.params["policies"][record.policy]
+    revision = f" at revision `{base.revision}`" if base.revision else ""
     return f"""---
-{licence(base)}library_name: transformers
-pipeline_tag: text-generation
-tags: [concord, preference-optimization, multi-objective]
----
+{card_training.licence(base)}{_base_model(base)}{FRONT_MATTER}---
 
 # {status}
 
 Gate: {gate["verdict"]}.
 
-Policy `{choice["policy"]}` of `{base.name}`{revision}, merged by Concord at the weights below \
-into a stock checkpoint.
-{dequantised(base)}
-| objective | asked | weight |
-|---|---|---|
-{_weights(choice)}
+`{base.name}`{revision}, fine-tuned on demonstrations and then aligned to \
+{len(record.rows)} objectives by the policy `{record.policy}` (method `{entry["method"]}`). \
+Concord merged it at the weights below into a stock checkpoint.
+{card_training.dequantised(base)}
+{usage(folder, tokenizer, _example(record), record.results["conditions"]["temperature"])}
+## Weights
+
+| objective | a high score means | asked | weight |
+|---|---|---|---|
+{_weights(record)}
 
 Rule `{choice["rule"]}`; weights sum to 1 within a domain. They were chosen by rewards that \
-training saw, not by the figures below.
+training saw, not by the figures below. They are fixed in this file: to move them, publish the \
+policy again.
 
-## Held-out figures
+## What it gained and lost
 
-Of the checkpoint that was evaluated, with SHA-256 `{results["checkpoint"]}`; intervals are 95 % \
-bootstraps over prompts, of one trained model and one sampling seed.
+{MEASURES[record.results["conditions"]["protocol"]]} Intervals are 95 % bootstraps over prompts, of \
+one training and one sampling seed; the change from the SFT model `{record.reference}` is paired.
+
+| objective | SFT | this model | change | held-out |
+|---|---|---|---|---|
+{_changes(record)}
+
+{_summary(record.rows)}
+{_agreement(record.results)}
+Mean KL from the SFT model, in nats per answer: {_divergence(record.results)}.
+
+### The gate
+
 {_compared(gate)}
 | objective | mean | interval | n | difference | lower bound | margin |
 |---|---|---|---|---|---|---|
-{_figures(results, gate)}
+{_gate_rows(record.results, gate)}
 
+## Training data
+
+{card_training.data(record.params, data)}
+## Limits
+
+{card_training.limits(record, base)}
 ## Lineage
 
-SHA-256 of what the model was made from, computed by `concord/steering/checkpoint.py` over file \
-names and contents.
+The evaluated checkpoint has SHA-256 `{record.results["checkpoint"]}`. SHA-256 of what it was made \
+from, computed by `concord/steering/checkpoint.py` over file names and contents:
 
 | step | hash |
 |---|---|
-{_rows((f"`{step}`", f"`{value}`") for step, value in hashes.items())}
+{_table((f"`{step}`", f"`{value}`") for step, value in hashes.items())}
 """
 
 
@@ -82,36 +130,85 @@ It is `models/aligned`. Gate: {gate["verdict"]}.
 """
 
 
-def dequantised(base: Model) -> str:
-    """A note for the model card on a base model from a GGUF file; empty for any other."""
-    folder = Path(base.files)
-    names = [base.name, base.files, *(file.name for file in folder.glob("*"))]
-    notes = [file.read_text(encoding="utf-8") for file in sorted(folder.glob("*.md"))]
-    if not any("gguf" in text.lower() for text in [*names, *notes]):
-        return ""
-    return (
-        "\nThe base model was dequantised from a GGUF file: its weights carry the rounding of that "
-        "quantisation.\n"
+def _base_model(base: Model) -> str:
+    """The base model's line for the Hub; empty for a local folder."""
+    pinned = base.revision is not None and REVISION.fullmatch(base.revision)
+    return f"base_model: {base.name}\n" if pinned else ""
+
+
+def _example(record: Published) -> Messages:
+    """A held-out prompt; the shortest, so that its format is easy to see."""
+    prompts: list[Messages] = record.candidate()["messages"].tolist()
+    return min(prompts, key=lambda turns: sum(len(turn["content"]) for turn in turns))
+
+
+def _weights(record: Published) -> str:
+    return _table(
+        (name, record.objectives[name].description, f"{asked:.4f}", f"{entry['weights'][name]:.4f}")
+        for entry in record.choice["domains"].values()
+        for name, asked in entry["asked"].items()
     )
 
 
-def licence(base: Model) -> str:
-    """The licence line of the base model's card, which also applies to the exported model.
+def _changes(record: Published) -> str:
+    pairs = record.results["conditions"]["protocol"] == "likelihood"
+    units = {
+        name: figures["n"]
+        for entry in record.results["domains"].values()
+        for name, figures in entry["objectives"].items()
+    }
+    return _table(
+        (
+            row.objective,
+            _shown(row.sft, pairs),
+            _shown(row.candidate, pairs),
+            f"{row.change.value:+.3f} [{row.change.low:+.3f}, {row.change.high:+.3f}] "
+            f"{_direction(row)}",
+            f"{units[row.objective]} {'pairs' if pairs else 'answers'}",
+        )
+        for row in record.rows
+    )
 
-    An empty string if there is none.
-    """
-    base_card = Path(base.files) / "README.md"
-    if not base_card.is_file():
+
+def _shown(value: Interval, pairs: bool) -> str:
+    below = ", below chance" if pairs and value.value < CHANCE else ""
+    return f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}]{below}"
+
+
+def _direction(row: Row) -> str:
+    if row.change.low > 0:
+        return "gained"
+    return "lost" if row.change.high < 0 else "no clear change"
+
+
+def _summary(rows: Sequence[Row]) -> str:
+    names: dict[str, list[str]] = {"gained": [], "lost": [], "no clear change": []}
+    for row in rows:
+        names[_direction(row)].append(row.objective)
+    parts = [f"{kind}: {', '.join(members) or 'none'}" for kind, members in names.items()]
+    return f"{'; '.join(parts).capitalize()}.\n"
+
+
+def _agreement(results: Report) -> str:
+    """How far the judge agrees with people; empty without a judge."""
+    judges = {name: figures for name, figures in results.get("judge", {}).items()}
+    if not judges:
         return ""
-    line = re.search(r"^license: .+$", base_card.read_text(encoding="utf-8"), re.MULTILINE)
-    return f"{line[0]}\n" if line else ""
+    shown = "; ".join(
+        f"{name} {_number(figures['value'])} [{_number(figures['low'])}, "
+        f"{_number(figures['high'])}] on {figures['pairs']} pairs, the longer answer "
+        f"{_number(figures['longer'])}"
+        for name, figures in judges.items()
+    )
+    return (
+        "How often the judge prefers the better of two answers that people labelled "
+        f"({CHANCE:g} is chance): {shown}.\n"
+    )
 
 
-def _weights(choice: Report) -> str:
-    return _rows(
-        (name, f"{entry['asked'][name]:.4f}", f"{weight:.4f}")
-        for entry in choice["domains"].values()
-        for name, weight in entry["weights"].items()
+def _divergence(results: Report) -> str:
+    return ", ".join(
+        f"{domain} {_number(entry['kl'])}" for domain, entry in results["domains"].items()
     )
 
 
@@ -125,7 +222,7 @@ def _compared(gate: Report) -> str:
     )
 
 
-def _figures(results: Report, gate: Report) -> str:
+def _gate_rows(results: Report, gate: Report) -> str:
     rows = []
     for entry in results["domains"].values():
         for name, figures in entry["objectives"].items():
@@ -135,10 +232,10 @@ def _figures(results: Report, gate: Report) -> str:
             rows.append(
                 (name, _number(figures["gold_mean"]), interval, str(figures["n"]), *compared)
             )
-    return _rows(rows)
+    return _table(rows)
 
 
-def _rows(rows: Any) -> str:
+def _table(rows: Iterable[Sequence[str]]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
 
 

@@ -1,6 +1,7 @@
 """Atomic writes: outputs go to a temporary name next to the target, which is then renamed.
 
-An interrupted stage never leaves a partial output under the final name.
+An interrupted stage never leaves a partial output under the final name. Files get the mode that the
+umask gives; some libraries would make them readable for their owner only.
 """
 
 import json
@@ -46,6 +47,7 @@ def directory(path: str | Path) -> Iterator[Path]:
     except BaseException:
         shutil.rmtree(partial)
         raise
+    obey_umask(*partial.rglob("*"))
     if target.exists():
         shutil.rmtree(target)
     partial.rename(target)
@@ -65,6 +67,7 @@ def file(path: str | Path) -> Iterator[Path]:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
+    obey_umask(partial)
     os.replace(partial, target)
 
 
@@ -150,6 +153,15 @@ def _series(column: pa.ChunkedArray) -> pd.Series:
     ):
         return pd.Series(column.to_numpy())
     return pd.Series(column.to_pylist(), dtype=object)
+
+
+def obey_umask(*paths: Path) -> None:
+    """Sets the modes of files as if `open` had created them; folders are left as they are."""
+    mask = os.umask(0)
+    os.umask(mask)
+    for path in paths:
+        if path.is_file():
+            path.chmod(0o666 & ~mask)
 
 
 def _partial(target: Path) -> Path:

@@ -1,4 +1,4 @@
-"""Checks before a run starts: files, local models, pinned Hub revisions, probe layers.
+"""Checks before a run starts: files, local models, pinned Hub revisions, probe layers, devices.
 
 Each function yields one line per problem: the path of the key, why it cannot work, what to do.
 """
@@ -69,12 +69,7 @@ def _is_empty(path: Path) -> bool:
 
 def layers(params: Mapping[str, Any], root: Path) -> Iterator[str]:
     """Probe layers that the model does not have. Checked only if the model is a local folder."""
-    config = root / params["model"]["name"] / "config.json"
-    count = (
-        json.loads(config.read_text(encoding="utf-8")).get("num_hidden_layers")
-        if config.is_file()
-        else None
-    )
+    count = _config(params, root).get("num_hidden_layers")
     for name, entry in params["reward_models"].items():
         beyond = [
             layer for layer in entry.get("layers") or [] if count is not None and layer > count
@@ -84,3 +79,35 @@ def layers(params: Mapping[str, Any], root: Path) -> Iterator[str]:
                 f"reward_models.{name}.layers: {beyond[0]} is out of range; "
                 f"the model has layers 0 to {count}"
             )
+
+
+def positions(params: Mapping[str, Any], root: Path) -> Iterator[str]:
+    """A maximum length beyond the model's positions. Checked only if the model is a local folder."""
+    config, length = _config(params, root), params["model"]["max_length"]
+    most = config.get("max_position_embeddings", config.get("n_positions"))
+    if most is not None and length > most:
+        yield (
+            f"model.max_length is {length}, but the model was made for {most} positions "
+            f"(max_position_embeddings in its config.json); set model.max_length to at most {most}"
+        )
+
+
+def cuda() -> Iterator[str]:
+    """A problem if PyTorch finds no CUDA device. Importing PyTorch takes seconds."""
+    import torch
+
+    if not torch.cuda.is_available():
+        yield (
+            "runtime.device is 'cuda', but PyTorch finds no CUDA device on this machine; set "
+            "runtime.device: auto, or install a driver and a CUDA build of PyTorch"
+        )
+
+
+def _config(params: Mapping[str, Any], root: Path) -> dict[str, Any]:
+    """config.json of a local model, or the part of it on text; empty if there is none."""
+    path = root / params["model"]["name"] / "config.json"
+    if not path.is_file():
+        return {}
+    config: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    text: dict[str, Any] = config.get("text_config") or config
+    return text

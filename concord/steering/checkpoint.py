@@ -31,8 +31,7 @@ def write(
         folder: an existing folder.
         strength: scales the difference from the SFT model (`merge` of the policy).
     """
-    import torch
-
+    from concord.policies.publish import write_checkpoint
     from concord.policies.steerable import Steerable, load
 
     model = load(policy)
@@ -41,8 +40,7 @@ def write(
         model = model.merge(full, strength)
     if dtype != "float32":
         _check_rounding(model, dtype)
-    model.to(getattr(torch, dtype)).save_pretrained(folder)
-    load_tokenizer(policy).save_pretrained(folder)
+    write_checkpoint(model, load_tokenizer(policy), dtype, folder)
 
 
 def _check_rounding(model: Any, dtype: str) -> None:

@@ -215,6 +215,7 @@ def test_an_objective_whose_labels_exist_is_added_in_params_alone(copy: Path) ->
     def add(params: Params) -> None:
         entry = {"domain": "values", "description": "asserts what is known", "reward": "honest"}
         params["objectives"]["honest"] = entry
+        params["prepare"]["ignore_objectives"] = []
         params["reward_models"]["honest"] = {
             **params["reward_models"]["overall"],
             "objectives": {"honest": {}},

@@ -63,11 +63,11 @@ def test_its_links_resolve() -> None:
 def test_moving_a_weight_in_python(copy: Path) -> None:
     code = block("from concord.policies.steerable", "python")
     run(copy, python(), "-c", code)
-    loads = (
-        "from transformers import AutoModelForCausalLM as A;"
-        "print(type(A.from_pretrained('tutor')).__name__)"
-    )
-    assert "LlamaForCausalLM" in run(copy, python(), "-c", loads)
+    text = (copy / "tutor/README.md").read_text(encoding="utf-8")
+    assert "| tutor_engagement | 0.7000 |" in text
+    answers = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+    assert answers
+    assert run(copy, python(), "-c", answers[1]).strip()
 
 
 def test_moving_a_weight_in_params_edits_the_choice_and_passes_the_check() -> None:

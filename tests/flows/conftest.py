@@ -14,8 +14,8 @@ from tests.flows.toy import ROOT, answers, make_toy, wait_until
 
 @pytest.fixture
 def toy(tmp_path: Path) -> Path:
-    """The toy project, never run, in a git repository with DVC."""
-    return make_toy(tmp_path / "toy")
+    """The toy project, never run, in a git repository with DVC. Its path contains a space."""
+    return make_toy(tmp_path / "toy project")
 
 
 @pytest.fixture(scope="session")

@@ -29,8 +29,9 @@ def project(toy: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (toy / "params.yaml").write_text(QUICK)
     (toy / "recipes").mkdir()
     (toy / "recipes/other.yaml").write_text(QUICK.replace("word: hello", "word: goodbye"))
-    (toy / "words.txt").write_text("words")
-    dvc(toy, "add", "--quiet", "words.txt")
+    for name in ("words.txt", "more words.txt"):
+        (toy / name).write_text("words")
+        dvc(toy, "add", "--quiet", name)
     git(toy, "add", "--all")
     git(toy, "commit", "--quiet", "--message", "toy")
     monkeypatch.chdir(toy)
@@ -49,6 +50,7 @@ def test_the_clone_has_its_params_and_the_working_tree(project: Path) -> None:
     assert "edited, not committed" in (folder / "part.py").read_text()
     assert (folder / "new.py").exists()
     assert (folder / "words.txt").read_text() == "words"
+    assert (folder / "more words.txt").read_text() == "words"
     assert (git(project, "rev-parse", "HEAD"), git(project, "status", "--porcelain")) == (
         head,
         before,

@@ -42,7 +42,8 @@ def root(tmp_path: Path) -> Path:
     stand_in(params, tmp_path)
     shutil.copytree(ROOT / "data/raw", tmp_path / "data/raw", dirs_exist_ok=True)
     YAML(typ="safe", pure=True).dump(params, tmp_path / "params.yaml")
-    folders = [study.SFT, study.REWARDS, study.PREPARED / "prompts", study.PREPARED / "ratings"]
+    folders = [study.SFT, study.REWARDS]
+    folders += [study.PREPARED / name for name in ("prompts", "ratings", "pairs")]
     for path in folders:
         (tmp_path / path).mkdir(parents=True)
     outputs.write_text(tmp_path / study.ANCHORS, "{}")

@@ -1,11 +1,14 @@
 """Outputs are written atomically, and tables survive a round trip."""
 
 import json
+import os
+import stat
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from safetensors.numpy import save_file
 
 from concord.stage import outputs
 from concord.stage.errors import DataError
@@ -52,6 +55,24 @@ def test_a_file_is_unchanged_after_an_error(tmp_path: Path) -> None:
     assert [(file.name, file.read_text()) for file in (tmp_path / "a").iterdir()] == [
         ("x.txt", "1")
     ]
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_the_umask_decides_who_can_read(tmp_path: Path, mask: int, mode: int) -> None:
+    """safetensors writes files that only their owner can read."""
+    before = os.umask(mask)
+    try:
+        with outputs.directory(tmp_path / "model") as folder:
+            save_file({"weight": np.zeros(2)}, folder / "model.safetensors")
+            (folder / "inner").mkdir()
+            save_file({"weight": np.zeros(2)}, folder / "inner/model.safetensors")
+        outputs.write_json(tmp_path / "report.json", {})
+        outputs.write_table(tmp_path / "table.parquet", pd.DataFrame({"a": [1]}))
+    finally:
+        os.umask(before)
+    files = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(files) == 4
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {mode}
 
 
 def test_json_is_sorted_plain_and_valid(tmp_path: Path) -> None:

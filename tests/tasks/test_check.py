@@ -1,8 +1,11 @@
 """The stage `check`: errors in params.yaml are reported with the key, the reason and the fix."""
 
 import copy
+import os
 import re
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,7 +35,7 @@ def root(tmp_path: Path, sandbox: Params) -> Path:
     champion = tmp_path / sandbox["gate"]["champion"]
     champion.mkdir(parents=True)
     (champion / "README.md").write_text("no champion")
-    (base / "config.json").write_text('{"num_hidden_layers": 4}')
+    (base / "config.json").write_text('{"num_hidden_layers": 4, "max_position_embeddings": 512}')
     for path in (
         sandbox["model"]["chat_template"],
         *(source["path"] for source in sandbox["sources"].values()),
@@ -252,6 +255,12 @@ BAD = [
         r"3 rows cannot hold one row of each",
     ),
     ("runtime/device", "gpu7", r"runtime\.device is 'gpu7'; allowed: auto, cpu, cuda"),
+    ("model/max_length", 513, r"model\.max_length is 513, but the model was made for 512 positions"),
+    (
+        "prepare/ignore_objectives",
+        ["helpful"],
+        r"prepare\.ignore_objectives: helpful is in `objectives`",
+    ),
     (
         "reward_models/math",
         {"objectives": {"math_engagement": {}}, "architecture": "probe", "layers": [2, 99]},
@@ -591,3 +600,32 @@ def test_policies_with_process_rewards_must_wait_for_the_model(sandbox: Params, 
         check.run(steps, root)
     (root / "dvc.yaml").write_text(graph % "models/rewards, models/process_reward")
     check.run(steps, root)
+
+
+@pytest.mark.parametrize("available", [False, True])
+def test_cuda_is_refused_without_a_device(
+    sandbox: Params, root: Path, monkeypatch: pytest.MonkeyPatch, available: bool
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: available)
+    params = _edited(sandbox, "runtime/device", "cuda")
+    if available:
+        check.run(params, root)
+    else:
+        with pytest.raises(ParamsError, match=r"'cuda', but PyTorch finds no CUDA device.*auto"):
+            check.run(params, root)
+
+
+@pytest.mark.parametrize("arguments", [["-m", "tasks.check"], ["check.py"], ["select_weights.py"]])
+def test_another_folder_than_the_root_is_one_sentence(arguments: list[str]) -> None:
+    """Started in tasks/, with the project on the path as after an editable installation."""
+    done = subprocess.run(
+        [sys.executable, *arguments],
+        cwd=ROOT / "tasks",
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    [line] = done.stderr.splitlines()
+    assert "params.yaml does not exist; run from the root of the project" in line

@@ -16,7 +16,8 @@ from concord.rewards.process import process_model as process
 from concord.rewards.vector.anchors import Anchor, Anchors
 from concord.sandbox.world import World
 from concord.stage import outputs
-from tasks import candidate, evaluate, evaluate_rewards, front, select
+from tasks import candidate, evaluate, evaluate_rewards, front
+from tasks import select_weights as select
 
 VALUES = ["helpful", "honest", "harmless"]
 
@@ -117,10 +118,13 @@ def _tables() -> None:
             "chosen": "Yes.",
             "rejected": "No.",
             "objective": name,
+            "origin": "comparisons",
         }
         for p in prompts
         for name in VALUES
     ]
+    for split in ("test", "validation"):  # the labels are ratings, unless a test writes others
+        outputs.write_table(f"data/prepared/pairs/{split}.parquet", pd.DataFrame(pairs[:0], columns=list(pairs[0])))
     for split in ("train", "test"):
         outputs.write_table(f"data/prepared/rewards/values/{split}.parquet", pd.DataFrame(pairs))
     steps = [
@@ -249,6 +253,34 @@ def test_likelihood_protocol(chain: Path) -> None:
     assert report["kl"] > 0
     for point in report["validation"]["points"]:
         assert all(0 <= value <= 1 for value in point["proxies"].values())
+
+
+@pytest.mark.parametrize("protocol", ["likelihood", "judged"])
+def test_a_domain_with_comparisons_alone(chain: Path, protocol: str) -> None:
+    """The chosen answers are those that the ratings prefer, so the figures are the same."""
+    Path("params.yaml").write_text(json.dumps(params(protocol)), encoding="utf-8")
+    evaluate.main("mah_dpo")
+    rated = outputs.read_json("reports/policies/mah_dpo.json")
+    _comparisons_instead_of_ratings()
+    evaluate.main("mah_dpo")
+    compared = outputs.read_json("reports/policies/mah_dpo.json")
+    assert compared == rated
+    content = {**params(protocol), "policies": {}, "select": {"policy": "mah_dpo"}}
+    content["select"] |= {"reference": "sft", "rule": "weighted_sum"}
+    Path("params.yaml").write_text(json.dumps(content), encoding="utf-8")
+    evaluate.main("sft")
+    select.main()
+    assert outputs.read_json("reports/select.json")["policy"] == "mah_dpo"
+
+
+def _comparisons_instead_of_ratings() -> None:
+    for split in ("test", "validation"):
+        path = f"data/prepared/ratings/{split}.parquet"
+        ratings = outputs.read_table(path)
+        better = ratings[ratings["rating"] == 1].rename(columns={"response": "chosen"})
+        pairs = better.assign(rejected="No, never.", origin="comparisons")
+        outputs.write_table(f"data/prepared/pairs/{split}.parquet", pairs)
+        outputs.write_table(path, ratings.iloc[:0])
 
 
 def test_judged_protocol(chain: Path) -> None:

@@ -1,15 +1,17 @@
 """The stage `export`: a standard checkpoint with the weighted logits, tokenizer and card."""
 
+import re
 import tempfile
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from concord.policies.model import MultiHeadCausalLM
-from concord.report import card
+from concord.report import card_training
 from concord.stage import outputs
 from concord.stage.errors import DataError, ParamsError
 from concord.stage.params import Model
@@ -17,6 +19,37 @@ from concord.steering.checkpoint import digest, write
 from tasks import export
 
 WEIGHTS = {"helpful": 0.25, "harmless": 0.75}
+ENTRY = {"domain": "values", "reward": "values"}
+PARAMS: dict[str, Any] = {
+    "seeds": {"data": 0, "sampling": 0},
+    "sources": {
+        "crowd": {"format": "table", "path": "crowd.csv", "licence": "CC-BY-4.0"},
+        "logs": {"format": "concord", "path": "logs.jsonl"},
+    },
+    "objectives": {
+        "helpful": {**ENTRY, "description": "gives substance"},
+        "harmless": {**ENTRY, "description": "declines what would do harm"},
+    },
+    "policies": {"mah_dpo": {"method": "mah_dpo"}, "sft": {"method": "reference"}},
+    "select": {"policy": "mah_dpo", "reference": "sft", "weights": WEIGHTS},
+    "evaluate": {"bootstrap": 50},
+}
+PROMPTS = 40
+
+
+def samples(helpful: float, harmless: float, point: str = "equal") -> pd.DataFrame:
+    """Answers to held-out prompts with given means of gold; one in four differs from the mean."""
+    rows = [
+        {
+            "split": "test", "domain": "values", "point": point, "weights": "{}",
+            "prompt_id": str(number), "group_id": str(number), "kl": 0.5, "length": 9.0,
+            "messages": [{"role": "user", "content": f"Why {number}?"}], "response": "So.",
+            "gold.helpful": helpful + 0.02 * (number % 4 - 1.5),
+            "gold.harmless": harmless + 0.02 * (number % 4 - 1.5),
+        }
+        for number in range(PROMPTS)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
 
 
 @pytest.fixture
@@ -46,13 +79,29 @@ def select(weights: dict[str, float]) -> None:
     figures = {"gold_mean": 0.5, "ci_low": 0.45, "ci_high": 0.55, "n": 400}
     values = {"asked": weights, "weights": weights}
     choice = {"policy": "mah_dpo", "rule": "given", "weights": weights, "strength": 1}
+    choice["reference"] = "sft"
     outputs.write_json("reports/select.json", {**choice, "domains": {"values": values}})
     with tempfile.TemporaryDirectory() as folder:
         write(Path("models/policies/mah_dpo"), weights, "float32", Path(folder))
         evaluated = digest(Path(folder))
-    objectives = {"values": {"objectives": dict.fromkeys(WEIGHTS, figures)}}
-    results = {"checkpoint": evaluated, "domains": objectives}
+    objectives = {"values": {"objectives": dict.fromkeys(WEIGHTS, figures), "kl": 0.5}}
+    results = {"checkpoint": evaluated, "domains": objectives, "prompts": {"values": PROMPTS}}
+    results["conditions"] = {"protocol": "sandbox", "temperature": 0.7}
     outputs.write_json("reports/candidate/results.json", results)
+    outputs.write_table("reports/candidate/samples.parquet", samples(0.7, 0.4, "candidate"))
+    outputs.write_table("reports/samples/sft.parquet", samples(0.5, 0.6))
+    counts = {"train": 30, "validation": 5, "test": 5}
+    labels = {"pairs": counts, "ratings": {**counts, "train": 12}}
+    data = {
+        "sources": {"crowd": {"read": 100, "kept": 98}, "logs": {"read": 7, "kept": 7}},
+        "objectives": dict.fromkeys(WEIGHTS, labels),
+        "splits": {"demonstrations": counts, "prompts": counts},
+    }
+    outputs.write_json("reports/data.json", data)
+
+
+def export_run(base: Model) -> bool:
+    return export.run(export.ExportParams(), base, PARAMS)
 
 
 def decide(accepted: bool) -> None:
@@ -63,7 +112,7 @@ def decide(accepted: bool) -> None:
 
 
 def test_transformers_loads_the_weighted_logits(policy: MultiHeadCausalLM, base: Model) -> None:
-    export.run(export.ExportParams(), base)
+    export_run(base)
     stock = AutoModelForCausalLM.from_pretrained("models/aligned").eval()
     ids = torch.randint(6, 100, (2, 9), generator=torch.Generator().manual_seed(1))
     with torch.no_grad():
@@ -81,24 +130,80 @@ def test_transformers_loads_the_weighted_logits(policy: MultiHeadCausalLM, base:
 
 
 def test_card_has_weights_figures_and_lineage(policy: MultiHeadCausalLM, base: Model) -> None:
-    export.run(export.ExportParams(), base)
+    export_run(base)
     text = Path("models/aligned/README.md").read_text(encoding="utf-8")
-    assert "| harmless | 0.7500 | 0.7500 |" in text
+    assert "| harmless | declines what would do harm | 0.7500 | 0.7500 |" in text
     assert "| helpful | 0.500 | 0.450 to 0.550 | 400 | 0.020 | -0.010 | 0.030 |" in text
     assert "Differences are to `sft`" in text
     assert f"| `models/policies/mah_dpo` | `{digest(Path('models/policies/mah_dpo'))}` |" in text
     assert "GGUF" not in text
 
 
+def test_a_stranger_can_use_the_card(policy: MultiHeadCausalLM, base: Model) -> None:
+    """The code runs as it stands, the prompt format is that of the template, and every section that
+    a reader needs is there.
+    """
+    export_run(base)
+    text = Path("models/aligned/README.md").read_text(encoding="utf-8")
+    code = re.search(r"```python\n(.*?)```", text, re.DOTALL)
+    assert code
+    assert "temperature=0.7" in code[1]
+    printed: list[str] = []
+    short = code[1].replace("max_new_tokens=256", "max_new_tokens=4")
+    exec(short, {"print": printed.append})
+    assert len(printed) == 1
+    assert "<|user|> Why 0? <|end|> <|assistant|>" in text
+    assert "| crowd | `table` | CC-BY-4.0 | 100 | 98 |" in text
+    assert "| logs | `concord` | not stated | 7 | 7 |" in text
+    assert "No licence is stated for the sources logs:" in text
+    assert "| helpful | 30 | 12 |" in text
+    assert "(method `mah_dpo`)" in text
+    assert "40 in values" in text
+
+
+def test_the_card_says_what_was_gained_and_lost(policy: MultiHeadCausalLM, base: Model) -> None:
+    export_run(base)
+    text = Path("models/aligned/README.md").read_text(encoding="utf-8")
+    assert re.search(r"\| helpful \| 0\.500 \[.*\| 0\.700 \[.*\| \+0\.200 \[.*\] gained \|", text)
+    assert re.search(r"\| harmless \| 0\.600 \[.*\| 0\.400 \[.*\| -0\.200 \[.*\] lost \|", text)
+    assert "Gained: helpful; lost: harmless; no clear change: none." in text
+    assert "It is worse than the SFT model on harmless." in text
+    assert "chance" not in text
+
+
+def test_a_pair_accuracy_is_shown_beside_chance(policy: MultiHeadCausalLM, base: Model) -> None:
+    """The preferred answer to every prompt is the less likely one on `harmless`."""
+    path = "reports/candidate/results.json"
+    results = outputs.read_json(path)
+    results["conditions"]["protocol"] = "likelihood"
+    outputs.write_json(path, results)
+    for name in ("reports/candidate/samples.parquet", "reports/samples/sft.parquet"):
+        frame = outputs.read_table(name)
+        pairs = [
+            frame.assign(response=answer, log_probability=value)
+            for answer, value in (("Yes.", -1.0), ("No.", -2.0))
+        ]
+        labelled = pd.concat(pairs, ignore_index=True)
+        first = (labelled["response"] == "Yes.").astype(float)
+        labelled = labelled.assign(**{"rating.helpful": first, "rating.harmless": 1 - first})
+        outputs.write_table(name, labelled)
+    export_run(base)
+    text = Path("models/aligned/README.md").read_text(encoding="utf-8")
+    assert "Pair accuracy" in text
+    assert "0.5 is chance; below it, the model prefers the other answer" in text
+    assert re.search(r"\| harmless \| 0\.000 \[.*\], below chance \|", text)
+    assert re.search(r"\| helpful \| 1\.000 \[1\.000, 1\.000\] \| 1\.000", text)
+
+
 def test_a_refusal_leaves_the_published_model_as_it_is(
     policy: MultiHeadCausalLM, base: Model
 ) -> None:
-    assert export.run(export.ExportParams(), base)
+    assert export_run(base)
     assert "was published" in Path("models/candidate/README.md").read_text(encoding="utf-8")
     published = digest(Path("models/aligned"))
     select({"helpful": 1.0, "harmless": 0.0})
     decide(accepted=False)
-    assert not export.run(export.ExportParams(), base)
+    assert not export_run(base)
     assert digest(Path("models/aligned")) == published
     text = Path("models/candidate/README.md").read_text(encoding="utf-8")
     assert "# Refused candidate: do not publish" in text
@@ -109,7 +214,7 @@ def test_a_refusal_leaves_the_published_model_as_it_is(
 
 def test_a_first_refusal_publishes_no_model(policy: MultiHeadCausalLM, base: Model) -> None:
     decide(accepted=False)
-    export.run(export.ExportParams(), base)
+    export_run(base)
     assert [file.name for file in Path("models/aligned").iterdir()] == ["README.md"]
     text = Path("models/aligned/README.md").read_text(encoding="utf-8")
     assert "No model has been published" in text
@@ -121,7 +226,7 @@ def test_only_the_evaluated_checkpoint_is_written(policy: MultiHeadCausalLM, bas
         policy.heads[0] += 1e-6
     policy.save_pretrained("models/policies/mah_dpo")
     with pytest.raises(DataError, match="rerun the stage candidate"):
-        export.run(export.ExportParams(), base)
+        export_run(base)
     assert not Path("models/aligned").exists()
 
 
@@ -163,8 +268,8 @@ def test_card_says_that_a_base_was_dequantised(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     Path("base/README.md").write_text(f"---\nlicense: apache-2.0\n---\n{text}\n", encoding="utf-8")
-    assert bool(card.dequantised(base)) == bool(text)
-    assert card.licence(base) == "license: apache-2.0\n"
+    assert bool(card_training.dequantised(base)) == bool(text)
+    assert card_training.licence(base) == "license: apache-2.0\n"
 
 
 def test_the_digest_covers_contents_and_names(tmp_path: Path) -> None:

@@ -51,8 +51,8 @@ def test_kept_rows_record_their_origin(tmp_path: Path) -> None:
     }
     ratings = outputs.read_table(tmp_path / "out" / "ratings.parquet")
     assert ratings[["source", "source_line", "group_id", "rating"]].values.tolist() == [
-        ["mine", 1, "mine/g", 0.75],
-        ["mine", 3, "mine/g", 0.75],
+        ["mine", 1, "g", 0.75],
+        ["mine", 3, "g", 0.75],
     ]
     names = {file.stem for file in (tmp_path / "out").glob("*.parquet")}
     assert names == {*SCHEMAS, "quarantine"}
@@ -145,8 +145,8 @@ def test_prompts_of_annotations_become_prompts(tmp_path: Path) -> None:
     _run(tmp_path, "\n".join(lines), prompts="values")
     prompts = outputs.read_table(tmp_path / "out" / "prompts.parquet")
     assert prompts[["group_id", "domain", "source_line", "reference"]].values.tolist() == [
-        ["mine/g", "values", 1, None],
-        ["mine/h", "values", 3, None],
+        ["g", "values", 1, None],
+        ["h", "values", 3, None],
     ]
 
 

@@ -3,11 +3,13 @@
 import json
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from concord.evaluation.policies.judgeable import Judging
 from concord.objectives import Objective
 from concord.sandbox.source import planted
 from concord.stage import outputs
@@ -23,6 +25,7 @@ OBJECTIVES = {
 }
 PLAN = Plan(["mine"], OBJECTIVES, {"r": ["clear", "fun"], "f": ["fun"]})
 SHARES = PrepareParams(0.25, 0.25)
+EVALUATE = {"protocol": "sandbox", "prompts": 10, "validation_prompts": 10}
 
 
 def _prompt(number: int) -> list[dict[str, str]]:
@@ -319,8 +322,11 @@ def test_the_output_does_not_depend_on_the_order_of_names(tmp_path: Path, model:
             "f": {"objectives": {"fun": {}}},
             "r": {"objectives": {"clear": {}, "fun": {}}},
         },
+        "evaluate": EVALUATE,
     }
-    reversed_sections = {key: dict(reversed(section.items())) for key, section in sections.items()}
+    reversed_sections: dict[str, Any] = {
+        key: dict(reversed(section.items())) for key, section in sections.items()
+    }
     reversed_sections["reward_models"]["r"] = {"objectives": {"fun": {}, "clear": {}}}
     contents = []
     for params in (sections, reversed_sections):
@@ -346,12 +352,85 @@ def test_folders_of_removed_models_are_deleted(tmp_path: Path, model: Model) -> 
     assert [path.name for path in (tmp_path / "data" / "prepared" / "rewards").iterdir()] == ["r"]
 
 
-def test_labels_of_unknown_objectives_are_counted(tmp_path: Path, model: Model) -> None:
-    report = _prepare(
-        tmp_path, model, CLEAN, Plan(["mine"], {"fun": OBJECTIVES["fun"]}, {"r": ["fun"]})
-    )
+def test_labels_of_an_unknown_objective_are_refused(tmp_path: Path, model: Model) -> None:
+    """60 comparisons of `fun` say `funn`, a typing error; `right` is not listed either."""
+    lines = [
+        {**line, "objective": "funn"} if line.get("objective") == "fun" else line for line in CLEAN
+    ]
+    plan = Plan(["mine"], {name: OBJECTIVES[name] for name in ("fun", "clear")}, {"r": ["clear"]})
+    with pytest.raises(
+        DataError,
+        match=r"funn \(60 labels in the source mine, did you mean fun\?\); right \(60 labels in the "
+        r"source mine\).*prepare\.ignore_objectives: \[funn, right\]",
+    ):
+        _prepare(tmp_path, model, lines, plan)
+
+
+def test_labels_of_ignored_objectives_are_dropped_and_counted(tmp_path: Path, model: Model) -> None:
+    _ingest(tmp_path, CLEAN)
+    params = PrepareParams(0.25, 0.25, ignore_objectives=["clear", "right", "absent"])
+    plan = Plan(["mine"], {"fun": OBJECTIVES["fun"]}, {"r": ["fun"]})
+    report = prepare.run(params, plan, model, 0, tmp_path)
     assert report["unused_objectives"] == {"clear": 120, "right": 60}
     assert set(_table(tmp_path, "ratings/train")["objective"]) == set()
+    assert set(_table(tmp_path, "pairs/train")["objective"]) == {"fun"}
+
+
+def test_the_same_prompts_in_several_sources_are_split_once(tmp_path: Path, model: Model) -> None:
+    """Four sources with groups of other names hold the same 60 prompts: the shares are kept, and no
+    prompt is in two splits.
+    """
+    names = ["a", "b", "c", "d"]
+    for name in names:
+        lines = [{**line, "group_id": f"{name}{line['group_id']}"} for line in CLEAN]
+        lines = [
+            {**line, "annotator": name} if "annotator" in line else {**line, "author": name}
+            for line in lines
+            if line["kind"] != "prompt" or name == "a"
+        ]
+        _ingest(tmp_path, lines, name)
+    report = prepare.run(SHARES, Plan(names, OBJECTIVES, {"r": ["fun"]}), model, 0, tmp_path)
+    sizes = report["split_sizes"]
+    assert sum(entry["prompts"] for entry in sizes.values()) == 60
+    assert sum(entry["groups"] for entry in sizes.values()) == 60
+    assert all(entry["by_chance"] for entry in sizes.values())
+    assert report["leakage"]["test"]["prompts"] == 0
+
+
+def test_the_split_of_a_prompt_does_not_depend_on_the_name_of_its_source(
+    tmp_path: Path, model: Model
+) -> None:
+    splits = []
+    for name in ("mine", "other"):
+        _ingest(tmp_path, CLEAN, name)
+        prepare.run(SHARES, Plan([name], OBJECTIVES, {"r": ["fun"]}), model, 0, tmp_path)
+        splits.append(_splits(tmp_path))
+    assert splits[0] == splits[1]
+
+
+LIKELIHOOD = Judging("likelihood", 10, 10)
+
+
+def test_pairs_alone_can_be_judged(tmp_path: Path, model: Model) -> None:
+    """`fun` has comparisons and no ratings, also in the test split."""
+    plan = Plan(["mine"], {"fun": OBJECTIVES["fun"]}, {"r": ["fun"]}, judging=LIKELIHOOD)
+    lines = [line for line in CLEAN if line.get("objective", "fun") == "fun"]
+    _prepare(tmp_path, model, lines, plan)
+    pairs = _table(tmp_path, "pairs/test")
+    assert set(pairs["origin"]) == {"comparisons"}
+    assert _table(tmp_path, "ratings/test").empty
+
+
+def test_what_cannot_be_judged_is_refused(tmp_path: Path, model: Model) -> None:
+    """`right` has labels of steps only, and `clear` one answer per prompt."""
+    with pytest.raises(DataError, match=r"judged differently on right \(domain math\); add"):
+        _prepare(tmp_path, model, CLEAN, replace(PLAN, judging=LIKELIHOOD))
+    two = {name: OBJECTIVES[name] for name in ("fun", "clear")}
+    plan = Plan(["mine"], two, {"r": ["clear", "fun"]}, judging=LIKELIHOOD)
+    _prepare(tmp_path, model, [line for line in CLEAN if line.get("objective") != "right"], plan)
+    lines = [line for line in UNPAIRED if line.get("objective") != "right"]
+    with pytest.raises(DataError, match=r"judged differently on clear \(domain math\)"):
+        _prepare(tmp_path, model, lines, plan)
 
 
 def _single_answer(number: int) -> dict[str, Any]:
@@ -395,7 +474,8 @@ def test_the_plan_lists_models_fitted_to_implied_pairs() -> None:
         "b": {"objectives": {"fun": {}}},
     }
     entry = {"fun": {"domain": "math", "description": "", "reward": "a"}}
-    assert Plan.of({"reward_models": groups, "sources": {}, "objectives": entry}).implied == {"a"}
+    params = {"reward_models": groups, "sources": {}, "objectives": entry, "evaluate": EVALUATE}
+    assert Plan.of(params).implied == {"a"}
 
 
 def test_constant_grades_are_refused(tmp_path: Path, model: Model) -> None:
@@ -494,7 +574,8 @@ def test_the_command_needs_only_the_sections_it_names(
         "sources: {mine: {format: concord, path: mine.jsonl}}\n"
         "objectives: {fun: {domain: math, description: f, reward: r}}\n"
         "reward_models: {r: {objectives: {fun: {}}}}\n"
-        "prepare: {validation: 0.25, test: 0.25}\n"
+        "prepare: {validation: 0.25, test: 0.25, ignore_objectives: [clear, right]}\n"
+        "evaluate: {protocol: sandbox, prompts: 10, validation_prompts: 10}\n"
     )
     _ingest(tmp_path, CLEAN)
     prepare.main()
@@ -513,20 +594,4 @@ def test_prompts_and_demonstrations_are_required(
 ) -> None:
     _ingest(tmp_path, [line for line in CLEAN if line["kind"] != kind])
     with pytest.raises(DataError, match=message):
-        prepare.run(SHARES, PLAN, model, 0, tmp_path)
-
-
-def test_the_error_for_missing_labels_lists_unknown_objectives(
-    tmp_path: Path, model: Model
-) -> None:
-    _ingest(
-        tmp_path,
-        [
-            {**line, "objective": "funn"} if line.get("objective") == "fun" else line
-            for line in CLEAN
-        ],
-    )
-    with pytest.raises(
-        DataError, match=r"the objective fun has .*unknown objectives in the sources: funn"
-    ):
         prepare.run(SHARES, PLAN, model, 0, tmp_path)

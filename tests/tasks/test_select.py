@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from concord.evaluation.policies.protocol import lattice
 from concord.stage import outputs
 from concord.stage.errors import DataError, ParamsError
-from tasks import select
+from tasks import select_weights as select
 from tests.reports_fixture import params
 
 VALUES, MATH = ("helpful", "honest", "harmless"), ("math_accuracy", "math_engagement")

@@ -58,7 +58,7 @@ class AnswerJudge:
         """Fits the judge to every fold.
 
         Args:
-            rated: rated answers with the columns messages, group_id, prompt_id, response and
+            rated: labelled answers with the columns messages, group_id, prompt_id, response and
                 `rating.<objective>`, as `likelihood.labelled_answers` gives them.
             names: the objectives.
             folds: group -> fold, also of the prompts that will be judged.
@@ -93,7 +93,7 @@ class AnswerJudge:
         return scores
 
     def agreement(self, count: int, seed: int) -> dict[str, dict[str, Any]]:
-        """Objective -> how often the better-rated of two answers to a prompt is judged better.
+        """Objective -> how often the preferred one of two answers to a prompt is judged better.
 
         `count` resamples of the groups give the interval. `longer` is the same for preferring the
         longer answer; `pairs` is the number of pairs.
@@ -148,13 +148,13 @@ def _fit(rated: pd.DataFrame, vectors: np.ndarray, seen: np.ndarray, names: Sequ
     ).fit(texts)
     models = {}
     for name in names:
-        ratings = rated[f"rating.{name}"].to_numpy(dtype=float)
+        ratings = likelihood.grades(rated, name)
         rows = np.flatnonzero(seen & np.isfinite(ratings))
         groups = rated["group_id"].to_numpy()[rows]
         if len(set(ratings[rows])) < 2 or len(set(groups)) < 2:
             raise DataError(
-                f"Outside of a fold, the held-out ratings of {name} are all equal or are for one "
-                "group, so a judge cannot learn from them. Raise prepare.test, or add ratings."
+                f"Outside of a fold, the held-out labels of {name} are all equal or are for one "
+                "group, so a judge cannot learn from them. Raise prepare.test, or add labels."
             )
         inner = GroupKFold(min(INNER_FOLDS, len(set(groups))))
         search = GridSearchCV(

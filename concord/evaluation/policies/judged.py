@@ -30,7 +30,6 @@ from concord.stage.errors import DataError
 MEASURE = "predicted rating by a judge that was fitted to people's ratings of other questions"
 """What is measured, for the report."""
 TEST = "test"
-ALL_ANSWERS = 10**9
 
 
 @dataclass(frozen=True)
@@ -39,8 +38,8 @@ class JudgedData:
 
     prompts: pd.DataFrame
     """The prompts of the test split."""
-    ratings: pd.DataFrame
-    """The ratings of the test split."""
+    labels: likelihood.Labels
+    """The labels of the test split."""
     validation: pd.DataFrame
     """The prompts of the validation split."""
 
@@ -85,7 +84,7 @@ def judge(
         proxies: the trained reward vector; None: without proxies, and then without validation.
 
     Raises:
-        DataError: a domain has no held-out prompts or ratings.
+        DataError: a domain has no held-out prompts or labels.
     """
     flat = [name for members in names.values() for name in members]
     tables = []
@@ -98,7 +97,7 @@ def judge(
         for name, verifier in verified.items():
             answers[f"gold.{name}"] = _verify(answers, verifier)
         if rated := [name for name in members if name not in verified]:
-            judging = fitted(data.ratings, prompts, domain, rated, settings.judge, embed)
+            judging = fitted(data.labels, prompts, domain, rated, settings.judge, embed)
             agreement |= judging.agreement(settings.bootstrap, settings.seed)
             answers = answers.assign(
                 **{f"gold.{name}": values for name, values in judging.scores(answers).items()}
@@ -162,15 +161,15 @@ def held_out_prompts(table: pd.DataFrame, domain: str, count: int) -> pd.DataFra
 
 
 def fitted(
-    ratings: pd.DataFrame,
+    labels: likelihood.Labels,
     prompts: pd.DataFrame,
     domain: str,
     names: Sequence[str],
     params: JudgeParams,
     embed: Embed | None,
 ) -> AnswerJudge:
-    """The judge of a domain, fitted to all held-out ratings."""
-    rated = likelihood.labelled_answers(ratings, domain, names, ALL_ANSWERS)
+    """The judge of a domain, fitted to all held-out labels."""
+    rated = likelihood.labelled_answers(labels, domain, names)
     folds = fold_of([*rated["group_id"], *prompts["group_id"]], params.folds)
     return AnswerJudge(rated, names, folds, embed)
 

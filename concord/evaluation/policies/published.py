@@ -44,10 +44,15 @@ class Row:
 
 
 class Published:
-    """The figures of a finished run below `root`, the folder of params.yaml."""
+    """The figures of a finished run below `root`, the folder of params.yaml.
 
-    def __init__(self, params: Mapping[str, Any], root: Path = Path()) -> None:
-        self.root = root
+    Without `with_rival`, the candidate is compared with the SFT model only.
+    """
+
+    def __init__(
+        self, params: Mapping[str, Any], root: Path = Path(), with_rival: bool = True
+    ) -> None:
+        self.root, self.with_rival = root, with_rival
         self.params = params
         self.choice = outputs.read_json(root / REPORTS / "select.json")
         self.gate = outputs.read_json(root / REPORTS / "gate.json")
@@ -72,6 +77,8 @@ class Published:
 
     def rivals(self) -> list[str]:
         """Policies that were trained at the weights of the owner."""
+        if not self.with_rival:
+            return []
         entries = self.params["policies"].items()
         return [name for name, entry in entries if entry.get("weights") == self.weights]
 
@@ -89,6 +96,10 @@ class Published:
         """Judged answers of a policy to held-out prompts, at equal weights."""
         frame = outputs.read_table(self.root / SAMPLES / f"{policy}.parquet")
         return frame[(frame["split"] != "validation") & (frame["point"] == EQUAL)]
+
+    def candidate(self) -> pd.DataFrame:
+        """Judged answers of the candidate."""
+        return outputs.read_table(self.root / CANDIDATE / "samples.parquet")
 
     def utility(self, samples: pd.DataFrame) -> float:
         """The mean over domains of sum_i w_i gold_i, w the weights of the owner."""
@@ -110,7 +121,7 @@ class Published:
         seed, count = self.params["seeds"]["data"], self.params["evaluate"]["bootstrap"]
         sides = {
             "sft": self.samples(self.reference),
-            "candidate": outputs.read_table(self.root / CANDIDATE / "samples.parquet"),
+            "candidate": self.candidate(),
         }
         if self.rival:
             sides["rival"] = self.samples(self.rival)
@@ -137,6 +148,21 @@ class Published:
                 other = (shown[2], gaps[2]) if self.rival else (None, None)
                 rows.append(Row(name, shown[0], shown[1], gaps[0], *other))
         return rows
+
+    def metrics(self) -> dict[str, Any]:
+        """The figures of the candidate by which runs are compared.
+
+        `mean.<objective>` on held-out prompts; `utility`, the mean at the owner's weights;
+        `regret`, by how much the best rival's utility is above it, None without rivals; `verdict`.
+        """
+        utility = self.utility(self.candidate())
+        best = None if self.rival is None else self.utility(self.samples(self.rival))
+        return {
+            "mean": {row.objective: row.candidate.value for row in self.rows},
+            "utility": utility,
+            "regret": None if best is None else best - utility,
+            "verdict": "accepted" if self.gate["accepted"] else "refused",
+        }
 
     def sentence(self) -> str:
         """What the candidate does, misses included."""

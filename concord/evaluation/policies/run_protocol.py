@@ -4,10 +4,10 @@ Protocol `sandbox`: the policy answers prompts of the locked world, and gold rew
 answers. Answers to validation prompts are judged only by the proxies, the trained reward models.
 
 Protocol `likelihood`: of two human-labelled answers to a held-out question, the policy should give
-the better one the higher likelihood.
+the better one the higher likelihood. Ratings, rankings and comparisons say which one is better.
 
 Protocol `judged`: the policy answers held-out prompts of the annotations, and a judge that was
-fitted to people's ratings of other held-out questions rates the answers; see
+fitted to people's labels of other held-out questions rates the answers; see
 `concord.evaluation.policies.judged`.
 """
 
@@ -36,12 +36,15 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from concord.evaluation.policies.answer_judge import Embed
+    from concord.evaluation.policies.likelihood import Labels
     from concord.evaluation.policies.protocol import Point
     from concord.steering.steered import Steered
 
 
 SAME_AS_SFT = 1e-3
 """A policy is the SFT model if no answer has a larger KL, in nats."""
+LABELLED = ("ratings", "pairs")
+"""Folders of `data/prepared` with labels of answers, in the order of `likelihood.Labels`."""
 
 
 @dataclass(frozen=True, config=FORBID)
@@ -250,13 +253,19 @@ def _likelihood(
     splits = {"held_out": "test", "validation": "validation"}
     groups = {"test": job.params.prompts, "validation": job.params.validation_prompts}
     by_split = {splits[name]: values for name, values in points.items()}
-    ratings = {
-        split: outputs.read_table(PREPARED / f"ratings/{split}.parquet") for split in by_split
-    }
+    labels = {split: labels_of(split) for split in by_split}
     names = by_domain(
         {name: point.domain for point in points["held_out"] for name in point.weights}
     )
-    return likelihood.judge(policy, ratings, groups, names, by_split)
+    return likelihood.judge(policy, labels, groups, names, by_split)
+
+
+def labels_of(split: str) -> Labels:
+    """The prepared labels of a split."""
+    from concord.evaluation.policies.likelihood import Labels
+
+    tables = (outputs.read_table(PREPARED / f"{name}/{split}.parquet") for name in LABELLED)
+    return Labels(*tables)
 
 
 def _judged(
@@ -272,9 +281,8 @@ def _judged(
     params = job.params
     objectives = {name: point.domain for point in points["held_out"] for name in point.weights}
     vector = RewardVector.load(all_params, device=device, dtype=job.settings.dtype)
-    prompts, ratings, validation = (
-        outputs.read_table(PREPARED / f"{name}.parquet")
-        for name in ("prompts/test", "ratings/test", "prompts/validation")
+    prompts, validation = (
+        outputs.read_table(PREPARED / f"prompts/{split}.parquet") for split in ("test", "validation")
     )
     settings = judged.JudgedSettings(
         judge=params.judging,
@@ -287,7 +295,7 @@ def _judged(
     )
     return judged.judge(
         policy,
-        judged.JudgedData(prompts, ratings, validation),
+        judged.JudgedData(prompts, labels_of("test"), validation),
         objectives_of(all_params),
         by_domain(objectives),
         points,

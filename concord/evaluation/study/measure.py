@@ -1,6 +1,7 @@
 """Measures one policy of a study, in the folder of its seed.
 
-    params.yaml, study.yaml, models/sft, models/policies/<variant>, data/prepared/ratings
+    params.yaml, study.yaml, models/sft, models/policies/<variant>,
+    data/prepared/{ratings,pairs}
     -> measured/<settings>/<variant>.parquet
 
     python -m concord.evaluation.study.measure <variant>
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from concord.evaluation.policies.protocol import Point
+from concord.evaluation.policies.run_protocol import labels_of
 from concord.evaluation.study.recipe import REFERENCE, Cell, StudyParams, Variant, cells, variants
 from concord.lm.load import load_causal, load_tokenizer
 from concord.objectives import objectives_of
@@ -26,7 +28,7 @@ from concord.sandbox.world import World
 from concord.stage import outputs, progress, runtime
 from concord.stage.errors import command
 from concord.stage.params import Runtime, read, section
-from concord.stage.paths import POLICIES, PREPARED, SFT
+from concord.stage.paths import POLICIES, SFT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,7 +37,6 @@ if TYPE_CHECKING:
 
 STUDY = Path("study.yaml")
 MEASURED = Path("measured")
-RATED = PREPARED / "ratings/test.parquet"
 
 
 def measured(study: StudyParams, name: str) -> Path:
@@ -115,8 +116,8 @@ def labelled_pairs(policy: Steered, cell: Cell, scale: float, study: StudyParams
     from concord.evaluation.policies import likelihood
     from concord.steering.steered import Steered
 
-    ratings, names = outputs.read_table(RATED), list(cell.weights)
-    rated = likelihood.labelled_answers(ratings, cell.domain, names, study.prompts)
+    names = list(cell.weights)
+    rated = likelihood.labelled_answers(labels_of("test"), cell.domain, names, study.prompts)
     merged = policy.at(cell.weights, scale)
     at_scale = Steered(merged, policy.reference, policy.tokenizer, policy.sampling)
     point = Point("", cell.domain, cell.weights)

@@ -106,5 +106,5 @@ def test_embeddings_are_read_with_the_question() -> None:
 
 def test_equal_ratings_are_an_error() -> None:
     table = rated().assign(**{"rating.kind": 1.0})
-    with pytest.raises(DataError, match="ratings of kind are all equal or"):
+    with pytest.raises(DataError, match="labels of kind are all equal or"):
         AnswerJudge(table, ["kind"], folds(table))

@@ -10,6 +10,7 @@ import pytest
 
 from concord.evaluation.policies import judged
 from concord.evaluation.policies.judge_params import JudgeParams
+from concord.evaluation.policies.likelihood import Labels
 from concord.evaluation.policies.protocol import Point
 from concord.evaluation.policies.run_protocol import EvaluateParams
 from concord.objectives import Objective
@@ -17,6 +18,7 @@ from concord.stage.errors import DataError, ParamsError
 from concord.stage.params import section
 
 POINT = Point("equal", "math", {"right": 1.0})
+NO_LABELS = Labels(pd.DataFrame({"objective": []}), pd.DataFrame({"objective": []}))
 OBJECTIVES = {"right": Objective(domain="math", description="", verifier="exact_match")}
 
 
@@ -52,7 +54,7 @@ def settings(**changes: Any) -> judged.JudgedSettings:
 
 
 def result(**changes: Any) -> Any:
-    data = judged.JudgedData(prompts(), pd.DataFrame({"objective": []}), prompts().iloc[:0])
+    data = judged.JudgedData(prompts(), NO_LABELS, prompts().iloc[:0])
     return judged.judge(
         Counting(), data, OBJECTIVES, {"math": ["right"]}, {"held_out": [POINT]},  # type: ignore[arg-type]
         settings(**changes),

@@ -52,3 +52,15 @@ def test_lowered_objectives_are_named(published: Published) -> None:
         "On the locked world, the published model raises 6 of 7 objectives over sft "
         "(95 % intervals) and lowers honest."
     )
+
+
+def test_metrics_are_a_handful(published: Published) -> None:
+    """One mean per objective; the regret is what the best rival has more at the owner's weights."""
+    metrics = published.metrics()
+    assert set(metrics["mean"]) == set(OBJECTIVES)
+    assert metrics["utility"] == pytest.approx(published.utility(published.candidate()))
+    rival = published.utility(published.samples("grpo"))
+    assert metrics["regret"] == pytest.approx(rival - metrics["utility"])
+    assert metrics["verdict"] == ("accepted" if published.gate["accepted"] else "refused")
+    alone = Published({**published.params, "policies": {}})
+    assert alone.metrics()["regret"] is None

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from concord.evaluation.study.curves import curve_of
-from concord.evaluation.study.measure import RATED, labelled_pairs, measured
+from concord.evaluation.study.measure import labelled_pairs, measured
 from concord.evaluation.study.recipe import Cell, StudyParams
 from concord.lm.load import load_causal
 from concord.policies.model import MultiHeadCausalLM
@@ -34,7 +34,10 @@ def policy(tmp_path: Path, tiny_model: Path, tiny_tokenizer: Any, monkeypatch: A
         for name, grade in zip(("kind", "brief"), grades, strict=True)
     ]
     columns = ["group_id", "messages", "response", "objective", "rating"]
-    outputs.write_table(RATED, pd.DataFrame(rows, columns=columns))
+    ratings = pd.DataFrame(rows, columns=columns).assign(kind="rating")
+    outputs.write_table("data/prepared/ratings/test.parquet", ratings)
+    pairs = pd.DataFrame(columns=["group_id", "messages", "chosen", "rejected", "objective", "origin"])
+    outputs.write_table("data/prepared/pairs/test.parquet", pairs)
     model = MultiHeadCausalLM.from_sft(tiny_model, ["brief", "kind"])
     noise = torch.randn(model.heads.shape, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

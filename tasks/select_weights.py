@@ -3,7 +3,10 @@
     reports/samples/<policy>.parquet, reports/samples/<reference>.parquet
     -> reports/select.json (kept between runs, because it holds the history of choices)
 
-    python -m tasks.select
+    python -m tasks.select_weights
+
+The stage is called `select`. Its module is not, because a file `select.py` would hide the module of
+the standard library from a Python that is started in this folder.
 
 Rule `given`, the default: the head weights are `select.weights`. A scalariser as the rule searches
 the weights whose mean anchored proxies on validation (protocol `likelihood`: pair accuracies) it
