@@ -98,6 +98,9 @@ def _names(
         names["concord.rewards.process.judges"] = {
             kind_of(entry) for entry in labels.get("judges", {}).values()
         }
+    elif stage in ("evaluate", "candidate"):
+        judges = (params["evaluate"].get("judge") or {}).get("judges", {})
+        names["concord.rewards.process.judges"] = {kind_of(entry) for entry in judges.values()}
     elif stage == "policy":
         entry = params["policies"][item]
         method = plugins.load(

@@ -20,6 +20,7 @@ from typing import Any
 from concord import code, completion, references
 from concord.annotations import reader
 from concord.annotations.interchange import FIELDS
+from concord.evaluation.policies import named_judges
 from concord.evaluation.policies.run_protocol import EvaluateParams
 from concord.objectives import Objective
 from concord.references import errors_of
@@ -147,6 +148,7 @@ def reference_problems(
     yield from references.weight_problems(objectives, params)
     yield from references.choice_problems(objectives, params)
     yield from references.evaluation_problems(objectives, params, root)
+    yield from named_judges.problems(objectives, params, root)
     yield from _method_problems(objectives, params["policies"])
     yield from _published_problems(params)
     yield from preflight.path_exists(params["gate"]["champion"], "gate.champion", root)

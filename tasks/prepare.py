@@ -130,9 +130,7 @@ def run(params: PrepareParams, plan: Plan, model: Model, seed: int, root: Path) 
         "sources": {
             name: outputs.read_json(ingested / name / "report.json") for name in plan.sources
         },
-        **data_report(
-            tables, parts, plan.objectives, near_train, (params.validation, params.test)
-        ),
+        **data_report(tables, parts, plan.objectives, near_train, (params.validation, params.test)),
         "unused_objectives": unused,
         "quarantine": quarantine.samples(quarantined),
         "near_duplicates": near,

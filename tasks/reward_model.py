@@ -75,6 +75,9 @@ class RewardModelParams:
     training: Training | None = None
     """Training settings of `finetune`. A row of a batch is one prompt with its answers and
     labels."""
+    annotators: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """The people whose labels the model is fitted to; null for all. Then the head of a model that
+    was fitted to others can judge policies, see `evaluate.judge`."""
     labels: Literal["given", "implied_pairs"] = "given"
     """`given`: fit to the labels as they are (grades with thresholds, whole rankings).
     `implied_pairs`: fit to the pairs that they imply for one annotator and prompt."""
@@ -178,7 +181,9 @@ def _labels(job: RewardModelJob) -> pd.DataFrame:
 
     given, pairs = (outputs.read_table(table) for table in job.tables[:2])
     frame = given if job.params.labels == "given" else labels.from_pairs(pairs)
-    return frame[frame["objective"].isin(job.names)]
+    people = job.params.annotators
+    kept = frame["objective"].isin(job.names)
+    return frame[kept if people is None else kept & frame["annotator"].isin(people)]
 
 
 def _examples(
@@ -195,6 +200,8 @@ def _examples(
         given = job.params.labels == "given"
         table, what = (job.tables[0], "labels") if given else (job.tables[1], "pairs")
         instead = "" if given else ", or set labels: given, which needs no pairs"
+        if job.params.annotators is not None:
+            what = f"{what} by {', '.join(job.params.annotators)}"
         raise DataError(
             f"{table} has no {what} for {', '.join(missing)}, so the head cannot be fitted; "
             f"add annotations{instead}"

@@ -275,14 +275,15 @@ def _judged(
     all_params: Mapping[str, Any],
     device: Any,
 ) -> Judged:
-    from concord.evaluation.policies import judged, locked
+    from concord.evaluation.policies import judged, locked, named_judges
     from concord.rewards.vector.anchors import Anchors
 
     params = job.params
     objectives = {name: point.domain for point in points["held_out"] for name in point.weights}
     vector = RewardVector.load(all_params, device=device, dtype=job.settings.dtype)
     prompts, validation = (
-        outputs.read_table(PREPARED / f"prompts/{split}.parquet") for split in ("test", "validation")
+        outputs.read_table(PREPARED / f"prompts/{split}.parquet")
+        for split in ("test", "validation")
     )
     settings = judged.JudgedSettings(
         judge=params.judging,
@@ -302,6 +303,7 @@ def _judged(
         settings,
         embeddings(params.judging),
         locked.Proxies(vector.names, vector, Anchors.load(ANCHORS)),
+        named_judges.load(params.judging.judges, device, job.settings.dtype),
     )
 
 
