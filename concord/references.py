@@ -63,16 +63,16 @@ def scorer_problems(
         )
 
 
-def custom_verifier_problems(objectives: Mapping[str, Objective], root: Path) -> Iterator[str]:
-    """Files of custom verifiers that DVC does not track: `check` must depend on them."""
+def custom_function_problems(params: Mapping[str, Any], root: Path) -> Iterator[str]:
+    """Files of custom verifiers and judges that DVC does not track: `check` must depend on them."""
     base, graph = root.resolve(), root / "dvc.yaml"
     deps = read(graph)["stages"]["check"]["deps"] if graph.is_file() else []
-    for name, objective in objectives.items():
-        for file in sorted(local_imports(*code.custom_files(objective, base), root=base)):
+    for key, name in code.custom_functions(params).items():
+        for file in sorted(local_imports(*code.files_of_function(name, base), root=base)):
             path = file.relative_to(base)
             if deps and not any(path.is_relative_to(dep) for dep in deps):
                 yield (
-                    f"objectives.{name}.verifier: {path} is not a dep of `check` in dvc.yaml, so "
+                    f"{key}: {path} is not a dep of `check` in dvc.yaml, so "
                     f"an edit of it would rerun nothing; add {path} to stages.check.deps"
                 )
 

@@ -136,7 +136,7 @@ def reference_problems(
     params = completion.EMPTY | dict(params)
     objectives = mapping_of(Objective, params, "objectives")
     yield from references.scorer_problems(objectives, params["reward_models"])
-    yield from references.custom_verifier_problems(objectives, root)
+    yield from references.custom_function_problems(params, root)
     yield from references.label_problems(objectives, params)
     yield from references.process_reward_problems(objectives, params)
     if params["process_labels"]["objectives"]:

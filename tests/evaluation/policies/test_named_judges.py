@@ -1,4 +1,4 @@
-"""Judges of single objectives: functions, endpoints and reward heads, instead of the fitted judge."""
+"""Judges of single objectives: functions and reward heads, instead of the fitted judge."""
 
 import sys
 from pathlib import Path
