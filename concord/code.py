@@ -44,15 +44,15 @@ def listings(params: Params, stages: Mapping[str, str | None], root: Path) -> di
         root: the folder of params.yaml, where custom verifiers are.
     """
     objectives = objectives_of(params)
-    custom = {key: files_of_function(name, root) for key, name in custom_functions(params).items()}
+    custom = {place: files_of_function(f, root) for place, f in custom_functions(params).items()}
     listing_by_stage = {}
     for stage, key in stages.items():
         for item in params[key] if key else [None]:
             names = _names(stage, item, params, objectives)
             files = [str(ROOT / f"tasks/{MODULES.get(stage, stage)}.py")]
             local = local_imports(*files, named=names)
-            for key, its_files in custom.items():
-                if (DISPATCH if key.startswith("objectives.") else JUDGES) in local:
+            for place, its_files in custom.items():
+                if (DISPATCH if place.startswith("objectives.") else JUDGES) in local:
                     files += its_files
             lines = digests(*files, named=names).items()
             text = "".join(f"{digest}  {path}\n" for path, digest in lines)
