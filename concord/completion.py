@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from concord.lm.train import Training
 from concord.policies.job import Method
 from concord.stage import plugins
 from concord.stage.errors import ParamsError
@@ -162,9 +163,25 @@ def _fill_policies(params: Params) -> None:
     if policies and not any(entry.get("method") == "reference" for entry in policies.values()):
         params["policies"] = {"sft": {"method": "reference"}, **params["policies"]}
     for name, method in _methods(params).items():
+        fill_training(params["policies"][name], method.params)
         field = method.params.__pydantic_fields__.get("weights")  # type: ignore[attr-defined]
         if field is not None and field.is_required():
             params["policies"][name].setdefault("weights", dict.fromkeys(vector(params), 1.0))
+
+
+def fill_training(entry: Any, cls: type) -> None:
+    """Fills in what `training` of an entry of the dataclass `cls` leaves out, by its default.
+
+    Batch size and micro-batch belong together, and so do steps and epochs.
+    """
+    field = cls.__pydantic_fields__.get("training")  # type: ignore[attr-defined]
+    given = entry.get("training") if isinstance(entry, dict) else None
+    if field is None or not isinstance(default := field.default, Training):
+        return
+    if isinstance(given, dict):
+        for names in (("learning_rate",), ("batch_size", "micro_batch"), ("steps", "epochs")):
+            if not any(given.get(name) is not None for name in names):
+                given.update({name: getattr(default, name) for name in names})
 
 
 def _fill_evaluation(params: Params) -> None:

@@ -11,6 +11,7 @@ The params.yaml of a clone is complete: if the recipe lacks a key that dvc.yaml 
 with all defaults (`flows.recipe`). The dvc.yaml of a clone has only the stages of its recipe.
 """
 
+import copy
 import io
 import os
 import shutil
@@ -105,7 +106,7 @@ def _assign(params: Any, change: str, known: Mapping[str, Any], recipe: Path) ->
         known = known[parent] if isinstance(known, Mapping) and parent in known else {}
         if not isinstance(known, Mapping):
             break
-        mapping = mapping.setdefault(parent, {})
+        mapping = mapping.setdefault(parent, copy.deepcopy(known))
     if not equals or not isinstance(known, Mapping) or last not in known:
         raise CloneError(
             f"{change} changes nothing, because {recipe} has no key {key}; "

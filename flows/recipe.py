@@ -58,6 +58,7 @@ def complete(given: Mapping[str, Any], root: Path = Path(), name: str = "params.
     params = completion.filled(given, root)
     constant = {key: {} for key in check.SECTIONS if key not in OPTIONAL_STAGES}
     params = constant | params
+    completion.fill_training(params["sft"], check.SECTIONS["sft"])
     if problems := list(dict.fromkeys(check.section_problems(params))):
         raise ParamsError("\n".join([f"{name} is invalid:", *problems]))
     params = completion.staged(params)

@@ -100,6 +100,16 @@ def test_given_values_stay() -> None:
         check.run(whole, ROOT)
 
 
+def test_a_training_may_be_given_in_part() -> None:
+    params = edited("sft/training", {"batch_size": 6, "epochs": 1})
+    params["policies"]["steered"]["training"] = {"learning_rate": 1.0e-3}
+    whole = complete(params, ROOT).params
+    sft, steered = whole["sft"]["training"], whole["policies"]["steered"]["training"]
+    assert (sft["batch_size"], sft["micro_batch"], sft["epochs"]) == (6, None, 1.0)
+    assert (sft["steps"], sft["learning_rate"]) == (None, 1e-4)
+    assert (steered["learning_rate"], steered["steps"], steered["batch_size"]) == (1e-3, 75, 42)
+
+
 def test_a_verifier_needs_no_reward_model() -> None:
     params = edited(
         "objectives", {"right": {"domain": "d", "description": "", "verifier": "math_answer"}}
