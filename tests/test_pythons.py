@@ -34,7 +34,10 @@ for module, name in names:
 def interpreter(version: str) -> str:
     """A Python of this version; skips the test if there is none."""
     path = shutil.which(f"python{version}")
-    if path is None or subprocess.run([path, "-c", ""], capture_output=True, check=False).returncode:
+    if (
+        path is None
+        or subprocess.run([path, "-c", ""], capture_output=True, check=False).returncode
+    ):
         pytest.skip(f"Python {version} is not installed")
     return path
 
@@ -90,7 +93,9 @@ def test_make_works_in_a_folder_with_a_space(tmp_path: Path) -> None:
     for name in ("Makefile", "pyproject.toml", "constraints.txt"):
         shutil.copy(ROOT / name, project / name)
     python = project / ".venv/bin/python"
-    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "import sys; print(sys.argv[1:])" "$@"\n')
+    python.write_text(
+        f'#!/bin/sh\nexec "{sys.executable}" -c "import sys; print(sys.argv[1:])" "$@"\n'
+    )
     python.chmod(0o755)
     (project / ".venv/.installed").touch()
     done = make(project, "run", "RECIPE=recipes/my own.yaml", "SET=a.b=1")

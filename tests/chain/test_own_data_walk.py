@@ -6,6 +6,8 @@ the flow.
 
 import json
 import re
+import resource
+import sys
 import time
 from pathlib import Path
 
@@ -14,10 +16,11 @@ import pytest
 
 from concord.stage.params import read
 from tests.chain import own_data
-from tests.chain.tree import copy_project, dvc, environment, lock, python, run
+from tests.chain.tree import copy_project, dvc, environment, lock, run
 
 LINES = 25
 SECONDS = 360
+"""Most CPU time, which other work on the machine does not change; two cores need less time."""
 
 
 @pytest.fixture(scope="module")
@@ -27,11 +30,12 @@ def walk(tmp_path_factory: pytest.TempPathFactory) -> Path:
     project = copy_project(folder / "project", folder / "cache")
     rows = own_data.write(project, "tea.yaml")
     env = environment(PREFECT_HOME=str(folder / "prefect"), CI="true")
-    began = time.monotonic()
-    run(project, python(), "-m", "flows.cli", "run", "tea.yaml", env=env)
-    seconds = time.monotonic() - began
-    print(f"the walk took {seconds:.0f} s")
-    assert seconds < SECONDS
+    began, wall = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
+    run(project, sys.executable, "-m", "flows.cli", "run", "tea.yaml", env=env)
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    cpu = ended.ru_utime - began.ru_utime + ended.ru_stime - began.ru_stime
+    print(f"the walk took {cpu:.0f} s of CPU time, {time.monotonic() - wall:.0f} s in all")
+    assert cpu < SECONDS
     (folder / "rows.json").write_text(json.dumps(rows))
     return project / "runs/tea"
 

@@ -255,7 +255,11 @@ BAD = [
         r"3 rows cannot hold one row of each",
     ),
     ("runtime/device", "gpu7", r"runtime\.device is 'gpu7'; allowed: auto, cpu, cuda"),
-    ("model/max_length", 513, r"model\.max_length is 513, but the model was made for 512 positions"),
+    (
+        "model/max_length",
+        513,
+        r"model\.max_length is 513, but the model was made for 512 positions",
+    ),
     (
         "prepare/ignore_objectives",
         ["helpful"],

@@ -124,7 +124,9 @@ def _tables() -> None:
         for name in VALUES
     ]
     for split in ("test", "validation"):  # the labels are ratings, unless a test writes others
-        outputs.write_table(f"data/prepared/pairs/{split}.parquet", pd.DataFrame(pairs[:0], columns=list(pairs[0])))
+        outputs.write_table(
+            f"data/prepared/pairs/{split}.parquet", pd.DataFrame(pairs[:0], columns=list(pairs[0]))
+        )
     for split in ("train", "test"):
         outputs.write_table(f"data/prepared/rewards/values/{split}.parquet", pd.DataFrame(pairs))
     steps = [

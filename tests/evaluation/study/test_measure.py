@@ -36,7 +36,9 @@ def policy(tmp_path: Path, tiny_model: Path, tiny_tokenizer: Any, monkeypatch: A
     columns = ["group_id", "messages", "response", "objective", "rating"]
     ratings = pd.DataFrame(rows, columns=columns).assign(kind="rating")
     outputs.write_table("data/prepared/ratings/test.parquet", ratings)
-    pairs = pd.DataFrame(columns=["group_id", "messages", "chosen", "rejected", "objective", "origin"])
+    pairs = pd.DataFrame(
+        columns=["group_id", "messages", "chosen", "rejected", "objective", "origin"]
+    )
     outputs.write_table("data/prepared/pairs/test.parquet", pairs)
     model = MultiHeadCausalLM.from_sft(tiny_model, ["brief", "kind"])
     noise = torch.randn(model.heads.shape, generator=torch.Generator().manual_seed(0))
