@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 FOLDER = Path("data/raw/tea")
-TEAS = ["green tea", "black tea", "mint tea", "white tea", "herb tea", "ginger tea", "rose tea"]
+TEAS = ["green", "black", "mint", "white", "herb", "ginger", "rose", "apple", "lemon", "iced"]
 PROBLEMS = {
     "is too strong": "Use less of it.",
     "has no taste": "Let it stay in the water.",
@@ -30,7 +30,7 @@ GREETING, DETAIL, WARNING = (
     "Then wait. Then try it again.",
     "Be careful.",
 )
-QUESTIONS = [(f"My {tea} {problem}. What now?", problem) for tea in TEAS for problem in PROBLEMS]
+QUESTIONS = [(f"My {tea} tea {problem}. What now?", problem) for tea in TEAS for problem in PROBLEMS]
 CHOICES = list(product([False, True], repeat=3))
 """Whether an answer greets, goes into detail, and warns."""
 PEOPLE = {"ann": 0, "bob": -1, "eva": 1}

@@ -108,7 +108,7 @@ def test_a_module_that_does_not_exist_is_reported_by_check() -> None:
     params = {"evaluate": {"judge": {"judges": {"brief": entry}}}, "policies": {}}
     (problem,) = named_judges.problems(OBJECTIVES, params, Path())
     assert problem.startswith("evaluate.judge.judges.brief.function: 'no_such_module:judge'")
-    with pytest.raises(ParamsError, match=r"judges\.brief\.function: .*write module:name"):
+    with pytest.raises(ParamsError, match=r"judges\.brief: .*write module:name"):
         section(JudgeParams, {"judges": {"brief": {"kind": "function", "function": "x"}}}, "judge")
 
 
