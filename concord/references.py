@@ -106,6 +106,25 @@ def label_problems(objectives: Mapping[str, Objective], params: Mapping[str, Any
                 yield f"{where}: {error}"
 
 
+def source_objective_problems(
+    options: Mapping[str, Any],
+    where: str,
+    objectives: Mapping[str, Objective],
+    prepare: Mapping[str, Any],
+) -> Iterator[str]:
+    """An unknown objective that the options of a source give to all of its labels."""
+    constants = options.get("constants")
+    given = {"objective": options.get("objective")}
+    if isinstance(constants, Mapping):
+        given["constants.objective"] = constants.get("objective")
+    for key, name in given.items():
+        if isinstance(name, str) and name not in {
+            *objectives,
+            *prepare.get("ignore_objectives", []),
+        }:
+            yield f"{where}.{key}: unknown objective {name!r}; {suggest(name, list(objectives))}"
+
+
 def process_reward_problems(
     objectives: Mapping[str, Objective], params: Mapping[str, Any]
 ) -> Iterator[str]:

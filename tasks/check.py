@@ -153,12 +153,16 @@ def reference_problems(
     yield from _published_problems(params)
     yield from preflight.path_exists(params["gate"]["champion"], "gate.champion", root)
     yield from _device_problems(params["runtime"].get("device", "auto"))
+    yield from preflight.trackers(params["runtime"].get("report_to", []))
     yield from preflight.model(section(Model, params["model"], "model"), root)
     yield from preflight.layers(params, root)
     yield from preflight.positions(params, root)
     domains = {objective.domain for objective in objectives.values()}
     for name, source in mapping_of(ingest.Source, params, "sources").items():
         yield from _source_problems(name, source, domains, root)
+        yield from references.source_objective_problems(
+            source.options, f"sources.{name}.options", objectives, params["prepare"]
+        )
 
 
 def _mapping_problems(

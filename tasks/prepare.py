@@ -76,6 +76,9 @@ class PrepareParams:
             )
 
 
+SANDBOX = Judging("sandbox", prompts=1, validation_prompts=1)
+
+
 @plain_dataclass(frozen=True)
 class Plan:
     """What to prepare: the sources, the objectives, and the objectives of each reward model."""
@@ -86,7 +89,7 @@ class Plan:
     implied: Collection[str] = ()
     """Reward models that are fitted to implied pairs. The others are fitted to labels of all
     kinds."""
-    judging: Judging = Judging("sandbox", 1, 1)
+    judging: Judging = SANDBOX
     """How policies are judged."""
 
     @classmethod

@@ -91,6 +91,7 @@ def run(params: ProcessRewardParams, settings: Runtime, seed: int, max_length: i
         dtype=settings.dtype,
         work=work,
         curve=CURVES / "process_reward.csv",
+        report_to=settings.report_to,
     )
     fit_steps(reward, train, validation, fit_settings)
     with outputs.directory(PROCESS_REWARD) as folder:

@@ -223,6 +223,8 @@ def _fit(job: RewardModelJob, data: OutcomeData, device: torch.device) -> Fitted
             cache=job.features,
             folder=job.folder,
             curve=job.curve,
+            label=f"reward model {job.group}",
+            report_to=job.settings.report_to,
         )
         return outcome_fit.fit_probe(data, backbone, probe)
     assert params.training is not None
@@ -235,6 +237,7 @@ def _fit(job: RewardModelJob, data: OutcomeData, device: torch.device) -> Fitted
         work=job.work,
         curve=job.curve,
         label=f"reward model {job.group}",
+        report_to=job.settings.report_to,
     )
     return outcome_fit.finetune(data, backbone, finetune)
 

@@ -66,6 +66,7 @@ def run(params: SftParams, model: Model, settings: Runtime, seed: int) -> None:
         length=lambda row: len(row["ids"]),
         dtype=settings.dtype,
         label="sft",
+        report_to=settings.report_to,
     )
     if params.lora is not None:
         merge(base)

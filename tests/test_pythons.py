@@ -1,4 +1,4 @@
-"""The Python versions that Concord runs on, as far as they are installed, and paths with a space."""
+"""Python versions, as far as they are installed, and paths with a space."""
 
 import os
 import shutil
@@ -32,14 +32,14 @@ for module, name in names:
 
 
 def interpreter(version: str) -> str:
-    """A Python of this version; skips the test if there is none."""
-    path = shutil.which(f"python{version}")
-    if (
-        path is None
-        or subprocess.run([path, "-c", ""], capture_output=True, check=False).returncode
-    ):
-        pytest.skip(f"Python {version} is not installed")
-    return path
+    """A Python of this version, on PATH or of pyenv; skips the test if there is none."""
+    pyenv = Path(os.environ.get("PYENV_ROOT", Path.home() / ".pyenv"))
+    paths = [shutil.which(f"python{version}")]
+    paths += sorted(map(str, pyenv.glob(f"versions/{version}.*/bin/python")))
+    for path in filter(None, paths):
+        if not subprocess.run([path, "-c", ""], capture_output=True, check=False).returncode:
+            return path
+    pytest.skip(f"Python {version} is not installed")
 
 
 @pytest.mark.parametrize("version", NEWER)
@@ -112,7 +112,7 @@ def test_a_project_with_a_space_is_installed(tmp_path: Path) -> None:
         shutil.copy(ROOT / name, project / name)
     python = project / "a python"
     python.write_text(
-        f'#!/bin/sh\nmkdir -p .venv/bin; cp "$0" .venv/bin/python; echo "$@" >> calls\nexit 0\n'
+        '#!/bin/sh\nmkdir -p .venv/bin; cp "$0" .venv/bin/python; echo "$@" >> calls\nexit 0\n'
     )
     python.chmod(0o755)
     done = make(project, "install", "PYTHON=./a python")

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic.dataclasses import dataclass
 
+from concord.lm import trackers
 from concord.stage.errors import DataError, ParamsError
 from concord.stage.params import FORBID
 
@@ -199,6 +200,7 @@ def fit(
     rates: Mapping[str, float] | None = None,
     dtype: str = "float32",
     label: str = "training",
+    report_to: Sequence[str] = (),
 ) -> None:
     """Trains `model`, whose parameters are float32, in place and leaves it in evaluation mode.
 
@@ -215,7 +217,8 @@ def fit(
             that it returns are written to the curve.
         rates: prefix of parameter names -> peak learning rate of these parameters.
         dtype: `loss` and `evaluate` run in `concord.lm.precision.autocast` with this data type.
-        label: description of the progress bar.
+        label: description of the progress bar, and name of the run where logs are sent.
+        report_to: services that logs are sent to (`runtime.report_to`).
 
     Raises DataError if there are no rows, and ModelError if the loss is not finite or a checkpoint
     does not fit the model.
@@ -226,7 +229,13 @@ def fit(
     plan = Plan(rows, training, seed=seed, order=order, weights=weights, length=length)
     with tempfile.TemporaryDirectory() as scratch:
         arguments = _arguments(
-            model, plan, training, work or Path(scratch), seed, save=work is not None
+            model,
+            plan,
+            training,
+            work or Path(scratch),
+            seed,
+            save=work is not None,
+            reporting=trackers.arguments(report_to, label),
         )
         trainer = StepTrainer(model, arguments, plan, collate, loss, evaluate, rates, dtype, label)
         trainer.train(resume_from_checkpoint=trainer.last_complete_checkpoint())
@@ -245,6 +254,7 @@ def _arguments(
     seed: int,
     *,
     save: bool,
+    reporting: Mapping[str, Any],
 ) -> Any:
     from transformers import TrainingArguments
 
@@ -266,7 +276,6 @@ def _arguments(
         logging_steps=1,
         logging_nan_inf_filter=False,
         seed=seed,
-        report_to="none",
         disable_tqdm=True,
         use_cpu=on_cpu,
         bf16=False,
@@ -274,6 +283,7 @@ def _arguments(
         label_names=[],
         dataloader_num_workers=0,
         dataloader_pin_memory=not on_cpu,
+        **reporting,
     )
     # Several GPUs are used by several processes, never by torch's DataParallel.
     arguments._n_gpu = min(1, arguments.n_gpu)

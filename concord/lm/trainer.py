@@ -140,9 +140,8 @@ class _Progress(TrainerCallback):
         self.steps: Iterator[int] = iter(())
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        self.steps = iter(progress.track(range(state.max_steps), state.max_steps, self.label))
-        for _ in range(state.global_step):
-            next(self.steps, None)
+        steps, start = state.max_steps, state.global_step
+        self.steps = iter(progress.track(range(start, steps), steps, self.label, start))
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         next(self.steps, None)

@@ -47,8 +47,8 @@ answer = chat(messages, max_new_tokens=256, do_sample=True, temperature={tempera
 print(answer[0]["generated_text"][-1]["content"])
 ```
 
-The chat template in the folder writes the prompt. The messages above become this text, after which \
-the model writes the answer and `{tokenizer.decode([tokenizer.eos_token_id])}`:
+The chat template in the folder writes the prompt. The messages above become this text, after \
+which the model writes the answer and `{tokenizer.decode([tokenizer.eos_token_id])}`:
 
 ````text
 {rendered[:LONGEST]}

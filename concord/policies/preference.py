@@ -146,6 +146,7 @@ def fit_pairs(
         rates=head_learning_rates(model, params),
         dtype=job.runtime.dtype,
         label=f"policy {job.name}",
+        report_to=job.runtime.report_to,
     )
     if params.lora is not None:
         merge(model.backbone)

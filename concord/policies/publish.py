@@ -16,7 +16,7 @@ CARD = "README.md"
 
 
 class Publishable:
-    """A policy with `head_names`, `merge` and `name_or_path`, the folder that it was loaded from."""
+    """A policy with `head_names`, `merge`, and `name_or_path`, the folder it was loaded from."""
 
     name_or_path: Any
 
@@ -27,7 +27,7 @@ class Publishable:
         dtype: Dtype = "float32",
         strength: float = 1.0,
     ) -> None:
-        """Writes the model at `weights`: weights, tokenizer, chat template, generation config, card.
+        """Writes the model at `weights`, its tokenizer, chat template, generation config and card.
 
         Args:
             weights: objective -> weight; a missing objective gets weight 0. They are normalised to
@@ -75,7 +75,9 @@ def _shares(weights: Mapping[str, float], names: list[str]) -> dict[str, float]:
     """All weights, normalised if their sum is positive and finite; `merge` refuses the others."""
     for name in weights:
         if name not in names:
-            raise ParamsError(f"weights.{name}: the policy has no head {name}; {suggest(name, names)}")
+            raise ParamsError(
+                f"weights.{name}: the policy has no head {name}; {suggest(name, names)}"
+            )
     total = sum(weights.values())
     scale = total if 0 < total < float("inf") else 1.0
     return {name: weights.get(name, 0.0) / scale for name in names}

@@ -1,4 +1,4 @@
-"""The model card of a candidate, in Markdown: how to use it, what it is, what it gained and lost."""
+"""The model card of a candidate, in Markdown: how to use it, and what it gained and lost."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ CHANCE = 0.5
 MEASURES = {
     "sandbox": "Mean gold reward of sampled answers to the locked world, from 0 to 1.",
     "likelihood": (
-        "Pair accuracy: of two human-labelled answers to a held-out prompt, how often the preferred "
-        f"one has the higher likelihood per token. {CHANCE:g} is chance; below it, the model prefers "
-        "the other answer."
+        "Pair accuracy: of two human-labelled answers to a held-out prompt, how often the "
+        f"preferred one has the higher likelihood per token. {CHANCE:g} is chance; below it, the "
+        "model prefers the other answer."
     ),
     "judged": (
         "Mean rating, from 0 to 1, that a judge predicts for sampled answers to held-out prompts; "
@@ -79,8 +79,8 @@ policy again.
 
 ## What it gained and lost
 
-{MEASURES[record.results["conditions"]["protocol"]]} Intervals are 95 % bootstraps over prompts, of \
-one training and one sampling seed; the change from the SFT model `{record.reference}` is paired.
+{MEASURES[record.results["conditions"]["protocol"]]} Intervals are 95 % bootstraps over prompts, \
+of one training and one sampling seed; the change from the SFT model `{record.reference}` is paired.
 
 | objective | SFT | this model | change | held-out |
 |---|---|---|---|---|
@@ -191,7 +191,7 @@ def _summary(rows: Sequence[Row]) -> str:
 
 def _agreement(results: Report) -> str:
     """How far the judge agrees with people; empty without a judge."""
-    judges = {name: figures for name, figures in results.get("judge", {}).items()}
+    judges = results.get("judge", {})
     if not judges:
         return ""
     shown = "; ".join(

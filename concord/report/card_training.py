@@ -33,8 +33,8 @@ def data(params: Mapping[str, Any], report: Mapping[str, Any]) -> str:
 {rows}
 
 After duplicates and contradictions were removed, the training split has \
-{trained["demonstrations"]["train"]} demonstrations, {trained["prompts"]["train"]} prompts to sample \
-answers to, and these labels. Pairs that ratings imply count as pairs.
+{trained["demonstrations"]["train"]} demonstrations, {trained["prompts"]["train"]} prompts to \
+sample answers to, and these labels. Pairs that ratings imply count as pairs.
 
 | objective | pairs | ratings |
 |---|---|---|

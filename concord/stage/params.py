@@ -32,6 +32,8 @@ FORBID = ConfigDict(extra="forbid", allow_inf_nan=False)
 T = TypeVar("T")
 Dtype = typing.Literal["float32", "bfloat16"]
 """Data types of weights."""
+Tracker = typing.Literal["tensorboard", "wandb", "mlflow", "trackio"]
+"""Services that Transformers' Trainer can send training logs to."""
 
 
 @dataclass(frozen=True, config=FORBID)
@@ -58,6 +60,10 @@ class Runtime:
     float32 and its matrix products are bfloat16; only action heads compute in float32. Models are
     saved in float32. A model in use is loaded in bfloat16, apart from the action heads and their
     adapters."""
+    report_to: list[Tracker] = Field(default_factory=list)
+    """Where the logs of every training stage are sent too: `tensorboard` (to work/tensorboard),
+    `wandb`, `mlflow`, `trackio`. Each must be installed, and reads its own environment variables.
+    Training curves are always in reports/curves."""
 
 
 @dataclass(frozen=True, config=FORBID)

@@ -3,9 +3,10 @@
 Each function yields one line per problem: the path of the key, why it cannot work, what to do.
 """
 
+import importlib.util
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,7 @@ def layers(params: Mapping[str, Any], root: Path) -> Iterator[str]:
 
 
 def positions(params: Mapping[str, Any], root: Path) -> Iterator[str]:
-    """A maximum length beyond the model's positions. Checked only if the model is a local folder."""
+    """A maximum length beyond the model's positions. Checked only for a model in a local folder."""
     config, length = _config(params, root), params["model"]["max_length"]
     most = config.get("max_position_embeddings", config.get("n_positions"))
     if most is not None and length > most:
@@ -101,6 +102,16 @@ def cuda() -> Iterator[str]:
             "runtime.device is 'cuda', but PyTorch finds no CUDA device on this machine; set "
             "runtime.device: auto, or install a driver and a CUDA build of PyTorch"
         )
+
+
+def trackers(names: Sequence[str]) -> Iterator[str]:
+    """Services in `runtime.report_to` whose package is not installed."""
+    for name in names:
+        if importlib.util.find_spec(name) is None:
+            yield (
+                f"runtime.report_to: {name} is not installed; run `pip install {name}`, or remove "
+                "it from the list"
+            )
 
 
 def _config(params: Mapping[str, Any], root: Path) -> dict[str, Any]:

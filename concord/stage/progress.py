@@ -1,9 +1,13 @@
-"""Progress of a stage: a bar on stderr, and JSON lines in the file $CONCORD_PROGRESS."""
+"""Progress of a stage: a bar on stderr, and JSON lines in the file $CONCORD_PROGRESS.
+
+Both say how much time is left.
+"""
 
 import json
 import os
 import sys
 import time
+from collections import deque
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TypeVar
@@ -12,14 +16,18 @@ from tqdm import tqdm
 
 T = TypeVar("T")
 SECONDS_BETWEEN_LINES = 0.5
+RECENT = 20
+"""The speed is that of so many lines."""
 
 
-def track(iterable: Iterable[T], total: int, label: str) -> Iterator[T]:
-    """Yields the items of `iterable` and reports how many of `total` are done."""
-    report = Reporter(total, label)
-    for done, item in enumerate(
-        tqdm(iterable, total=total, desc=label, file=sys.stderr, mininterval=1.0), start=1
-    ):
+def track(iterable: Iterable[T], total: int, label: str, start: int = 0) -> Iterator[T]:
+    """Yields the items of `iterable` and reports how many of `total` are done.
+
+    `start` items were done before, in a run that was interrupted.
+    """
+    report = Reporter(total, label, start)
+    bar = tqdm(iterable, total=total, initial=start, desc=label, file=sys.stderr, mininterval=1.0)
+    for done, item in enumerate(bar, start=start + 1):
         yield item
         report(done)
 
@@ -30,24 +38,36 @@ def count(iterable: Iterable[T], label: str) -> Iterator[T]:
 
 
 class Reporter:
-    """Appends {"stage", "label", "done", "total"} to the progress file, at most twice per second.
+    """Appends {"stage", "label", "done", "total", "seconds_left"} to the progress file.
 
-    The last item is always reported.
+    At most twice per second, but the last item is always reported. `start` items were done before.
     """
 
-    def __init__(self, total: int, label: str) -> None:
+    def __init__(self, total: int, label: str, start: int = 0) -> None:
         self.total, self.label = total, label
         self._path = os.environ.get("CONCORD_PROGRESS")
         self._last = float("-inf")
+        self._recent = deque([(time.monotonic(), start)], maxlen=RECENT)
 
     def __call__(self, done: int) -> None:
         now = time.monotonic()
         if self._path is None or (now - self._last < SECONDS_BETWEEN_LINES and done < self.total):
             return
         self._last = now
-        line = {"stage": stage(), "label": self.label, "done": done, "total": self.total}
+        self._recent.append((now, done))
+        counts = {"done": done, "total": self.total, "seconds_left": self._seconds_left()}
+        line = {"stage": stage(), "label": self.label, **counts}
         with open(self._path, "a", encoding="utf-8") as lines:
             lines.write(json.dumps(line) + "\n")
+
+    def _seconds_left(self) -> float | None:
+        """The time that the rest takes at the recent speed; None if nothing was done yet."""
+        (began, first), (now, done) = self._recent[0], self._recent[-1]
+        if done >= self.total:
+            return 0.0
+        return (
+            round((self.total - done) * (now - began) / (done - first), 1) if done > first else None
+        )
 
 
 def stage() -> str:

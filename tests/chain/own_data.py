@@ -30,7 +30,7 @@ GREETING, DETAIL, WARNING = (
     "Then wait. Then try it again.",
     "Be careful.",
 )
-QUESTIONS = [(f"My {tea} tea {problem}. What now?", problem) for tea in TEAS for problem in PROBLEMS]
+QUESTIONS = [(f"My {tea} tea {what}. What now?", what) for tea in TEAS for what in PROBLEMS]
 CHOICES = list(product([False, True], repeat=3))
 """Whether an answer greets, goes into detail, and warns."""
 PEOPLE = {"ann": 0, "bob": -1, "eva": 1}

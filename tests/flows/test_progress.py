@@ -1,5 +1,6 @@
 """Progress of a stage becomes one updated artifact and occasional log lines."""
 
+import json
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -42,7 +43,8 @@ def artifacts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 
 def report(path: Path, done: int) -> None:
     with path.open("a") as file:
-        file.write(f'{{"stage": "sft", "label": "training", "done": {done}, "total": 40}}\n')
+        line = {"stage": "sft", "label": "training", "done": done, "total": 40}
+        file.write(json.dumps({**line, "seconds_left": (40 - done) * 5.0}) + "\n")
 
 
 def test_one_artifact_follows_the_newest_report(
@@ -68,7 +70,7 @@ def test_one_artifact_follows_the_newest_report(
         ("update", 27.5, "policy@mah_dpo: training"),
         ("update", 100.0, ""),
     ]
-    assert lines == ["training: 11 of 40"]
+    assert lines == ["training: 11 of 40, 2 min left"]
 
 
 def test_a_stage_that_reports_nothing_has_no_artifact(

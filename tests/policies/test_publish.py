@@ -2,12 +2,12 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, pipeline
 
-from concord.lm.load import load_causal
 from concord.policies.model import MultiHeadCausalLM
 from concord.policies.specialists import Specialists
 from concord.policies.steerable import load
@@ -102,9 +102,12 @@ def test_a_folder_with_content_is_left_alone(policy: Path, tmp_path: Path) -> No
 
 
 def test_a_soup_is_published_too_and_a_mixture_is_refused(tiny_model: Path, tmp_path: Path) -> None:
+    def untied() -> Any:
+        return MultiHeadCausalLM.from_sft(tiny_model, ["sft"]).merge({"sft": 1.0})
+
     for mixing in ("parameters", "probabilities"):
-        members = {name: load_causal(tiny_model) for name in ("brief", "kind")}
-        Specialists.of(load_causal(tiny_model), members, mixing).save_pretrained(tmp_path / mixing)
+        members = {name: untied() for name in ("brief", "kind")}
+        Specialists.of(untied(), members, mixing).save_pretrained(tmp_path / mixing)
         for file in Path(tiny_model).glob("*token*"):
             shutil.copy(file, tmp_path / mixing)
         shutil.copy(tiny_model / "chat_template.jinja", tmp_path / mixing)

@@ -15,13 +15,15 @@ def test_items_are_yielded_and_lines_are_written(
     monkeypatch.setattr("sys.argv", ["/x/tasks/reward_model.py", "values"])
     assert list(progress.track(range(1000), 1000, "scoring")) == list(range(1000))
     lines = [json.loads(line) for line in (tmp_path / "lines").read_text().splitlines()]
-    assert lines[0] == {
+    assert {name: value for name, value in lines[0].items() if name != "seconds_left"} == {
         "stage": "reward_model@values",
         "label": "scoring",
         "done": 1,
         "total": 1000,
     }
+    assert lines[0]["seconds_left"] > 0
     assert lines[-1]["done"] == 1000
+    assert lines[-1]["seconds_left"] == 0
     assert len(lines) < 10  # two per second, not one per item
 
 
@@ -32,3 +34,23 @@ def test_nothing_is_written_without_the_environment_variable(
     monkeypatch.chdir(tmp_path)
     assert list(progress.track([1], 1, "x")) == [1]
     assert not list(tmp_path.iterdir())
+
+
+def test_the_time_left_follows_the_recent_speed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run that resumes at 40 of 100 does a step in 2 s, and later one in 5 s."""
+    now = [1000.0]
+    monkeypatch.setenv("CONCORD_PROGRESS", str(tmp_path / "lines"))
+    monkeypatch.setattr("concord.stage.progress.time.monotonic", lambda: now[0])
+    report = progress.Reporter(100, "training", start=40)
+    for done in range(41, 81):
+        now[0] += 2.0 if done <= 60 else 5.0
+        report(done)
+    left = {
+        line["done"]: line["seconds_left"]
+        for line in map(json.loads, (tmp_path / "lines").read_text().splitlines())
+    }
+    assert left[41] == 59 * 2
+    assert left[60] == 40 * 2
+    assert left[80] == 20 * 5

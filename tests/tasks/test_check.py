@@ -287,6 +287,20 @@ BAD = [
     ),
     (
         "sources/sandbox",
+        {
+            "format": "table",
+            "path": "data/raw/sandbox.yaml",
+            "options": {"kind": "comparison", "constants": {"objective": "helpfull"}},
+        },
+        r"options\.constants\.objective: unknown objective 'helpfull'; did you mean helpful\?",
+    ),
+    (
+        "sources/sandbox",
+        {"format": "trl", "path": "data/raw/sandbox.yaml", "options": {"objective": "honst"}},
+        r"sources\.sandbox\.options\.objective: unknown objective 'honst'; did you mean honest\?",
+    ),
+    (
+        "sources/sandbox",
         {"format": "hub", "path": "data/raw/sandbox.yaml"},
         r"data/raw/sandbox\.yaml\.dataset is missing; add it",
     ),

@@ -100,7 +100,7 @@ def _quarantined(root: Path, reason: str) -> Any:
 def test_each_consumer_has_its_folder(tmp_path: Path, model: Model) -> None:
     report = _prepare(tmp_path, model, CLEAN)
     every, held_in = {"train", "validation", "test"}, {"train", "validation"}
-    folders = {"sft": held_in, "pairs": held_in, "prompts": every, "ratings": every, "steps": every}
+    folders = dict.fromkeys(("pairs", "prompts", "ratings", "steps"), every) | {"sft": held_in}
     for folder, names in {
         **folders,
         "rewards/r": every | {"labels"},
@@ -360,8 +360,8 @@ def test_labels_of_an_unknown_objective_are_refused(tmp_path: Path, model: Model
     plan = Plan(["mine"], {name: OBJECTIVES[name] for name in ("fun", "clear")}, {"r": ["clear"]})
     with pytest.raises(
         DataError,
-        match=r"funn \(60 labels in the source mine, did you mean fun\?\); right \(60 labels in the "
-        r"source mine\).*prepare\.ignore_objectives: \[funn, right\]",
+        match=r"funn \(60 labels in the source mine, did you mean fun\?\); right \(60 labels in "
+        r"the source mine\).*prepare\.ignore_objectives: \[funn, right\]",
     ):
         _prepare(tmp_path, model, lines, plan)
 

@@ -1,4 +1,4 @@
-"""What a protocol needs to judge every objective, checked by `prepare` before anything is trained."""
+"""What a protocol needs to judge every objective. `prepare` checks it before any training."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass

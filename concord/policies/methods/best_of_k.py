@@ -62,6 +62,7 @@ def run(job: PolicyJob) -> None:
         length=lambda row: len(row["ids"]),
         dtype=job.runtime.dtype,
         label=f"policy {job.name}",
+        report_to=job.runtime.report_to,
     )
     if params.lora is not None:
         merge(model)

@@ -92,6 +92,7 @@ def run(job: PolicyJob) -> None:
         pad=tokenizer.pad_token_id,
         seed=job.seeds.sampling,
         work=resume.folder(job.stage, job, inputs_of(job), __file__),
+        report_to=job.runtime.report_to,
     )
     with autocast(device, job.runtime.dtype):
         trainer.train(f"policy {job.name}")

@@ -10,13 +10,14 @@ from __future__ import annotations
 import random
 import shutil
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from concord.lm.trackers import TrainingLog
 from concord.policies.ppo.answer_batch import (
     AnswerBatch,
     Answers,
@@ -52,6 +53,7 @@ class PpoTrainer:
         pad: id of the padding token.
         seed: seed of the minibatches.
         work: folder for checkpoints (`concord.stage.resume.folder`); None saves none.
+        report_to: services that logs are sent to (`runtime.report_to`).
     """
 
     def __init__(
@@ -66,11 +68,12 @@ class PpoTrainer:
         pad: int,
         seed: int,
         work: Path | None = None,
+        report_to: Sequence[str] = (),
     ) -> None:
         self.policy, self.reference, self.critic = policy, reference, critic
         self.settings, self.collect = settings, collect
         self.streams = [*names, *(["kl"] if settings.beta else [])]
-        self.pad, self.seed, self.work = pad, seed, work
+        self.pad, self.seed, self.work, self.report_to = pad, seed, work, report_to
         self.history: list[dict[str, float]] = []
         """The metrics of each step."""
         self.rates = {"policy": settings.learning_rate, "critic": settings.critic_learning_rate}
@@ -89,13 +92,14 @@ class PpoTrainer:
         Raises ModelError if the loss is not finite.
         """
         self._load()
-        steps = self.settings.steps
-        for step in progress.track(range(steps), steps, label):
-            if step < len(self.history):
-                continue
+        steps, start = self.settings.steps, len(self.history)
+        log = TrainingLog(self.report_to, label, steps, self.policy)
+        for step in progress.track(range(start, steps), steps, label, start):
             self.history.append({"step": step + 1, **self.train_step(step)})
+            log.log(step + 1, self.history[-1])
             if self.work is not None and (step + 1) % self.settings.checkpoint_every == 0:
                 self._save(self.work, step + 1)
+        log.end()
 
     def train_step(self, step: int) -> dict[str, float]:
         """Samples one batch of answers and learns from it; returns the metrics."""

@@ -27,6 +27,7 @@ from transformers import PrinterCallback, TrainerCallback
 from trl.trainer.grpo_config import GRPOConfig
 from trl.trainer.grpo_trainer import GRPOTrainer
 
+from concord.lm import trackers
 from concord.lm.learning_rates import separate
 from concord.policies.job import PolicyJob
 from concord.policies.moving_weights import WeightTracker
@@ -194,10 +195,15 @@ class Checkpoints(TrainerCallback):
 
     def __init__(self, name: str, tracker: WeightTracker) -> None:
         self.name, self.tracker = name, tracker
+        self.report: Reporter | None = None
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.report = Reporter(state.max_steps, f"policy {self.name}", state.global_step)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.tracker.end_step(state.global_step - 1)
-        Reporter(state.max_steps, f"policy {self.name}")(state.global_step)
+        assert self.report is not None
+        self.report(state.global_step)
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         folder = Path(args.output_dir)
@@ -230,11 +236,11 @@ def config(job: PolicyJob, work: Path, loss: LossType, on_cpu: bool) -> GRPOConf
         save_total_limit=2,
         logging_steps=1,
         seed=job.seeds.sampling,
-        report_to="none",
         disable_tqdm=True,
         use_cpu=on_cpu,
         bf16=job.runtime.dtype == "bfloat16",
         activation_checkpointing=False,
         dataloader_pin_memory=not on_cpu,
         gradient_accumulation_steps=params.prompts_per_step // params.micro,
+        **trackers.arguments(job.runtime.report_to, f"policy {job.name}"),
     )

@@ -16,6 +16,7 @@ import numpy as np
 from concord.lm.load import load_causal
 from concord.lm.lora import Lora, attach, merge
 from concord.lm.precision import autocast
+from concord.lm.trackers import TrainingLog
 from concord.lm.train import Training, fit
 from concord.lm.types import Tokenizer
 from concord.rewards.outcome import head_fit, head_start
@@ -81,6 +82,8 @@ class FinetuneSettings:
     """Path of the training curve."""
     label: str
     """Description of the progress bar."""
+    report_to: Sequence[str] = ()
+    """Services that logs are sent to."""
 
 
 @dataclass(frozen=True)
@@ -98,6 +101,10 @@ class ProbeSettings:
     """Final folder of the model; the path of the backbone is saved relative to it."""
     curve: Path
     """Path of the training curve."""
+    label: str = "reward model"
+    """Name of the run where logs are sent."""
+    report_to: Sequence[str] = ()
+    """Services that logs are sent to."""
 
 
 class Fitted(NamedTuple):
@@ -143,6 +150,7 @@ def finetune(data: OutcomeData, backbone: Backbone, settings: FinetuneSettings) 
         rates={"thresholds": THRESHOLD_RATE},
         dtype=backbone.dtype,
         label=settings.label,
+        report_to=settings.report_to,
     )
 
     def save(folder: Path) -> None:
@@ -181,6 +189,9 @@ def fit_probe(data: OutcomeData, backbone: Backbone, settings: ProbeSettings) ->
 
     accuracy = pair_accuracy(score, data.validation, data.names)
     # A curve of a single step, because every reward model has a curve.
+    log = TrainingLog(settings.report_to, settings.label, 1, frozen)
+    log.log(1, accuracy)
+    log.end()
     lines: list[list[Any]] = [["step", *accuracy], [1, *accuracy.values()]]
     outputs.write_text(settings.curve, "".join(",".join(map(str, line)) + "\n" for line in lines))
     return Fitted(

@@ -42,6 +42,8 @@ class StepFitSettings:
     """Folder for checkpoints."""
     curve: Path
     """Path of the training curve."""
+    report_to: Sequence[str] = ()
+    """Services that logs are sent to."""
 
 
 def fit_steps(
@@ -82,6 +84,7 @@ def fit_steps(
         length=lambda row: len(row["ids"]),
         dtype=settings.dtype,
         label="process reward model",
+        report_to=settings.report_to,
     )
     if settings.lora is not None:
         merge(model.base_model)
