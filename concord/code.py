@@ -44,15 +44,15 @@ def listings(params: Params, stages: Mapping[str, str | None], root: Path) -> di
         root: the folder of params.yaml, where custom verifiers are.
     """
     objectives = objectives_of(params)
-    custom = {place: files_of_function(f, root) for place, f in custom_functions(params).items()}
+    custom = {where: files_of_function(f, root) for where, f in custom_functions(params).items()}
     listing_by_stage = {}
     for stage, key in stages.items():
         for item in params[key] if key else [None]:
             names = _names(stage, item, params, objectives)
             files = [str(ROOT / f"tasks/{MODULES.get(stage, stage)}.py")]
             local = local_imports(*files, named=names)
-            for place, its_files in custom.items():
-                if (DISPATCH if place.startswith("objectives.") else JUDGES) in local:
+            for where, its_files in custom.items():
+                if (DISPATCH if where.startswith("objectives.") else JUDGES) in local:
                     files += its_files
             lines = digests(*files, named=names).items()
             text = "".join(f"{digest}  {path}\n" for path, digest in lines)
@@ -86,10 +86,10 @@ def custom_functions(params: Params) -> dict[str, str]:
         "process_labels.judges": params.get("process_labels", {}).get("judges", {}),
         "evaluate.judge.judges": (params["evaluate"].get("judge") or {}).get("judges", {}),
     }
-    for place, entries in judges.items():
+    for where, entries in judges.items():
         for name, entry in entries.items():
             if "function" in entry:
-                functions[f"{place}.{name}.function"] = str(entry["function"])
+                functions[f"{where}.{name}.function"] = str(entry["function"])
     return functions
 
 
