@@ -36,7 +36,7 @@ SAMPLED = ("sandbox", "judged")
 
 
 def filled(given: Mapping[str, Any], root: Path = Path()) -> Params:
-    """`given` with the defaults that depend on other values, without optional sections.
+    """`given` with the defaults that depend on other values, but without more optional sections.
 
     Values of a wrong type are left as they are. Relative paths start at `root`.
     """
@@ -45,6 +45,7 @@ def filled(given: Mapping[str, Any], root: Path = Path()) -> Params:
     _fill_sources(params)
     _fill_policies(params)
     _fill_evaluation(params)
+    _fill_process(params)
     return params
 
 
@@ -57,11 +58,7 @@ def staged(params: Mapping[str, Any]) -> Params:
     for name in ("anchors", "rollouts", *PROCESS):
         if name in needs:
             result.setdefault(name, {})
-    process = result.get("process_reward")
-    if isinstance(process, dict) and process.get("architecture", "finetune") == "finetune":
-        process.setdefault("training", dict(PROCESS_TRAINING))
-    if isinstance(labels := result.get("process_labels"), dict):
-        labels.setdefault("objectives", {name: {} for name in _step_objectives(result)})
+    _fill_process(result)
     if "evaluate_rewards" in needed(result):
         result.setdefault("evaluate_rewards", {})
     return result
@@ -223,6 +220,15 @@ def _fill_rewards(params: Params, needed_by_a_stage: bool) -> None:
             groups[group]["objectives"][name] = {}
     if groups:
         params.setdefault("reward_models", groups)
+
+
+def _fill_process(params: Params) -> None:
+    """The objectives whose steps are labelled, and the training of the process reward model."""
+    process, labels = params.get("process_reward"), params.get("process_labels")
+    if isinstance(process, dict) and process.get("architecture", "finetune") == "finetune":
+        process.setdefault("training", dict(PROCESS_TRAINING))
+    if isinstance(labels, dict):
+        labels.setdefault("objectives", {name: {} for name in _step_objectives(params)})
 
 
 def vector(params: Mapping[str, Any]) -> dict[str, str]:
