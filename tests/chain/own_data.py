@@ -59,7 +59,8 @@ objectives:
 prepare: {demonstrations: preferred}
 sft: {training: {learning_rate: 2.0e-3, steps: 100, batch_size: 16}}
 policies:
-  steered: {method: mah_dpo, pairs: annotations, beta: 0.3, head_learning_rate: 1.5e-3}
+  steered: {method: mah_dpo, pairs: annotations, beta: 0.3, head_learning_rate: 1.5e-3,
+    training: {steps: 40, batch_size: 24}}
 """
 
 

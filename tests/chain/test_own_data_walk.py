@@ -64,11 +64,13 @@ def test_only_what_is_needed_has_run(walk: Path) -> None:
 def test_the_weights_move_the_answers(walk: Path) -> None:
     samples = pd.read_parquet(walk / "reports/samples/steered.parquet")
     held_out = samples[samples["split"] == "test"]
-    brief, warm = (held_out[held_out["point"] == f"{name}=1.000"] for name in ("brief", "warm"))
+    brief, warm = (held_out[held_out["point"] == f"warm={weight}"] for weight in ("0.000", "1.000"))
     assert len(brief) > 5
     assert brief["length"].mean() < warm["length"].mean()
     greets = [frame["response"].str.startswith("Welcome").mean() for frame in (brief, warm)]
     assert greets[0] < greets[1]
+    assert brief["gold.brief"].mean() > warm["gold.brief"].mean()
+    assert brief["gold.warm"].mean() < warm["gold.warm"].mean()
 
 
 def test_the_page_shows_answers_at_three_weights(walk: Path) -> None:
