@@ -146,7 +146,7 @@ def _fill_sources(params: Params) -> None:
 
     Those of checks are not: nothing is sampled from them.
     """
-    checked = {entry.get("source") for entry in _entries(params, "checks").values()}
+    checked = {str(entry.get("source")) for entry in _entries(params, "checks").values()}
     entries, domains = _entries(params, "sources"), set(vector(params).values())
     sources = {name: source for name, source in entries.items() if name not in checked}
     if len(domains) == 1 and not any("prompts" in source for source in sources.values()):
@@ -158,7 +158,8 @@ def _fill_policies(params: Params) -> None:
     """Adds the reference policy, and equal weights where a method requires weights."""
     policies = _entries(params, "policies")
     if policies and not any(entry.get("method") == "reference" for entry in policies.values()):
-        params["policies"] = {"sft": {"method": "reference"}, **params["policies"]}
+        name = "sft" if "sft" not in policies else "reference"
+        params["policies"] = {name: {"method": "reference"}, **params["policies"]}
     for name, method in _methods(params).items():
         fill_training(params["policies"][name], method.params)
         field = method.params.__pydantic_fields__.get("weights")  # type: ignore[attr-defined]
@@ -186,7 +187,7 @@ def _fill_evaluation(params: Params) -> None:
     for name in ("evaluate", "select"):
         params.setdefault(name, {})
     if isinstance(evaluate := params["evaluate"], dict):
-        formats = {source.get("format") for source in _entries(params, "sources").values()}
+        formats = {str(source.get("format")) for source in _entries(params, "sources").values()}
         evaluate.setdefault("protocol", "sandbox" if "sandbox" in formats else "judged")
         evaluate.setdefault("weights", dict.fromkeys(vector(params), 1.0))
     methods = {name: method for name, method in _methods(params).items() if method.stock}
