@@ -39,9 +39,8 @@ class TrainingLog:
     """
 
     def __init__(self, report_to: Sequence[str], label: str, steps: int, model: Any) -> None:
-        from transformers import TrainerControl, TrainerState, TrainingArguments
-        from transformers.integrations import get_reporting_integration_callbacks
-        from transformers.trainer_callback import CallbackHandler
+        from transformers import TrainerControl, TrainerState, TrainingArguments, trainer_callback
+        from transformers.integrations import integration_utils
 
         self._handler: Any = None
         if not report_to:
@@ -50,8 +49,10 @@ class TrainingLog:
         self._args = TrainingArguments(output_dir=str(WORK), max_steps=steps, **settings)
         self._state = TrainerState(max_steps=steps)
         self._control = TrainerControl()
-        callbacks = [callback() for callback in get_reporting_integration_callbacks(report_to)]
-        self._handler = CallbackHandler(callbacks, model, None, None, None)
+        services: Any = integration_utils
+        callbacks = services.get_reporting_integration_callbacks(report_to)
+        handler: Any = trainer_callback.CallbackHandler
+        self._handler = handler([callback() for callback in callbacks], model, None, None, None)
         self._handler.on_train_begin(self._args, self._state, self._control)
 
     def log(self, step: int, metrics: Mapping[str, float]) -> None:

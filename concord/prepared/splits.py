@@ -136,7 +136,7 @@ def sizes(
     Returns split -> `asked` and `got`, shares of the prompts; `prompts` and `groups`, counts; and
     `by_chance`, whether drawing prompts one by one could easily give this size (`CHANCE`).
     """
-    from scipy.stats import binomtest
+    from scipy.stats import binomtest  # type: ignore[import-untyped]
 
     asked = {"train": 1 - validation - test, "validation": validation, "test": test}
     total = sum(prompts.values())

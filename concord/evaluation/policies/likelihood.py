@@ -16,6 +16,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -143,7 +144,7 @@ def _labelled(
         if (prompt, worse) in number:
             beaten.setdefault((name, prompt, better), []).append(number[prompt, worse])
     means = ratings.groupby(["objective", *KEYS])["rating"].mean().to_dict()
-    labels = {}
+    labels: dict[str, Any] = {}
     for name in names:
         labels[f"rating.{name}"] = [means.get((name, *key), np.nan) for key in keys]
         lists = [sorted(beaten.get((name, *key), [])) for key in keys]

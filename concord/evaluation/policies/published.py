@@ -102,7 +102,10 @@ class Published:
         return outputs.read_table(self.root / CANDIDATE / "samples.parquet")
 
     def utility(self, samples: pd.DataFrame) -> float:
-        """The mean over domains of sum_i w_i gold_i, w the weights of the owner."""
+        """The mean over domains of sum_i w_i gold_i, w the weights of the owner.
+
+        NaN if no domain was judged.
+        """
         total, domains = 0.0, self.results["domains"]
         for domain in domains:
             names = self.members(domain)
@@ -113,7 +116,7 @@ class Published:
             total += sum(
                 share[name] * mean for name, mean in zip(names, means, strict=True) if share[name]
             )
-        return total / len(domains)
+        return total / len(domains) if domains else float("nan")
 
     @cached_property
     def rows(self) -> list[Row]:
