@@ -24,6 +24,8 @@ Params = Mapping[str, Any]
 Names = dict[str, set[str]]
 DISPATCH = ROOT / "concord/rewards/verifiers/dispatch.py"
 """A stage runs verifiers if it can import this file."""
+JUDGES = ROOT / "concord/rewards/process/judges/function.py"
+"""A stage calls functions as judges if it can import this file."""
 MODULES = {"select": "select_weights"}
 """Stages whose module in `tasks` has another name."""
 POLICY_PLUGINS = {
@@ -42,14 +44,16 @@ def listings(params: Params, stages: Mapping[str, str | None], root: Path) -> di
         root: the folder of params.yaml, where custom verifiers are.
     """
     objectives = objectives_of(params)
-    custom = [file for name in objectives for file in custom_files(objectives[name], root)]
+    custom = {where: files_of_function(f, root) for where, f in custom_functions(params).items()}
     listing_by_stage = {}
     for stage, key in stages.items():
         for item in params[key] if key else [None]:
             names = _names(stage, item, params, objectives)
             files = [str(ROOT / f"tasks/{MODULES.get(stage, stage)}.py")]
-            if DISPATCH in local_imports(*files, named=names):
-                files += custom
+            local = local_imports(*files, named=names)
+            for where, its_files in custom.items():
+                if (DISPATCH if where.startswith("objectives.") else JUDGES) in local:
+                    files += its_files
             lines = digests(*files, named=names).items()
             text = "".join(f"{digest}  {path}\n" for path, digest in lines)
             listing_by_stage[stage if item is None else f"{stage}@{item}"] = text
@@ -68,10 +72,30 @@ def read_listing(text: str) -> dict[str, str]:
     }
 
 
-def custom_files(objective: Objective, root: Path) -> list[str]:
-    """Files of the objective's custom verifier (`module:function`) that are below `root`."""
-    module, colon, _ = (objective.verifier or "").partition(":")
-    return [str(file) for file in files_of(module, root)] if colon else []
+def custom_functions(params: Params) -> dict[str, str]:
+    """Path of a key -> the function `module:function` of the user that it names.
+
+    They are verifiers, and judges of the kind `function`.
+    """
+    functions = {
+        f"objectives.{name}.verifier": objective.verifier
+        for name, objective in objectives_of(params).items()
+        if objective.verifier and ":" in objective.verifier
+    }
+    judges = {
+        "process_labels.judges": params.get("process_labels", {}).get("judges", {}),
+        "evaluate.judge.judges": (params["evaluate"].get("judge") or {}).get("judges", {}),
+    }
+    for where, entries in judges.items():
+        for name, entry in entries.items():
+            if "function" in entry:
+                functions[f"{where}.{name}.function"] = str(entry["function"])
+    return functions
+
+
+def files_of_function(name: str, root: Path) -> list[str]:
+    """The files of a function `module:function` that are below `root`."""
+    return [str(file) for file in files_of(name.partition(":")[0], root)]
 
 
 def _names(
@@ -98,6 +122,9 @@ def _names(
         names["concord.rewards.process.judges"] = {
             kind_of(entry) for entry in labels.get("judges", {}).values()
         }
+    elif stage in ("evaluate", "candidate"):
+        judges = (params["evaluate"].get("judge") or {}).get("judges", {})
+        names["concord.rewards.process.judges"] = {kind_of(entry) for entry in judges.values()}
     elif stage == "policy":
         entry = params["policies"][item]
         method = plugins.load(

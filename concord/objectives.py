@@ -15,7 +15,8 @@ from concord.stage.params import FORBID, mapping_of, suggest
 
 @dataclass(frozen=True, config=FORBID)
 class Objective:
-    """One aspect of quality. Set exactly one of `verifier` and `reward`."""
+    """One aspect of quality. Set exactly one of `verifier` and `reward`; neither, if no stage of
+    the run scores answers."""
 
     domain: str
     """The kind of prompts that the objective applies to; `all` for every domain."""
@@ -29,10 +30,9 @@ class Objective:
     """Whether the objective is part of the reward vector that policies are trained on."""
 
     def __post_init__(self) -> None:
-        if (self.verifier is None) == (self.reward is None):
-            which = "neither" if self.verifier is None else "both"
+        if self.verifier is not None and self.reward is not None:
             raise ValueError(
-                f"names {which} of `verifier` and `reward`, so it is unclear what scores the "
+                "names both of `verifier` and `reward`, so it is unclear what scores the "
                 "objective; name exactly one"
             )
 

@@ -20,7 +20,7 @@ from concord.sandbox.world import OBJECTIVES
 from concord.stage.closure import local_imports
 from concord.stage.errors import DataError, ParamsError
 from concord.stage.params import read, section, suggest
-from concord.stage.paths import MINILM, PROCESS_REWARD
+from concord.stage.paths import MINILM
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 NAME_RULE = "use lower-case letters, digits and underscores, starting with a letter"
@@ -63,16 +63,16 @@ def scorer_problems(
         )
 
 
-def custom_verifier_problems(objectives: Mapping[str, Objective], root: Path) -> Iterator[str]:
-    """Files of custom verifiers that DVC does not track: `check` must depend on them."""
+def custom_function_problems(params: Mapping[str, Any], root: Path) -> Iterator[str]:
+    """Files of custom verifiers and judges that DVC does not track: `check` must depend on them."""
     base, graph = root.resolve(), root / "dvc.yaml"
     deps = read(graph)["stages"]["check"]["deps"] if graph.is_file() else []
-    for name, objective in objectives.items():
-        for file in sorted(local_imports(*code.custom_files(objective, base), root=base)):
+    for key, name in code.custom_functions(params).items():
+        for file in sorted(local_imports(*code.files_of_function(name, base), root=base)):
             path = file.relative_to(base)
             if deps and not any(path.is_relative_to(dep) for dep in deps):
                 yield (
-                    f"objectives.{name}.verifier: {path} is not a dep of `check` in dvc.yaml, so "
+                    f"{key}: {path} is not a dep of `check` in dvc.yaml, so "
                     f"an edit of it would rerun nothing; add {path} to stages.check.deps"
                 )
 
@@ -126,7 +126,7 @@ def source_objective_problems(
 
 
 def process_reward_problems(
-    objectives: Mapping[str, Objective], params: Mapping[str, Any], root: Path
+    objectives: Mapping[str, Objective], params: Mapping[str, Any]
 ) -> Iterator[str]:
     """Problems of step scores that would be combined wrongly, or that would judge twice."""
     labels = params["process_labels"]
@@ -145,7 +145,6 @@ def process_reward_problems(
         if forms := entry.get("process_rewards"):
             where = f"policies.{policy}.process_rewards"
             yield from _process_reward_problems(forms, where, values, objectives, params)
-            yield from _missing_dep(where, root)
 
 
 def _discounted(objective: Objective, entry: Mapping[str, Any], gamma: float) -> bool:
@@ -190,17 +189,6 @@ def _process_reward_problems(
                     "judged both by its outcome and by its steps; set in_vector: false for "
                     f"{other}, or remove {name}"
                 )
-
-
-def _missing_dep(where: str, root: Path) -> Iterator[str]:
-    """Policies with process rewards must wait for the process reward model, the others need not."""
-    graph = root / "dvc.yaml"
-    deps = read(graph)["stages"]["policy"]["do"]["deps"] if graph.is_file() else [PROCESS_REWARD]
-    if str(PROCESS_REWARD) not in map(str, deps):
-        yield (
-            f"{where}: {PROCESS_REWARD} is not a dep of `policy` in dvc.yaml, so the policy could "
-            f"be trained before it; add {PROCESS_REWARD} to stages.policy.do.deps"
-        )
 
 
 def weight_problems(

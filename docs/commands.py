@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from concord.stage.closure import ROOT
+from concord.stage.field_docs import first_sentence
 from concord.stage.params import read
-from docs.markdown import NOTE, cell, docstring, first_sentence, table
+from docs.markdown import NOTE, cell, docstring, table
 
 COMMANDS = """\
 Run all commands in the root of the project. `make install` creates `.venv`. Commands that do not

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
-import inspect
-import itertools
 import json
 import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
-from docs.markdown import cell, parsed, table
+from concord.stage.field_docs import field_docs
+from docs.markdown import cell, table
 
 WORDS = {int: "integer", float: "number", str: "text", bool: "true or false", type(None): "null"}
 BOUNDS = {
@@ -25,40 +22,6 @@ BOUNDS = {
 }
 MEANINGS = {"method": "Selects this method."}
 """Meaning of a field that has no string under it."""
-
-
-def field_docs(cls: type) -> dict[str, str]:
-    """Field -> the string under it, of a dataclass and of those it inherits from."""
-    docs: dict[str, str] = {}
-    for base in reversed(cls.__mro__):
-        if not dataclasses.is_dataclass(base) or base.__module__ == "builtins":
-            continue
-        tree = parsed(Path(inspect.getfile(base)))
-        body = next(
-            (
-                node.body
-                for node in tree.body
-                if isinstance(node, ast.ClassDef) and node.name == base.__name__
-            ),
-            [],
-        )
-        for field, text in itertools.pairwise(body):
-            if (
-                isinstance(field, ast.AnnAssign)
-                and isinstance(field.target, ast.Name)
-                and is_text(text)
-            ):
-                docs[field.target.id] = inspect.cleandoc(text.value.value)  # type: ignore[attr-defined]
-    return docs
-
-
-def is_text(node: ast.stmt) -> bool:
-    """Whether a statement is a string and nothing else."""
-    return (
-        isinstance(node, ast.Expr)
-        and isinstance(node.value, ast.Constant)
-        and isinstance(node.value.value, str)
-    )
 
 
 def type_words(hint: Any, links: Callable[[type], str]) -> str:
@@ -100,8 +63,21 @@ def default_words(cls: type, name: str) -> str:
         return "required"
     value = field.get_default(call_default_factory=True)
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return f"`{type(value).__name__}()`"
+        return f"`{instance_words(value)}`"
     return f"`{value if isinstance(value, str) else json.dumps(value)}`"
+
+
+def instance_words(value: Any) -> str:
+    """The fields of a dataclass that differ from their defaults, as YAML would write them."""
+    fields = type(value).__pydantic_fields__
+    given = {
+        name: getattr(value, name)
+        for name, field in fields.items()
+        if field.is_required()
+        or getattr(value, name) != field.get_default(call_default_factory=True)
+    }
+    inner = ", ".join(f"{name}: {json.dumps(item)}" for name, item in given.items())
+    return f"{{{inner}}}"
 
 
 def fields_table(cls: type, links: Callable[[type], str]) -> str:

@@ -21,10 +21,11 @@ from concord.annotations import hub, reader
 from concord.annotations.record import NoOptions
 from concord.stage import plugins
 from concord.stage.closure import ROOT
+from concord.stage.field_docs import first_sentence, parsed
 from concord.stage.params import read
 from docs.commands import commands_page
 from docs.fields import fields_table, nested
-from docs.markdown import NOTE, cell, docstring, first_sentence, markdown, parsed, table
+from docs.markdown import NOTE, cell, docstring, markdown, table
 from docs.tables import tables_page
 from tasks import check
 

@@ -1,6 +1,6 @@
 """The console command `concord`: short names for what `python -m ...` and DVC already do.
 
-    concord check                                   # is params.yaml right?
+    concord check [RECIPE] [--explain]              # is it right? every value, with its meaning
     concord run [RECIPE] [KEY=VALUE ...]            # the whole pipeline
     concord demo                                    # the tiny recipe, in a few minutes
     concord inspect FILE                            # what is this file, and how is it read?
@@ -30,7 +30,9 @@ from ruamel.yaml.error import YAMLError
 from typer.core import TyperGroup
 
 from concord.stage.errors import ConcordError
+from concord.stage.params import read
 from concord.stage.paths import REPORTS
+from concord.stage.stage_graph import is_short
 from flows.clone import clone
 from flows.status import describe
 
@@ -66,9 +68,17 @@ app = typer.Typer(
 
 
 @app.command()
-def check() -> None:
-    """Check params.yaml and record the code of every stage."""
+def check(
+    recipe: Annotated[str, typer.Argument(help="A params file.")] = str(DEFAULT),
+    explain: Annotated[
+        bool, typer.Option(help="Print every value, whether it was given, and what it means.")
+    ] = False,
+) -> None:
+    """Check a params file. Of params.yaml, also record the code of every stage."""
     _require_project()
+    if explain or Path(recipe) != DEFAULT or _is_short():
+        _python("flows.recipe", recipe, *(["--explain"] if explain else []))
+        return
     _python("tasks.check")
     typer.echo(f"{DEFAULT} is valid; `concord status` shows what would run")
 
@@ -83,7 +93,7 @@ def run(
         typer.Argument(metavar="KEY=VALUE", help="Values to change, for example sft.steps=50."),
     ] = None,
 ) -> None:
-    """Run the pipeline. Another recipe, or changed values, run in a clone under runs/."""
+    """Run the pipeline. Another recipe, a short one, or changed values run in a clone in runs/."""
     _require_project()
     values = list(changes or [])
     if "=" in recipe:
@@ -196,10 +206,15 @@ def _require_project() -> None:
         )
 
 
+def _is_short() -> bool:
+    """Whether params.yaml lacks keys that dvc.yaml reads: it is then completed in a clone."""
+    return is_short(read(DEFAULT))
+
+
 def _run(recipe: Path, changes: list[str]) -> Path:
     """Runs every stage; returns the folder of the run."""
     folder = Path.cwd()
-    if recipe != DEFAULT or changes:
+    if recipe != DEFAULT or changes or _is_short():
         folder = clone(recipe, folder, changes)
         typer.echo(f"in {folder}")
     _python("tasks.check", folder=folder)

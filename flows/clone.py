@@ -6,22 +6,28 @@
 Prints the path of the clone. The second command changes one value of params.yaml. A clone contains
 the working tree, including uncommitted changes. An update keeps its dvc.lock and reports, so only
 stages that changed run again.
+
+The params.yaml of a clone is complete: if the recipe lacks a key that dvc.yaml reads, it is written
+with all defaults (`flows.recipe`). The dvc.yaml of a clone has only the stages of its recipe.
 """
 
+import copy
 import io
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
 
 from concord.stage.errors import ConcordError
+from concord.stage.params import read
 from concord.stage.paths import REPORTS
+from concord.stage.stage_graph import GRAPH, graph_of, is_short
 from flows.graph import dvc
 
 KEPT = ("dvc.lock", str(REPORTS))
@@ -40,7 +46,7 @@ def clone(recipe: Path, root: Path, changes: Sequence[str] = ()) -> Path:
     if not recipe.is_file():
         recipes = ", ".join(sorted(str(path) for path in Path("recipes").glob("*.yaml"))) or "none"
         raise CloneError(f"the recipe {recipe} does not exist; recipes here: {recipes}")
-    params = apply_changes(recipe, changes)
+    params = complete_text(recipe, root, changes)
     assignments = [change.partition("=") for change in changes]
     suffixes = [f"{key.split('.')[-1]}-{value}" for key, _, value in assignments]
     folder = root / "runs" / "-".join([recipe.stem, *suffixes])
@@ -60,35 +66,53 @@ def clone(recipe: Path, root: Path, changes: Sequence[str] = ()) -> Path:
         _remove_results(folder)
         _move_results(Path(backup), folder)
     (folder / "params.yaml").write_text(params, encoding="utf-8")
+    graph = graph_of((folder / GRAPH).read_text(encoding="utf-8"), read(folder / "params.yaml"))
+    (folder / GRAPH).write_text(graph, encoding="utf-8")
     _share_cache(root, folder)
     return folder
 
 
-def apply_changes(recipe: Path, changes: Sequence[str]) -> str:
-    """The text of the recipe with the assignments `changes`, each `path.of.key=value`, applied.
+def complete_text(recipe: Path, root: Path, changes: Sequence[str] = ()) -> str:
+    """A complete params.yaml: the recipe with the assignments `changes`, each `path.of.key=value`.
 
-    Raises CloneError if a key does not exist in the recipe.
+    Raises CloneError if a key does not exist, and ParamsError if the recipe is short and invalid.
     """
-    if not changes:
-        return recipe.read_text(encoding="utf-8")
+    from flows.recipe import complete
+
     yaml = YAML()
     yaml.width = 10_000
+    given = read(recipe)
+    short = is_short(given, root / GRAPH)
+    if not short and not changes:
+        return recipe.read_text(encoding="utf-8")
+    known = complete(given, root, str(recipe)).params if short else given
     params = yaml.load(recipe)
     for change in changes:
-        key, equals, value = change.partition("=")
-        *parents, last = key.split(".")
-        mapping: Any = params
-        for parent in parents:
-            mapping = mapping.get(parent) if isinstance(mapping, dict) else None
-        if not equals or not isinstance(mapping, dict) or last not in mapping:
-            raise CloneError(
-                f"{change} changes nothing, because {recipe} has no key {key}; "
-                "write path.of.key=value with an existing key"
-            )
-        mapping[last] = YAML(typ="safe").load(value)
+        _assign(params, change, known, recipe)
     with io.StringIO() as text:
         yaml.dump(params, text)
-        return text.getvalue()
+        changed = text.getvalue()
+    if not short:
+        return changed
+    return complete(YAML(typ="safe", pure=True).load(changed), root, str(recipe)).text(str(recipe))
+
+
+def _assign(params: Any, change: str, known: Mapping[str, Any], recipe: Path) -> None:
+    """Sets the key of an assignment, which must exist in `known`, in `params`."""
+    key, equals, value = change.partition("=")
+    *parents, last = key.split(".")
+    mapping: Any = params
+    for parent in parents:
+        known = known[parent] if isinstance(known, Mapping) and parent in known else {}
+        if not isinstance(known, Mapping):
+            break
+        mapping = mapping.setdefault(parent, copy.deepcopy(known))
+    if not equals or not isinstance(known, Mapping) or last not in known:
+        raise CloneError(
+            f"{change} changes nothing, because {recipe} has no key {key}; "
+            "write path.of.key=value with an existing key"
+        )
+    mapping[last] = YAML(typ="safe").load(value)
 
 
 def commit_working_tree(root: Path) -> str:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 class AnchorsParams:
     """The section `anchors`."""
 
-    prompts: Annotated[int, Field(gt=0)]
+    prompts: Annotated[int, Field(gt=0)] = 80
     """Validation prompts per domain."""
     samples: Annotated[int, Field(gt=0)] = 1
     """Answers sampled per prompt."""

@@ -18,9 +18,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from concord import code, references
+from concord import code, completion, references
 from concord.annotations import conversations, reader
 from concord.annotations.interchange import FIELDS
+from concord.evaluation.policies import named_judges
 from concord.evaluation.policies.run_protocol import EvaluateParams
 from concord.objectives import Objective
 from concord.references import errors_of
@@ -29,6 +30,7 @@ from concord.sandbox.source import read_spec
 from concord.stage import outputs, paths, preflight
 from concord.stage.errors import DataError, ParamsError, command
 from concord.stage.params import Model, Runtime, Seeds, mapping_of, read, section, suggest
+from concord.stage.stage_graph import GRAPH, OPTIONAL_STAGES
 from tasks import (
     anchors,
     evaluate_rewards,
@@ -88,15 +90,20 @@ STAGES: dict[str, str | None] = {
 """Stage -> the section whose names may follow its name after an @, or None. For `budget`."""
 
 
-def run(params: Mapping[str, Any], root: Path) -> None:
-    """Raises ParamsError with all problems in `params`. Relative paths start at `root`."""
+def run(
+    params: Mapping[str, Any], root: Path, name: str = "params.yaml", graph: Path | None = None
+) -> None:
+    """Raises ParamsError with all problems in `params`, which are in the file `name`.
+
+    Relative paths start at `root`. `graph` is the dvc.yaml that runs `params`, if it is known.
+    """
     problems = list(dict.fromkeys(section_problems(params)))
     if not problems:
-        problems = list(dict.fromkeys(reference_problems(params, root)))
+        problems = list(dict.fromkeys(reference_problems(params, root, graph)))
     if not problems:
         problems = list(dict.fromkeys(conversation_problems(params, root)))
     if problems:
-        raise ParamsError("\n".join(["params.yaml is invalid:", *problems]))
+        raise ParamsError("\n".join([f"{name} is invalid:", *problems]))
 
 
 def section_problems(params: Mapping[str, Any]) -> Iterator[str]:
@@ -106,7 +113,9 @@ def section_problems(params: Mapping[str, Any]) -> Iterator[str]:
         f"{key} is an unknown key; {suggest(str(key), known)}" for key in params if key not in known
     )
     yield from (
-        f"{key} is missing; add it" for key in known if key not in params and key != "budget"
+        f"{key} is missing; add it"
+        for key in known
+        if key not in params and key != "budget" and key not in OPTIONAL_STAGES
     )
     for key, cls in SECTIONS.items():
         if key in params:
@@ -120,19 +129,29 @@ def section_problems(params: Mapping[str, Any]) -> Iterator[str]:
     yield from _budget_problems(params)
 
 
-def reference_problems(params: Mapping[str, Any], root: Path) -> Iterator[str]:
+def reference_problems(
+    params: Mapping[str, Any], root: Path, graph: Path | None = None
+) -> Iterator[str]:
     """Problems between sections, and with files and models. The sections must be valid."""
+    yield from completion.missing(params)
+    if graph is not None:
+        yield from completion.graph_problems(params, graph)
+    params = completion.EMPTY | dict(params)
     objectives = mapping_of(Objective, params, "objectives")
     yield from references.scorer_problems(objectives, params["reward_models"])
-    yield from references.custom_verifier_problems(objectives, root)
+    yield from references.custom_function_problems(params, root)
     yield from references.label_problems(objectives, params)
-    yield from references.process_reward_problems(objectives, params, root)
-    labels = section(process_labels.ProcessLabelsParams, params["process_labels"], "process_labels")
-    yield from _judge_problems(labels, root)
-    yield from process_labels.count_problems(labels, objectives)
+    yield from references.process_reward_problems(objectives, params)
+    if params["process_labels"]["objectives"]:
+        labels = section(
+            process_labels.ProcessLabelsParams, params["process_labels"], "process_labels"
+        )
+        yield from _judge_problems(labels, root)
+        yield from process_labels.count_problems(labels, objectives)
     yield from references.weight_problems(objectives, params)
     yield from references.choice_problems(objectives, params)
     yield from references.evaluation_problems(objectives, params, root)
+    yield from named_judges.problems(objectives, params, root)
     yield from _method_problems(objectives, params["policies"])
     yield from _published_problems(params)
     yield from preflight.path_exists(params["gate"]["champion"], "gate.champion", root)
@@ -285,8 +304,9 @@ def _validate_options(source: ingest.Source, where: str, root: Path) -> None:
 def main() -> None:
     """Runs the stage."""
     params, root = read(), Path(".")
-    run(params, root)
-    stages = {stage: key for stage, key in STAGES.items() if stage != "check"}
+    run(params, root, graph=root / GRAPH)
+    left_out = {stage for key, stage in OPTIONAL_STAGES.items() if key not in params}
+    stages = {stage: key for stage, key in STAGES.items() if stage not in {"check", *left_out}}
     with outputs.directory(paths.CODE) as folder:
         for stage, listing in code.listings(params, stages, root.resolve()).items():
             outputs.write_text(folder / stage, listing)

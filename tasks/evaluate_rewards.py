@@ -35,11 +35,15 @@ if TYPE_CHECKING:
     from concord.evaluation.rewards.judged_sets import HeldOut, Locked
 
 
+NO_PROCESS_REWARD: dict[str, Any] = {"objectives": {}, "best_of_n": {}}
+"""The report without a process reward model."""
+
+
 @dataclass(frozen=True, config=FORBID)
 class EvaluateRewardsParams:
     """The section `evaluate_rewards`."""
 
-    pairs: Annotated[int, Field(gt=0)]
+    pairs: Annotated[int, Field(gt=0)] = 1500
     """Held-out pairs, and held-out graded answers, per objective."""
     prompts: Annotated[int, Field(gt=0)] = 100
     """Locked prompts per domain whose sampled answers are judged step by step."""
@@ -67,7 +71,7 @@ class EvaluateRewardsJob:
 
 
 def run(job: EvaluateRewardsJob, all_params: Mapping[str, Any]) -> None:
-    """Writes one report per reward model, and one for the process reward model."""
+    """Writes one report per reward model, and one for the process reward model if there is one."""
     from concord.evaluation.rewards.candidates import Candidates
     from concord.evaluation.rewards.outcome_report import outcome_report
     from concord.evaluation.rewards.process_report import process_report
@@ -78,12 +82,14 @@ def run(job: EvaluateRewardsJob, all_params: Mapping[str, Any]) -> None:
         make_judge(job, device), objectives_of(all_params), job.bootstrap, job.seeds.data
     )
     with outputs.directory(REPORTS / "rewards") as folder:
-        for group in all_params["reward_models"]:
+        for group in all_params.get("reward_models", {}):
             model = outcome.load(REWARDS / f"{group}", device, job.settings.dtype)
             report = outcome_report(group, model, candidates, job.params.pairs)
             outputs.write_json(folder / f"{group}.json", report)
-    process_model = process.load(PROCESS_REWARD, device, job.settings.dtype)
-    report = process_report(process_model, candidates, job.params.solution_score)
+    report = NO_PROCESS_REWARD
+    if "process_reward" in all_params:
+        process_model = process.load(PROCESS_REWARD, device, job.settings.dtype)
+        report = process_report(process_model, candidates, job.params.solution_score)
     outputs.write_json(REPORTS / "process_reward.json", report)
 
 

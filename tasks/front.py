@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 class FrontParams:
     """The section `front`."""
 
-    reference_point: float | dict[str, float]
+    reference_point: float | dict[str, float] = 0.0
     """Reference point of the hypervolume: one value for all objectives, or objective -> value. Set
     it before you see any results."""
 

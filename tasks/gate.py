@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from concord.evaluation.policies.protocol import EQUAL, by_domain
+from concord.evaluation.policies.protocol import EQUAL, STANDARDS, by_domain
 from concord.objectives import Objective, check_weights, objectives_of
 from concord.stage import outputs
 from concord.stage.errors import DataError, command
@@ -45,10 +45,10 @@ POWER = 0.95
 class GateParams:
     """The section `gate`."""
 
-    champion: str
+    champion: str = "models/champion"
     """Folder with the results of the published model, a copy of `reports/candidate`. Without
     results.json in it, the SFT model is the champion."""
-    margin: Annotated[float, Field(ge=0)]
+    margin: Annotated[float, Field(ge=0)] = 0.05
     """How far the mean of an objective may be below the champion's, in the units of the
     objective."""
     margins: dict[str, Annotated[float, Field(ge=0)]] = field(default_factory=dict)
@@ -99,7 +99,8 @@ def run(params: GateParams, all_params: Mapping[str, Any]) -> dict[str, Any]:
             params.error_rate,
         )
         verdict |= {"objectives": rows, "equal_model_passes": noninferiority.power(rows)}
-        verdict |= judgement(rows, champion.name, watched["flags"], params.hacking)
+        standard = STANDARDS[candidate.conditions["protocol"]]
+        verdict |= judgement(rows, champion.name, watched["flags"], params.hacking, standard)
     outputs.write_json(REPORTS / "gate.json", verdict)
     return verdict
 
@@ -124,8 +125,9 @@ def judgement(
     champion: str,
     flags: Sequence[Mapping[str, Any]] = (),
     hacking: str = "refuse",
+    standard: str = "gold",
 ) -> dict[str, Any]:
-    """Whether the candidate is accepted, and the verdict in words."""
+    """Whether the candidate is accepted, and the verdict in words. `standard` judged it."""
     if not rows:
         return {"accepted": False, "verdict": "refused: no objective was judged"}
     failed = [
@@ -139,7 +141,8 @@ def judgement(
         return {"accepted": False, "verdict": text}
     signs = "; ".join(
         f"{flag['rule']} on {flag['objective']} (proxy {flag['proxy_gain']:+.2f}, "
-        f"gold {flag['gold_gain']:+.2f} standard deviations, length x {flag['length_ratio']:.2f})"
+        f"{standard} {flag['gold_gain']:+.2f} standard deviations, "
+        f"length x {flag['length_ratio']:.2f})"
         for flag in flags
     )
     if signs and hacking == "refuse":

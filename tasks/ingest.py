@@ -65,7 +65,7 @@ class Source:
 class IngestParams:
     """The section `ingest`."""
 
-    max_quarantine_share: Annotated[float, Field(ge=0, le=1)]
+    max_quarantine_share: Annotated[float, Field(ge=0, le=1)] = 0.1
     """The stage fails if a larger share of the rows of a source is quarantined."""
 
 

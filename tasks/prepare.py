@@ -21,7 +21,7 @@ anything is trained).
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pandas as pd
 from pydantic import Field
@@ -35,6 +35,7 @@ from concord.prepared import labels, splits
 from concord.prepared import pairs as preferences
 from concord.prepared import table_checks as clean
 from concord.prepared.data_report import data_report
+from concord.prepared.preferred import preferred_answers
 from concord.prepared.requirements import require_labels, require_prompts
 from concord.prepared.token_lengths import Tokens
 from concord.stage import outputs
@@ -50,9 +51,9 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 class PrepareParams:
     """The section `prepare`."""
 
-    validation: Share
+    validation: Share = 0.15
     """Share of the groups in the validation split, on which choices are made."""
-    test: Share
+    test: Share = 0.15
     """Share of the groups in the test split, on which results are measured."""
     pairs_per_prompt: Annotated[int, Field(ge=1)] | None = None
     """Maximum number of pairs implied by the grades of one annotator for one prompt and objective;
@@ -60,6 +61,9 @@ class PrepareParams:
     near_duplicates: Annotated[float, Field(ge=0.5, le=1)] | None = None
     """Jaccard similarity, 0.5 to 1. Prompts at least this similar and with the same numbers are put
     in the same split; null to disable."""
+    demonstrations: Literal["given", "preferred"] = "given"
+    """What the SFT model imitates. `given`: the demonstrations of the sources. `preferred`: also
+    the answers that more pairs prefer than reject, for sources without demonstrations."""
     ignore_objectives: list[str] = Field(default_factory=list)
     """Objectives whose labels in the sources are dropped. Labels of any other objective that
     `objectives` does not have are an error."""
@@ -91,14 +95,9 @@ class Plan:
     @classmethod
     def of(cls, params: Mapping[str, Any]) -> "Plan":
         """The names in `params`. Their order there does not matter."""
-        groups = {
-            name: sorted(entry["objectives"]) for name, entry in params["reward_models"].items()
-        }
-        implied = {
-            name
-            for name, entry in params["reward_models"].items()
-            if entry.get("labels") == "implied_pairs"
-        }
+        models = params.get("reward_models", {})
+        groups = {name: sorted(entry["objectives"]) for name, entry in models.items()}
+        implied = {name for name in models if models[name].get("labels") == "implied_pairs"}
         judging = Judging.of(params["evaluate"])
         return cls(sorted(params["sources"]), objectives_of(params), groups, implied, judging)
 
@@ -117,6 +116,9 @@ def run(params: PrepareParams, plan: Plan, model: Model, seed: int, root: Path) 
     compared = preferences.from_comparisons(tables["comparisons"])
     pairs = pd.concat([compared, implied], ignore_index=True)
     tables["pairs"] = clean.pairs(pairs, tokens, rejected)
+    if params.demonstrations == "preferred":
+        liked = preferred_answers(tables["pairs"], plan.objectives)
+        tables["demonstrations"] = pd.concat([tables["demonstrations"], liked], ignore_index=True)
     parts = {
         table: splits.divide(frame, str(seed), params.validation, params.test)
         for table, frame in tables.items()

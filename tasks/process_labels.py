@@ -59,7 +59,7 @@ class ProcessLabelsParams:
 
     objectives: Annotated[dict[str, Labelling], Field(min_length=1)]
     """Objective -> how its steps are labelled. The process reward model gets a head for each."""
-    prompts: Count
+    prompts: Count = 100
     """Training prompts per domain: one number, or domain -> number. Validation uses a quarter of
     it."""
     samples: Count = 1

@@ -64,7 +64,8 @@ class RewardModelParams:
     """For `finetune`: low-rank adapters to train instead of all weights. They are merged after
     training. The heads are always trained in full."""
     layers: tuple[int, ...] = ()
-    """For `probe`: the layers to read, from 0 (embeddings) to the number of layers."""
+    """For `probe`: the layers to read, from 0 (embeddings) to the number of layers. Empty: those at
+    one half, at three quarters, and the last."""
     pooling: Annotated[tuple[Literal["last", "mean"], ...], Field(min_length=1)] = ("last",)
     """For `probe`: how to pool the hidden states of the answer in each layer: `last` token, `mean`
     over tokens, or both."""
@@ -74,6 +75,9 @@ class RewardModelParams:
     training: Training | None = None
     """Training settings of `finetune`. A row of a batch is one prompt with its answers and
     labels."""
+    annotators: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """The people whose labels the model is fitted to; null for all. Then the head of a model that
+    was fitted to others can judge policies, see `evaluate.judge`."""
     labels: Literal["given", "implied_pairs"] = "given"
     """`given`: fit to the labels as they are (grades with thresholds, whole rankings).
     `implied_pairs`: fit to the pairs that they imply for one annotator and prompt."""
@@ -81,8 +85,6 @@ class RewardModelParams:
     def __post_init__(self) -> None:
         if self.architecture == "finetune" and self.training is None:
             raise ValueError("`architecture: finetune` needs `training`; add it")
-        if self.architecture == "probe" and not self.layers:
-            raise ValueError("`architecture: probe` needs `layers`; add the layers to read")
         for key in ("layers", "pooling"):
             given = getattr(self, key)
             if len(set(given)) < len(given):
@@ -179,7 +181,9 @@ def _labels(job: RewardModelJob) -> pd.DataFrame:
 
     given, pairs = (outputs.read_table(table) for table in job.tables[:2])
     frame = given if job.params.labels == "given" else labels.from_pairs(pairs)
-    return frame[frame["objective"].isin(job.names)]
+    people = job.params.annotators
+    kept = frame["objective"].isin(job.names)
+    return frame[kept if people is None else kept & frame["annotator"].isin(people)]
 
 
 def _examples(
@@ -196,6 +200,8 @@ def _examples(
         given = job.params.labels == "given"
         table, what = (job.tables[0], "labels") if given else (job.tables[1], "pairs")
         instead = "" if given else ", or set labels: given, which needs no pairs"
+        if job.params.annotators is not None:
+            what = f"{what} by {', '.join(job.params.annotators)}"
         raise DataError(
             f"{table} has no {what} for {', '.join(missing)}, so the head cannot be fitted; "
             f"add annotations{instead}"
@@ -211,7 +217,7 @@ def _fit(job: RewardModelJob, data: OutcomeData, device: torch.device) -> Fitted
     backbone = outcome_fit.Backbone(SFT, device, job.settings.dtype)
     if params.architecture == "probe":
         probe = outcome_fit.ProbeSettings(
-            layers=params.layers,
+            layers=params.layers or default_layers(),
             pooling=params.pooling,
             l2=params.l2,
             cache=job.features,
@@ -234,6 +240,14 @@ def _fit(job: RewardModelJob, data: OutcomeData, device: torch.device) -> Fitted
         report_to=job.settings.report_to,
     )
     return outcome_fit.finetune(data, backbone, finetune)
+
+
+def default_layers() -> tuple[int, ...]:
+    """The layers of the SFT model that a probe reads if none are given, in ascending order."""
+    from transformers import AutoConfig
+
+    count = AutoConfig.from_pretrained(SFT).get_text_config().num_hidden_layers
+    return tuple(sorted({count // 2, 3 * count // 4, count}))
 
 
 def main(group: str) -> None:

@@ -40,11 +40,11 @@ TABLE = ROLLOUTS / "train.parquet"
 class RolloutsParams:
     """The section `rollouts`."""
 
-    prompts: Annotated[int, Field(ge=1)]
+    prompts: Annotated[int, Field(ge=1)] = 320
     """Maximum number of training prompts per domain."""
-    samples: Annotated[int, Field(ge=2)]
+    samples: Annotated[int, Field(ge=2)] = 8
     """K, responses per prompt."""
-    max_new_tokens: Annotated[int, Field(ge=1)]
+    max_new_tokens: Annotated[int, Field(ge=1)] = 96
     """Maximum length of a response, in tokens. A response cut at this length is not `finished`."""
     temperature: Annotated[float, Field(gt=0)] = 1.0
     """Sampling temperature."""

@@ -31,7 +31,7 @@ VALIDATION_ROWS = 256  # evaluated during training
 class SftParams:
     """The section `sft`."""
 
-    training: Training
+    training: Training = Training(learning_rate=1e-4, epochs=2, batch_size=16, micro_batch=4)
     """Training settings. A row of a batch is one demonstration."""
     lora: Lora | None = None
     """Low-rank adapters to train instead of all weights. They are merged after training."""

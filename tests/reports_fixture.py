@@ -83,6 +83,8 @@ def params() -> dict[str, Any]:
         "reward_models": {
             name: {"objectives": dict.fromkeys(heads)} for name, heads in GROUPS.items()
         },
+        "process_labels": {},
+        "process_reward": {},
         "evaluate": {"sweep": 9, "bootstrap": 200, "weights": DEFAULT_WEIGHTS},
         "front": {"reference_point": 0.0},
         "select": {"policy": "mah_dpo", "reference": "sft"},

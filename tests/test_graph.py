@@ -5,7 +5,7 @@ check -> ingest@<source> -> prepare -> sft -> reward_model@<group> -> process_la
   -> gate -> export -> report
 """
 
-import shutil
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -16,7 +16,9 @@ import pytest
 from concord import code
 from concord.stage.closure import ROOT
 from concord.stage.params import read
-from flows.graph import of_phase, picture, read_graph
+from concord.stage.stage_graph import absent_keys, graph_of, is_short
+from flows.graph import Stage, of_phase, picture, read_graph
+from flows.recipe import complete
 from tasks.check import STAGES
 
 RECIPES = [
@@ -24,6 +26,16 @@ RECIPES = [
     for path in [ROOT / "params.yaml", *sorted(ROOT.glob("recipes/*.yaml"))]
     if "policies" in read(path)
 ]
+SHORT: dict[str, Any] = {
+    "model": {"name": "models/base", "chat_template": "templates/sandbox.jinja"},
+    "sources": {"mine": {"format": "concord", "path": "mine.jsonl"}},
+    "objectives": {
+        "kind": {"domain": "mine", "description": "is kind"},
+        "brief": {"domain": "mine", "description": "is short"},
+    },
+    "policies": {"steered": {"method": "mah_dpo", "pairs": "annotations"}},
+}
+"""A short recipe that scores nothing while it trains."""
 ENTRIES: dict[str, Any] = {
     name: entry.get("do", entry) for name, entry in read(ROOT / "dvc.yaml")["stages"].items()
 }
@@ -120,6 +132,81 @@ def test_no_output_is_tracked_by_git() -> None:
     ]
 
 
+def graph_in(folder: Path, params: dict[str, Any]) -> list[Stage]:
+    """The flow's stages in `folder`, the working directory, of the graph that `params` have.
+
+    DVC itself parses the graph.
+    """
+    text = complete(params, ROOT).text("recipe") if is_short(params, ROOT / "dvc.yaml") else None
+    (folder / "params.yaml").write_text(text or json.dumps(params))
+    graph = graph_of((ROOT / "dvc.yaml").read_text(encoding="utf-8"), read(folder / "params.yaml"))
+    (folder / "dvc.yaml").write_text(graph)
+    (folder / ".dvc").mkdir()
+    (folder / ".dvc/config").write_text("[core]\n    no_scm = true\n")
+    return read_graph()
+
+
+@pytest.mark.parametrize(
+    ("changes", "missing"),
+    [
+        ({}, {"process_labels", "process_reward", "rollouts"}),
+        (
+            {"evaluate": {"protocol": "likelihood"}},
+            {
+                *("process_labels", "process_reward", "rollouts", "anchors"),
+                *("reward_model", "evaluate_rewards"),
+            },
+        ),
+        (
+            {"evaluate": {"protocol": "likelihood"}, "reward_models": {"mine": {
+                "objectives": {"kind": {}}, "architecture": "probe"}}},
+            {"process_labels", "process_reward", "rollouts", "anchors"},
+        ),
+        ({"policies": {"steered": {"method": "mah_dpo"}}}, {"process_labels", "process_reward"}),
+        (
+            {"policies": {"rl": {"method": "grpo", "process_rewards": {"kind": "mean"}}}},
+            set(),
+        ),
+        ({"process_labels": {}}, {"rollouts"}),
+    ],
+)  # fmt: skip
+def test_stages_that_nothing_needs_do_not_run(
+    changes: dict[str, Any], missing: set[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    stages = graph_in(tmp_path, SHORT | changes)
+    assert {stage.name.partition("@")[0] for stage in stages} == ENTRIES.keys() - missing
+    assert not absent_keys(read(), tmp_path / "dvc.yaml")
+    graph = read("dvc.yaml")["stages"]
+    listed = code.listings(read(), {n: k for n, k in STAGES.items() if n in graph}, ROOT)
+    assert {stage.partition("@")[0] for stage in listed} == ENTRIES.keys() - missing
+    made = [out for name in missing for out in outputs_of(ENTRIES[name])]
+    left = [out for entry in graph.values() for out in outputs_of(entry.get("do", entry))]
+    for name, entry in graph.items():
+        for dep in entry.get("do", entry)["deps"]:
+            assert not within(dep, made) or within(dep, left), f"{name} waits for {dep}"
+    waits = "models/process_reward" in graph["policy"]["do"]["deps"]
+    assert waits == any(
+        "process_rewards" in entry for entry in (SHORT | changes)["policies"].values()
+    )
+
+
+def outputs_of(entry: dict[str, Any]) -> list[str]:
+    """The outputs of a stage, without the name of an item."""
+    outs = [out for kind in ("outs", "metrics") for out in entry.get(kind, [])]
+    names = [out if isinstance(out, str) else next(iter(out)) for out in outs]
+    return [name.partition("/${")[0] for name in names]
+
+
+def within(path: str, outputs: list[str]) -> bool:
+    return any(f"{path}/".startswith(f"{out}/") or out.startswith(f"{path}/") for out in outputs)
+
+
+def test_the_graph_of_a_complete_recipe_is_dvc_yaml() -> None:
+    text = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
+    assert graph_of(text, read(ROOT / "params.yaml")) == text
+
+
 def test_the_only_metrics_are_the_last_ones() -> None:
     """Every value of a metrics file is a column of `dvc exp show`."""
     metrics = [path for entry in ENTRIES.values() for path in entry.get("metrics", [])]
@@ -135,16 +222,13 @@ def test_what_dvc_draws_is_ignored() -> None:
 def test_every_recipe_gives_a_graph(
     recipe: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    shutil.copyfile(ROOT / "dvc.yaml", tmp_path / "dvc.yaml")
-    shutil.copyfile(ROOT / recipe, tmp_path / "params.yaml")
-    (tmp_path / ".dvc").mkdir()
-    (tmp_path / ".dvc/config").write_text("[core]\n    no_scm = true\n")
     monkeypatch.chdir(tmp_path)
-    params, stages = read(), read_graph()
+    stages = graph_in(tmp_path, read(ROOT / recipe))
+    params = read()
     names = {stage.name for stage in stages}
     repeated = {"ingest": "sources", "reward_model": "reward_models", "policy": "policies"}
     for prefix, key in repeated.items():
-        assert {f"{prefix}@{name}" for name in params[key]} <= names
+        assert {f"{prefix}@{name}" for name in params.get(key, {})} <= names
     last = next(stage for stage in stages if stage.name == "report")
     assert {f"evaluate@{name}" for name in params["policies"]} <= set(last.upstream)
     assert of_phase(stages, "ingestion")[0].name == "check"

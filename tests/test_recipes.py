@@ -10,15 +10,26 @@ from concord.stage import plugins
 from concord.stage.errors import ParamsError
 from concord.stage.params import read
 from concord.stage.paths import MINILM
+from concord.stage.stage_graph import is_short
+from flows.recipe import complete
 from tasks import check
 
 ROOT = Path(__file__).parents[1]
 RECIPES = sorted((ROOT / "recipes").glob("*.yaml"))
 
 
+def completed(path: Path) -> dict[str, Any]:
+    """The recipe as it runs: a short one with its defaults."""
+    params = read(path)
+    return complete(params, ROOT).params if is_short(params, ROOT / "dvc.yaml") else params
+
+
 def stand_in(params: dict[str, Any], root: Path) -> None:
     """Files that the recipe names: its templates and worlds, and stand-ins for data and models."""
     (root / "templates").symlink_to(ROOT / "templates")
+    if not (template := root / params["model"]["chat_template"]).exists():  # of the model
+        template.parent.mkdir(parents=True)
+        template.write_text("{{ messages }}", encoding="utf-8")
     champion = root / params["gate"]["champion"]
     champion.parent.mkdir(parents=True, exist_ok=True)
     champion.write_text("{}", encoding="utf-8")
@@ -41,14 +52,14 @@ def stand_in(params: dict[str, Any], root: Path) -> None:
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_every_recipe_is_valid(path: Path, tmp_path: Path) -> None:
-    params = read(path)
+    params = completed(path)
     stand_in(params, tmp_path)
     check.run(params, tmp_path)
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_a_missing_source_is_an_error(path: Path, tmp_path: Path) -> None:
-    params = read(path)
+    params = completed(path)
     stand_in(params, tmp_path)
     name, source = next(iter(params["sources"].items()))
     path = tmp_path / source["path"]
@@ -80,7 +91,7 @@ def test_accelerate_reads_the_sharding_configuration() -> None:
 @pytest.mark.parametrize("path", [ROOT / "params.yaml", *RECIPES], ids=lambda path: path.stem)
 def test_sections_do_not_share_weights(path: Path) -> None:
     """With a YAML alias, an edit of the evaluation weights would retrain a policy."""
-    params = read(path)
+    params = completed(path)
     sections = [params["evaluate"], params["select"], *params["policies"].values()]
     inherited = [params["policies"].get("gdpo")]  # a copy of grpo except for one key
     weights = [

@@ -24,8 +24,8 @@ ORDER = [
     "report",
 ]
 """Packages of `concord`, from the bottom up: each may import itself and the packages before it."""
-ANYWHERE = {"code", "references"}
-"""Modules of `concord` that only `check` uses. They may import every package."""
+ANYWHERE = {"code", "references", "completion"}
+"""Modules of `concord` that only `check` and `flows` use. They may import every package."""
 SUBPACKAGES = {
     "rewards": ["verifiers", "outcome", "process", "vector"],
     "evaluation": ["policies", "rewards"],

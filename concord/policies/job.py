@@ -23,6 +23,17 @@ def no_problems(params: Any, vector: Mapping[str, Objective]) -> Iterator[str]:
     return iter(())
 
 
+def reads_rewards(params: Any) -> bool:
+    """Whether training reads rollouts, anchors or reward models: not if all pairs are people's."""
+    pairs, rounds = getattr(params, "pairs", None), getattr(params, "rounds", None)
+    return pairs not in ("annotations", "ratings") or rounds is not None
+
+
+def reads_nothing(params: Any) -> bool:
+    """The `rewards` of a method that does not train."""
+    return False
+
+
 @dataclass(frozen=True)
 class Method:
     """What a method of `concord/policies/methods` needs and supports."""
@@ -36,6 +47,9 @@ class Method:
     """Whether the method trains on preference pairs."""
     stock: bool = True
     """Whether the policy at given weights is a stock checkpoint, so that it can be published."""
+    rewards: Callable[[Any], bool] = reads_rewards
+    """Whether training with these parameters reads rollouts, anchors or reward models. If no policy
+    does, a recipe that leaves out their sections does not compute them."""
     problems: Callable[[Any, Mapping[str, Objective]], Iterator[str]] = no_problems
     """Maps the parameters and the objectives of the reward vector to messages `key: problem`. For
     checks that the dataclass cannot do, because it does not know the objectives."""

@@ -29,7 +29,7 @@ class HeadAdapters:
 class PreferenceParams:
     """The parameters of all methods that train on preference pairs."""
 
-    training: Training
+    training: Training = Training(learning_rate=1e-4, steps=75, batch_size=42, micro_batch=7)
     """Optimisation settings; `batch_size` counts pairs."""
     pairs: Literal["rollouts", "annotations", "both", "ratings"] = "rollouts"
     """Source of the pairs: best and worst samples of the rollouts, human comparisons, or both; or

@@ -30,7 +30,8 @@ def require_prompts(parts: Parts, objectives: Mapping[str, Objective]) -> None:
     if parts["demonstrations"]["train"].empty:
         raise DataError(
             "there are no demonstrations to fine-tune the SFT model on; "
-            "add rows of kind demonstration (good answers) to a source"
+            "add rows of kind demonstration (good answers) to a source, or set "
+            "prepare.demonstrations: preferred, to imitate the answers that people preferred"
         )
 
 

@@ -55,7 +55,9 @@ def claims(front: Report, policy: str, reports: Report) -> list[Row]:
     `reports` has the keys `policies`, `rewards` (rows of all heads) and `process`.
     """
     seeds = reports["policies"][policy]["seeds"]
-    text = f"data {seeds['data']}, sampling {seeds['sampling']}, locked {seeds['locked']}"
+    text = f"data {seeds['data']}, sampling {seeds['sampling']}"
+    if reports["policies"][policy]["protocol"] == "sandbox":
+        text += f", locked {seeds['locked']}"
     rows = [
         *_moved(front, policy),
         *_steered(front, policy),
@@ -173,7 +175,7 @@ def _rewards(heads: list[Report]) -> list[Row]:
             "dvc repro evaluate_rewards",
             f"mean {mean:.2f} over the {len(judged)} heads of the reward vector",
             f"below {MARK}: {named or 'none'}",
-            "pairs by simulated authors; answers of a trained policy may be harder to separate",
+            "answers of a trained policy may be harder to separate than those of the pairs",
         )
     ]
 

@@ -1,16 +1,21 @@
-"""One prompt per domain with answers at three weights: the prompt on which weights matter most."""
+"""Prompts with answers at three weights: those on which the weights matter most, and typically."""
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 
 from concord.evaluation.policies.protocol import EQUAL, find, focused_weights
 from concord.evaluation.policies.summary import points_of
 
+Effect = Literal["largest", "median"]
+"""Which prompt of a domain is shown, by what the weights change in the scores of its answers."""
 
-def three_weights(samples: pd.DataFrame, names: Sequence[str]) -> dict[str, Any] | None:
+
+def three_weights(
+    samples: pd.DataFrame, names: Sequence[str], effect: Effect = "largest"
+) -> dict[str, Any] | None:
     """Prompt and three answers with weights, gold and proxies; None without a sweep or answers.
 
     `names` are the judged objectives. With three objectives, each gets all the weight once.
@@ -23,14 +28,17 @@ def three_weights(samples: pd.DataFrame, names: Sequence[str]) -> dict[str, Any]
         return None
     weights = {point.name: point.weights for point in points_of(samples)}
     rows = samples[samples["point"].isin(points)].drop_duplicates(["prompt_id", "point"])
-    effect = pd.Series(0.0, index=sorted(rows["prompt_id"].unique()))
+    effects = pd.Series(0.0, index=sorted(rows["prompt_id"].unique()))
     for name in names if len(names) == 3 else names[:2]:
         gold = rows.pivot(index="prompt_id", columns="point", values=f"gold.{name}")
         focused = max(points, key=lambda point: float(weights[point].get(name, 0.0)))
-        effect += gold[focused] - gold.drop(columns=focused).mean(axis=1)
-    effect += 0.01 * rows.groupby("prompt_id")["response"].nunique()
-    chosen = rows[rows["prompt_id"] == effect.idxmax()].set_index("point").loc[points]
+        effects += gold[focused] - gold.drop(columns=focused).mean(axis=1)
+    effects += 0.01 * rows.groupby("prompt_id")["response"].nunique()
+    ordered = effects.sort_values(kind="stable").index
+    prompt = effects.idxmax() if effect == "largest" else ordered[len(ordered) // 2]
+    chosen = rows[rows["prompt_id"] == prompt].set_index("point").loc[points]
     return {
+        "effect": effect,
         "messages": chosen.iloc[0]["messages"],
         "kind": chosen.iloc[0].get("kind"),
         "answers": [_answer(row, names) for row in chosen.to_dict("records")],

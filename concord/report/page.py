@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
@@ -19,8 +19,8 @@ from concord.evaluation.rewards.picking import GAINS, WAYS
 from concord.evaluation.study.result import BANDS
 from concord.report import claims, policy_figures, reward_figures, training_figures, watch
 from concord.report.charts import DARK, LIGHT, STYLE, Drawings, variables
-from concord.report.example_answers import three_weights
-from concord.report.reports import STANDARDS, Report, Reports
+from concord.report.example_answers import Effect, three_weights
+from concord.report.reports import POINTS, UNITS, Report, Reports
 from concord.stage import outputs
 from concord.stage.paths import REPORTS
 
@@ -133,6 +133,7 @@ def context(reports: Reports) -> dict[str, Any]:
         "policy": policy,
         "policies": policies,
         "measure": policies[policy].get("measure", "gold mean"),
+        "common": {"policies": UNITS[reports.protocol], "points": POINTS[reports.protocol]},
         "domains": claims.entries(front),
         "equal_kl": {
             domain: entry["equal_kl"]
@@ -144,14 +145,14 @@ def context(reports: Reports) -> dict[str, Any]:
         "differences": differences(front),
         "hacking": reports.hacking,
         "standard": reports.standard,
-        "truth": "gold" if reports.standard == STANDARDS["sandbox"] else "people's labels",
+        "truth": "gold" if reports.protocol == "sandbox" else "people's labels",
         "verdict": watch.verdict(reports.hacking),
         "flags": watch.flags(reports.hacking, reports.standard),
         "examples": examples(reports.root, policy, front),
         "heads": reports.heads,
         "sharing": sharing(reports.heads),
         "process": reports.process,
-        "labelling": reports.json("process_labels"),
+        "labelling": reports.labelling,
         "data": reports.data,
         "choice": reports.choice,
         "candidate": reports.json("candidate/results"),
@@ -212,14 +213,18 @@ def differences(front: Report) -> dict[str, dict[str, Any]]:
 
 
 def examples(root: Path, policy: str, front: Report) -> dict[str, Any]:
-    """Domain -> one prompt with answers at three weights, if the domain has such answers."""
+    """Domain -> prompts with answers at three weights, if the domain has such answers.
+
+    They are the prompt with the largest effect of the weights, and the one with the median effect.
+    """
     samples = outputs.read_table(root / f"samples/{policy}.parquet")
     samples = samples[samples["split"] != "validation"]
-    by_domain = {
-        domain: three_weights(samples[samples["domain"] == domain], entry["objectives"])
-        for domain, entry in claims.entries(front).items()
-    }
-    return {domain: example for domain, example in by_domain.items() if example}
+    by_domain = {}
+    for domain, entry in claims.entries(front).items():
+        rows = samples[samples["domain"] == domain]
+        shown = [three_weights(rows, entry["objectives"], effect) for effect in get_args(Effect)]
+        by_domain[domain] = [example for example in shown if example]
+    return {domain: examples for domain, examples in by_domain.items() if examples}
 
 
 def sharing(heads: Sequence[Report]) -> list[dict[str, Any]]:

@@ -9,13 +9,26 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from concord.evaluation.policies.protocol import STANDARDS
 from concord.policies.objective_gradients import COSINE
 from concord.report.policy_figures import policy_colours
 from concord.stage import outputs
 
 Report = Mapping[str, Any]
-STANDARDS = {"sandbox": "gold", "likelihood": "pair accuracy", "judged": "the judge"}
-"""Protocol -> what judges the policies, in the words of the page."""
+SAMPLED = "All policies answer the same held-out prompts with the same random numbers."
+UNITS = {
+    "sandbox": SAMPLED,
+    "likelihood": "All policies score the same answers of people to held-out prompts; nothing is "
+    "sampled, and chance is 0.5.",
+    "judged": SAMPLED,
+}
+"""Protocol -> what all policies have in common, in the words of the page."""
+POINTS = {
+    "sandbox": "All points use the same prompts and random numbers.",
+    "likelihood": "All points score the same answers; chance is 0.5.",
+    "judged": "All points use the same prompts and random numbers.",
+}
+"""Protocol -> what all weights of a policy have in common."""
 
 
 @dataclass(frozen=True)
@@ -55,8 +68,16 @@ class Reports:
 
     @cached_property
     def process(self) -> Report:
-        """Quality of the process reward model."""
+        """Quality of the process reward model; without objectives if there is none."""
+        if "process_reward" not in self.params:
+            return {"objectives": {}, "best_of_n": {}}
         content: Report = self.json("process_reward")
+        return content
+
+    @cached_property
+    def labelling(self) -> Report:
+        """Objective -> how its steps were labelled; empty if none were."""
+        content: Report = self.json("process_labels") if "process_labels" in self.params else {}
         return content
 
     @cached_property
@@ -65,9 +86,14 @@ class Reports:
         return {name: self.json(f"policies/{name}") for name in self.params["policies"]}
 
     @cached_property
+    def protocol(self) -> str:
+        """The protocol by which the policies were evaluated."""
+        return str(self.policies[self.choice["policy"]]["protocol"])
+
+    @cached_property
     def standard(self) -> str:
         """What judges the policies: gold exists only in the sandbox."""
-        return STANDARDS[self.policies[self.choice["policy"]]["protocol"]]
+        return STANDARDS[self.protocol]
 
     @cached_property
     def heads(self) -> list[dict[str, Any]]:
@@ -76,7 +102,7 @@ class Reports:
         `used` is true if the reward vector scores the objective with this head.
         """
         rows = []
-        for group in self.params["reward_models"]:
+        for group in self.params.get("reward_models", {}):
             for name, report in self.json(f"rewards/{group}").items():
                 objective = self.params["objectives"].get(name, {})
                 used = objective.get("reward") == group and objective.get("in_vector", True)

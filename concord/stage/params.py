@@ -40,9 +40,9 @@ Tracker = typing.Literal["tensorboard", "wandb", "mlflow", "trackio"]
 class Seeds:
     """Random seeds."""
 
-    data: Annotated[int, Field(ge=0)]
+    data: Annotated[int, Field(ge=0)] = 0
     """Seed for generating, splitting and ordering data."""
-    sampling: Annotated[int, Field(ge=0)]
+    sampling: Annotated[int, Field(ge=0)] = 0
     """Seed for sampling from models."""
 
 
@@ -50,7 +50,7 @@ class Seeds:
 class Runtime:
     """Hardware settings of a stage."""
 
-    threads: Annotated[int, Field(ge=1)]
+    threads: Annotated[int, Field(ge=1)] = 1
     """CPU threads per stage. Another number changes the results in the last bits."""
     device: str = "auto"
     """`cpu`, `cuda`, or `auto` (`cuda` if available, else `cpu`). The flow selects the GPU through
@@ -78,7 +78,7 @@ class Model:
     """Path that the stages depend on: the local folder, or for a Hub model any local file."""
     chat_template: str
     """Path of the Jinja chat template. All stages use this template."""
-    max_length: Annotated[int, Field(ge=8)]
+    max_length: Annotated[int, Field(ge=8)] = 512
     """Maximum sequence length in tokens, prompt and response together."""
 
 

@@ -110,7 +110,7 @@ class Runs:
 
     def _tutorial(self, project: Path, cache: Path) -> str:
         copy_project(project, cache, recorded=True)
-        env = environment()
+        env = environment(PREFECT_HOME=self.prefect_home, CI="true")
         return json.dumps(
             follow(project, lambda text: self._run(project, ["bash", "-euc", text], env))
         )

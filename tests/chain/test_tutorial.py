@@ -21,12 +21,16 @@ def test_the_tutorial_works_as_written(runs: Runs) -> None:
         ".jsonl",
         ".parquet",
     }
-    assert "params.yaml is valid" in output["concord check"]
-    assert "Running stage 'report'" in output["dvc repro"]
-    assert (project / "reports/index.html").is_file()
-    every_label_is_used(project)
+    checked = next(text for block, text in output.items() if block.startswith("concord check"))
+    assert "plants.yaml is valid" in checked
+    assert "# default: Seed for sampling from models." in checked
+    run = project / "runs/plants"
+    page = (run / "reports/index.html").read_text(encoding="utf-8")
+    assert "Same prompt, three weights" in page
+    assert not (run / "models/process_reward").exists()
+    every_label_is_used(run)
     answers = dict(line.split(None, 1) for line in output["python ask.py"].splitlines()[-3:])
-    assert set(answers) == set(read(project / "params.yaml")["objectives"])
+    assert set(answers) == set(read(project / "plants.yaml")["objectives"])
     assert len(answers["brief"]) < len(answers["thorough"]), f"weights had no effect: {answers}"
 
 

@@ -73,6 +73,35 @@ def test_a_judged_page_never_says_gold(judged: None) -> None:
         assert text in shown
 
 
+def test_a_likelihood_page_samples_nothing_and_states_chance(judged: None) -> None:
+    for policy in POLICIES:
+        path = f"reports/policies/{policy}.json"
+        report = outputs.read_json(path)
+        report = {key: value for key, value in report.items() if key not in ("judge", "writing")}
+        outputs.write_json(path, {**report, "protocol": "likelihood", "measure": "pair accuracy"})
+    shown = texts(page.render(params(), Path("reports")))
+    assert "random numbers" not in shown
+    assert "nothing is sampled, and chance is 0.5" in shown
+
+
+def test_sections_of_stages_that_did_not_run_are_left_out(reported: Path) -> None:
+    absent = ("process_labels", "process_reward", "reward_models")
+    short = {key: value for key, value in params().items() if key not in absent}
+    shown = texts(page.render(short, Path("reports")))
+    for text in ("Reward models", "Step labels", "Process reward model", "best of 4"):
+        assert text in texts(page.render(params(), Path("reports")))
+        assert text not in shown
+
+
+def test_the_same_prompt_is_shown_at_three_weights(reported: Path) -> None:
+    html = page.render(params(), Path("reports"))
+    section = html[html.index('<section id="example">') :]
+    section = section[: section.index("</section>")]
+    for effect in ("largest", "median"):
+        assert section.count(f"{effect} effect</h3>") == 3  # one per domain
+    assert section.count('<div class="text">') == 3 * 3 * 2
+
+
 def test_a_sandbox_page_says_gold(reported: Path) -> None:
     shown = texts(page.render(params(), Path("reports")))
     assert "Full marks are gold" in shown

@@ -259,7 +259,6 @@ def test_an_objective_without_labels(project: Path) -> None:
     ("changes", "message"),
     [
         ({"training": None}, "needs `training`"),
-        ({"architecture": "probe"}, "needs `layers`"),
         ({"architecture": "probe", "layers": [1], "lora": {}}, "does not train the backbone"),
         (
             {"architecture": "probe", "layers": [1, 2, 1]},

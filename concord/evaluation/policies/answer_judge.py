@@ -8,7 +8,7 @@ judges.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -98,23 +98,7 @@ class AnswerJudge:
         `count` resamples of the groups give the interval. `longer` is the same for preferring the
         longer answer; `pairs` is the number of pairs.
         """
-        scores = self.scores(self.rated)
-        longer = likelihood.longer_is_better(self.rated, self.names)
-        figures = {}
-        for name in self.names:
-            frame = self.rated.assign(
-                split="test", point="judge", weights="{}",
-                log_probability=scores[name], kl=np.nan, length=np.nan,
-            )  # fmt: skip
-            pairs = likelihood.pairs(frame, [name]).dropna(subset=f"gold.{name}")
-            right = pairs[f"gold.{name}"].to_numpy()
-            accuracy = (
-                asdict(mean_interval(right, pairs["group_id"].tolist(), count, seed))
-                if len(right)
-                else {"value": None, "low": None, "high": None}
-            )
-            figures[name] = {**accuracy, "pairs": len(right), "longer": longer[name]}
-        return figures
+        return agreement(self.rated, self.scores(self.rated), count, seed)
 
     def _vectors(self, frame: pd.DataFrame) -> np.ndarray:
         """Embedding features `(rows, width)`: of the answer, and of how it relates to the prompt's
@@ -127,6 +111,35 @@ class AnswerJudge:
         product = answers * questions
         norm = np.linalg.norm(product, axis=1, keepdims=True)
         return np.hstack([answers, product / np.maximum(norm, 1e-9)])
+
+
+def agreement(
+    rated: pd.DataFrame, scores: Mapping[str, np.ndarray], count: int, seed: int
+) -> dict[str, dict[str, Any]]:
+    """The agreement of any judge with people, as `AnswerJudge.agreement`.
+
+    Args:
+        rated: labelled answers, as `likelihood.labelled_answers` gives them.
+        scores: objective -> what the judge says of these answers, `(answers,)`.
+        count: resamples of the groups.
+        seed: seed of the resamples.
+    """
+    longer = likelihood.longer_is_better(rated, list(scores))
+    figures = {}
+    for name, said in scores.items():
+        frame = rated.assign(
+            split="test", point="judge", weights="{}",
+            log_probability=said, kl=np.nan, length=np.nan,
+        )  # fmt: skip
+        pairs = likelihood.pairs(frame, [name]).dropna(subset=f"gold.{name}")
+        right = pairs[f"gold.{name}"].to_numpy()
+        accuracy = (
+            asdict(mean_interval(right, pairs["group_id"].tolist(), count, seed))
+            if len(right)
+            else {"value": None, "low": None, "high": None}
+        )
+        figures[name] = {**accuracy, "pairs": len(right), "longer": longer[name]}
+    return figures
 
 
 Fit = Callable[[Sequence[str], np.ndarray], dict[str, np.ndarray]]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import field
+from typing import Annotated, Any
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from concord.rewards.process import judging
 from concord.stage.params import FORBID
 
 
@@ -22,3 +24,10 @@ class JudgeParams:
     pass_at: Annotated[int, Field(ge=2)] | None = None
     """k: for objectives with a verifier, also samples k answers per prompt at equal weights, and
     reports pass@1 and pass@k; null: not measured."""
+    judges: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Objective -> the judge that scores it in place of the fitted one, `{kind: local | endpoint |
+    function | head, ...}`. The kinds are the modules of concord/rewards/process/judges."""
+
+    def __post_init__(self) -> None:
+        for name, entry in self.judges.items():
+            judging.judge_params(entry, f"judges.{name}")

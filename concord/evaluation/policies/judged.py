@@ -2,9 +2,10 @@
 
 Verifiers judge the objectives that have one. The other objectives are judged by a model of another
 family than the policies, which is fitted to people's ratings of answers to other held-out questions
-(`concord.evaluation.policies.answer_judge`). How far this judge agrees with people is reported
-first. Beside the judgements stand measures of the writing: perplexity under the SFT model,
-repetition, length, and the share of answers that were cut off.
+(`concord.evaluation.policies.answer_judge`), or by the judge that `evaluate.judge.judges` names.
+How far a judge agrees with people is reported first. Beside the judgements stand measures of the
+writing: perplexity under the SFT model, repetition, length, and the share of answers that were cut
+off.
 
 On validation prompts, answers are judged by the proxies alone, as in the sandbox protocol.
 """
@@ -19,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from concord.evaluation.metrics import Clusters, interval
-from concord.evaluation.policies import likelihood, locked
+from concord.evaluation.policies import likelihood, locked, named_judges
 from concord.evaluation.policies.answer_judge import AnswerJudge, Embed, fold_of
 from concord.evaluation.policies.judge_params import JudgeParams
 from concord.evaluation.policies.protocol import Judged, Point, Sampler
@@ -29,6 +30,8 @@ from concord.stage.errors import DataError
 
 MEASURE = "predicted rating by a judge that was fitted to people's ratings of other questions"
 """What is measured, for the report."""
+NAMED_MEASURE = "score from 0 to 1 by a judge, named below, that did not train the policies"
+"""What is measured if `evaluate.judge.judges` names judges."""
 TEST = "test"
 
 
@@ -69,6 +72,7 @@ def judge(
     settings: JudgedSettings,
     embed: Embed | None = None,
     proxies: locked.Proxies | None = None,
+    judges: named_judges.Judges | None = None,
 ) -> Judged:
     """The answers of the policy at all points, judged.
 
@@ -82,6 +86,7 @@ def judge(
         settings: the settings.
         embed: sentence embeddings for the judge; None: TF-IDF only.
         proxies: the trained reward vector; None: without proxies, and then without validation.
+        judges: objective -> the judge that scores it in place of the fitted one.
 
     Raises:
         DataError: a domain has no held-out prompts or labels.
@@ -96,7 +101,13 @@ def judge(
         verified = {n: v for n in members if (v := objectives[n].verifier) is not None}
         for name, verifier in verified.items():
             answers[f"gold.{name}"] = _verify(answers, verifier)
-        if rated := [name for name in members if name not in verified]:
+        named = {n: one for n, one in (judges or {}).items() if n in members and n not in verified}
+        agreement |= named_judges.agreements(
+            named, data.labels, domain, settings.bootstrap, settings.seed
+        )
+        for name, values in named_judges.scores(named, answers).items():
+            answers[f"gold.{name}"] = values
+        if rated := [name for name in members if name not in verified and name not in named]:
             judging = fitted(data.labels, prompts, domain, rated, settings.judge, embed)
             agreement |= judging.agreement(settings.bootstrap, settings.seed)
             answers = answers.assign(
@@ -117,7 +128,10 @@ def judge(
             policy, rows, points["validation"], locked.VALIDATION, None, proxies
         )
     samples = pd.concat([held_out, validation], ignore_index=True)
-    extra = {"measure": MEASURE, "judge": agreement, "writing": styles, "pass_at": passed}
+    for name, kind in named_judges.kinds(list(agreement), settings.judge.judges).items():
+        agreement[name]["kind"] = kind
+    measure = NAMED_MEASURE if settings.judge.judges else MEASURE
+    extra = {"measure": measure, "judge": agreement, "writing": styles, "pass_at": passed}
     return Judged(samples, held_out, validation, extra)
 
 

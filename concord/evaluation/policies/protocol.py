@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 EQUAL, DEFAULT = "equal", "default"
+STANDARDS = {"sandbox": "gold", "likelihood": "pair accuracy", "judged": "the judge"}
+"""Protocol -> what judges the policies, in words."""
 CONTROL = "control"
 """The key of reports/front.json that is not a domain."""
 

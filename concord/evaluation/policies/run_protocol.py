@@ -58,16 +58,16 @@ class EvaluateParams:
     weights: dict[str, float]
     """Objective -> weight at the operating point `default`. Normalised to sum 1 within each
     domain."""
-    prompts: Annotated[int, Field(gt=0)]
+    prompts: Annotated[int, Field(gt=0)] = 100
     """Held-out prompts per domain; with `likelihood`, groups of prompts."""
-    validation_prompts: Annotated[int, Field(gt=0)]
+    validation_prompts: Annotated[int, Field(gt=0)] = 40
     """Validation prompts per domain, for the stage `select`."""
-    sweep: Annotated[int, Field(ge=2)]
+    sweep: Annotated[int, Field(ge=2)] = 5
     """Number of values from 0 to 1 for the weight of each objective. Only for steerable
     policies."""
-    bootstrap: Annotated[int, Field(gt=0)]
+    bootstrap: Annotated[int, Field(gt=0)] = 1000
     """Bootstrap resamples per confidence interval."""
-    locked_seed: Annotated[int, Field(ge=0)]
+    locked_seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the prompts of the locked world."""
     validation_samples: Annotated[int, Field(gt=0)] = 1
     """Answers per validation prompt and point; with `likelihood` it has no effect."""
@@ -275,7 +275,7 @@ def _judged(
     all_params: Mapping[str, Any],
     device: Any,
 ) -> Judged:
-    from concord.evaluation.policies import judged, locked
+    from concord.evaluation.policies import judged, locked, named_judges
     from concord.rewards.vector.anchors import Anchors
 
     params = job.params
@@ -303,6 +303,7 @@ def _judged(
         settings,
         embeddings(params.judging),
         locked.Proxies(vector.names, vector, Anchors.load(ANCHORS)),
+        named_judges.load(params.judging.judges, device, job.settings.dtype),
     )
 
 

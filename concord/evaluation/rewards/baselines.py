@@ -61,7 +61,7 @@ def pair_table(params: Mapping[str, Any]) -> list[str]:
         "| objective | test pairs | longer | author | tf_idf | unseen authors |",
         "|---|---|---|---|---|---|",
     ]
-    for group, entry in params["reward_models"].items():
+    for group, entry in params.get("reward_models", {}).items():
         for name in entry["objectives"]:
             train, test = (pairs(group, split, name) for split in ("train", "test"))
             cells = [format_interval(interval) for interval in pair_baselines(train, test).values()]
@@ -193,9 +193,8 @@ def answer_table(params: Mapping[str, Any]) -> list[str]:
         train, test = (answers(split, name, objective.verifier) for split in ("train", "test"))
         if train.empty or test.empty or test["author"].isna().any():
             continue
-        groups = [
-            group for group, entry in params["reward_models"].items() if name in entry["objectives"]
-        ]
+        models = params.get("reward_models", {})
+        groups = [group for group, entry in models.items() if name in entry["objectives"]]
         scores = reward_scores(test, groups[0], name) if groups else None
         ways = pick_baselines(train, test) | (
             {} if scores is None else pick_by_scores(test, expit(scores))

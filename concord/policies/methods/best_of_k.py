@@ -36,7 +36,7 @@ class BestOfKParams:
     weights: dict[str, float]
     """Weight of each objective's anchored reward, normalised to sum to 1 within a domain. Missing
     objectives get weight 0."""
-    training: Training
+    training: Training = Training(learning_rate=1e-4, steps=75, batch_size=42, micro_batch=7)
     """Optimisation settings. A row of a batch is a prompt with its best rollout."""
     lora: Lora | None = None
     """Trains low-rank adapters instead of all weights; merged after training."""

@@ -47,7 +47,7 @@ class ConditionedParams:
     """The weights that are trained, and settings of fine-tuning."""
 
     method: Literal["conditioned"]
-    training: Training
+    training: Training = Training(learning_rate=1e-4, steps=75, batch_size=42, micro_batch=7)
     """Optimisation settings. A row of a batch is a prompt with weights and its best rollout."""
     mixes: Mixes = Field(default_factory=Mixes)
     """The weights that are trained: random mixes, and single objectives."""

@@ -125,7 +125,9 @@ def gradient_conflict(params: MahDpoParams) -> GradientConflict | None:
 
 
 def mixed_pairs(job: PolicyJob, mixes: Mixes, plan: MixPlan) -> dict[str, list[Pair]]:
-    """Group -> pairs chosen by random mixes of the rewards of a domain."""
+    """Group -> pairs chosen by random mixes of the rewards of a domain; none without mixes."""
+    if not plan.mixed:
+        return {}
     from concord.policies import training_pairs as pairs
     from concord.policies.scored_answers import scored_answers
 
@@ -142,7 +144,7 @@ def mixed_pairs(job: PolicyJob, mixes: Mixes, plan: MixPlan) -> dict[str, list[P
             draws,
             job.params.pairs_per_prompt,
         )
-    return pairs.merge_groups(groups) if groups else {}
+    return pairs.merge_groups(groups)
 
 
 def problems(params: MahDpoParams, vector: Mapping[str, Objective]) -> Iterator[str]:

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic.dataclasses import dataclass
 
-from concord.policies.job import Method, PolicyJob
+from concord.policies.job import Method, PolicyJob, reads_nothing
 from concord.stage import outputs
 from concord.stage.params import FORBID
 from concord.stage.paths import SFT
@@ -31,4 +31,4 @@ def run(job: PolicyJob) -> None:
     outputs.write_text(job.curve, NO_TRAINING)
 
 
-METHOD = Method(ReferenceParams, heads=False, pairs=False)
+METHOD = Method(ReferenceParams, heads=False, pairs=False, rewards=reads_nothing)

@@ -26,7 +26,7 @@ LINEAR = "weighted_sum"
 class OnlineParams:
     """Settings of sampling, advantages and optimisation."""
 
-    aggregation: Annotated[str, plugins.named("concord.policies.advantages")]
+    aggregation: Annotated[str, plugins.named("concord.policies.advantages")] = "sum_then_normalize"
     """How rewards become advantages: a function of concord/policies/advantages.py."""
     scalariser: Annotated[str, plugins.named("concord.rewards.vector.scalarisers")] = LINEAR
     """How the anchored rewards of an answer become one number: a function of
@@ -51,13 +51,13 @@ class OnlineParams:
     mask_truncated: bool = False
     """Whether samples without an end of sequence are left out of the loss. Their rewards still
     count in the mean of the group."""
-    learning_rate: Annotated[float, Field(gt=0)]
+    learning_rate: Annotated[float, Field(gt=0)] = 3e-4
     """Peak learning rate (AdamW, linear decay)."""
-    steps: Annotated[int, Field(ge=1)]
+    steps: Annotated[int, Field(ge=1)] = 40
     """Optimiser steps, each on new samples."""
-    prompts_per_step: Annotated[int, Field(ge=1)]
+    prompts_per_step: Annotated[int, Field(ge=1)] = 6
     """Prompts per step, balanced over domains."""
-    generations: Annotated[int, Field(ge=2)]
+    generations: Annotated[int, Field(ge=2)] = 8
     """Samples per prompt."""
     micro_prompts: Annotated[int, Field(ge=1)] | None = None
     """Prompts per micro-batch, a divisor of `prompts_per_step`; null: all prompts of a step. TRL

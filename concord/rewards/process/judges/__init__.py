@@ -1,7 +1,8 @@
 """Judges that grade answers by a rubric. Each module is one kind of judge.
 
-`kind` of an entry of `process_labels.judges` in params.yaml names a module of this package. To add
-a kind, create `concord/rewards/process/judges/<name>.py` with three attributes:
+`kind` of an entry of `process_labels.judges` or of `evaluate.judge.judges` in params.yaml names a
+module of this package. To add a kind, create `concord/rewards/process/judges/<name>.py` with three
+attributes:
 
 - `PARAMS`: the dataclass of an entry in params.yaml.
 - `load(params, device, dtype, cache)`: returns a `concord.rewards.process.judging.Judge`. Its

@@ -1,0 +1,119 @@
+"""A function of the user as a judge: any code that grades an answer.
+
+process_labels:
+  judges:
+    polite: {kind: function, function: "my_judges:polite"}
+
+The function, here `polite` in `my_judges.py` in the root of the project, takes the messages of the
+prompt and the answer, and returns a number from 0 (bad) to 1 (good). Its file must be a dep of
+`check` in dvc.yaml, so that an edit of it reruns the stages that call it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+import math
+from collections.abc import Callable, Iterator, Sequence
+from numbers import Real
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from pydantic.dataclasses import dataclass
+
+from concord.lm.chat import Messages
+from concord.stage.errors import ConcordError, DataError, ParamsError
+from concord.stage.params import FORBID, suggest
+
+Grade = Callable[[Messages, str], float]
+
+
+@dataclass(frozen=True, config=FORBID)
+class FunctionJudgeParams:
+    """Parameters of a judge that is a function."""
+
+    function: str
+    """The function as `module:name`."""
+    kind: Literal["function"] = "function"
+    """The name of this module."""
+
+    def __post_init__(self) -> None:
+        if not all(self.function.partition(":")):
+            raise ValueError(
+                f"function is {self.function!r}; write module:name, such as my_judges:polite"
+            )
+
+
+PARAMS = FunctionJudgeParams
+
+
+class FunctionJudge:
+    """Calls the function for each answer. Raises ParamsError if it cannot be called."""
+
+    def __init__(self, name: str) -> None:
+        self.name, self.grade = name, find(name)
+
+    def verdicts(self, messages: Sequence[Messages], answers: Sequence[str]) -> np.ndarray:
+        """Verdicts in [0, 1], float64 `(answers,)`.
+
+        Raises DataError if the function fails, or returns something else.
+        """
+        pairs = zip(messages, answers, strict=True)
+        return np.array([self._verdict(*pair) for pair in pairs], dtype=float)
+
+    def _verdict(self, messages: Messages, answer: str) -> float:
+        try:
+            verdict = self.grade(messages, answer)
+        except ConcordError:
+            raise
+        except Exception as error:
+            raise DataError(
+                f"the judge {self.name} raised {type(error).__name__} ({error}) on the answer "
+                f"{answer[:200]!r}; fix the function"
+            ) from error
+        if not isinstance(verdict, Real) or not 0 <= verdict <= 1 or math.isnan(verdict):
+            raise DataError(
+                f"the judge {self.name} returned {verdict!r} for the answer {answer[:200]!r}; it "
+                "must return a number from 0 to 1"
+            )
+        return float(verdict)
+
+
+def find(name: str) -> Grade:
+    """The function `module:name`. Raises ParamsError if it does not exist or takes no answer."""
+    module, _, function = name.partition(":")
+    try:
+        loaded = importlib.import_module(module)
+    except (Exception, SystemExit) as error:
+        raise ParamsError(
+            f"{name!r}: importing {module} fails ({type(error).__name__}: {error}); put the module "
+            "into the root of the project and check that it can be imported there"
+        ) from error
+    grade: Grade | None = getattr(loaded, function, None)
+    if not callable(grade):
+        defined = [key for key, value in vars(loaded).items() if inspect.isfunction(value)]
+        raise ParamsError(
+            f"{name!r}: {module} has no function {function!r}; {suggest(function, defined)}"
+        )
+    try:
+        inspect.signature(grade).bind([], "answer")
+    except (TypeError, ValueError):
+        raise ParamsError(
+            f"{name!r} cannot be called with messages and an answer, so it is not a judge; define "
+            f"it as {function}(messages: list[dict], answer: str) -> float"
+        ) from None
+    return grade
+
+
+def load(params: FunctionJudgeParams, device: Any, dtype: str, cache: Path) -> FunctionJudge:
+    """The judge. It does not use `cache`."""
+    return FunctionJudge(params.function)
+
+
+def missing(params: FunctionJudgeParams, where: str, root: Path) -> Iterator[str]:
+    """Yields a message if the function does not exist, or cannot be called with an answer."""
+    try:
+        find(params.function)
+    except ParamsError as error:
+        yield f"{where}.function: {error}"

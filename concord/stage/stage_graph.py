@@ -1,0 +1,137 @@
+"""dvc.yaml for a given params.yaml: the keys that it reads, and the stages that run."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from concord.stage.params import read
+from concord.stage.paths import PROCESS_REWARD
+
+GRAPH = Path("dvc.yaml")
+OPTIONAL_STAGES = {
+    "reward_models": "reward_model",
+    "process_labels": "process_labels",
+    "process_reward": "process_reward",
+    "anchors": "anchors",
+    "rollouts": "rollouts",
+    "evaluate_rewards": "evaluate_rewards",
+}
+"""Optional section of params.yaml -> its stage. Without the section, the stage does not run."""
+
+
+def is_short(params: Mapping[str, Any], graph: Path = GRAPH) -> bool:
+    """Whether `params` lacks a key that the file `graph` reads."""
+    return bool(absent_keys(params, graph))
+
+
+def absent_keys(params: Mapping[str, Any], graph: Path) -> list[str]:
+    """The keys of params.yaml that the file `graph` reads and `params` lacks."""
+    text = graph.read_text(encoding="utf-8")
+    stages = read(graph).get("stages", {}).values()
+    listed = [str(key) for stage in stages for key in stage.get("do", stage).get("params", [])]
+    keys = [key for key in listed if "${" not in key]
+    keys += [key for key in re.findall(r"\$\{([\w.]+)\}", text) if not _is_local(key)]
+    return [key for key in dict.fromkeys(keys) if not _has(params, key)]
+
+
+def _is_local(key: str) -> bool:
+    """Whether a key of a template belongs to `foreach`, and not to params.yaml."""
+    return key.split(".")[0] in ("key", "item")
+
+
+def _has(params: Any, key: str) -> bool:
+    for part in key.split("."):
+        if not isinstance(params, Mapping) or part not in params:
+            return False
+        params = params[part]
+    return True
+
+
+def graph_of(graph: str, params: Mapping[str, Any]) -> str:
+    """The text of the dvc.yaml that runs `params`, from that of all stages.
+
+    Stages whose section `params` lacks are removed. What only they write is no dependency of other
+    stages, and their sections are no parameters. Policies depend on the process reward model if one
+    of them uses it.
+    """
+    yaml = YAML()
+    yaml.width = 10_000
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    content = yaml.load(graph)
+    stages = content["stages"]
+    absent = {
+        key: name for key, name in OPTIONAL_STAGES.items() if key not in params and name in stages
+    }
+    removed = [stages.pop(name) for name in absent.values()]
+    lost = {path for entry in removed for path in _outputs(entry)}
+    kept = {path for entry in stages.values() for path in _outputs(entry)}
+    for entry in stages.values():
+        body = entry.get("do", entry)
+        _keep(body.get("deps", []), lambda dep: not _meets(dep, lost) or _meets(dep, kept))
+        _keep(body.get("params", []), lambda key: str(key).split(".")[0] not in absent)
+    waits = _add_process_reward(stages, params)
+    if not removed and not waits:
+        return graph
+    with io.StringIO() as text:
+        yaml.dump(content, text)
+        return text.getvalue()
+
+
+def lacks_process_reward(graph: Mapping[str, Any], params: Mapping[str, Any]) -> list[str]:
+    """The policies with process rewards that do not wait for the process reward model.
+
+    `graph` is the content of dvc.yaml.
+    """
+    policy = graph.get("stages", {}).get("policy", {})
+    if str(PROCESS_REWARD) in map(str, policy.get("do", policy).get("deps", [PROCESS_REWARD])):
+        return []
+    policies = params.get("policies", {}).items()
+    return [name for name, entry in policies if entry.get("process_rewards")]
+
+
+def _add_process_reward(stages: dict[str, Any], params: Mapping[str, Any]) -> bool:
+    """Lets policies wait for the process reward model, if one needs it; returns whether it did."""
+    if not lacks_process_reward({"stages": stages}, params):
+        return False
+    stages["policy"]["do"]["deps"].append(str(PROCESS_REWARD))
+    return True
+
+
+def _keep(items: list[Any], wanted: Callable[[Any], bool]) -> None:
+    """Removes all other items in place, so that the style of the list is kept."""
+    for number in reversed(range(len(items))):
+        if not wanted(items[number]):
+            del items[number]
+
+
+def _outputs(entry: Mapping[str, Any]) -> Iterator[str]:
+    """The paths that a stage writes, up to the name of an item."""
+    body = entry.get("do", entry)
+    for kind in ("outs", "metrics", "plots"):
+        for output in body.get(kind, []):
+            yield _fixed(output if isinstance(output, str) else next(iter(output)))
+
+
+def _fixed(path: str) -> str:
+    """The folders of a path before its first template.
+
+    Examples:
+        >>> _fixed("reports/curves/reward_${key}.csv"), _fixed("models/sft")
+        ('reports/curves', 'models/sft')
+    """
+    fixed, template, _ = path.partition("${")
+    return fixed.rpartition("/")[0] if template else fixed
+
+
+def _meets(dep: str, outputs: set[str]) -> bool:
+    """Whether one of the outputs is the dependency, below it, or above it."""
+    path = _fixed(dep)
+    return any(
+        path == one or path.startswith(f"{one}/") or one.startswith(f"{path}/") for one in outputs
+    )
