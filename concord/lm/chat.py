@@ -30,13 +30,18 @@ def text_ids(tokenizer: Tokenizer, text: str) -> list[int]:
 
 
 def encode(
-    tokenizer: Tokenizer, messages: Messages, response: str, max_length: int
+    tokenizer: Tokenizer,
+    messages: Messages,
+    response: str,
+    max_length: int,
+    steady_cut: bool = False,
 ) -> tuple[list[int], int]:
     """Token ids of prompt, response and end of sequence, and the number of prompt tokens.
 
     Sequences longer than `max_length` are truncated on the left: the prompt loses its first tokens.
     The assistant header and the response are never cut. Raises DataError if these two alone exceed
-    `max_length`.
+    `max_length`. With `steady_cut`, responses of different lengths leave the same end of a long
+    prompt (`steady_room`).
     """
     prompt = render(tokenizer, messages)
     answer = [*text_ids(tokenizer, response), tokenizer.eos_token_id]
@@ -48,8 +53,23 @@ def encode(
                 f"a response of {len(answer)} tokens and the assistant header of {header} tokens "
                 f"do not fit in max_length {max_length}; raise model.max_length or remove the row"
             )
-        prompt = prompt[-room:]
+        kept = max(header, steady_room(room, max_length)) if steady_cut else room
+        prompt = prompt[-kept:]
     return prompt + answer, len(prompt)
+
+
+def steady_room(room: int, max_length: int) -> int:
+    """Tokens that are left of a prompt that does not fit, as a number of quarters of `max_length`.
+
+    `room` is what the response leaves. All responses of up to a quarter of `max_length` leave three
+    quarters, so the sequences begin alike. `room` itself is returned if it is below a quarter.
+
+    Examples:
+        >>> [steady_room(room, 512) for room in (490, 400, 384, 383, 100)]
+        [384, 384, 384, 256, 100]
+    """
+    quarter = max(1, max_length // 4)
+    return min(room // quarter, 3) * quarter or room
 
 
 def assistant_header(tokenizer: Tokenizer) -> list[int]:
