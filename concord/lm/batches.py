@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from concord.lm.chat import Messages, encode
+from concord.lm.chat import Messages, TooLongError, encode
 from concord.lm.types import Tokenizer
-from concord.stage.errors import DataError
 
 if TYPE_CHECKING:
     import torch
@@ -24,7 +23,7 @@ def encode_all(
     """Token ids of each prompt, its response and the end-of-sequence token.
 
     Prompts are truncated on the left so that no sequence exceeds `tokenizer.model_max_length`, with
-    `steady_cut` as in `concord.lm.chat.encode`. Raises DataError if a response does not fit.
+    `steady_cut` as in `concord.lm.chat.encode`. Raises TooLongError if a response does not fit.
     """
     max_length = tokenizer.model_max_length
     pairs = zip(messages, responses, strict=True)
@@ -47,7 +46,7 @@ def encode_fitting(
     for row, (prompt, response) in enumerate(zip(messages, responses, strict=True)):
         try:
             encoded += encode_all(tokenizer, [prompt], [response], steady_cut)
-        except DataError:
+        except TooLongError:
             continue
         rows.append(row)
     if left_out := len(responses) - len(rows):

@@ -19,6 +19,10 @@ PRIVATE_USE = range(0xE000, 0xF900)
 """Unicode code points without a meaning."""
 
 
+class TooLongError(DataError):
+    """A response exceeds the maximum length, even with nothing of its prompt but the header."""
+
+
 def render(tokenizer: Tokenizer, messages: Messages) -> list[int]:
     """Token ids of the prompt, including the header that starts the assistant's turn."""
     return _apply_template(tokenizer, messages, header=True)
@@ -39,7 +43,7 @@ def encode(
     """Token ids of prompt, response and end of sequence, and the number of prompt tokens.
 
     Sequences longer than `max_length` are truncated on the left: the prompt loses its first tokens.
-    The assistant header and the response are never cut. Raises DataError if these two alone exceed
+    The assistant header and the response are never cut. Raises TooLongError if these two alone exceed
     `max_length`. With `steady_cut`, responses of different lengths leave the same end of a long
     prompt (`steady_room`).
     """
@@ -49,7 +53,7 @@ def encode(
     if len(prompt) > room:
         header = len(assistant_header(tokenizer))
         if room < header:
-            raise DataError(
+            raise TooLongError(
                 f"a response of {len(answer)} tokens and the assistant header of {header} tokens "
                 f"do not fit in max_length {max_length}; raise model.max_length or remove the row"
             )

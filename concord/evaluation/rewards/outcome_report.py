@@ -6,6 +6,7 @@ cost of fitting the model.
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from concord.evaluation.rewards.head_quality import grade_quality, quality
 from concord.evaluation.rewards.trust import agreement, head_diagnostics
 from concord.rewards.outcome.reward_model import RewardModel
 from concord.stage import outputs
-from concord.stage.paths import REPORTS, REWARDS
+from concord.stage.paths import REGULARISATION, REPORTS, REWARDS
 
 
 def outcome_report(
@@ -31,6 +32,7 @@ def outcome_report(
     """
     timing = outputs.read_json(REPORTS / f"timing/{group}.json")
     cosines = timing.pop("gradient_cosine")
+    strengths = chosen_strengths(REWARDS / group)
     report: dict[str, Any] = {}
     for column, name in enumerate(model.objectives):
         report[name] = {
@@ -38,6 +40,7 @@ def outcome_report(
             "gradient_cosine": cosines.get(name, {}),
             **timing,
             "heads": len(model.objectives),
+            **strengths.get(name, {}),
         }
         if candidates.objectives[name].verifier is not None:
             answers = candidates.of(name)
@@ -46,6 +49,17 @@ def outcome_report(
             candidates.outcome.setdefault(name, scores)
             report[name]["best_of_n"] = candidates.best_of_n(name, expit(scores))
     return report
+
+
+def chosen_strengths(folder: Path) -> dict[str, dict[str, Any]]:
+    """Objective -> `regularisation`: its L2 penalty and the curve it was chosen from.
+
+    Empty if the penalty of the model in `folder` was not chosen but given, or is not a penalty on
+    frozen features.
+    """
+    file = folder / REGULARISATION
+    chosen = outputs.read_json(file) if file.is_file() else {}
+    return {name: {"regularisation": choice} for name, choice in chosen.items()}
 
 
 def _head_report(
