@@ -43,9 +43,10 @@ def encode(
     """Token ids of prompt, response and end of sequence, and the number of prompt tokens.
 
     Sequences longer than `max_length` are truncated on the left: the prompt loses its first tokens.
-    The assistant header and the response are never cut. Raises TooLongError if these two alone exceed
-    `max_length`. With `steady_cut`, responses of different lengths leave the same end of a long
-    prompt (`steady_room`).
+    The assistant header and the response are never cut. With `steady_cut`, responses of different
+    lengths leave the same end of a long prompt (`steady_room`).
+
+    Raises TooLongError if the header and the response alone exceed `max_length`.
     """
     prompt = render(tokenizer, messages)
     answer = [*text_ids(tokenizer, response), tokenizer.eos_token_id]

@@ -56,7 +56,9 @@ def choose(
         outputs.write_json(file, {"dtype": fastest(speeds), "tokens_per_second": speeds})
     kept = outputs.read_json(file)
     measured = ", ".join(f"{name} {speed:.0f}" for name, speed in kept["tokens_per_second"].items())
-    print(f"frozen model read in {kept['dtype']} (tokens per second of {LAYERS} layers: {measured})")
+    print(
+        f"frozen model read in {kept['dtype']} (tokens per second of {LAYERS} layers: {measured})"
+    )
     return str(kept["dtype"])
 
 

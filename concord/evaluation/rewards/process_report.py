@@ -31,9 +31,9 @@ def process_report(
 
     `solution_score` is as in `solution_scores`.
 
-    - `objectives`: the AUC of the step scores, and the regularisation that a frozen head chose. For objectives with a verifier also the accuracy of
-      locating the first error, and F1 at a threshold chosen on human step labels of the validation
-      split, if there are any.
+    - `objectives`: the AUC of the step scores, and how the regularisation of a frozen head was
+      chosen. For objectives with a verifier also the accuracy of locating the first error, and F1
+      at a threshold chosen on human step labels of the validation split, if there are any.
     - `best_of_n`: best-of-N accuracy for each objective with a verifier.
     - `fit`: the cost of fitting, and the errors on validation labels.
     """

@@ -89,10 +89,11 @@ class LinearFit:
         count: number of heads.
     """
 
-    def __init__(
-        self, features: np.ndarray, batch: LabelBatch, scales: Scales, count: int
-    ) -> None:
-        self._mean, self._std = features.mean(axis=0, dtype=float), features.std(axis=0, dtype=float)
+    def __init__(self, features: np.ndarray, batch: LabelBatch, scales: Scales, count: int) -> None:
+        self._mean, self._std = (
+            features.mean(axis=0, dtype=float),
+            features.std(axis=0, dtype=float),
+        )
         self._std[self._std < 1e-6] = 1.0
         self._table = torch.from_numpy((features - self._mean) / self._std)  # float64
         self._batch = batch

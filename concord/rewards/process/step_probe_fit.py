@@ -87,7 +87,9 @@ class LabelledSteps:
         """A scale of 0 and 1 for each head."""
         ladders = {Scale(name, 0.0, 1.0): [0.0, 1.0] for name in names}
         shares = [float(self.label[self.head == head].mean()) for head in range(len(names))]
-        return Scales(ladders, {scale: [share] for scale, share in zip(ladders, shares, strict=True)})
+        return Scales(
+            ladders, {scale: [share] for scale, share in zip(ladders, shares, strict=True)}
+        )
 
     def choose(self, names: list[str]) -> Choice:
         """The L2 penalty of each head, chosen on a fifth of the groups."""
