@@ -7,10 +7,11 @@ The loss is sum_i loss_weight_i * L_i over the objectives i.
 
     python -m tasks.reward_model values
 
-The model folder also has `calibration.json` (a temperature per head, fitted on validation pairs),
-`graders.json` (fitted parameters of the annotators who gave grades), and for a probe that chose its
-regularisation `regularisation.json` (the strength of each head, and the curve). Features of a frozen model
-are cached in work/features, so an edit that does not affect them refits only the heads.
+The model folder also has `calibration.json` (a temperature per head, fitted on validation pairs)
+and `graders.json` (fitted parameters of the annotators who gave grades). A probe that chose its
+regularisation also has `regularisation.json` (the strength of each head, and the curve). Features
+of a frozen model are cached in work/features, so an edit that does not affect them refits only the
+heads.
 """
 
 from __future__ import annotations

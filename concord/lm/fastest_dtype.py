@@ -52,13 +52,12 @@ def choose(
     file = work / "frozen_dtype" / f"{key}.json"
     if not file.is_file():
         length = int(median(map(len, sequences))) if sequences else TOKENS
-        speeds = tokens_per_second(model, torch.device(device), min(max(1, length), 2 * TOKENS))
-        outputs.write_json(file, {"dtype": fastest(speeds), "tokens_per_second": speeds})
+        length = min(max(1, length), 2 * TOKENS)
+        measured = tokens_per_second(model, torch.device(device), length)
+        outputs.write_json(file, {"dtype": fastest(measured), "tokens_per_second": measured})
     kept = outputs.read_json(file)
-    measured = ", ".join(f"{name} {speed:.0f}" for name, speed in kept["tokens_per_second"].items())
-    print(
-        f"frozen model read in {kept['dtype']} (tokens per second of {LAYERS} layers: {measured})"
-    )
+    speeds = ", ".join(f"{name} {speed:.0f}" for name, speed in kept["tokens_per_second"].items())
+    print(f"frozen model read in {kept['dtype']} (tokens per second of {LAYERS} layers: {speeds})")
     return str(kept["dtype"])
 
 

@@ -47,7 +47,8 @@ class Choice:
     l2: np.ndarray
     """The strengths, float64 `(heads,)`."""
     curves: dict[str, dict[float, float]] = field(default_factory=dict)
-    """Objective -> strength -> mean loss of a held-out label, in nats; empty if nothing was chosen."""
+    """Objective -> strength -> mean loss of a held-out label, in nats. Objectives for which nothing
+    was chosen are left out."""
     groups: tuple[int, int] = (0, 0)
     """Number of held-out groups, and of all groups."""
 
