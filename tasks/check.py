@@ -136,6 +136,7 @@ def reference_problems(params: Mapping[str, Any], root: Path) -> Iterator[str]:
     yield from _device_problems(params["runtime"].get("device", "auto"))
     yield from preflight.model(section(Model, params["model"], "model"), root)
     yield from preflight.layers(params, root)
+    yield from references.role_problems(params["sources"])
     domains = {objective.domain for objective in objectives.values()}
     for name, source in mapping_of(ingest.Source, params, "sources").items():
         yield from _source_problems(name, source, domains, root)

@@ -12,7 +12,7 @@ Invalid rows go to the quarantine table.
 
 from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -41,6 +41,9 @@ class Source:
     With null, only rows of kind `prompt` are used."""
     options: dict[str, Any] = field(default_factory=dict)
     """Further options of the format; see its module."""
+    role: Literal["train", "test"] = "train"
+    """`train`: the rows are split into train, validation and test. `test`: all rows are in the test
+    split, and so are the rows of other sources with the same prompts."""
 
     def __post_init__(self) -> None:
         formats = reader.format_names()

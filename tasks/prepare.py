@@ -13,7 +13,7 @@
     python -m tasks.prepare
 
 The splits are by prompt or dialogue. The stage reads these sections of params.yaml: seeds, model,
-sources (names only), objectives, reward_models (objectives and labels of each group), prepare.
+sources (names and roles), objectives, reward_models (objectives and labels of each group), prepare.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -76,6 +76,8 @@ class Plan:
     implied: Collection[str] = ()
     """Reward models that are fitted to implied pairs. The others are fitted to labels of all
     kinds."""
+    test_only: Collection[str] = ()
+    """Sources whose rows are all in the test split."""
 
     @classmethod
     def of(cls, params: Mapping[str, Any]) -> "Plan":
@@ -88,7 +90,10 @@ class Plan:
             for name, entry in params["reward_models"].items()
             if entry.get("labels") == "implied_pairs"
         }
-        return cls(sorted(params["sources"]), objectives_of(params), groups, implied)
+        test_only = {
+            name for name, source in params["sources"].items() if source.get("role") == "test"
+        }
+        return cls(sorted(params["sources"]), objectives_of(params), groups, implied, test_only)
 
 
 def run(params: PrepareParams, plan: Plan, model: Model, seed: int, root: Path) -> dict[str, Any]:
@@ -98,13 +103,19 @@ def run(params: PrepareParams, plan: Plan, model: Model, seed: int, root: Path) 
     tokens = Tokens(base_tokenizer(model), model.max_length)
     tables, unused = clean.drop_unknown_objectives(_load(ingested, plan.sources), plan.objectives)
     tables, near, near_train = _grouped(tables, params, plan, str(seed))
+    test_only, held_out = splits.test_only_groups(tables, plan.test_only)
+    for name, counts in held_out.items():
+        print(
+            f"{name} is test-only: {counts['groups']} groups. It shares {counts['shared_groups']} "
+            f"of them with other sources, and so holds out {counts['other_rows']} of their rows"
+        )
     tables = clean.tables(tables, tokens, rejected)
     implied = preferences.from_ratings(tables["ratings"], params.pairs_per_prompt)
     compared = preferences.from_comparisons(tables["comparisons"])
     pairs = pd.concat([compared, implied], ignore_index=True)
     tables["pairs"] = clean.pairs(pairs, tokens, rejected)
     parts = {
-        table: splits.divide(frame, str(seed), params.validation, params.test)
+        table: splits.divide(frame, str(seed), params.validation, params.test, test_only)
         for table, frame in tables.items()
     }
     require_prompts(parts, plan.objectives)
@@ -120,6 +131,7 @@ def run(params: PrepareParams, plan: Plan, model: Model, seed: int, root: Path) 
         "unused_objectives": unused,
         "quarantine": quarantine.samples(quarantined),
         "near_duplicates": near,
+        **({"test_only": held_out} if held_out else {}),
         "prompts_cut": tokens.count_truncated_prompts(tables["prompts"]),
     }
     _write(parts, plan.groups, quarantined, root / "data" / "prepared")
