@@ -108,8 +108,9 @@ def _small(config: Any, device: Any, dtype: str) -> Any:
     small.pad_token_id = small.bos_token_id = small.eos_token_id = None
     if getattr(small, "layer_types", None) is not None:
         small.layer_types = list(small.layer_types)[:kept]
+    auto_class: Any = AutoModel
     with torch.random.fork_rng():
-        return AutoModel.from_config(small).to(device, getattr(torch, dtype)).eval()
+        return auto_class.from_config(small).to(device, getattr(torch, dtype)).eval()
 
 
 def _seconds(model: Any, ids: Any) -> float:

@@ -69,7 +69,7 @@ def stop_after(backbone: Any, layer: int) -> bool:
 def _shorten(config: Any, layers: int) -> dict[str, Any]:
     """Sets the number of layers of a configuration; returns the attributes as they were."""
     # Untied, the state of the last layer is the one before the final norm, as in the whole model.
-    changed = {"num_hidden_layers": layers, "tie_last_hidden_states": False}
+    changed: dict[str, Any] = {"num_hidden_layers": layers, "tie_last_hidden_states": False}
     if getattr(config, "layer_types", None) is not None:
         changed["layer_types"] = list(config.layer_types)[:layers]
     original = {name: getattr(config, name, None) for name in changed}

@@ -24,7 +24,7 @@ from concord.rewards.outcome.examples import Example, Scales
 from concord.rewards.outcome.gradients import cosines
 from concord.rewards.outcome.head_fit import LabelledModel, Thresholds
 from concord.rewards.outcome.probe import Pooling, Probe
-from concord.rewards.outcome.probe_fit import Features, fit_heads
+from concord.rewards.outcome.probe_fit import Features, Strength, fit_heads
 from concord.rewards.outcome.regularisation import choose_for
 from concord.rewards.outcome.reward_model import FinetunedRewardModel, new_model
 from concord.rewards.outcome.validation_pairs import (
@@ -180,13 +180,13 @@ def fit_probe(data: OutcomeData, backbone: Backbone, settings: ProbeSettings) ->
     frozen = load_frozen(backbone.path, settings.layers, backbone.device, dtype)
     probe = Probe(frozen, data.tokenizer, settings.layers, data.names, {}, settings.pooling)
     features = Features(probe, backbone.path, sequences, settings.cache)
-    table, l2, chosen = features.lookup(answers), settings.l2, None
-    if l2 is None:
+    table, chosen = features.lookup(answers), None
+    l2: Strength = settings.l2 or 0.0
+    if settings.l2 is None:
         chosen = choose_for(table, data.examples, data.scales, data.names)
         print("\n".join(chosen.lines()))
-    probe.heads, thresholds = fit_heads(
-        table, data.examples, data.scales, len(data.names), l2 if chosen is None else chosen.l2
-    )
+        l2 = chosen.l2
+    probe.heads, thresholds = fit_heads(table, data.examples, data.scales, len(data.names), l2)
 
     def score(sequences: list[list[int]]) -> np.ndarray:
         return probe.score_features(features.lookup(sequences))

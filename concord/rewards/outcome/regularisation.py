@@ -170,8 +170,9 @@ def _known(labels: LabelBatch, fitted: LabelBatch) -> LabelBatch:
         return batch["grade_scale"] * MAX_LEVELS + batch["grade_level"]
 
     known = torch.isin(codes(labels), codes(fitted))
+    tensors = cast(dict[str, torch.Tensor], labels)
     kept = {
-        name: value[known] if name.startswith("grade") else value for name, value in labels.items()
+        name: value[known] if name.startswith("grade") else value for name, value in tensors.items()
     }
     return cast(LabelBatch, kept)
 

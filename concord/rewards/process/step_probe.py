@@ -49,7 +49,7 @@ class StepProbe(ProcessRewardModel):
         self, messages: Sequence[Messages], steps: Sequence[Sequence[str]], batch_size: int = 64
     ) -> list[np.ndarray]:
         """The scores of several responses, each float32 `(steps, objectives)` in (0, 1)."""
-        pieces = self.pieces(messages, steps)
+        pieces = windows_of(self.tokenizer, messages, steps)
         distinct = list(dict.fromkeys(window for _, window, _ in pieces))
         tables = dict(zip(distinct, self.states(distinct, batch_size), strict=True))
         results = [
@@ -58,16 +58,6 @@ class StepProbe(ProcessRewardModel):
         for index, window, inside in pieces:
             results[index][inside] = self.score_states(tables[window])
         return results
-
-    def pieces(
-        self, messages: Sequence[Messages], steps: Sequence[Sequence[str]]
-    ) -> list[tuple[int, Window, list[int]]]:
-        """The windows of all responses: index of the response, window, and its steps in order."""
-        return [
-            (index, (tuple(window["ids"]), tuple(window["ends"])), window["steps"])
-            for index, (prompt, response) in enumerate(zip(messages, steps, strict=True))
-            for window in windows(self.tokenizer, prompt, response, self.tokenizer.model_max_length)
-        ]
 
     def states(self, pieces: Sequence[Window], batch_size: int = 64) -> list[np.ndarray]:
         """The states at the ends of the steps of each window, float32 `(steps, features)`."""
@@ -83,8 +73,9 @@ class StepProbe(ProcessRewardModel):
             ends = torch.tensor([end for row in rows for end in pieces[row][1]])
             where = owner.to(model.device), ends.to(model.device)
             table = torch.cat([hidden.at(layer, *where) for layer in self.layers], dim=1)
-            for row, part in zip(rows, table.cpu().split(counts), strict=True):
-                results[row] = part.numpy()
+            parts = np.split(table.cpu().numpy(), np.cumsum(counts)[:-1])
+            for row, part in zip(rows, parts, strict=True):
+                results[row] = part
         return results
 
     def score_states(self, states: np.ndarray) -> np.ndarray:
@@ -101,6 +92,17 @@ class StepProbe(ProcessRewardModel):
         }
         save_heads(path, final, backbone, entry, self.heads)
         self.tokenizer.save_pretrained(path)
+
+
+def windows_of(
+    tokenizer: Tokenizer, messages: Sequence[Messages], steps: Sequence[Sequence[str]]
+) -> list[tuple[int, Window, list[int]]]:
+    """The windows of all responses: index of the response, window, and the steps that it reads."""
+    return [
+        (index, (tuple(window["ids"]), tuple(window["ends"])), window["steps"])
+        for index, (prompt, response) in enumerate(zip(messages, steps, strict=True))
+        for window in windows(tokenizer, prompt, response, tokenizer.model_max_length)
+    ]
 
 
 def load_step_probe(path: str | Path, device: Any, dtype: str = "float32") -> StepProbe:
