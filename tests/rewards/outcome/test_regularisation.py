@@ -92,13 +92,11 @@ def test_held_out_labels_change_the_choice_and_only_it() -> None:
 
 
 def test_an_edge_of_the_grid_is_said() -> None:
-    """Labels by chance: the strongest penalty is the best, so the report says that it is an edge."""
-    features, examples, _ = problem([1e6])
-    choice = choose_for(features, examples, Scales(), ["a"])
-    if choice.edge("a") is None:  # chance can make a weaker one the best
-        choice.l2[0] = GRID[0]
-    assert choice.report()["a"]["edge"] == "strongest"
-    assert any("strongest l2 of the grid" in line for line in choice.lines())
+    at_edge = Choice(["a"], np.array([GRID[0]]), {"a": {GRID[0]: 0.5, 1e5: 0.6}}, (2, 10))
+    assert at_edge.report()["a"]["edge"] == "strongest"
+    assert "this is the strongest l2 of the grid" in at_edge.lines()[1]
+    weakest = Choice(["a"], np.array([GRID[-1]]), {"a": {1.0: 0.6, GRID[-1]: 0.5}}, (2, 10))
+    assert weakest.report()["a"]["edge"] == "weakest"
     inside = Choice(["a"], np.array([10.0]), {"a": {10.0: 0.5, 1.0: 0.6}}, (2, 10))
     assert inside.report()["a"] == {
         "l2": 10.0,

@@ -28,9 +28,7 @@ def answers(count: int) -> pd.DataFrame:
     """Steps with an "x" are bad for `right` and good for `brief`; `brief` labels are values."""
     rows = []
     for number in range(count):
-        steps = [
-            f"{number % 7}x. " if (number + step) % 2 else f"{number % 5}y. " for step in (0, 1)
-        ]
+        steps = [f"{number % 7}{'yx'[(number + step) % 2]}. " for step in (0, 1)]
         bad = np.array(["x" in step for step in steps], dtype=float)
         for objective, labels, kind in (
             ("right", (1 - bad).tolist(), "binary"),
@@ -65,6 +63,7 @@ def run(**entry: Any) -> None:
     process_reward.run(params, Runtime(threads=1, device="cpu"), seed=0, max_length=64)
 
 
+TRAINING = {"learning_rate": 0.1, "steps": 1, "batch_size": 1}
 PROBE = {"architecture": "probe", "layers": [1, 2], "frozen_dtype": "float32"}
 
 
@@ -197,10 +196,7 @@ def test_soft_labels_are_fitted_to_their_mean(tiny_model: Path, tiny_tokenizer: 
         ({**PROBE, "layers": [1, 1]}, r"`layers` is \[1, 1\]"),
         ({**PROBE, "lora": {}}, "`lora` and `verdicts` have no effect"),
         ({**PROBE, "verdicts": {"a": {"good": "x", "bad": "y"}}}, "have no effect"),
-        (
-            {"training": {"learning_rate": 0.1, "steps": 1, "batch_size": 1}, "layers": [1]},
-            "remove",
-        ),
+        ({"training": TRAINING, "layers": [1]}, "add it or remove them"),
         ({**PROBE, "l2": 0.0}, "greater than 0"),
     ],
 )
