@@ -17,7 +17,7 @@ from concord.lm.batches import encode_fitting, pad_sequences, score_in_batches
 from concord.lm.chat import Messages
 from concord.lm.load import load_strictly, load_tokenizer
 from concord.lm.types import Tokenizer
-from concord.stage.errors import ModelError
+from concord.stage.errors import DataError, ModelError
 
 
 class RewardModel(Protocol):
@@ -34,6 +34,20 @@ class RewardModel(Protocol):
         of such responses is printed.
         """
         ...
+
+
+def complete(model: RewardModel, scores: np.ndarray) -> np.ndarray:
+    """The scores of `model` as they are, for callers that need every score.
+
+    Raises DataError if a response was too long to be scored.
+    """
+    if unscored := int(np.isnan(scores).any(axis=1).sum()):
+        raise DataError(
+            f"the reward model of {', '.join(model.objectives)} cannot score {unscored} of "
+            f"{len(scores)} responses, because they do not fit in its max_length; raise "
+            "model.max_length, or lower max_new_tokens"
+        )
+    return scores
 
 
 class FinetunedRewardModel:

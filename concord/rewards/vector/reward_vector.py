@@ -14,9 +14,9 @@ import numpy as np
 
 from concord.lm.chat import Messages
 from concord.objectives import Objective, objectives_of
-from concord.rewards.outcome.reward_model import RewardModel, load
+from concord.rewards.outcome.reward_model import RewardModel, complete, load
 from concord.rewards.verifiers import dispatch
-from concord.stage.errors import DataError, ModelError
+from concord.stage.errors import ModelError
 from concord.stage.paths import REWARDS
 
 ALL_DOMAINS = "all"
@@ -126,16 +126,6 @@ class RewardVector:
             model, key = self.models[objective.reward], (objective.reward, objective.domain)
             if key not in by_model:
                 scores = model.score([messages[row] for row in rows], texts, batch_size)
-                _check_finite(scores, objective.reward)
-                by_model[key] = scores
+                by_model[key] = complete(model, scores)
             result[name][rows] = by_model[key][:, model.objectives.index(name)]
         return result
-
-
-def _check_finite(scores: np.ndarray, model: str) -> None:
-    """Raises DataError if responses were too long to be scored: NaN means "does not apply" here."""
-    if unscored := int(np.isnan(scores).any(axis=1).sum()):
-        raise DataError(
-            f"the reward model {model} cannot score {unscored} of {len(scores)} responses, because "
-            "they do not fit in its max_length; raise model.max_length, or lower max_new_tokens"
-        )

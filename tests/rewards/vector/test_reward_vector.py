@@ -87,5 +87,5 @@ def test_a_response_without_a_score_is_not_taken_for_one_that_does_not_apply() -
     vector, models = _vector()
     scored = models["values"].score
     models["values"].score = lambda *given: scored(*given) * [[1.0], [np.nan]]  # type: ignore[method-assign]
-    with pytest.raises(DataError, match="values cannot score 1 of 2 responses"):
+    with pytest.raises(DataError, match="helpful, honest cannot score 1 of 2 responses"):
         vector.score(**ROWS)
