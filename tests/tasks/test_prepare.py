@@ -572,5 +572,6 @@ def test_a_test_only_source_is_the_whole_test_part(tmp_path: Path, model: Model)
 
 def test_the_plan_reads_the_roles() -> None:
     sources = {"a": {"format": "table", "path": "x", "role": "test"}, "b": {}}
-    params = {"sources": sources, "objectives": {}, "reward_models": {}}
+    objectives = {"fun": {"domain": "math", "description": "", "verifier": "math_answer"}}
+    params = {"sources": sources, "objectives": objectives, "reward_models": {}}
     assert Plan.of(params).test_only == {"a"}
