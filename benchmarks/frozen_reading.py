@@ -14,8 +14,8 @@ it:
 - the data type is the faster one (`concord.lm.fastest_dtype`).
 
 Tokens are those that go through the model if common beginnings are read once. Times are measured in
-turns on the same answers, `--answers` of them from whole prompts; the ratios are medians over the
-rounds.
+turns on the same labels, the first `--answers` of them by prompt. The ratios are medians over the
+rounds; with `--rounds 0`, only tokens are counted.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ import torch
 from benchmarks.reward_data import Data, load
 from concord.annotations import reader
 from concord.lm import fastest_dtype
-from concord.lm.batches import encode_all
+from concord.lm.batches import encode_fitting
 from concord.lm.frozen import load_frozen
 from concord.lm.load import load_causal, load_tokenizer
 from concord.lm.shared_prefixes import read, tokens_read
@@ -67,7 +67,7 @@ def variants(
 ) -> Iterator[Variant]:
     """The rows of the table, each with one more saving."""
     messages, answers = rows["messages"].tolist(), rows["answer"].tolist()
-    exact, steady = (encode_all(tokenizer, messages, answers, cut) for cut in (False, True))
+    exact, steady = (encode_fitting(tokenizer, messages, answers, cut)[1] for cut in (False, True))
     whole = load_causal(model).base_model
     yield Variant("every label, all layers", whole, exact)
     yield Variant("equal answers once", whole, distinct(exact))
@@ -110,7 +110,7 @@ def main() -> None:
     parser.add_argument("path", help="file or folder to read")
     parser.add_argument("model", type=Path)
     parser.add_argument("--layers", type=int, nargs="+", default=[12, 18, 24])
-    parser.add_argument("--answers", type=int, default=200, help="answers that are timed")
+    parser.add_argument("--answers", type=int, default=200, help="labels that are timed")
     parser.add_argument("--max-length", type=int, default=512)
     parser.add_argument("--rounds", type=int, default=3)
     arguments = parser.parse_args()
@@ -118,16 +118,19 @@ def main() -> None:
     tokenizer = load_tokenizer(arguments.model)
     tokenizer.model_max_length = arguments.max_length
     rows = texts(load(arguments.data, arguments.path, tokenizer, None))
-    messages, answers = rows["messages"].tolist(), rows["answer"].tolist()
+    once = rows[~rows.assign(messages=rows["messages"].map(str)).duplicated()]
+    messages, answers = once["messages"].tolist(), once["answer"].tolist()
     for name, cut in (("what each answer leaves", False), ("one place", True)):
-        sequences = distinct(encode_all(tokenizer, messages, answers, cut))
+        sequences = distinct(encode_fitting(tokenizer, messages, answers, cut)[1])
         print(
             f"prompts cut at {name}: {tokens_read(sequences)} of {sum(map(len, sequences))} tokens "
-            f"are read, of {len(sequences)} distinct answers",
+            f"are read, of {len(sequences)} distinct answers to {len(rows)} labels",
             flush=True,
         )
     order = rows["messages"].map(str).rank(method="dense").to_numpy()
     part = rows.iloc[order.argsort(kind="stable")].head(arguments.answers)
+    if not arguments.rounds:
+        return
     tried = list(variants(part, tokenizer, arguments.model, arguments.layers))
     print("\n".join(table(tried, arguments.rounds, tokenizer.pad_token_id)))
 

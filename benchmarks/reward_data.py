@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from benchmarks.steps import sources
+from concord.annotations import reader
 from concord.annotations.formats.mrbench import DIMENSIONS
 from concord.annotations.quarantine import Quarantine
 from concord.evaluation.rewards import baselines
@@ -79,7 +82,7 @@ class Data:
 
 def load(name: str, path: str, tokenizer: Any, answers: int | None) -> Data:
     """Reads and cleans a source as the stages do."""
-    options = OPTIONS.get(name, {}) | ({"answers": answers} if answers else {})
+    options = _needed_options(name, path) | ({"answers": answers} if answers else {})
     tables = sources.tables(name, name, path, options)
     groups = merged(tables)
     quarantine, tokens = Quarantine(), Tokens(tokenizer, MAX_LENGTH)
@@ -103,6 +106,15 @@ def load(name: str, path: str, tokenizer: Any, answers: int | None) -> Data:
             "give a file with comparisons or ratings"
         )
     return Data(ratings, every)
+
+
+def _needed_options(name: str, path: str) -> dict[str, Any]:
+    """Options of the format that it cannot be read without, such as the name of its objective."""
+    options = OPTIONS.get(name, {})
+    for field in dataclasses.fields(reader.options_of(name, Path(path))):
+        if field.name == "objective" and field.default is dataclasses.MISSING:
+            options = {**options, "objective": "better"}
+    return options
 
 
 def merged(tables: dict[str, pd.DataFrame]) -> dict[str, str]:
