@@ -8,6 +8,7 @@ never on both sides.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -15,7 +16,6 @@ from typing import Any, cast
 import numpy as np
 import torch
 
-from concord.prepared import splits
 from concord.rewards.outcome.examples import MAX_LEVELS, Example, Scales
 from concord.rewards.outcome.head_fit import LabelBatch, Thresholds, label_batch, losses
 from concord.rewards.outcome.probe_fit import LinearFit
@@ -159,7 +159,7 @@ def held_out_groups(groups: Collection[str]) -> set[str]:
 
     Empty if there are fewer than `MIN_GROUPS` groups.
     """
-    order = sorted(set(groups), key=lambda group: (splits.position(group, "inner"), group))
+    order = sorted(set(groups), key=lambda group: hashlib.sha256(f"inner{group}".encode()).digest())
     return set(order[: round(SHARE * len(order))]) if len(order) >= MIN_GROUPS else set()
 
 
