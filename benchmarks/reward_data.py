@@ -1,44 +1,61 @@
-"""Ratings of a source, cleaned as in the stages, the pairs they imply, and folds by group."""
+"""Ratings and pairs of a source, cleaned as in the stages, and folds by group."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from benchmarks.steps import sources
+from concord.annotations import reader
 from concord.annotations.formats.mrbench import DIMENSIONS
 from concord.annotations.quarantine import Quarantine
 from concord.evaluation.rewards import baselines
-from concord.prepared import near_duplicates, pairs, splits
+from concord.prepared import labels, near_duplicates, pairs, splits
 from concord.prepared import table_checks as clean
 from concord.prepared.token_lengths import Tokens
+from concord.stage.errors import DataError
 
-INNER = 0.2
-"""Share of the training groups used for choosing hyperparameters."""
 MAX_LENGTH = 512
 SIMILARITY = 0.8
 """Minimum similarity of near duplicates (`concord.prepared.near_duplicates`)."""
-OPTIONS: dict[str, dict[str, Any]] = {
-    "truthfulqa": {},
-    "mrbench": {"objectives": list(DIMENSIONS)},
-    "gsm8k": {},
-}
+OPTIONS: dict[str, dict[str, Any]] = {"mrbench": {"objectives": list(DIMENSIONS)}}
+"""Format -> options with which it is read. All other formats have none."""
 
 
 @dataclass
 class Data:
-    """Ratings of a source without duplicates and contradictions, and the pairs they imply."""
+    """Ratings and pairs of a source without duplicates and contradictions."""
 
     ratings: pd.DataFrame
     pairs: pd.DataFrame
+    """Comparisons, and the pairs that the ratings imply."""
 
     @property
     def names(self) -> list[str]:
-        """The rated objectives."""
-        return sorted(set(self.ratings["objective"]))
+        """The objectives with pairs."""
+        return sorted(set(self.pairs["objective"]))
+
+    @property
+    def groups(self) -> set[str]:
+        """The questions or dialogues."""
+        return {*self.ratings["group_id"], *self.pairs["group_id"]}
+
+    @property
+    def authors(self) -> list[str]:
+        """The known authors of answers, in alphabetical order."""
+        columns = [self.ratings["author"], *(self.pairs[name] for name in pairs.AUTHORS)]
+        return sorted(set(pd.concat(columns).dropna()))
+
+    def labels(self, way: str) -> pd.DataFrame:
+        """The table of labels: as `given`, or the `implied_pairs`."""
+        if way == "given":
+            return labels.collect(self.pairs, self.ratings)
+        return labels.from_pairs(self.pairs)
 
     def of(self, groups: set[str]) -> Data:
         """The rows of these groups."""
@@ -48,9 +65,7 @@ class Data:
 
     def first(self, count: int) -> Data:
         """The rows of the first `count` groups, in the order of their hash."""
-        order = sorted(
-            set(self.ratings["group_id"]), key=lambda group: splits.position(group, "first")
-        )
+        order = sorted(self.groups, key=lambda group: splits.position(group, "first"))
         return self.of(set(order[:count]))
 
     def on(self, name: str) -> Data:
@@ -67,9 +82,8 @@ class Data:
 
 def load(name: str, path: str, tokenizer: Any, answers: int | None) -> Data:
     """Reads and cleans a source as the stages do."""
-    tables = sources.tables(
-        name, name, path, OPTIONS[name] | ({"answers": answers} if answers else {})
-    )
+    options = _needed_options(name, path) | ({"answers": answers} if answers else {})
+    tables = sources.tables(name, name, path, options)
     groups = merged(tables)
     quarantine, tokens = Quarantine(), Tokens(tokenizer, MAX_LENGTH)
     cleaned = clean.tables(
@@ -78,12 +92,29 @@ def load(name: str, path: str, tokenizer: Any, answers: int | None) -> Data:
         quarantine,
     )
     ratings = cleaned["ratings"]
-    implied = clean.pairs(pairs.from_ratings(ratings), tokens, quarantine)
+    stated = pairs.from_comparisons(cleaned["comparisons"])
+    every = pd.concat([stated, pairs.from_ratings(ratings)], ignore_index=True)
+    every = clean.pairs(every, tokens, quarantine)
+    compared = int((every["origin"] == "comparisons").sum())
     print(
-        f"{len(ratings)} ratings, {len(implied)} implied pairs; "
+        f"{len(ratings)} ratings, {compared} stated and {len(every) - compared} implied pairs; "
         f"quarantined: {quarantine.by_reason()}"
     )
-    return Data(ratings, implied)
+    if every.empty:
+        raise DataError(
+            f"{path} has no ratings that differ and no pairs, so there is nothing to predict; "
+            "give a file with comparisons or ratings"
+        )
+    return Data(ratings, every)
+
+
+def _needed_options(name: str, path: str) -> dict[str, Any]:
+    """Options of the format that it cannot be read without, such as the name of its objective."""
+    options = OPTIONS.get(name, {})
+    for field in dataclasses.fields(reader.options_of(name, Path(path))):
+        if field.name == "objective" and field.default is dataclasses.MISSING:
+            options = {**options, "objective": "better"}
+    return options
 
 
 def merged(tables: dict[str, pd.DataFrame]) -> dict[str, str]:
@@ -104,10 +135,7 @@ def merged(tables: dict[str, pd.DataFrame]) -> dict[str, str]:
 
 def folds(data: Data, count: int) -> Iterator[tuple[Data, Data]]:
     """Training and test data of each fold; a group is in exactly one test fold."""
-    fold_of = {
-        group: int(splits.position(group, "folds") * count)
-        for group in set(data.ratings["group_id"])
-    }
+    fold_of = {group: int(splits.position(group, "folds") * count) for group in data.groups}
     for fold in range(count):
         test = {group for group, number in fold_of.items() if number == fold}
         yield data.of(set(fold_of) - test), data.of(test)

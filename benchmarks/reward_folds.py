@@ -3,11 +3,13 @@
     python -m benchmarks.reward_folds truthfulqa <folder> <model> --folds 5 --separate [--answers N]
     python -m benchmarks.reward_folds mrbench <MRBench_V2.json> <model> --folds 4
     python -m benchmarks.reward_folds gsm8k <folder> <model> --folds 5
+    python -m benchmarks.reward_folds <format> <path> <model>
 
-One probe with a head per objective is fitted to the training folds. The regularisation, and whether
-labels enter as given or as pairs, are chosen on a fifth of the training groups, never on the test
-fold. Features of the frozen model are computed once and cached in work/folds. Prints pair accuracy
-over all folds as Markdown tables, with 95 % intervals over groups.
+It reads ratings and pairs in any source format. One probe with a head per objective is fitted to
+the training folds. The regularisation of each head, and whether labels enter as given or as pairs,
+are chosen on a fifth of the training groups, never on the test fold. Features of the frozen model
+are computed once and cached in work/folds. Prints pair accuracy over all folds as Markdown tables,
+with 95 % intervals over groups.
 """
 
 from __future__ import annotations
@@ -20,8 +22,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.reward_data import OPTIONS, Data, load
+from benchmarks.reward_data import Data, load
 from benchmarks.reward_judge import WAYS, Fold, Judge, fitted
+from concord.annotations import reader
 from concord.evaluation.metrics import Interval, mean_interval
 from concord.evaluation.rewards import baselines
 from concord.evaluation.rewards.picking import picks
@@ -50,7 +53,7 @@ def pair_table(judge: Judge, data: Data, fitted_folds: Sequence[Fold], separate:
             hits["author"].append(_by_author(train, test, data.names))
             for half, other in _halves(data):
                 seen, unseen = train.by(half), test.by(other)
-                heads = judge.fit(seen, data.names, *judge.chosen(seen, data.names))
+                heads = _fitted(judge, seen, data.names)
                 hits["head, unseen authors"].append(
                     _hit(unseen.pairs, judge.margins(heads, data.names, unseen.pairs))
                 )
@@ -134,10 +137,16 @@ def _separate_models(judge: Judge, train: Data, test: Data, names: Sequence[str]
     """Hits of a probe per objective, fitted to its labels only, in the order of the test pairs."""
 
     def fit_one(name: str, one: Data) -> Callable[[pd.DataFrame], np.ndarray]:
-        heads = judge.fit(one, [name], *judge.chosen(one, [name]))
+        heads = _fitted(judge, one, [name])
         return lambda frame: judge.margins(heads, [name], frame)
 
     return _each(train, test, names, fit_one)
+
+
+def _fitted(judge: Judge, data: Data, names: list[str]) -> dict[str, np.ndarray]:
+    """Heads with the settings that are chosen within the data."""
+    way, choice = judge.chosen(data, names)
+    return judge.fit(data, names, way, choice.l2)
 
 
 def _each(
@@ -157,8 +166,7 @@ def _each(
 
 def _halves(data: Data) -> Iterator[tuple[set[str], set[str]]]:
     """Splits the authors in two, alternating in alphabetical order; yields (half, other) twice."""
-    names = sorted(data.ratings["author"].dropna().unique())
-    halves = set(names[::2]), set(names[1::2])
+    halves = set(data.authors[::2]), set(data.authors[1::2])
     return iter((halves, halves[::-1]))
 
 
@@ -211,8 +219,8 @@ def answer_table(judge: Judge, fitted_folds: Sequence[Fold]) -> list[str]:
 def main() -> None:
     """Prints the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("data", choices=list(OPTIONS))
-    parser.add_argument("path")
+    parser.add_argument("data", choices=reader.format_names(), metavar="format")
+    parser.add_argument("path", help="file or folder to read")
     parser.add_argument("model", type=Path)
     parser.add_argument("--folds", type=int, default=5)
     parser.add_argument("--answers", type=int, help="answers per question (truthfulqa)")
@@ -229,8 +237,8 @@ def main() -> None:
     )
     parser.add_argument(
         "--dtype",
-        choices=["float32", "bfloat16"],
-        default="float32",
+        choices=["auto", "float32", "bfloat16"],
+        default="auto",
         help="dtype of the frozen model",
     )
     arguments = parser.parse_args()

@@ -11,11 +11,14 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.reward_data import merged
-from benchmarks.step_states import Window, cached_step_states
 from benchmarks.steps.labelled_steps import solutions
+from concord.lm import fastest_dtype
+from concord.lm.frozen import load_frozen
 from concord.lm.load import load_tokenizer
+from concord.lm.shared_prefixes import tokens_read
 from concord.prepared import splits
-from concord.rewards.process.process_model import windows
+from concord.rewards.process.step_probe import StepProbe, windows_of
+from concord.rewards.process.step_probe_fit import LabelledSteps, states_of
 
 MAX_LENGTH = 2048
 """Longest window in tokens; the earlier steps of longer solutions get separate windows."""
@@ -58,10 +61,17 @@ class Steps:
         """Splits scores of all steps by solution."""
         return np.split(scores, np.cumsum(self.counts)[:-1])
 
+    def labelled(self, rows: np.ndarray) -> LabelledSteps:
+        """The labelled steps of some solutions, for a single head."""
+        steps = self.of(rows, labelled=True)
+        groups = self.table["group_id"].to_numpy()[self.owner[steps]]
+        heads = np.zeros(len(steps), dtype=int)
+        return LabelledSteps(self.states, steps, heads, self.labels[steps], groups)
 
-def load(name: str, path: str) -> pd.DataFrame:
+
+def load(name: str, path: str, objective: str = "correct") -> pd.DataFrame:
     """The solutions in a file; groups with equal or nearly equal prompts are merged."""
-    table = solutions(name, path, "correct")
+    table = solutions(name, path, objective)
     return splits.regroup(table, merged({"steps": table}))
 
 
@@ -70,28 +80,20 @@ def states(
 ) -> list[np.ndarray]:
     """States of every solution, float32 (steps, layers * width).
 
-    They are taken at the positions that the process reward model reads.
+    They are taken at the positions that the process reward model reads, and cached in `folder`.
     """
     tokenizer = load_tokenizer(model)
-    numbers: dict[Window, int] = {}
-    windows_of = []
-    for messages, steps in zip(table["messages"], table["steps"], strict=True):
-        parts = []
-        for window in windows(tokenizer, messages, list(steps), MAX_LENGTH):
-            key = tuple(window["ids"]), tuple(window["ends"])
-            parts.append((numbers.setdefault(key, len(numbers)), window["steps"]))
-        windows_of.append(parts)
-    computed = cached_step_states(folder, model, dtype, layers, list(numbers))
-    return [
-        _assembled(parts, len(steps), computed)
-        for parts, steps in zip(windows_of, table["steps"], strict=True)
-    ]
-
-
-def _assembled(
-    parts: list[tuple[int, list[int]]], count: int, computed: list[np.ndarray]
-) -> np.ndarray:
-    table = np.zeros((count, computed[0].shape[1]), dtype=np.float32)
-    for number, steps in parts:
-        table[steps] = computed[number]
-    return table
+    tokenizer.model_max_length = MAX_LENGTH
+    pieces = windows_of(tokenizer, table["messages"].tolist(), table["steps"].tolist())
+    distinct = list(dict.fromkeys(window for _, window, _ in pieces))
+    sequences = [list(ids) for ids, _ in distinct]
+    print(f"{tokens_read(sequences)} of {sum(map(len, sequences))} tokens go through the model")
+    dtype = fastest_dtype.choose(dtype, model, "cpu", sequences)
+    probe = StepProbe(load_frozen(model, layers, "cpu", dtype), tokenizer, layers, [], {})
+    computed = states_of(probe, distinct, model, folder)
+    stops = np.cumsum([len(ends) for _, ends in distinct])
+    by_window = dict(zip(distinct, np.split(computed, stops[:-1]), strict=True))
+    results = [np.zeros((len(steps), computed.shape[1]), np.float32) for steps in table["steps"]]
+    for row, window, inside in pieces:
+        results[row][inside] = by_window[window]
+    return results

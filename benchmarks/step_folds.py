@@ -1,12 +1,12 @@
 """Cross-validation of a linear head on hidden states at step ends, trained on step labels.
 
     python -m benchmarks.step_folds prmbench <folder> <model> [--folds 4] [--dtype bfloat16]
-    python -m benchmarks.step_folds mr_gsm8k <folder> <model> [--folds 4]
+    python -m benchmarks.step_folds <format> <path> <model> [--objective correct]
 
-The model is frozen. Its states are taken at the positions that the process reward model reads
-(`concord.rewards.process.process_model.windows`). The head is a logistic regression on all labelled
-steps of the training folds. Its regularisation is chosen by the log loss on a fifth of the training
-groups, never on the test fold. Baselines are logistic regressions on features without meaning: the
+It reads step labels in any source format. The head is that of a process reward model with frozen
+features (`concord.rewards.process.step_probe_fit`), fitted to all labelled steps of the training
+folds. Its regularisation is chosen by the log loss on a fifth of the training groups, never on the
+test fold. Baselines are logistic regressions on features without meaning: the
 position of a step, its length, and the TF-IDF of its words. On PRMBench, all of them are also
 fitted without the kind of error that they are tested on, and without the test questions (`unseen
 kind`). First errors are located by the rule `likeliest` (`benchmarks.steps.step_figures`), which
@@ -31,6 +31,7 @@ from benchmarks.step_data import Steps
 from benchmarks.step_scorers import SCORERS, Scorer, head, strengths
 from benchmarks.step_tables import location, original_and_modified
 from benchmarks.steps.step_files import Fold, folds
+from concord.annotations import reader
 from concord.stage import progress
 
 
@@ -78,19 +79,20 @@ def unseen_kind(table: pd.DataFrame, parts: Sequence[Fold]) -> Iterator[Fold]:
 def main() -> None:
     """Computes the states and prints the tables."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("data", choices=["prmbench", "mr_gsm8k"])
-    parser.add_argument("path")
+    parser.add_argument("data", choices=reader.format_names(), metavar="format")
+    parser.add_argument("path", help="file or folder to read")
     parser.add_argument("model", type=Path)
     parser.add_argument("--folds", type=int, default=4)
     parser.add_argument("--layers", type=int, nargs="+", default=[15, 22, 30])
     parser.add_argument(
         "--dtype",
-        choices=["float32", "bfloat16"],
-        default="bfloat16",
+        choices=["auto", "float32", "bfloat16"],
+        default="auto",
         help="dtype of the frozen model",
     )
+    parser.add_argument("--objective", default="correct", help="objective with step labels")
     arguments = parser.parse_args()
-    table = step_data.load(arguments.data, arguments.path)
+    table = step_data.load(arguments.data, arguments.path, arguments.objective)
     cache = Path("work/folds") / f"steps-{arguments.data}"
     states = step_data.states(table, arguments.model, arguments.layers, arguments.dtype, cache)
     steps = Steps(table, np.concatenate(states))

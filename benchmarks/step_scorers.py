@@ -1,26 +1,26 @@
 """Scorers of steps: a logistic regression on hidden states, and baselines that ignore meaning.
 
 A scorer is fitted to the labelled steps of training solutions and returns P(correct) of every step
-of the test solutions. The head on the states is a logistic regression whose regularisation is
-chosen by the log loss on a fifth of the training groups. The baselines are logistic regressions on
+of the test solutions. The head on the states is that of a process reward model with frozen features
+(`concord.rewards.process.step_probe_fit`), whose regularisation is chosen by the log loss on a
+fifth of the training groups. The baselines are logistic regressions on
 the position of a step, its length, and the TF-IDF of its words.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from scipy.special import expit  # type: ignore[import-untyped]
 
-from benchmarks.reward_data import INNER
 from benchmarks.step_data import Steps
 from benchmarks.steps.step_files import Fold
 from concord.evaluation.rewards.baselines import word_features
-from concord.prepared import splits
 
-L2 = (100_000.0, 10_000.0, 1000.0, 100.0)
-"""Candidate L2 strengths of the head, from strong to weak."""
+NAME = "correct"
+"""Name of the only head."""
 LAST_POSITION = 20
 """Later steps share this position."""
 Scorer = Callable[[Steps, np.ndarray, np.ndarray], np.ndarray]
@@ -32,7 +32,9 @@ def head(chosen: np.ndarray) -> Scorer:
 
     def fitted(steps: Steps, fit_to: np.ndarray, wanted: np.ndarray) -> np.ndarray:
         (l2,) = set(chosen[wanted].tolist())
-        return next(_path(steps, steps.of(fit_to, labelled=True), steps.of(wanted), [l2]))
+        heads = steps.labelled(fit_to).fit([NAME], l2)
+        states = steps.states[steps.of(wanted)].astype(float)
+        return np.asarray(expit(states @ heads["weight"][0].astype(float) + heads["bias"][0]))
 
     return fitted
 
@@ -41,47 +43,10 @@ def strengths(steps: Steps, parts: Sequence[Fold]) -> np.ndarray:
     """L2 strength for each solution, (solutions,), chosen on its fold's training groups."""
     chosen = np.full(len(steps.table), np.nan)
     for train, test in parts:
-        chosen[test] = _strength(steps, train)
+        choice = steps.labelled(train).choose([NAME])
+        print("\n".join(choice.lines()), flush=True)
+        chosen[test] = choice.l2[0]
     return chosen
-
-
-def _strength(steps: Steps, fit_to: np.ndarray) -> float:
-    from sklearn.metrics import log_loss
-
-    inner = np.array(
-        [splits.position(group, "inner") < INNER for group in steps.table["group_id"].iloc[fit_to]]
-    )
-    held_out = steps.of(fit_to[inner & steps.table["wrong"].iloc[fit_to].to_numpy()], labelled=True)
-    tried = [
-        log_loss(steps.labels[held_out] > 0, scores, labels=[False, True])
-        for scores in _path(steps, steps.of(fit_to[~inner], labelled=True), held_out, L2)
-    ]
-    best = L2[int(np.argmin(tried))]
-    print(
-        f"l2 {best:g} (inner log loss: {', '.join(f'{loss:.3f}' for loss in tried)})",
-        flush=True,
-    )
-    return best
-
-
-def _path(
-    steps: Steps, fit_to: np.ndarray, wanted: np.ndarray, strengths: Sequence[float]
-) -> Iterator[np.ndarray]:
-    """P(correct) by heads of decreasing L2 strength, each initialised with the previous one.
-
-    States are standardised first.
-    """
-    from sklearn.linear_model import LogisticRegression
-
-    mean, std = (
-        steps.states[fit_to].mean(axis=0),
-        np.maximum(steps.states[fit_to].std(axis=0), 1e-6),
-    )
-    table, others = ((steps.states[places] - mean) / std for places in (fit_to, wanted))
-    model = LogisticRegression(warm_start=True, max_iter=1000, tol=1e-3)
-    for l2 in strengths:
-        model.set_params(C=1 / l2).fit(table, steps.labels[fit_to] > 0)
-        yield model.predict_proba(others)[:, 1]
 
 
 def _linear(

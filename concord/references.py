@@ -63,6 +63,15 @@ def scorer_problems(
         )
 
 
+def role_problems(sources: Mapping[str, Any]) -> Iterator[str]:
+    """A problem if all sources are test-only."""
+    if all(source.get("role") == "test" for source in sources.values()):
+        yield (
+            "sources: every source has role: test, so nothing is left to train on; "
+            "remove the role from one of them"
+        )
+
+
 def custom_function_problems(params: Mapping[str, Any], root: Path) -> Iterator[str]:
     """Files of custom verifiers and judges that DVC does not track: `check` must depend on them."""
     base, graph = root.resolve(), root / "dvc.yaml"

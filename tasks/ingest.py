@@ -13,7 +13,7 @@ Invalid rows go to the quarantine table.
 
 from dataclasses import field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -46,6 +46,9 @@ class Source:
     """The licence of the data, for the model card; null if it is not known."""
     license: str | None = None
     """Another spelling of `licence`."""
+    role: Literal["train", "test"] = "train"
+    """`train`: the rows are split into train, validation and test. `test`: all rows are in the test
+    split, and so are the rows of other sources with the same prompts."""
 
     def __post_init__(self) -> None:
         if self.licence is not None and self.license is not None:

@@ -13,7 +13,7 @@
     python -m tasks.prepare
 
 The splits are by prompt or dialogue. The stage reads these sections of params.yaml: seeds, model,
-sources (names only), objectives, reward_models (objectives and labels of each group), prepare,
+sources (names and roles), objectives, reward_models (objectives and labels of each group), prepare,
 evaluate (protocol and numbers of prompts: what the protocol cannot judge is an error here, before
 anything is trained).
 """
@@ -91,6 +91,8 @@ class Plan:
     kinds."""
     judging: Judging = SANDBOX
     """How policies are judged."""
+    test_only: Collection[str] = ()
+    """Sources whose rows are all in the test split."""
 
     @classmethod
     def of(cls, params: Mapping[str, Any]) -> "Plan":
@@ -99,7 +101,12 @@ class Plan:
         groups = {name: sorted(entry["objectives"]) for name, entry in models.items()}
         implied = {name for name in models if models[name].get("labels") == "implied_pairs"}
         judging = Judging.of(params["evaluate"])
-        return cls(sorted(params["sources"]), objectives_of(params), groups, implied, judging)
+        test_only = {
+            name for name, source in params["sources"].items() if source.get("role") == "test"
+        }
+        return cls(
+            sorted(params["sources"]), objectives_of(params), groups, implied, judging, test_only
+        )
 
 
 def run(params: PrepareParams, plan: Plan, model: Model, seed: int, root: Path) -> dict[str, Any]:
@@ -111,6 +118,12 @@ def run(params: PrepareParams, plan: Plan, model: Model, seed: int, root: Path) 
         _load(ingested, plan.sources), plan.objectives, params.ignore_objectives
     )
     tables, near, near_train = _grouped(tables, params, plan, str(seed))
+    test_only, held_out = splits.test_only_groups(tables, plan.test_only)
+    for name, counts in held_out.items():
+        print(
+            f"{name} is test-only: {counts['groups']} groups. It shares {counts['shared_groups']} "
+            f"of them with other sources, and so holds out {counts['other_rows']} of their rows"
+        )
     tables = clean.tables(tables, tokens, rejected)
     implied = preferences.from_ratings(tables["ratings"], params.pairs_per_prompt)
     compared = preferences.from_comparisons(tables["comparisons"])
@@ -120,7 +133,7 @@ def run(params: PrepareParams, plan: Plan, model: Model, seed: int, root: Path) 
         liked = preferred_answers(tables["pairs"], plan.objectives)
         tables["demonstrations"] = pd.concat([tables["demonstrations"], liked], ignore_index=True)
     parts = {
-        table: splits.divide(frame, str(seed), params.validation, params.test)
+        table: splits.divide(frame, str(seed), params.validation, params.test, test_only)
         for table, frame in tables.items()
     }
     require_prompts(parts, plan.objectives)
@@ -137,6 +150,7 @@ def run(params: PrepareParams, plan: Plan, model: Model, seed: int, root: Path) 
         "unused_objectives": unused,
         "quarantine": quarantine.samples(quarantined),
         "near_duplicates": near,
+        **({"test_only": held_out} if held_out else {}),
         "prompts_cut": tokens.count_truncated_prompts(tables["prompts"]),
     }
     _write(parts, plan.groups, quarantined, root / "data" / "prepared")

@@ -5,14 +5,20 @@ data/process_labels/{train,validation}.parquet, models/sft
    reports/curves/process_reward.csv
 
 python -m tasks.process_reward
+
+A model of the architecture `probe` whose regularisation was chosen also has `regularisation.json`
+in its folder. The states of the frozen model are cached in work/features/process_reward, so an edit
+that does not affect them refits only the heads.
 """
 
 from __future__ import annotations
 
 import resource
 import time
+from collections.abc import Mapping
 from dataclasses import field
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -23,13 +29,28 @@ from concord.lm.train import Training
 from concord.stage import outputs, resume, runtime
 from concord.stage.errors import DataError, command
 from concord.stage.params import FORBID, Runtime, load
-from concord.stage.paths import CURVES, PROCESS_LABELS, PROCESS_REWARD, REPORTS, SFT
+from concord.stage.paths import (
+    CURVES,
+    PROCESS_LABELS,
+    PROCESS_REWARD,
+    REGULARISATION,
+    REPORTS,
+    SFT,
+    WORK,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
+    import torch
 
     from concord.lm.types import Tokenizer
+    from concord.rewards.process.process_model import ProcessRewardModel
 
+CURVE = CURVES / "process_reward.csv"
+FEATURES = WORK / "features/process_reward"
+"""Cache folder for the states of a frozen model, kept between runs."""
+START_L2 = 10.0
+"""L2 penalty of the linear fit that initialises the heads of `finetune`."""
 TABLES = [PROCESS_LABELS / f"{split}.parquet" for split in ("train", "validation")]
 
 
@@ -51,10 +72,20 @@ class Verdicts:
 class ProcessRewardParams:
     """The section `process_reward`."""
 
-    training: Training
-    """Training settings. A row of a batch is one answer with all its step labels."""
-    l2: Annotated[float, Field(gt=0)] = 10.0
-    """L2 penalty of the linear fit on frozen states that initialises the heads."""
+    training: Training | None = None
+    """Training settings of `finetune`. A row of a batch is one answer with all its step labels."""
+    architecture: Literal["finetune", "probe"] = "finetune"
+    """`finetune`: train the SFT model and the heads. `probe`: fit linear heads on frozen hidden
+    states at the ends of steps."""
+    layers: tuple[int, ...] = ()
+    """For `probe`: the layers to read, from 0 (embeddings) to the number of layers."""
+    l2: Annotated[float, Field(gt=0)] | None = None
+    """L2 penalty on the weights of a head. With null, a probe chooses it for each head on a fifth
+    of the training groups (for standardised features), and the linear fit on frozen states that
+    initialises the heads of `finetune` uses 10."""
+    frozen_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """For `probe`: data type of the frozen model. `auto` is bfloat16 where a short measurement
+    finds it clearly faster, else float32. It is saved with the heads, so scoring uses it too."""
     verdicts: dict[str, Verdicts] = field(default_factory=dict)
     """Objective -> words that initialise its head instead of the linear fit. Use it if the base
     model has seen steps marked with these words."""
@@ -62,49 +93,137 @@ class ProcessRewardParams:
     """Low-rank adapters to train instead of all weights. They are merged after training. The heads
     are always trained in full."""
 
+    def __post_init__(self) -> None:
+        if self.architecture == "finetune" and self.training is None:
+            raise ValueError("`architecture: finetune` needs `training`; add it")
+        if self.architecture == "finetune" and self.layers:
+            raise ValueError("`layers` are read by `architecture: probe`; add it or remove them")
+        if self.architecture == "probe":
+            if not self.layers or len(set(self.layers)) < len(self.layers):
+                raise ValueError(
+                    f"`layers` is {list(self.layers)}, but `architecture: probe` needs one or more "
+                    "layers to read, each once"
+                )
+            if self.lora is not None or self.verdicts:
+                raise ValueError(
+                    "`architecture: probe` does not train the backbone and fits its heads to "
+                    "labels alone, so `lora` and `verdicts` have no effect; remove them"
+                )
+
+
+@dataclass(frozen=True, config=FORBID)
+class ProcessRewardJob:
+    """Everything that the fit depends on, apart from its input files."""
+
+    params: ProcessRewardParams
+    settings: Runtime
+    seed: int
+    max_length: int
+
+    @property
+    def work(self) -> Path:
+        """Folder for checkpoints until the stage has finished."""
+        key = [self.params, self.settings, self.seed, self.max_length]
+        return resume.folder("process_reward", key, [*TABLES, SFT], __file__)
+
 
 def run(params: ProcessRewardParams, settings: Runtime, seed: int, max_length: int) -> None:
     """Fits the model; writes the model, its validation metrics, timing and training curve."""
-    from concord.rewards.process.process_fit import StepFitSettings, fit_steps
-    from concord.rewards.process.process_model import ProcessRewardModel, new_model
     from concord.rewards.process.process_quality import quality
 
     device = runtime.start(settings, seed)
+    job = ProcessRewardJob(params, settings, seed, max_length)
     train, validation = (outputs.read_table(table) for table in TABLES)
     names = _objectives(train, params)
-    key = [params, settings, seed, max_length]
-    work = resume.folder("process_reward", key, [*TABLES, SFT], __file__)
-    started, resumed = time.perf_counter(), work.exists()
+    started, resumed = time.perf_counter(), job.work.exists()
     tokenizer: Tokenizer = load_tokenizer(SFT)
     # Saved with the model: scoring truncates like training.
     tokenizer.model_max_length = max_length
+    if params.architecture == "probe":
+        reward, parameters = _probe(job, train, names, tokenizer, device)
+        figures = quality(reward, train, validation)
+        _write_curve(figures)
+    else:
+        reward, parameters = _finetuned(job, train, validation, names, tokenizer, device)
+        figures = quality(reward, train, validation)
+    timing = {
+        "seconds": time.perf_counter() - started,
+        "resumed": resumed,
+        "validation": figures,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
+        "parameters": parameters,
+    }
+    outputs.write_json(REPORTS / "timing/process_reward.json", timing)
+
+
+def _finetuned(
+    job: ProcessRewardJob,
+    train: pd.DataFrame,
+    validation: pd.DataFrame,
+    names: list[str],
+    tokenizer: Tokenizer,
+    device: torch.device,
+) -> tuple[ProcessRewardModel, int]:
+    """Trains and saves a model with a head per objective; returns it and its size."""
+    from concord.rewards.process.process_fit import StepFitSettings, fit_steps
+    from concord.rewards.process.process_model import ProcessRewardModel, new_model
+
+    params = job.params
+    assert params.training is not None
     reward = ProcessRewardModel(
-        new_model(SFT, names, tokenizer, device, "float32", seed), tokenizer
+        new_model(SFT, names, tokenizer, device, "float32", job.seed), tokenizer
     )
     fit_settings = StepFitSettings(
         training=params.training,
         verdicts={name: (words.good, words.bad) for name, words in params.verdicts.items()},
-        l2=params.l2,
+        l2=START_L2 if params.l2 is None else params.l2,
         lora=params.lora,
         sft=SFT,
-        seed=seed,
-        dtype=settings.dtype,
-        work=work,
-        curve=CURVES / "process_reward.csv",
-        report_to=settings.report_to,
+        seed=job.seed,
+        dtype=job.settings.dtype,
+        work=job.work,
+        curve=CURVE,
+        report_to=job.settings.report_to,
     )
     fit_steps(reward, train, validation, fit_settings)
     with outputs.directory(PROCESS_REWARD) as folder:
         reward.model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-    timing = {
-        "seconds": time.perf_counter() - started,
-        "resumed": resumed,
-        "validation": quality(reward, train, validation),
-        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "parameters": reward.model.num_parameters(),
-    }
-    outputs.write_json(REPORTS / "timing/process_reward.json", timing)
+    return reward, reward.model.num_parameters()
+
+
+def _probe(
+    job: ProcessRewardJob,
+    train: pd.DataFrame,
+    names: list[str],
+    tokenizer: Tokenizer,
+    device: torch.device,
+) -> tuple[ProcessRewardModel, int]:
+    """Fits and saves linear heads on the frozen model; returns the model and the heads' size."""
+    from concord.rewards.process.step_probe_fit import StepProbeSettings, fit_step_probe
+
+    params = job.params
+    settings = StepProbeSettings(
+        layers=params.layers,
+        dtype=params.frozen_dtype,
+        l2=params.l2,
+        backbone=SFT,
+        device=device,
+        cache=FEATURES,
+    )
+    reward, chosen = fit_step_probe(train, names, tokenizer, settings)
+    with outputs.directory(PROCESS_REWARD) as folder:
+        reward.save(folder, SFT, PROCESS_REWARD)
+        if chosen is not None:
+            outputs.write_json(folder / REGULARISATION, chosen.report())
+    return reward, sum(each.size for each in reward.heads.values())
+
+
+def _write_curve(figures: Mapping[str, Mapping[str, Any]]) -> None:
+    """A curve of a single step, because every model has a curve: errors on validation labels."""
+    errors = {f"validation_{name}": entry["rmse"] for name, entry in figures.items()}
+    lines: list[list[Any]] = [["step", *errors], [1, *errors.values()]]
+    outputs.write_text(CURVE, "".join(",".join(map(str, line)) + "\n" for line in lines))
 
 
 def _objectives(train: pd.DataFrame, params: ProcessRewardParams) -> list[str]:

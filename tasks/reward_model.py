@@ -8,8 +8,10 @@ The loss is sum_i loss_weight_i * L_i over the objectives i.
     python -m tasks.reward_model values
 
 The model folder also has `calibration.json` (a temperature per head, fitted on validation pairs)
-and `graders.json` (fitted parameters of the annotators who gave grades). Features of a frozen model
-are cached in work/features, so an edit that does not affect them refits only the heads.
+and `graders.json` (fitted parameters of the annotators who gave grades). A probe that chose its
+regularisation also has `regularisation.json` (the strength of each head, and the curve). Features
+of a frozen model are cached in work/features, so an edit that does not affect them refits only the
+heads.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from concord.rewards.outcome.validation_pairs import encode_pairs, pair_margins
 from concord.stage import outputs, resume, runtime
 from concord.stage.errors import DataError, command
 from concord.stage.params import FORBID, Runtime, load
-from concord.stage.paths import CURVES, PREPARED, REPORTS, REWARDS, SFT
+from concord.stage.paths import CURVES, PREPARED, REGULARISATION, REPORTS, REWARDS, SFT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -39,6 +41,10 @@ if TYPE_CHECKING:
     from concord.lm.types import Tokenizer
     from concord.rewards.outcome.examples import Example, Scales
     from concord.rewards.outcome.outcome_fit import Fitted, OutcomeData
+
+
+START_L2 = 100.0
+"""L2 penalty of the linear fit that initialises the heads of `finetune`."""
 
 
 @dataclass(frozen=True, config=FORBID)
@@ -69,9 +75,13 @@ class RewardModelParams:
     pooling: Annotated[tuple[Literal["last", "mean"], ...], Field(min_length=1)] = ("last",)
     """For `probe`: how to pool the hidden states of the answer in each layer: `last` token, `mean`
     over tokens, or both."""
-    l2: Annotated[float, Field(gt=0)] = 100.0
+    l2: Annotated[float, Field(gt=0)] | None = None
     """L2 penalty on the weights of a head (for standardised features), relative to the summed loss.
-    Used for probes, and for the linear fit that initialises the heads of `finetune`."""
+    With null, a probe chooses it for each head on a fifth of the training groups, and the linear
+    fit that initialises the heads of `finetune` uses 100."""
+    frozen_dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    """For `probe`: data type of the frozen model. `auto` is bfloat16 where a short measurement
+    finds it clearly faster, else float32. It is saved with the heads, so scoring uses it too."""
     training: Training | None = None
     """Training settings of `finetune`. A row of a batch is one prompt with its answers and
     labels."""
@@ -156,7 +166,8 @@ def run(job: RewardModelJob) -> None:
     labels = _labels(job)
     scales = Scales.from_labels(labels)
     examples = _examples(job, labels, scales, tokenizer)
-    validation = encode_pairs(outputs.read_table(job.tables[-1]), job.names, tokenizer)
+    pairs, frozen = outputs.read_table(job.tables[-1]), job.params.architecture == "probe"
+    validation = encode_pairs(pairs, job.names, tokenizer, steady_cut=frozen)
     started, resumed = time.perf_counter(), job.work.exists()
     fitted = _fit(job, OutcomeData(job.names, tokenizer, examples, scales, validation), device)
     seconds = time.perf_counter() - started
@@ -165,6 +176,8 @@ def run(job: RewardModelJob) -> None:
         fitted.save(folder)
         outputs.write_json(folder / "calibration.json", calibration)
         outputs.write_json(folder / "graders.json", fitted.thresholds.summary(scales))
+        if fitted.regularisation is not None:
+            outputs.write_json(folder / REGULARISATION, fitted.regularisation)
     timing = {
         "seconds": seconds,
         "resumed": resumed,
@@ -193,7 +206,8 @@ def _examples(
     from concord.rewards.outcome.examples import examples, labelled_heads
 
     margins = {name: head.margin for name, head in job.params.objectives.items()}
-    made = examples(labels, job.names, scales, tokenizer, margins)
+    frozen = job.params.architecture == "probe"
+    made = examples(labels, job.names, scales, tokenizer, margins, steady_cut=frozen)
     labelled = set().union(*(labelled_heads(example) for example in made))
     missing = [name for head, name in enumerate(job.names) if head not in labelled]
     if missing:
@@ -219,6 +233,7 @@ def _fit(job: RewardModelJob, data: OutcomeData, device: torch.device) -> Fitted
         probe = outcome_fit.ProbeSettings(
             layers=params.layers or default_layers(),
             pooling=params.pooling,
+            dtype=params.frozen_dtype,
             l2=params.l2,
             cache=job.features,
             folder=job.folder,
@@ -232,7 +247,7 @@ def _fit(job: RewardModelJob, data: OutcomeData, device: torch.device) -> Fitted
         training=params.training,
         loss_weights=[head.loss_weight for head in params.objectives.values()],
         lora=params.lora,
-        l2=params.l2,
+        l2=START_L2 if params.l2 is None else params.l2,
         seed=job.seed,
         work=job.work,
         curve=job.curve,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from concord.lm.chat import Messages, encode
+from concord.lm.chat import Messages, TooLongError, encode
 from concord.lm.types import Tokenizer
 
 if TYPE_CHECKING:
@@ -15,15 +15,46 @@ if TYPE_CHECKING:
 
 
 def encode_all(
-    tokenizer: Tokenizer, messages: Sequence[Messages], responses: Sequence[str]
+    tokenizer: Tokenizer,
+    messages: Sequence[Messages],
+    responses: Sequence[str],
+    steady_cut: bool = False,
 ) -> list[list[int]]:
     """Token ids of each prompt, its response and the end-of-sequence token.
 
-    Prompts are truncated on the left so that no sequence exceeds `tokenizer.model_max_length`.
+    Prompts are truncated on the left so that no sequence exceeds `tokenizer.model_max_length`, with
+    `steady_cut` as in `concord.lm.chat.encode`. Raises TooLongError if a response does not fit.
     """
     max_length = tokenizer.model_max_length
     pairs = zip(messages, responses, strict=True)
-    return [encode(tokenizer, prompt, response, max_length)[0] for prompt, response in pairs]
+    return [
+        encode(tokenizer, prompt, response, max_length, steady_cut)[0] for prompt, response in pairs
+    ]
+
+
+def encode_fitting(
+    tokenizer: Tokenizer,
+    messages: Sequence[Messages],
+    responses: Sequence[str],
+    steady_cut: bool = False,
+) -> tuple[list[int], list[list[int]]]:
+    """As `encode_all`, for the responses that fit in `tokenizer.model_max_length`.
+
+    Returns their row numbers and token ids. The number of the other responses is printed.
+    """
+    rows, encoded = [], []
+    for row, (prompt, response) in enumerate(zip(messages, responses, strict=True)):
+        try:
+            encoded += encode_all(tokenizer, [prompt], [response], steady_cut)
+        except TooLongError:
+            continue
+        rows.append(row)
+    if left_out := len(responses) - len(rows):
+        print(
+            f"left out {left_out} of {len(responses)} responses: with the assistant header, they "
+            f"exceed max_length {tokenizer.model_max_length}"
+        )
+    return rows, encoded
 
 
 def pad_sequences(

@@ -20,6 +20,10 @@ PRIVATE_USE = range(0xE000, 0xF900)
 """Unicode code points without a meaning."""
 
 
+class TooLongError(DataError):
+    """A response exceeds the maximum length, even with nothing of its prompt but the header."""
+
+
 def render(tokenizer: Tokenizer, messages: Messages) -> list[int]:
     """Token ids of the prompt, including the header that starts the assistant's turn."""
     return _apply_template(tokenizer, messages, header=True)
@@ -31,13 +35,19 @@ def text_ids(tokenizer: Tokenizer, text: str) -> list[int]:
 
 
 def encode(
-    tokenizer: Tokenizer, messages: Messages, response: str, max_length: int
+    tokenizer: Tokenizer,
+    messages: Messages,
+    response: str,
+    max_length: int,
+    steady_cut: bool = False,
 ) -> tuple[list[int], int]:
     """Token ids of prompt, response and end of sequence, and the number of prompt tokens.
 
     Sequences longer than `max_length` are truncated on the left: the prompt loses its first tokens.
-    The assistant header and the response are never cut. Raises DataError if these two alone exceed
-    `max_length`.
+    The assistant header and the response are never cut. With `steady_cut`, responses of different
+    lengths leave the same end of a long prompt (`steady_room`).
+
+    Raises TooLongError if the header and the response alone exceed `max_length`.
     """
     prompt = render(tokenizer, messages)
     answer = [*text_ids(tokenizer, response), tokenizer.eos_token_id]
@@ -45,12 +55,27 @@ def encode(
     if len(prompt) > room:
         header = len(assistant_header(tokenizer))
         if room < header:
-            raise DataError(
+            raise TooLongError(
                 f"a response of {len(answer)} tokens and the assistant header of {header} tokens "
                 f"do not fit in max_length {max_length}; raise model.max_length or remove the row"
             )
-        prompt = prompt[-room:]
+        kept = max(header, steady_room(room, max_length)) if steady_cut else room
+        prompt = prompt[-kept:]
     return prompt + answer, len(prompt)
+
+
+def steady_room(room: int, max_length: int) -> int:
+    """Tokens that are left of a prompt that does not fit, as a number of quarters of `max_length`.
+
+    `room` is what the response leaves. All responses of up to a quarter of `max_length` leave three
+    quarters, so the sequences begin alike. `room` itself is returned if it is below a quarter.
+
+    Examples:
+        >>> [steady_room(room, 512) for room in (490, 400, 384, 383, 100)]
+        [384, 384, 384, 256, 100]
+    """
+    quarter = max(1, max_length // 4)
+    return min(room // quarter, 3) * quarter or room
 
 
 def assistant_header(tokenizer: Tokenizer) -> list[int]:

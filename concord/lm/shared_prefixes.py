@@ -7,14 +7,15 @@ full batches of whole sequences are faster.)
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
 from typing import Any, NamedTuple
 
 import torch
 from transformers import DynamicCache
 
-from concord.lm.batches import pad_sequences
+from concord.lm.batches import batches_by_length, pad_sequences
+from concord.stage import progress
 
 MIN_SHARED = 0.3
 """Sequences are grouped if their common prefix is at least this share of the longer sequence."""
@@ -81,6 +82,17 @@ class States(NamedTuple):
         """States of the last tokens, `(n, width)`."""
         return self.suffixes[layer][torch.arange(len(self.lengths)), self.lengths - 1].float()
 
+    def at(self, layer: int, rows: torch.Tensor, positions: torch.Tensor) -> torch.Tensor:
+        """States `(k, width)` at single tokens: `positions` `(k,)` of the sequences `rows` `(k,)`.
+
+        Positions count from the start of the whole sequence, prefix included.
+        """
+        prefix, suffixes = self.prefix[layer], self.suffixes[layer]
+        shared, before = len(prefix), positions < len(prefix)
+        result = suffixes[rows, (positions - shared).clamp(min=0)]
+        result[before] = prefix[positions[before]]
+        return result.float()
+
     def mean(self, layer: int, starts: torch.Tensor) -> torch.Tensor:
         """Mean states `(n, width)` over the tokens of each sequence from index `starts` `(n,)` on.
 
@@ -92,6 +104,34 @@ class States(NamedTuple):
         kept = ((index >= starts[:, None]) & (index < shared + self.lengths[:, None])).float()
         total = kept[:, :shared] @ prefix + torch.einsum("nt,ntw->nw", kept[:, shared:], suffixes)
         return total / kept.sum(dim=1, keepdim=True)
+
+
+def read(
+    model: Any, sequences: Sequence[list[int]], pad: int, batch_size: int = 64
+) -> Iterator[tuple[list[int], States]]:
+    """The states of all sequences, a batch at a time, with the indices of its sequences.
+
+    On a CPU a batch is a group with a common prefix, elsewhere it has sequences of similar length.
+    """
+    reporter, done = progress.Reporter(len(sequences), "features"), 0
+    batches: Iterable[tuple[list[int], int]]
+    if model.device.type == "cpu":
+        batches = groups(sequences, batch_size)
+    else:
+        batches = ((rows, 0) for rows in batches_by_length(sequences, batch_size))
+    for rows, shared in batches:
+        suffixes = [sequences[row][shared:] for row in rows]
+        yield rows, states(model, suffixes, sequences[rows[0]][:shared], pad)
+        done += len(rows)
+        reporter(done)
+
+
+def tokens_read(sequences: Sequence[list[int]], batch_size: int = 64) -> int:
+    """Tokens that go through the model in `read` on a CPU: those of a common prefix count once."""
+    return sum(
+        shared + sum(len(sequences[row]) - shared for row in rows)
+        for rows, shared in groups(sequences, batch_size)
+    )
 
 
 def states(

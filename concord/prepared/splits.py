@@ -8,7 +8,7 @@ splits have the sizes that were asked, however many groups are merged.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -42,13 +42,48 @@ def split_of(group: str, salt: str, validation: float, test: float) -> str:
 
 
 def divide(
-    frame: pd.DataFrame, salt: str, validation: float, test: float
+    frame: pd.DataFrame,
+    salt: str,
+    validation: float,
+    test: float,
+    test_only: Collection[str] = (),
 ) -> dict[str, pd.DataFrame]:
-    """Divides a table by split and keeps the order of its rows."""
+    """Divides a table by split and keeps the order of its rows.
+
+    The groups in `test_only` are in the test split, whatever their name says.
+    """
     names = frame["group_id"].map(
-        {group: split_of(group, salt, validation, test) for group in set(frame["group_id"])}
+        {
+            group: "test" if group in test_only else split_of(group, salt, validation, test)
+            for group in set(frame["group_id"])
+        }
     )
     return {split: frame[names == split].reset_index(drop=True) for split in SPLITS}
+
+
+def test_only_groups(
+    tables: Mapping[str, pd.DataFrame], sources: Collection[str]
+) -> tuple[set[str], dict[str, dict[str, int]]]:
+    """The groups of test-only sources, and what they hold out of the other sources.
+
+    Returns the groups and, by test-only source, `groups` (their number), `shared_groups` (those
+    that also have rows of other sources) and `other_rows` (the number of these rows).
+    """
+    rows = pd.concat(
+        [frame[["group_id", "source"]] for frame in tables.values()], ignore_index=True
+    )
+    of_test = rows["source"].isin(list(sources))
+    others = rows.loc[~of_test, "group_id"].value_counts()
+    report = {}
+    for source in sorted(sources):
+        groups = set(rows.loc[rows["source"] == source, "group_id"])
+        shared = others[others.index.isin(groups)]
+        report[source] = {
+            "groups": len(groups),
+            "shared_groups": len(shared),
+            "other_rows": int(shared.sum()),
+        }
+    return set(rows.loc[of_test, "group_id"]), report
 
 
 def merge_groups(frames: Iterable[pd.DataFrame]) -> dict[str, str]:

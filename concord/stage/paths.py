@@ -13,6 +13,8 @@ MINILM = Path("models/minilm")
 """Sentence embeddings of the judge; `python -m concord.lm.fetch minilm models/minilm`."""
 REWARDS = Path("models/rewards")
 PROCESS_REWARD = Path("models/process_reward")
+REGULARISATION = "regularisation.json"
+"""File in the folder of a model with frozen features: how the strength of each head was chosen."""
 ANCHORS = Path("models/anchors.json")
 POLICIES = Path("models/policies")
 ALIGNED = Path("models/aligned")

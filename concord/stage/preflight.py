@@ -71,14 +71,16 @@ def _is_empty(path: Path) -> bool:
 def layers(params: Mapping[str, Any], root: Path) -> Iterator[str]:
     """Probe layers that the model does not have. Checked only if the model is a local folder."""
     count = _config(params, root).get("num_hidden_layers")
-    for name, entry in params["reward_models"].items():
+    entries = {f"reward_models.{name}": entry for name, entry in params["reward_models"].items()}
+    for where, entry in {**entries, "process_reward": params.get("process_reward", {})}.items():
         beyond = [
-            layer for layer in entry.get("layers") or [] if count is not None and layer > count
+            layer
+            for layer in entry.get("layers") or []
+            if count is not None and not 0 <= layer <= count
         ]
         if beyond:
             yield (
-                f"reward_models.{name}.layers: {beyond[0]} is out of range; "
-                f"the model has layers 0 to {count}"
+                f"{where}.layers: {beyond[0]} is out of range; the model has layers 0 to {count}"
             )
 
 

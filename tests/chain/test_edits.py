@@ -62,8 +62,8 @@ FILES = {
 CODE = {
     "tasks/prepare.py": {"prepare"},
     "concord/prepared/dedupe.py": {"prepare"},
-    "concord/prepared/labels.py": {"prepare"} | REWARD_MODEL,
-    "concord/rewards/outcome/probe_fit.py": REWARD_MODEL,
+    "concord/prepared/labels.py": {"prepare", "process_reward"} | REWARD_MODEL,
+    "concord/rewards/outcome/probe_fit.py": {"process_reward"} | REWARD_MODEL,
     "concord/annotations/formats/sandbox.py": {"ingest@sandbox"},
     "concord/annotations/formats/trl.py": set(),
     "concord/sandbox/students.py": JUDGED,

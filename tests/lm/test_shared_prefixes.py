@@ -7,7 +7,16 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from concord.lm.shared_prefixes import groups, states
+from concord.lm.shared_prefixes import groups, read, states, tokens_read
+
+CONFIG = LlamaConfig(
+    vocab_size=50,
+    hidden_size=16,
+    intermediate_size=32,
+    num_hidden_layers=3,
+    num_attention_heads=2,
+    pad_token_id=0,
+)
 
 
 def sequences(rng: random.Random) -> list[list[int]]:
@@ -45,15 +54,7 @@ def test_prompts_with_the_same_header_are_in_separate_groups():
 
 def test_states_equal_those_of_whole_sequences():
     torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=50,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        pad_token_id=0,
-    )
-    model = LlamaForCausalLM(config).eval().base_model
+    model = LlamaForCausalLM(CONFIG).eval().base_model
     token_ids = sequences(random.Random(1))
     for rows, shared in groups(token_ids, 8):
         suffixes = [token_ids[row][shared:] for row in rows]
@@ -71,3 +72,28 @@ def test_states_equal_those_of_whole_sequences():
                 np.testing.assert_allclose(
                     hidden.mean(layer, torch.tensor(starts))[index], mean, atol=2e-6
                 )
+
+
+def test_states_at_single_tokens_equal_those_of_whole_sequences():
+    """Tokens of the prefix, of the suffix, and several of one sequence."""
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(CONFIG).eval().base_model
+    token_ids = sequences(random.Random(2))
+    seen = []
+    for rows, hidden in read(model, token_ids, pad=0, batch_size=8):
+        owner = torch.tensor([index for index in range(len(rows)) for _ in range(2)])
+        places = torch.tensor([place for row in rows for place in (0, len(token_ids[row]) - 1)])
+        for layer in (0, 2, 3):
+            table = hidden.at(layer, owner, places)
+            for index, place, state in zip(owner.tolist(), places.tolist(), table, strict=True):
+                ids = torch.tensor([token_ids[rows[index]]])
+                alone = model(ids, output_hidden_states=True).hidden_states[layer][0, place]
+                np.testing.assert_allclose(state, alone.detach(), atol=2e-6)
+        seen += rows
+    assert sorted(seen) == list(range(len(token_ids)))
+
+
+def test_tokens_of_a_common_prefix_count_once():
+    prompt = list(range(1, 30))
+    assert tokens_read([[*prompt, 31], [5, 6], [*prompt, 32, 33]]) == 29 + 1 + 2 + 2
+    assert tokens_read([]) == 0

@@ -272,6 +272,21 @@ BAD = [
         r"reward_models\.math\.layers: 99 is out of range; the model has layers 0 to 4",
     ),
     (
+        "process_reward",
+        {"architecture": "probe", "layers": [5]},
+        r"process_reward\.layers: 5 is out of range; the model has layers 0 to 4",
+    ),
+    (
+        "sources/sandbox",
+        {"format": "sandbox", "path": "data/raw/sandbox.yaml", "role": "test"},
+        r"sources: every source has role: test, so nothing is left to train on",
+    ),
+    (
+        "sources/sandbox",
+        {"format": "sandbox", "path": "data/raw/sandbox.yaml", "role": "held_out"},
+        r"sources\.sandbox\.role: .*'train' or 'test'",
+    ),
+    (
         "sources/sandbox/columns",
         {"response": "x"},
         r"sources\.sandbox: `columns` cannot be used with the format sandbox",

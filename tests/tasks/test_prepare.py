@@ -595,3 +595,48 @@ def test_prompts_and_demonstrations_are_required(
     _ingest(tmp_path, [line for line in CLEAN if line["kind"] != kind])
     with pytest.raises(DataError, match=message):
         prepare.run(SHARES, PLAN, model, 0, tmp_path)
+
+
+def test_a_test_only_source_is_held_out_with_the_prompts_it_shares(
+    tmp_path: Path, model: Model, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`exam` has 12 prompts of its own and 6 of `mine`, one with the very same rows."""
+    exam = [line for number in range(54, 72) for line in _lines(number)]
+    exam = [
+        line if line["group_id"] == "g54" or "annotator" not in line else {**line, "annotator": "z"}
+        for line in exam
+    ]
+    _ingest(tmp_path, exam, "exam")
+    plan = Plan(["exam", "mine"], OBJECTIVES, PLAN.groups, test_only={"exam"})
+    before = _prepare(tmp_path, model, CLEAN, Plan(["mine"], OBJECTIVES, PLAN.groups))
+    report = _prepare(tmp_path, model, CLEAN, plan)
+    counts = {"groups": 18, "shared_groups": 6, "other_rows": 36}
+    assert report["test_only"] == {"exam": counts}
+    assert "test_only" not in before
+    printed = capsys.readouterr().out
+    assert "exam is test-only: 18 groups. It shares 6 of them with other sources" in printed
+    asked = {json.dumps(_prompt(number)) for number in range(54, 72)}
+    for table in ("prompts", "ratings", "steps", "rewards/r"):
+        for split in ("train", "validation"):
+            frame = _table(tmp_path, f"{table}/{split}")
+            assert "exam" not in set(frame["source"])
+            assert not asked & {json.dumps(messages) for messages in frame["messages"]}
+        test = _table(tmp_path, f"{table}/test")
+        assert asked <= {json.dumps(messages) for messages in test["messages"]}
+    assert report["leakage"]["test"]["prompts"] == 0
+
+
+def test_a_test_only_source_is_the_whole_test_part(tmp_path: Path, model: Model) -> None:
+    _ingest(tmp_path, [line for number in range(60, 70) for line in _lines(number)], "exam")
+    _ingest(tmp_path, CLEAN)
+    plan = Plan(["exam", "mine"], OBJECTIVES, PLAN.groups, test_only={"exam"})
+    prepare.run(PrepareParams(0.25, 0.0), plan, model, 0, tmp_path)
+    assert set(_table(tmp_path, "ratings/test")["source"]) == {"exam"}
+    assert set(_table(tmp_path, "ratings/train")["source"]) == {"mine"}
+
+
+def test_the_plan_reads_the_roles() -> None:
+    sources = {"a": {"format": "table", "path": "x", "role": "test"}, "b": {}}
+    objectives = {"fun": {"domain": "math", "description": "", "verifier": "math_answer"}}
+    params = {"sources": sources, "objectives": objectives, "reward_models": {}}
+    assert Plan.of(params).test_only == {"a"}

@@ -250,6 +250,30 @@ def test_a_probe_is_refitted_from_cached_features(
     assert (Path("work/features/values/features.safetensors")).is_file()
 
 
+def test_a_probe_chooses_its_regularisation_and_says_so(
+    project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run(_job(architecture="probe", layers=[1, 2], training=None, frozen_dtype="auto"))
+    printed = capsys.readouterr().out
+    chosen = json.loads(Path("models/rewards/values/regularisation.json").read_text())
+    assert list(chosen) == ["helpful", "honest"]
+    for name, entry in chosen.items():
+        assert (entry["held_out_groups"], entry["groups"]) == (2, 10)
+        assert entry["curve"][f"{entry['l2']:g}"] == min(entry["curve"].values())
+        assert f"{name}: l2 {entry['l2']:g}, chosen on 2 of 10 groups" in printed
+    assert "frozen model read in " in printed
+    dtype = json.loads(Path("models/rewards/values/probe.json").read_text())["dtype"]
+    (kept,) = Path("work/frozen_dtype").iterdir()
+    assert json.loads(kept.read_text())["dtype"] == dtype
+    scores = load("models/rewards/values").score(MESSAGES, ["aaaa", "bbbb"])
+    assert scores[0, 0] > scores[1, 0]
+
+
+def test_a_given_strength_is_not_chosen(project: Path) -> None:
+    run(_job(architecture="probe", layers=[1], training=None, l2=3.0))
+    assert not Path("models/rewards/values/regularisation.json").exists()
+
+
 def test_an_objective_without_labels(project: Path) -> None:
     with pytest.raises(DataError, match="has no labels for harmless"):
         run(_job(objectives={**HEADS, "harmless": {}}))

@@ -37,7 +37,7 @@ from concord.evaluation.metrics import Interval, mean_interval
 from concord.evaluation.rewards.picking import picks, tally, unread_last
 from concord.evaluation.rewards.votes import finals
 from concord.objectives import objectives_of
-from concord.rewards.outcome.reward_model import load
+from concord.rewards.outcome.reward_model import complete, load
 from concord.stage.outputs import read_table
 from concord.stage.params import read
 from concord.stage.paths import PREPARED, REWARDS
@@ -235,7 +235,7 @@ def reward_scores(test: pd.DataFrame, group: str, objective: str) -> np.ndarray 
     if not folder.is_dir():
         return None
     model = load(folder)
-    scores = model.score(test["messages"].tolist(), test["response"].tolist())
+    scores = complete(model, model.score(test["messages"].tolist(), test["response"].tolist()))
     return np.asarray(scores[:, model.objectives.index(objective)], dtype=float)
 
 

@@ -11,6 +11,7 @@ import pandas as pd
 from concord.annotations.steps import split
 from concord.evaluation.rewards.candidates import Candidates
 from concord.evaluation.rewards.judged_sets import HeldOut
+from concord.evaluation.rewards.outcome_report import chosen_strengths
 from concord.evaluation.rewards.step_quality import (
     best_threshold,
     error_location,
@@ -20,7 +21,7 @@ from concord.evaluation.rewards.step_quality import (
 from concord.objectives import Objective
 from concord.rewards.process.process_model import ProcessRewardModel
 from concord.stage import outputs
-from concord.stage.paths import REPORTS
+from concord.stage.paths import PROCESS_REWARD, REPORTS
 
 
 def process_report(
@@ -30,15 +31,16 @@ def process_report(
 
     `solution_score` is as in `solution_scores`.
 
-    - `objectives`: the AUC of the step scores. For objectives with a verifier also the accuracy of
-      locating the first error, and F1 at a threshold chosen on human step labels of the validation
-      split, if there are any.
+    - `objectives`: the AUC of the step scores, and how the regularisation of a frozen head was
+      chosen. For objectives with a verifier also the accuracy of locating the first error, and F1
+      at a threshold chosen on human step labels of the validation split, if there are any.
     - `best_of_n`: best-of-N accuracy for each objective with a verifier.
     - `fit`: the cost of fitting, and the errors on validation labels.
     """
     bootstrap, seed = candidates.bootstrap, candidates.seed
     fitted = outputs.read_json(REPORTS / "timing/process_reward.json")
     report: dict[str, Any] = {"objectives": {}, "best_of_n": {}, "fit": fitted}
+    strengths = chosen_strengths(PROCESS_REWARD)
     for column, name in enumerate(model.objectives):
         objective = candidates.objectives[name]
         table = candidates.judge.steps(name, objective)
@@ -60,7 +62,7 @@ def process_report(
             solutions = solution_scores([each[:, column] for each in scored], solution_score)
             outcome = candidates.outcome.get(name)
             report["best_of_n"][name] = candidates.best_of_n(name, solutions, outcome)
-        report["objectives"][name] = figures
+        report["objectives"][name] = {**figures, **strengths.get(name, {})}
     return report
 
 

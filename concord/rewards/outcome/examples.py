@@ -68,6 +68,8 @@ class Example(NamedTuple):
     """Orders of these responses."""
     grades: list[Grade]
     """Grades of these responses."""
+    group: str = ""
+    """The group of the prompt, which is never on both sides of a split."""
 
 
 class Scale(NamedTuple):
@@ -128,6 +130,7 @@ def examples(
     scales: Scales,
     tokenizer: Tokenizer,
     margins: Mapping[str, float],
+    steady_cut: bool = False,
 ) -> list[Example]:
     """The examples of all labels of the objectives `names`.
 
@@ -137,10 +140,11 @@ def examples(
         scales: the scales of the grades.
         tokenizer: encodes prompts and responses.
         margins: objective -> logits per unit of a stated margin.
+        steady_cut: how long prompts are cut (`concord.lm.chat.encode`).
 
     Orders in which two responses have the same tokens are left out; their number is printed.
     """
-    builder = _Builder(names, scales, margins)
+    builder = _Builder(names, scales, margins, steady_cut)
     result: list[Example] = []
     for rows in rows_by_prompt(labels[labels["objective"].isin(list(names))]):
         result.extend(builder.examples_of_prompt(rows, tokenizer))
@@ -166,7 +170,14 @@ def labelled_heads(example: Example) -> set[int]:
 class _Builder:
     """Builds the examples of one prompt at a time; `equal` counts the orders that were dropped."""
 
-    def __init__(self, names: Sequence[str], scales: Scales, margins: Mapping[str, float]) -> None:
+    def __init__(
+        self,
+        names: Sequence[str],
+        scales: Scales,
+        margins: Mapping[str, float],
+        steady_cut: bool = False,
+    ) -> None:
+        self.steady_cut = steady_cut
         self.heads = {name: head for head, name in enumerate(names)}
         self.scales, self.margins = scales, margins
         self.scale_index = {scale: index for index, scale in enumerate(scales.ladders)}
@@ -177,7 +188,8 @@ class _Builder:
         self, rows: list[dict[str, Any]], tokenizer: Tokenizer
     ) -> Iterator[Example]:
         texts = list(dict.fromkeys(text for row in rows for text in row["responses"]))
-        encoded = encode_all(tokenizer, [rows[0]["messages"]] * len(texts), texts)
+        prompts = [rows[0]["messages"]] * len(texts)
+        encoded = encode_all(tokenizer, prompts, texts, self.steady_cut)
         ids = dict(zip(texts, encoded, strict=True))
         examples: list[tuple[list[str], Example]] = []
         orders = [row for row in rows if row["kind"] == ORDER]
@@ -192,7 +204,8 @@ class _Builder:
             if row["kind"] == GRADE:
                 responses, example = _find_or_add(examples, row["responses"], ids)
                 example.grades.extend(self._grades(row, responses))
-        yield from (example for _, example in examples)
+        group = str(rows[0]["group_id"])
+        yield from (example._replace(group=group) for _, example in examples)
 
     def _order(self, row: dict[str, Any], responses: list[str]) -> Order:
         stated = row["margin"] if row["margin"] is not None and np.isfinite(row["margin"]) else 0.0

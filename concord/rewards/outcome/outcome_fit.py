@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from concord.lm.load import load_causal
+from concord.lm import fastest_dtype
+from concord.lm.frozen import load_frozen
 from concord.lm.lora import Lora, attach, merge
 from concord.lm.precision import autocast
 from concord.lm.trackers import TrainingLog
@@ -24,7 +25,8 @@ from concord.rewards.outcome.examples import Example, Scales
 from concord.rewards.outcome.gradients import cosines
 from concord.rewards.outcome.head_fit import LabelledModel, Thresholds
 from concord.rewards.outcome.probe import Pooling, Probe
-from concord.rewards.outcome.probe_fit import Features, fit_heads
+from concord.rewards.outcome.probe_fit import Features, Strength, fit_heads
+from concord.rewards.outcome.regularisation import choose_for
 from concord.rewards.outcome.reward_model import FinetunedRewardModel, new_model
 from concord.rewards.outcome.validation_pairs import (
     Pair,
@@ -61,7 +63,7 @@ class Backbone:
     path: Path
     device: Any
     dtype: str
-    """Data type of the computations; a probe's frozen model is also held in it."""
+    """Data type of the computations."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +95,10 @@ class ProbeSettings:
     layers: Sequence[int]
     """The layers to read, from 0 (embeddings) to the number of layers."""
     pooling: Sequence[Pooling]
-    l2: float
-    """L2 penalty on the weights of a head."""
+    dtype: str
+    """Data type of the frozen model; `auto` for the fastest (`concord.lm.fastest_dtype`)."""
+    l2: float | None
+    """L2 penalty on the weights of a head; None to choose it (`regularisation`)."""
     cache: Path
     """Folder for the features of the frozen model."""
     folder: Path
@@ -120,6 +124,8 @@ class Fitted(NamedTuple):
     gradient_cosine: dict[str, dict[str, float]]
     """Cosine of the gradients of two objectives on the backbone, on validation pairs. Empty for
     probes and for single objectives."""
+    regularisation: dict[str, Any] | None = None
+    """Objective -> how the L2 penalty of its head was chosen; None if nothing was chosen."""
 
 
 def finetune(data: OutcomeData, backbone: Backbone, settings: FinetuneSettings) -> Fitted:
@@ -175,14 +181,20 @@ def finetune(data: OutcomeData, backbone: Backbone, settings: FinetuneSettings) 
 
 def fit_probe(data: OutcomeData, backbone: Backbone, settings: ProbeSettings) -> Fitted:
     """Fits linear heads and the grade thresholds on features of the frozen backbone."""
-    frozen = load_causal(backbone.path, backbone.device, backbone.dtype)
-    probe = Probe(frozen, data.tokenizer, settings.layers, data.names, {}, settings.pooling)
     answers = [sequence for example in data.examples for sequence in example.sequences]
     judged = [side for pair in data.validation for side in (pair.chosen, pair.rejected)]
-    features = Features(probe, backbone.path, [*answers, *judged], settings.cache)
-    probe.heads, thresholds = fit_heads(
-        features.lookup(answers), data.examples, data.scales, len(data.names), settings.l2
-    )
+    sequences = [*answers, *judged]
+    dtype = fastest_dtype.choose(settings.dtype, backbone.path, backbone.device, sequences)
+    frozen = load_frozen(backbone.path, settings.layers, backbone.device, dtype)
+    probe = Probe(frozen, data.tokenizer, settings.layers, data.names, {}, settings.pooling)
+    features = Features(probe, backbone.path, sequences, settings.cache)
+    table, chosen = features.lookup(answers), None
+    l2: Strength = settings.l2 or 0.0
+    if settings.l2 is None:
+        chosen = choose_for(table, data.examples, data.scales, data.names)
+        print("\n".join(chosen.lines()))
+        l2 = chosen.l2
+    probe.heads, thresholds = fit_heads(table, data.examples, data.scales, len(data.names), l2)
 
     def score(sequences: list[list[int]]) -> np.ndarray:
         return probe.score_features(features.lookup(sequences))
@@ -200,4 +212,5 @@ def fit_probe(data: OutcomeData, backbone: Backbone, settings: ProbeSettings) ->
         thresholds,
         probe.heads["weight"].size + probe.heads["bias"].size,
         {},
+        chosen.report() if chosen else None,
     )

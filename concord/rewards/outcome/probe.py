@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
-from concord.lm.batches import batches_by_length, encode_all
+from concord.lm.batches import encode_fitting
 from concord.lm.chat import Messages, assistant_header
-from concord.lm.load import load_causal, load_tokenizer
+from concord.lm.frozen import check_layers, load_frozen
+from concord.lm.load import load_tokenizer
 from concord.lm.types import Tokenizer
-from concord.stage import outputs, progress
-from concord.stage.errors import ModelError, ParamsError
+from concord.stage import outputs
+from concord.stage.errors import ModelError
 
 Pooling = Literal["last", "mean"]
 """How hidden states are pooled.
@@ -32,7 +33,7 @@ class Probe:
     """A frozen backbone with linear heads on its features.
 
     Args:
-        backbone: a causal language model or a sequence classifier.
+        backbone: a causal language model, a sequence classifier, or the backbone of one.
         tokenizer: its tokenizer.
         layers: the layers whose states are features; 0 stands for the embeddings.
         objectives: the objectives of the heads.
@@ -57,9 +58,16 @@ class Probe:
     def score(
         self, messages: Sequence[Messages], responses: Sequence[str], batch_size: int = 64
     ) -> np.ndarray:
-        """Scores float32 `(n, objectives)`."""
-        encoded = encode_all(self.tokenizer, messages, responses)
-        return self.score_features(self.features(encoded, batch_size))
+        """Scores float32 `(n, objectives)`; NaN for a response that is too long.
+
+        Equal responses to one prompt are read once.
+        """
+        rows, encoded = encode_fitting(self.tokenizer, messages, responses, steady_cut=True)
+        distinct = {ids: index for index, ids in enumerate(dict.fromkeys(map(tuple, encoded)))}
+        scores = np.full((len(responses), len(self.objectives)), np.nan, dtype=np.float32)
+        features = self.features([list(ids) for ids in distinct], batch_size)
+        scores[rows] = self.score_features(features)[[distinct[tuple(ids)] for ids in encoded]]
+        return scores
 
     def score_features(self, features: np.ndarray) -> np.ndarray:
         """Scores float32 `(n, objectives)` from features `(n, features)`."""
@@ -71,65 +79,75 @@ class Probe:
 
         Features are ordered by pooling, then by layer.
         """
-        from concord.lm.shared_prefixes import groups
-
-        reporter = progress.Reporter(len(encoded), "features")
-        width = len(self.layers) * len(self.pooling) * self.backbone.config.hidden_size
-        table = np.zeros((len(encoded), width), dtype=np.float32)
-        done = 0
-        batches: Iterable[tuple[list[int], int]]
-        if self.backbone.device.type == "cpu":
-            batches = groups(encoded, batch_size)
-        else:
-            batches = ((rows, 0) for rows in batches_by_length(encoded, batch_size))
-        for rows, shared in batches:
-            table[rows] = self._pooled_states([encoded[row] for row in rows], shared)
-            done += len(rows)
-            reporter(done)
-        return table
-
-    def _pooled_states(self, sequences: list[list[int]], shared: int) -> np.ndarray:
-        """Features of sequences whose first `shared` ids are equal."""
         import torch
 
-        from concord.lm.shared_prefixes import states
+        from concord.lm.shared_prefixes import read
 
-        suffixes, prefix = [sequence[shared:] for sequence in sequences], sequences[0][:shared]
-        hidden = states(self.backbone.base_model, suffixes, prefix, self.tokenizer.pad_token_id)
-        parts = [hidden.last(layer) for layer in self.layers] if "last" in self.pooling else []
-        if "mean" in self.pooling:
-            starts = torch.tensor(
-                [answer_start(ids, self._header) for ids in sequences], device=self.backbone.device
-            )
-            parts += [hidden.mean(layer, starts) for layer in self.layers]
-        return torch.cat(parts, dim=1).cpu().numpy()
+        width = len(self.layers) * len(self.pooling) * self.backbone.config.hidden_size
+        table = np.zeros((len(encoded), width), dtype=np.float32)
+        model, pad = self.backbone.base_model, self.tokenizer.pad_token_id
+        for rows, hidden in read(model, encoded, pad, batch_size):
+            parts = [hidden.last(layer) for layer in self.layers] if "last" in self.pooling else []
+            if "mean" in self.pooling:
+                starts = torch.tensor(
+                    [answer_start(encoded[row], self._header) for row in rows], device=model.device
+                )
+                parts += [hidden.mean(layer, starts) for layer in self.layers]
+            table[rows] = torch.cat(parts, dim=1).cpu().numpy()
+        return table
 
     def save(self, path: Path, backbone: Path, final: Path) -> None:
-        """Writes the probe to the folder `path`, which the caller then renames to `final`.
-
-        The path of the backbone is stored relative to `final`.
-        """
-        from safetensors.numpy import save_file
-
-        heads = {
-            name: np.ascontiguousarray(value, np.float32) for name, value in self.heads.items()
-        }
-        save_file(heads, path / "heads.safetensors")
+        """Writes the probe to the folder `path`, which the caller then renames to `final`."""
         entry = {
             "objectives": self.objectives,
             "layers": list(self.layers),
             "pooling": list(self.pooling),
-            "backbone": os.path.relpath(backbone, final),
-            "backbone_hash": weights_hash(backbone),
+            "dtype": dtype_of(self.backbone),
         }
-        outputs.write_json(path / "probe.json", entry)
+        save_heads(path, final, backbone, entry, self.heads)
         self.tokenizer.save_pretrained(path)
 
 
-def load_probe(path: str | Path, device: Any, dtype: str = "float32") -> Probe:
-    """Loads a saved probe.
+def dtype_of(backbone: Any) -> str:
+    """The name of the data type of a model, for example `bfloat16`."""
+    return str(backbone.dtype).removeprefix("torch.")
 
-    Raises ModelError if the weights of its backbone have changed since the heads were fitted.
+
+def save_heads(
+    path: Path, final: Path, backbone: Path, entry: dict[str, Any], heads: dict[str, np.ndarray]
+) -> None:
+    """Writes linear heads to the folder `path`, with what they read.
+
+    The path of the backbone is stored relative to `final`, where the folder will be.
+    """
+    from safetensors.numpy import save_file
+
+    contiguous = {name: np.ascontiguousarray(value, np.float32) for name, value in heads.items()}
+    save_file(contiguous, path / "heads.safetensors")
+    relation = {
+        "backbone": os.path.relpath(backbone, final),
+        "backbone_hash": weights_hash(backbone),
+    }
+    outputs.write_json(path / "probe.json", {**entry, **relation})
+
+
+class SavedHeads(NamedTuple):
+    """Linear heads that were read from a folder."""
+
+    backbone: Any
+    """The frozen backbone, up to the highest layer that the heads read, in their data type."""
+    tokenizer: Tokenizer
+    entry: dict[str, Any]
+    """The content of probe.json."""
+    heads: dict[str, np.ndarray]
+    """`weight` `(objectives, features)` and `bias` `(objectives,)`."""
+
+
+def load_heads(path: str | Path, device: Any, dtype: str = "float32") -> SavedHeads:
+    """Reads linear heads, and loads their backbone in the data type that they were fitted in.
+
+    `dtype` is for heads that were saved without a data type. Raises ModelError if the weights of
+    the backbone have changed since the heads were fitted.
     """
     from safetensors.numpy import load_file
 
@@ -140,11 +158,15 @@ def load_probe(path: str | Path, device: Any, dtype: str = "float32") -> Probe:
             f"the heads in {path} were fitted on other weights than those now in {backbone}, so "
             "their scores would be meaningless; fit them again with `dvc repro`"
         )
+    model = load_frozen(backbone, entry["layers"], device, entry.get("dtype", dtype))
     heads = load_file(Path(path) / "heads.safetensors")
-    model = load_causal(backbone, device, dtype)
-    return Probe(
-        model, load_tokenizer(path), entry["layers"], entry["objectives"], heads, entry["pooling"]
-    )
+    return SavedHeads(model, load_tokenizer(path), entry, heads)
+
+
+def load_probe(path: str | Path, device: Any, dtype: str = "float32") -> Probe:
+    """Loads a saved probe; see `load_heads`."""
+    model, tokenizer, entry, heads = load_heads(path, device, dtype)
+    return Probe(model, tokenizer, entry["layers"], entry["objectives"], heads, entry["pooling"])
 
 
 def answer_start(ids: Sequence[int], header: Sequence[int]) -> int:
@@ -162,17 +184,6 @@ def answer_start(ids: Sequence[int], header: Sequence[int]) -> int:
         if list(ids[index : index + size]) == list(header):
             return index + size
     return 0
-
-
-def check_layers(backbone: Any, layers: Sequence[int]) -> Sequence[int]:
-    """Returns `layers`; raises ParamsError if it is empty or contains an unknown layer."""
-    top = backbone.config.num_hidden_layers
-    if not layers or not all(0 <= layer <= top for layer in layers):
-        raise ParamsError(
-            f"layers {list(layers)} cannot be probed; choose one or more from 0 (embeddings) to "
-            f"{top} (last)"
-        )
-    return layers
 
 
 def weights_hash(model: Path) -> str:

@@ -1,10 +1,11 @@
-"""Fits the heads of a probe: caches the features of all responses and fits regularised heads."""
+"""Fits linear heads, and keeps the features that they are fitted to."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,10 +13,13 @@ import torch
 from concord.lm import shared_prefixes as prefixes
 from concord.rewards.outcome import probe as probes
 from concord.rewards.outcome.examples import Example, Scales
-from concord.rewards.outcome.head_fit import Thresholds, label_batch, losses
+from concord.rewards.outcome.head_fit import LabelBatch, Thresholds, label_batch, losses
 from concord.rewards.outcome.probe import Probe, weights_hash
 from concord.stage import outputs
 from concord.stage.errors import ModelError
+
+Strength = float | np.ndarray
+"""L2 penalty: one number for all heads, or `(heads,)`."""
 
 
 class Features:
@@ -30,97 +34,120 @@ class Features:
     ) -> None:
         texts = list(dict.fromkeys(tuple(sequence) for sequence in sequences))
         self._row = {text: row for row, text in enumerate(texts)}
-        key = _cache_key(backbone, probe, texts)
-        table = _read_cache(folder, key)
-        if table is None:
-            table = probe.features([list(text) for text in texts])
-            _write_cache(folder, key, table)
-        self._table = table
+        settings = f"{list(probe.layers)} {list(probe.pooling)}"
+        key = cache_key(backbone, probe.backbone, settings, texts)
+        self._table = cached(folder, key, lambda: probe.features([list(text) for text in texts]))
 
     def lookup(self, sequences: Iterable[Sequence[int]]) -> np.ndarray:
         """Features float32 `(n, features)` of sequences that were given to the constructor."""
         return self._table[[self._row[tuple(sequence)] for sequence in sequences]]
 
 
-def _cache_key(backbone: Path, probe: Probe, texts: Sequence[tuple[int, ...]]) -> str:
-    """A hash of everything that the features depend on."""
+def cache_key(path: Path, model: Any, settings: str, texts: Iterable[Sequence[int]]) -> str:
+    """A hash of everything that features depend on.
+
+    Args:
+        path: folder of the backbone.
+        model: the backbone.
+        settings: what is read of it.
+        texts: the ids of the sequences, in the order of the rows.
+    """
     code = [Path(str(module.__file__)).read_bytes() for module in (probes, prefixes)]
-    model = probe.backbone
-    states = f"{list(probe.layers)} {list(probe.pooling)} {model.dtype} {model.device.type}"
-    settings = f"{weights_hash(backbone)} {states}"
-    digest = hashlib.blake2b(b" ".join([settings.encode(), *code]), digest_size=16)
+    described = f"{weights_hash(path)} {settings} {model.dtype} {model.device.type}"
+    digest = hashlib.blake2b(b" ".join([described.encode(), *code]), digest_size=16)
     for text in texts:
         digest.update(np.array([len(text), *text], dtype=np.int64).tobytes())
     return digest.hexdigest()
 
 
-def _read_cache(folder: Path, key: str) -> np.ndarray | None:
-    """The cached features, None if there are none with this key."""
+def cached(folder: Path, key: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
+    """The table in `folder` if it has this key; else the table that is computed, which is kept."""
     from safetensors import safe_open
-
-    file = folder / "features.safetensors"
-    if not file.is_file():
-        return None
-    with safe_open(file, "numpy") as stored:
-        same = (stored.metadata() or {}).get("key") == key
-        return np.asarray(stored.get_tensor("features")) if same else None
-
-
-def _write_cache(folder: Path, key: str, table: np.ndarray) -> None:
     from safetensors.numpy import save_file
 
+    file = folder / "features.safetensors"
+    if file.is_file():
+        with safe_open(file, "numpy") as stored:
+            if (stored.metadata() or {}).get("key") == key:
+                return np.asarray(stored.get_tensor("features"))
+    table = compute()
     with outputs.directory(folder) as target:
-        save_file({"features": table}, target / "features.safetensors", {"key": key})
+        save_file({"features": table}, target / file.name, {"key": key})
+    return table
+
+
+class LinearFit:
+    """Labels and standardised features, to which linear heads are fitted with any strength.
+
+    The fit minimises the summed loss of all labels plus l2 ||w||^2 / 2 for each head. The heads do
+    not depend on each other. A response with mean features has score 0.
+
+    Args:
+        features: `(responses, features)`.
+        batch: the labels; its members are rows of `features`.
+        scales: the scales of the grades.
+        count: number of heads.
+    """
+
+    def __init__(self, features: np.ndarray, batch: LabelBatch, scales: Scales, count: int) -> None:
+        self._mean, self._std = (
+            features.mean(axis=0, dtype=float),
+            features.std(axis=0, dtype=float),
+        )
+        self._std[self._std < 1e-6] = 1.0
+        self._table = torch.from_numpy((features - self._mean) / self._std)  # float64
+        self._batch = batch
+        self.thresholds = Thresholds(scales).double()
+        """The thresholds of the last fit."""
+        self._weight = torch.nn.Parameter(
+            torch.zeros(count, self._table.shape[1], dtype=torch.float64)
+        )
+
+    def fit(self, l2: Strength) -> dict[str, np.ndarray]:
+        """Fits from the solution of the last fit, or from 0.
+
+        Returns `weight` `(heads, features)` and `bias` `(heads,)` in float32, for raw features.
+        Raises ModelError if the loss is not finite.
+        """
+        from scipy.optimize import minimize  # type: ignore[import-untyped]
+
+        parameters = [self._weight, *self.thresholds.parameters()]
+
+        def objective(point: np.ndarray) -> tuple[float, np.ndarray]:
+            torch.nn.utils.vector_to_parameters(torch.from_numpy(point), parameters)
+            orders, grades = losses(self._table @ self._weight.T, self.thresholds, self._batch)
+            value = orders.sum() + (grades * self._batch["grade_weight"]).sum() + self._penalty(l2)
+            gradients = torch.autograd.grad(
+                value, parameters, allow_unused=True, materialize_grads=True
+            )
+            return value.item(), torch.cat([gradient.flatten() for gradient in gradients]).numpy()
+
+        start = torch.nn.utils.parameters_to_vector(parameters).detach().numpy()
+        result = minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 1000})
+        if not np.isfinite(result.fun):
+            raise ModelError(
+                f"the heads cannot be fitted: {result.message}; check the features for values that "
+                "are not finite, or raise l2"
+            )
+        torch.nn.utils.vector_to_parameters(torch.from_numpy(result.x), parameters)
+        heads = self._weight.detach().numpy() / self._std
+        return {
+            "weight": heads.astype(np.float32),
+            "bias": (-heads @ self._mean).astype(np.float32),
+        }
+
+    def _penalty(self, l2: Strength) -> torch.Tensor:
+        if isinstance(l2, np.ndarray):
+            return (torch.from_numpy(l2 / 2) * (self._weight**2).sum(dim=1)).sum()
+        return l2 / 2 * (self._weight**2).sum()
 
 
 def fit_heads(
-    features: np.ndarray, examples: Sequence[Example], scales: Scales, count: int, l2: float
+    features: np.ndarray, examples: Sequence[Example], scales: Scales, count: int, l2: Strength
 ) -> tuple[dict[str, np.ndarray], Thresholds]:
-    """Fits `count` linear heads and the thresholds of the grades.
+    """Fits `count` linear heads and the thresholds of the grades; see `LinearFit`.
 
-    Minimises the summed loss of all labels plus l2 ||w||^2 / 2 for each head, independently of the
-    other heads. Features are standardised for the fit; the returned weights apply to raw features.
-    A response with mean features has score 0.
-
-    Args:
-        features: `(responses, features)`, the responses of all examples one after the other.
-        examples: the labels.
-        scales: the scales of the grades.
-        count: number of heads.
-        l2: strength of the regularisation.
-
-    Returns the heads, `weight` `(count, features)` and `bias` `(count,)` in float32, and the
-    thresholds. Raises ModelError if the loss is not finite.
+    `features` `(responses, features)` has the responses of all examples one after the other.
     """
-    from scipy.optimize import minimize  # type: ignore[import-untyped]
-
-    mean, std = features.mean(axis=0, dtype=float), features.std(axis=0, dtype=float)
-    std[std < 1e-6] = 1.0
-    table = torch.from_numpy((features - mean) / std)  # float64
-    batch = label_batch(examples, [1.0] * len(examples))
-    thresholds = Thresholds(scales).double()
-    weight = torch.nn.Parameter(torch.zeros(count, table.shape[1], dtype=torch.float64))
-    parameters = [weight, *thresholds.parameters()]
-
-    def objective(point: np.ndarray) -> tuple[float, np.ndarray]:
-        torch.nn.utils.vector_to_parameters(torch.from_numpy(point), parameters)
-        orders, grades = losses(table @ weight.T, thresholds, batch)
-        value = orders.sum() + (grades * batch["grade_weight"]).sum() + l2 / 2 * (weight**2).sum()
-        gradients = torch.autograd.grad(
-            value, parameters, allow_unused=True, materialize_grads=True
-        )
-        return value.item(), torch.cat([gradient.flatten() for gradient in gradients]).numpy()
-
-    start = torch.nn.utils.parameters_to_vector(parameters).detach().numpy()
-    result = minimize(objective, start, jac=True, method="L-BFGS-B", options={"maxiter": 1000})
-    if not np.isfinite(result.fun):
-        raise ModelError(
-            f"the heads cannot be fitted: {result.message}; check the features for values that are "
-            "not finite, or raise l2"
-        )
-    torch.nn.utils.vector_to_parameters(torch.from_numpy(result.x), parameters)
-    heads = weight.detach().numpy() / std
-    return {
-        "weight": heads.astype(np.float32),
-        "bias": (-heads @ mean).astype(np.float32),
-    }, thresholds
+    fit = LinearFit(features, label_batch(examples, [1.0] * len(examples)), scales, count)
+    return fit.fit(l2), fit.thresholds

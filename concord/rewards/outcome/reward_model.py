@@ -13,11 +13,11 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from concord.lm.batches import encode_all, pad_sequences, score_in_batches
+from concord.lm.batches import encode_fitting, pad_sequences, score_in_batches
 from concord.lm.chat import Messages
 from concord.lm.load import load_strictly, load_tokenizer
 from concord.lm.types import Tokenizer
-from concord.stage.errors import ModelError
+from concord.stage.errors import DataError, ModelError
 
 
 class RewardModel(Protocol):
@@ -28,8 +28,26 @@ class RewardModel(Protocol):
     def score(
         self, messages: Sequence[Messages], responses: Sequence[str], batch_size: int = 64
     ) -> np.ndarray:
-        """Scores float32 `(n, objectives)`, columns in the order of `objectives`."""
+        """Scores float32 `(n, objectives)`, columns in the order of `objectives`.
+
+        The row of a response that does not fit in the model's maximum length is NaN, and the number
+        of such responses is printed.
+        """
         ...
+
+
+def complete(model: RewardModel, scores: np.ndarray) -> np.ndarray:
+    """The scores of `model` as they are, for callers that need every score.
+
+    Raises DataError if a response was too long to be scored.
+    """
+    if unscored := int(np.isnan(scores).any(axis=1).sum()):
+        raise DataError(
+            f"the reward model of {', '.join(model.objectives)} cannot score {unscored} of "
+            f"{len(scores)} responses, because they do not fit in its max_length; raise "
+            "model.max_length, or lower max_new_tokens"
+        )
+    return scores
 
 
 class FinetunedRewardModel:
@@ -42,8 +60,11 @@ class FinetunedRewardModel:
     def score(
         self, messages: Sequence[Messages], responses: Sequence[str], batch_size: int = 64
     ) -> np.ndarray:
-        """Scores float32 `(n, objectives)`."""
-        return self.score_ids(encode_all(self.tokenizer, messages, responses), batch_size)
+        """Scores float32 `(n, objectives)`; NaN for a response that is too long."""
+        rows, encoded = encode_fitting(self.tokenizer, messages, responses)
+        scores = np.full((len(responses), len(self.objectives)), np.nan, dtype=np.float32)
+        scores[rows] = self.score_ids(encoded, batch_size)
+        return scores
 
     def score_ids(self, encoded: Sequence[list[int]], batch_size: int = 64) -> np.ndarray:
         """Scores float32 `(n, objectives)` of sequences of token ids."""

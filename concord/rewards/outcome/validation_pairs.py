@@ -30,15 +30,19 @@ class Pair(NamedTuple):
     """Index of the objective's head."""
 
 
-def encode_pairs(frame: pd.DataFrame, names: Sequence[str], tokenizer: Tokenizer) -> list[Pair]:
+def encode_pairs(
+    frame: pd.DataFrame, names: Sequence[str], tokenizer: Tokenizer, steady_cut: bool = False
+) -> list[Pair]:
     """The pairs of the objectives `names`, which are in the order of the heads.
 
-    Pairs whose two answers have the same tokens are dropped.
+    Pairs whose two answers have the same tokens are dropped. `steady_cut` is how long prompts are
+    cut (`concord.lm.chat.encode`).
     """
     frame = frame[frame["objective"].isin(list(names))]
     messages = frame["messages"].tolist()
     sides = [
-        encode_all(tokenizer, messages, frame[side].tolist()) for side in ("chosen", "rejected")
+        encode_all(tokenizer, messages, frame[side].tolist(), steady_cut)
+        for side in ("chosen", "rejected")
     ]
     heads = [list(names).index(name) for name in frame["objective"]]
     return [

@@ -7,16 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
 from concord.lm.chat import Messages
+from concord.rewards.outcome.reward_model import RewardModel, complete
 from concord.stage import plugins
 from concord.stage.params import section
-
-if TYPE_CHECKING:
-    from concord.rewards.outcome.reward_model import RewardModel
 
 
 class Judge(Protocol):
@@ -44,7 +42,8 @@ class HeadJudge:
     def verdicts(self, messages: Sequence[Messages], answers: Sequence[str]) -> np.ndarray:
         """Verdicts in [0, 1], float64 `(answers,)`."""
         mean, std = self.standard
-        scores = self.model.score(messages, answers)[:, self.column].astype(float)
+        scores = complete(self.model, self.model.score(messages, answers))
+        scores = scores[:, self.column].astype(float)
         return np.asarray(1.0 / (1.0 + np.exp(-(scores - mean) / std)))
 
 

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -90,22 +90,38 @@ def fit_steps(
         merge(model.base_model)
 
 
-def rows_of(frame: pd.DataFrame, names: Sequence[str], tokenizer: Tokenizer) -> list[Row]:
-    """Training rows for the objectives `names`, which are in the order of the heads.
+class LabelledAnswer(NamedTuple):
+    """A response with the step labels of all objectives."""
 
-    An answer with labels of several objectives becomes a single row.
-    """
-    answers: dict[str, tuple[Any, Any, list[StepLabels]]] = {}
+    group: str
+    """The prompt or dialogue, which is never on both sides of a split."""
+    messages: Any
+    steps: Any
+    labels: list[StepLabels]
+
+
+def labelled_answers(frame: pd.DataFrame, names: Sequence[str]) -> list[LabelledAnswer]:
+    """The responses with labels of the objectives `names`, which are in the order of the heads."""
+    answers: dict[str, LabelledAnswer] = {}
     for entry in frame[frame["objective"].isin(list(names))].to_dict("records"):
         messages, steps = entry["messages"], entry["steps"]
         labels = StepLabels(
             names.index(entry["objective"]), entry["labels"], entry["label_kind"] == "hindsight"
         )
-        answers.setdefault(json.dumps([messages, list(steps)]), (messages, steps, []))[2].append(
-            labels
-        )
+        answer = LabelledAnswer(str(entry.get("group_id")), messages, steps, [])
+        answers.setdefault(json.dumps([messages, list(steps)]), answer).labels.append(labels)
+    return list(answers.values())
+
+
+def rows_of(frame: pd.DataFrame, names: Sequence[str], tokenizer: Tokenizer) -> list[Row]:
+    """Training rows for the objectives `names`, which are in the order of the heads.
+
+    An answer with labels of several objectives becomes a single row.
+    """
     return [
         row
-        for answer in answers.values()
-        for row in process.training_rows(tokenizer, *answer, tokenizer.model_max_length)
+        for _, messages, steps, labels in labelled_answers(frame, names)
+        for row in process.training_rows(
+            tokenizer, messages, steps, labels, tokenizer.model_max_length
+        )
     ]

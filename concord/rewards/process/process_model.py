@@ -1,10 +1,11 @@
 """Process reward model: scores the partial answer after each step, for each objective.
 
-The model is an AutoModelForTokenClassification with one head per objective. A step is read at its
-last token that is not white space. There the hidden state still represents the step; after a blank
-line it represents what comes next. Steps are tokenised one by one, so the score of a step does not
-depend on later text. Long responses are truncated on the left: the newest step is always kept, and
-earlier steps are scored in windows of their own.
+The model is an AutoModelForTokenClassification with one head per objective, or has linear heads on
+a frozen model (`concord.rewards.process.step_probe`); `load` detects the kind. A step is read at
+its last token that is not white space. There the hidden state still represents the step; after a
+blank line it represents what comes next. Steps are tokenised one by one, so the score of a step
+does not depend on later text. Long responses are truncated on the left: the newest step is always
+kept, and earlier steps are scored in windows of their own.
 """
 
 from __future__ import annotations
@@ -94,9 +95,16 @@ class ProcessRewardModel:
 
 
 def load(path: str | Path, device: Any = "cpu", dtype: str = "float32") -> ProcessRewardModel:
-    """Loads a process reward model. Raises ModelError if the checkpoint does not fit the model."""
+    """Loads a process reward model of any architecture.
+
+    Raises ModelError if the checkpoint does not fit the model.
+    """
     from transformers import AutoModelForTokenClassification
 
+    if (Path(path) / "probe.json").is_file():
+        from concord.rewards.process.step_probe import load_step_probe
+
+        return load_step_probe(path, device, dtype)
     return ProcessRewardModel(
         load_strictly(AutoModelForTokenClassification, path, device, dtype), load_tokenizer(path)
     )

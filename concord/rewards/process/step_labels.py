@@ -8,12 +8,11 @@ The only completion after the last step is the response itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from concord.lm.chat import Messages
-
-if TYPE_CHECKING:
-    from concord.rewards.outcome.reward_model import RewardModel
+from concord.rewards.outcome.reward_model import RewardModel
+from concord.rewards.outcome.reward_model import complete as complete_scores
 
 Generate = Callable[[Sequence[Messages], Sequence[str]], list[str]]
 """Maps prompts and partial answers to the continuation of each answer."""
@@ -62,7 +61,9 @@ def score_mean_and_std(
     The standard deviation is 1 if all scores are equal.
     """
     responses = ["".join(sample["steps"]) for sample in samples]
-    scores = model.score([sample["messages"] for sample in samples], responses)
+    scores = complete_scores(
+        model, model.score([sample["messages"] for sample in samples], responses)
+    )
     column = scores[:, model.objectives.index(objective)].astype(float)
     return float(column.mean()), float(column.std()) if column.std() > 1e-8 else 1.0
 

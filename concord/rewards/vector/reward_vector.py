@@ -14,7 +14,7 @@ import numpy as np
 
 from concord.lm.chat import Messages
 from concord.objectives import Objective, objectives_of
-from concord.rewards.outcome.reward_model import RewardModel, load
+from concord.rewards.outcome.reward_model import RewardModel, complete, load
 from concord.rewards.verifiers import dispatch
 from concord.stage.errors import ModelError
 from concord.stage.paths import REWARDS
@@ -125,6 +125,7 @@ class RewardVector:
             assert objective.reward is not None
             model, key = self.models[objective.reward], (objective.reward, objective.domain)
             if key not in by_model:
-                by_model[key] = model.score([messages[row] for row in rows], texts, batch_size)
+                scores = model.score([messages[row] for row in rows], texts, batch_size)
+                by_model[key] = complete(model, scores)
             result[name][rows] = by_model[key][:, model.objectives.index(name)]
         return result

@@ -11,11 +11,12 @@ from safetensors.torch import load_file, save_file
 from concord.lm.batches import encode_all
 from concord.lm.chat import encode
 from concord.lm.load import load_causal
+from concord.lm.shared_prefixes import tokens_read
 from concord.rewards.outcome.examples import Example, Grade, Order, Scale, Scales
-from concord.rewards.outcome.probe import Probe, answer_start, check_layers
+from concord.rewards.outcome.probe import Probe, answer_start
 from concord.rewards.outcome.probe_fit import Features, fit_heads
 from concord.rewards.outcome.reward_model import FinetunedRewardModel, load, new_model
-from concord.stage.errors import DataError, ModelError, ParamsError
+from concord.stage.errors import ModelError
 
 MESSAGES = [[{"role": "user", "content": "hi" * (1 + n % 5)}] for n in range(33)]
 RESPONSES = ["yes" * (1 + n % 7) + str(n) for n in range(33)]
@@ -139,8 +140,69 @@ def test_prompts_are_truncated_on_the_left_and_responses_never(finetuned: Path) 
     ]
     scores = model.score(long, ["yes", "yes"])
     assert np.isfinite(scores).all()
-    with pytest.raises(DataError, match="do not fit in max_length 64"):
-        model.score(MESSAGES[:1], ["z" * 70])
+
+
+@pytest.mark.parametrize("architecture", ["finetuned", "probe"])
+def test_a_response_that_is_too_long_costs_its_row_only(
+    architecture: str, request: pytest.FixtureRequest, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model = load(request.getfixturevalue(architecture))
+    responses = [*RESPONSES[:4], "z" * 70, *RESPONSES[5:9]]
+    scores = model.score(MESSAGES[:9], responses)
+    assert np.isnan(scores).all(axis=1).tolist() == [row == 4 for row in range(9)]
+    np.testing.assert_allclose(
+        np.delete(scores, 4, axis=0),
+        np.delete(model.score(MESSAGES[:9], RESPONSES[:9]), 4, axis=0),
+        atol=1e-4,
+    )
+    assert capsys.readouterr().out.count("left out 1 of 9 responses") == 1
+    assert np.isnan(model.score(MESSAGES[:1], ["z" * 70])).all()
+
+
+def test_a_probe_reads_equal_responses_once(probe: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Equal responses to different prompts are different sequences."""
+    model = load(probe)
+    assert isinstance(model, Probe)
+    counts, compute = [], model.features
+    monkeypatch.setattr(
+        model, "features", lambda ids, size: (counts.append(len(ids)), compute(ids, size))[1]
+    )
+    scores = model.score([MESSAGES[0]] * 3 + [MESSAGES[1]], ["yes", "no", "yes", "yes"])
+    assert counts == [3]
+    np.testing.assert_array_equal(scores[0], scores[2])
+    assert not np.array_equal(scores[0], scores[3])
+
+
+def test_long_prompts_begin_alike_for_all_responses_of_a_probe(
+    probe: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of 64 tokens, a prompt keeps 48 where a response has up to 16; without, each begins apart."""
+    model = load(probe)
+    assert isinstance(model, Probe)
+    asked: list[list[list[int]]] = []
+    compute = model.features
+    monkeypatch.setattr(
+        model, "features", lambda ids, size: (asked.append(ids), compute(ids, size))[1]
+    )
+    prompt = [{"role": "user", "content": "".join(map(str, range(60)))}]
+    responses = ["y" * length for length in (1, 5, 9, 15)]
+    model.score([prompt] * 4, responses)
+    (sequences,) = asked
+    assert {tuple(ids[:48]) for ids in sequences} == {tuple(sequences[0][:48])}
+    exact = encode_all(model.tokenizer, [prompt] * 4, responses)
+    assert tokens_read(sequences) < 0.5 * tokens_read(exact)
+    assert all(len(ids) <= 64 for ids in sequences)
+
+
+def test_a_probe_scores_in_the_type_it_was_fitted_in(probe: Path, tiny_model: Path) -> None:
+    entry = (probe / "probe.json").read_text()
+    assert '"dtype": "float32"' in entry
+    before = load(probe).score(MESSAGES, RESPONSES)
+    np.testing.assert_array_equal(load(probe, dtype="bfloat16").score(MESSAGES, RESPONSES), before)
+    (probe / "probe.json").write_text(entry.replace("float32", "bfloat16"))
+    model = load(probe)
+    assert isinstance(model, Probe)
+    assert model.backbone.dtype == torch.bfloat16
 
 
 def test_an_incompatible_checkpoint_is_an_error(
@@ -186,14 +248,6 @@ def test_a_probe_rejects_a_different_backbone(
     (probe / "probe.json").write_text(entry.replace('"backbone_hash": "', '"backbone_hash": "0'))
     with pytest.raises(ModelError, match="fitted on other weights"):
         load(probe)
-
-
-def test_unknown_layers_are_rejected(tiny_model: Path) -> None:
-    model = load_causal(tiny_model)
-    assert check_layers(model, [0, 2]) == [0, 2]
-    for layers in ([], [3], [-1]):
-        with pytest.raises(ParamsError, match=r"choose one or more from 0 \(embeddings\) to 2"):
-            check_layers(model, layers)
 
 
 def _random(count: int, width: int) -> np.ndarray:

@@ -8,7 +8,7 @@ import pytest
 
 from concord.objectives import Objective
 from concord.rewards.vector.reward_vector import RewardVector
-from concord.stage.errors import ModelError
+from concord.stage.errors import DataError, ModelError
 
 
 class Counting:
@@ -81,3 +81,11 @@ def test_a_model_without_the_head_is_an_error() -> None:
 
 def test_scoring_zero_rows() -> None:
     assert _vector()[0].score([], [], [], []).shape == (0, 3)
+
+
+def test_a_response_without_a_score_is_not_taken_for_one_that_does_not_apply() -> None:
+    vector, models = _vector()
+    scored = models["values"].score
+    models["values"].score = lambda *given: scored(*given) * [[1.0], [np.nan]]  # type: ignore[method-assign]
+    with pytest.raises(DataError, match="helpful, honest cannot score 1 of 2 responses"):
+        vector.score(**ROWS)
