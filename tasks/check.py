@@ -1,7 +1,7 @@
 """Validates params.yaml before a run, and writes the code listing of every stage.
 
     params.yaml, concord, tasks
-    -> data/code/<stage> (see docs/explanation/caching.md)
+    -> data/code/<stage> (see docs/explanation/caching.md), data/checks.json
 
     python -m tasks.check
 
@@ -22,6 +22,7 @@ from concord.annotations import reader
 from concord.annotations.interchange import FIELDS
 from concord.evaluation.policies.run_protocol import EvaluateParams
 from concord.objectives import Objective
+from concord.prepared.check_params import Check, checks_of
 from concord.references import errors_of
 from concord.rewards.process import judging
 from concord.sandbox.source import read_spec
@@ -72,6 +73,8 @@ MAPPINGS: dict[str, type] = {
     "objectives": Objective,
     "reward_models": reward_model.RewardModelParams,
 }
+OPTIONAL: dict[str, type] = {"checks": Check}
+"""Mappings from names to entries that may be missing or empty."""
 STAGES: dict[str, str | None] = {
     **dict.fromkeys(
         ["check", "prepare", "sft", "process_labels", "process_reward", "anchors", "rollouts"]
@@ -98,18 +101,17 @@ def run(params: Mapping[str, Any], root: Path) -> None:
 
 def section_problems(params: Mapping[str, Any]) -> Iterator[str]:
     """Problems within single sections: keys, types, ranges, names."""
-    known = [*SECTIONS, *MAPPINGS, "policies", "budget"]
+    required = [*SECTIONS, *MAPPINGS, "policies"]
+    known = [*required, *OPTIONAL, "budget"]
     yield from (
         f"{key} is an unknown key; {suggest(str(key), known)}" for key in params if key not in known
     )
-    yield from (
-        f"{key} is missing; add it" for key in known if key not in params and key != "budget"
-    )
+    yield from (f"{key} is missing; add it" for key in required if key not in params)
     for key, cls in SECTIONS.items():
         if key in params:
             yield from errors_of(section, cls, params[key], key)
-    for key, cls in MAPPINGS.items():
-        if key in params:
+    for key, cls in {**MAPPINGS, **OPTIONAL}.items():
+        if key in params and not (key in OPTIONAL and params[key] == {}):
             yield from _mapping_problems(params[key], key, partial(errors_of, section, cls))
     if "policies" in params:
         yield from _mapping_problems(params["policies"], "policies", _policy_problems)
@@ -129,6 +131,7 @@ def reference_problems(params: Mapping[str, Any], root: Path) -> Iterator[str]:
     yield from process_labels.count_problems(labels, objectives)
     yield from references.weight_problems(objectives, params)
     yield from references.choice_problems(objectives, params)
+    yield from references.check_problems(checks_of(params), objectives, params["sources"])
     yield from references.evaluation_problems(objectives, params, root)
     yield from _method_problems(objectives, params["policies"])
     yield from _published_problems(params)
@@ -260,6 +263,7 @@ def main() -> None:
     with outputs.directory(paths.CODE) as folder:
         for stage, listing in code.listings(params, stages, root.resolve()).items():
             outputs.write_text(folder / stage, listing)
+    outputs.write_json(paths.CHECKS, params.get("checks", {}))
 
 
 if __name__ == "__main__":

@@ -1,23 +1,26 @@
 """Cleans, deduplicates and splits the ingested tables for the stages that follow.
 
-    data/ingested/<source>/*.parquet
+    data/ingested/<source>/*.parquet, data/checks.json
     -> data/prepared/sft/{train,validation}.parquet
        data/prepared/prompts/{train,validation,test}.parquet
        data/prepared/rewards/<group>/{labels,train,validation,test}.parquet
        data/prepared/pairs/{train,validation}.parquet
        data/prepared/ratings/{train,validation,test}.parquet
        data/prepared/steps/{train,validation,test}.parquet
+       data/prepared/checks.parquet
        data/prepared/quarantine.parquet
        reports/data.json
 
     python -m tasks.prepare
 
-The splits are by prompt or dialogue. The stage reads these sections of params.yaml: seeds, model,
-sources (names only), objectives, reward_models (objectives and labels of each group), prepare.
+The splits are by prompt or dialogue. The comparisons of the checks are in none of them, but in
+checks.parquet alone. The stage reads these sections of params.yaml: seeds, model, sources (names
+only), objectives, reward_models (objectives and labels of each group), prepare.
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
+from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -28,9 +31,10 @@ from pydantic.dataclasses import dataclass
 from concord.annotations import quarantine, schemas
 from concord.lm.load import base_tokenizer
 from concord.objectives import Objective, objectives_of
-from concord.prepared import labels, splits
+from concord.prepared import check_pairs, labels, splits
 from concord.prepared import pairs as preferences
 from concord.prepared import table_checks as clean
+from concord.prepared.check_params import Check, read_checks
 from concord.prepared.data_report import data_report
 from concord.prepared.requirements import require_labels, require_prompts
 from concord.prepared.token_lengths import Tokens
@@ -76,10 +80,22 @@ class Plan:
     implied: Collection[str] = ()
     """Reward models that are fitted to implied pairs. The others are fitted to labels of all
     kinds."""
+    checks: Mapping[str, Check] = field(default_factory=dict)
+    """Comparisons that must hold. Their sources are in no other table."""
+
+    @property
+    def checked(self) -> list[str]:
+        """The sources that a check names."""
+        return sorted({check.source for check in self.checks.values()})
+
+    @property
+    def trained(self) -> list[str]:
+        """The sources that no check names."""
+        return [name for name in self.sources if name not in self.checked]
 
     @classmethod
-    def of(cls, params: Mapping[str, Any]) -> "Plan":
-        """The names in `params`. Their order there does not matter."""
+    def of(cls, params: Mapping[str, Any], checks: Mapping[str, Check]) -> "Plan":
+        """The names in `params` and in `checks`. Their order there does not matter."""
         groups = {
             name: sorted(entry["objectives"]) for name, entry in params["reward_models"].items()
         }
@@ -88,7 +104,7 @@ class Plan:
             for name, entry in params["reward_models"].items()
             if entry.get("labels") == "implied_pairs"
         }
-        return cls(sorted(params["sources"]), objectives_of(params), groups, implied)
+        return cls(sorted(params["sources"]), objectives_of(params), groups, implied, checks)
 
 
 def run(params: PrepareParams, plan: Plan, model: Model, seed: int, root: Path) -> dict[str, Any]:
@@ -96,8 +112,11 @@ def run(params: PrepareParams, plan: Plan, model: Model, seed: int, root: Path) 
     ingested = root / "data" / "ingested"
     rejected = quarantine.Quarantine()
     tokens = Tokens(base_tokenizer(model), model.max_length)
-    tables, unused = clean.drop_unknown_objectives(_load(ingested, plan.sources), plan.objectives)
+    of_checks = {name: _load(ingested, [name]) for name in plan.checked}
+    checked = check_pairs.collect(plan.checks, of_checks, tokens, rejected)
+    tables, unused = clean.drop_unknown_objectives(_load(ingested, plan.trained), plan.objectives)
     tables, near, near_train = _grouped(tables, params, plan, str(seed))
+    tables, left_out = check_pairs.hold_out(tables, checked, params.near_duplicates, rejected)
     tables = clean.tables(tables, tokens, rejected)
     implied = preferences.from_ratings(tables["ratings"], params.pairs_per_prompt)
     compared = preferences.from_comparisons(tables["comparisons"])
@@ -121,8 +140,12 @@ def run(params: PrepareParams, plan: Plan, model: Model, seed: int, root: Path) 
         "quarantine": quarantine.samples(quarantined),
         "near_duplicates": near,
         "prompts_cut": tokens.count_truncated_prompts(tables["prompts"]),
+        "checks": check_pairs.report(plan.checks, checked, of_checks),
+        "left_out_by_checks": left_out,
     }
-    _write(parts, plan.groups, quarantined, root / "data" / "prepared")
+    prepared = root / "data" / "prepared"
+    _write(parts, plan.groups, quarantined, prepared)
+    outputs.write_table(prepared / "checks.parquet", checked)
     outputs.write_json(root / REPORTS / "data.json", report)
     return report
 
@@ -193,12 +216,14 @@ def main() -> None:
     """Runs the stage."""
     report = run(
         load(PrepareParams, "prepare"),
-        Plan.of(read()),
+        Plan.of(read(), read_checks()),
         load(Model, "model"),
         load(int, "seeds", "data"),
         Path("."),
     )
     print(f"rows by table and split: {report['splits']}")
+    for line in check_pairs.lines(report["checks"], report["left_out_by_checks"]):
+        print(line)
 
 
 if __name__ == "__main__":
