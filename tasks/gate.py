@@ -64,6 +64,10 @@ class GateParams:
     hacking: Literal["refuse", "report"] = "refuse"
     """What a sign of reward hacking in the candidate does: the candidate is refused, or the verdict
     only mentions it. See docs/explanation/reward-hacking.md."""
+    checks: Literal["require", "report"] = "report"
+    """What a check does that fails: with `require` the candidate is refused, with `report` the
+    verdict only mentions it. Counted are the checks of the candidate, and those of the reward heads
+    in the reward vector. See docs/how-to/add-a-check.md."""
 
 
 class Side(NamedTuple):
