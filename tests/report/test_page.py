@@ -89,11 +89,13 @@ def test_the_page_shows_the_checks(reported: Path) -> None:
     )
     verdicts = {row.split()[1]: row for row in rows}
     assert "policy 1.000 [0.912, 1.000] 0.7 holds 0.700 0.500" in verdicts["mah_dpo"]
-    assert "policy 0.700 [0.545, 0.819] 0.7 uncertain" in verdicts["sft"]
+    assert "policy 0.700 [0.546, 0.819] 0.7 uncertain" in verdicts["sft"]
     assert "at the selected weights 1.000" in verdicts["candidate"]
     assert '<a href="#checks">' in html
 
 
 def test_without_checks_the_page_has_no_such_part(reported: Path) -> None:
     outputs.write_json("data/checks.json", {})
-    assert "checks" not in page.render(params(), Path("reports"))
+    html = page.render(params(), Path("reports"))
+    assert 'id="checks"' not in html
+    assert 'href="#checks"' not in html
