@@ -224,7 +224,9 @@ def write_reports() -> None:
             "prompts": prompts,
             "dialogue": dialogue,
             "steerable": policy == "mah_dpo",
-            "checks": measured_check(40 if policy == "mah_dpo" else 28, sft=0.7, moved=0.5),
+            "checks": measured_check(
+                40 if policy == "mah_dpo" else 28, likelier=0.7, unchanged=policy == "sft"
+            ),
             **report,
         }
         outputs.write_json(f"reports/policies/{policy}.json", content)
@@ -254,7 +256,7 @@ def write_candidate() -> None:
     ]
     samples = pd.concat(rows, ignore_index=True).assign(point=candidate.NAME)
     head = {"name": "mah_dpo at the selected weights", "policy": "mah_dpo", "checkpoint": "0" * 64}
-    head |= {"checks": measured_check(40, sft=0.7, moved=0.9)}
+    head |= {"checks": measured_check(40, likelier=0.7)}
     judged = Judged(samples, samples, samples.iloc[:0], {})
     candidate.save(head, EVALUATION, judged, read("params.yaml"))
 

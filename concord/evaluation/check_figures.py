@@ -20,6 +20,7 @@ from concord.stage.errors import DataError
 from concord.stage.paths import CANDIDATE, PREPARED, REPORTS
 
 HOLDS, UNCERTAIN, FAILS = "holds", "uncertain", "fails"
+UNCHANGED = "same as SFT"
 Figures = Mapping[str, Any]
 
 
@@ -64,7 +65,7 @@ def mean_over_prompts(pairs: pd.DataFrame, scores: np.ndarray) -> float:
 
 def verdict(measured: Figures, at_least: float) -> str:
     """`holds` if the whole interval is at or above the mark, `fails` if the whole interval is below
-    it, else `uncertain`.
+    it, else `uncertain`. A policy that is the SFT model has no verdict.
 
     Examples:
         >>> verdict({"ci_low": 0.72, "ci_high": 0.9}, 0.7)
@@ -72,6 +73,8 @@ def verdict(measured: Figures, at_least: float) -> str:
         >>> verdict({"ci_low": 0.62, "ci_high": 0.8}, 0.7)
         'uncertain'
     """
+    if measured.get("unchanged"):
+        return UNCHANGED
     if measured["ci_high"] < at_least:
         return FAILS
     return HOLDS if measured["ci_low"] >= at_least else UNCERTAIN

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 def check_rows(reports: Reports) -> list[dict[str, Any]]:
     """A row per check and head, process head, policy or candidate; see `check_figures.judged`.
 
-    `kind` says what the subject is. Policies also have `sft` and `moved`.
+    `kind` says what the subject is. Policies also have `likelier` and
+    `likelier_sft`.
     """
     subjects = {
         f"{head['objective']} by {head['group']}": ("reward head", head.get("checks", {}))

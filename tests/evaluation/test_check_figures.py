@@ -42,6 +42,7 @@ def test_a_few_comparisons_that_all_come_out_right_are_not_enough() -> None:
     assert check_figures.verdict(_figures(32, 40), 0.7) == "uncertain"
     assert check_figures.verdict(_figures(36, 40), 0.7) == "holds"
     assert check_figures.verdict(_figures(20, 40), 0.7) == "fails"
+    assert check_figures.verdict({**_figures(20, 40), "unchanged": True}, 0.7) == "same as SFT"
 
 
 def test_a_prompt_counts_once_however_many_pairs_it_has() -> None:

@@ -85,11 +85,12 @@ def test_the_page_shows_the_checks(reported: Path) -> None:
     (section,) = re.findall(r'<section id="checks">.*?</section>', html, re.DOTALL)
     rows = [" ".join(texts(row).split()) for row in section.split("<tr>")[2:]]
     assert rows[0].startswith(
-        "over_refusal harmless by values reward head 0.100 [0.040, 0.231] 0.7 fails - -"
+        "over_refusal harmless by values reward head 0.100 [0.040, 0.231] 0.7 fails 1.000 - -"
     )
     verdicts = {row.split()[1]: row for row in rows}
-    assert "policy 1.000 [0.912, 1.000] 0.7 holds 0.700 0.500" in verdicts["mah_dpo"]
-    assert "policy 0.700 [0.546, 0.819] 0.7 uncertain" in verdicts["sft"]
+    assert "policy 1.000 [0.912, 1.000] 0.7 holds 1.000 0.700 -" in verdicts["mah_dpo"]
+    assert "policy 0.700 [0.546, 0.819] 0.7 uncertain" in verdicts["grpo"]
+    assert "0.7 same as SFT" in verdicts["sft"]
     assert "at the selected weights 1.000" in verdicts["candidate"]
     assert '<a href="#checks">' in html
 

@@ -265,10 +265,10 @@ def test_every_policy_is_measured_on_the_checks(chain: Path) -> None:
     assert published["strict"] == pytest.approx(heads["strict"])  # merged, at the same weights
     for figures in (sft, heads):
         assert figures["strict"]["share"] + figures["kind_words"]["share"] == 1
-        assert figures["strict"]["sft"] == sft["strict"]["share"] == sft["strict"]["sft"]
+        assert figures["strict"]["likelier_sft"] == sft["strict"]["likelier"]
         assert (figures["strict"]["longer"], figures["kind_words"]["longer"]) == (0, 1)
-    assert sft["strict"]["moved"] == 0.5
-    assert heads["strict"]["moved"] != 0.5
+    assert sft["strict"]["share"] == 0.5
+    assert (sft["strict"]["unchanged"], heads["strict"]["unchanged"]) == (True, False)
 
 
 def test_likelihood_protocol(chain: Path) -> None:

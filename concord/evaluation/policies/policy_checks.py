@@ -1,11 +1,13 @@
-"""Checks of policies: how often the right answer of a check's comparisons is the more likely one.
+"""Checks of policies: whether training moved a policy to the right answer of each comparison.
 
-- `share`: the right answer has the higher log-probability per token, as in the protocol
-  `likelihood`. This is what the verdict is about.
-- `sft`: the same of the SFT model, which tells what training changed from what was there before.
-- `moved`: the log-probability of the right answer, summed over its tokens, rose by more than that
+- `share`: the log-probability of the right answer, summed over its tokens, rose by more than that
   of the wrong one from the SFT model to the policy. This is the preference of the implicit reward
-  of DPO (Rafailov et al., arXiv 2305.18290); it is 0.5 for the SFT model itself.
+  of DPO (Rafailov et al., arXiv 2305.18290), so a policy is tested as a reward head is.
+- `likelier`: the right answer has the higher log-probability per token under the policy;
+  `likelier_sft`: under the SFT model. These depend on the wording more than on what a policy does:
+  a refusal in fixed words is more likely than any one of many possible pieces of advice. The change
+  from the SFT model is free of that (docs/results/reward-models.md).
+- `unchanged`: the policy is the SFT model, so there is nothing to test.
 """
 
 from __future__ import annotations
@@ -13,10 +15,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pandas as pd
 
 from concord.evaluation.check_figures import both_sides, figures, mean_over_prompts
 from concord.evaluation.policies.protocol import DEFAULT, Point
+from concord.evaluation.policies.run_protocol import SAME_AS_SFT
 from concord.objectives import Objective
 
 if TYPE_CHECKING:
@@ -44,9 +48,10 @@ def policy_checks(
         compared, lengths = policy.compared(messages, answers, weights(points, domain))
         now, before = compared.logprobs, compared.reference_logprobs
         report[name] = {
-            **figures(pairs, now / lengths),
-            "sft": mean_over_prompts(pairs, before / lengths),
-            "moved": mean_over_prompts(pairs, now - before),
+            **figures(pairs, now - before),
+            "likelier": mean_over_prompts(pairs, now / lengths),
+            "likelier_sft": mean_over_prompts(pairs, before / lengths),
+            "unchanged": bool(np.abs(now - before).max() < SAME_AS_SFT),
         }
     return report
 

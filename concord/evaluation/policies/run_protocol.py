@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 SAME_AS_SFT = 1e-3
-"""A policy is the SFT model if no answer has a larger KL, in nats."""
+"""A policy is the SFT model if no answer has a larger KL, or log-ratio, in nats."""
 
 
 @dataclass(frozen=True, config=FORBID)
