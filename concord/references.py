@@ -14,6 +14,7 @@ from typing import Any
 from concord import code
 from concord.evaluation.policies.protocol import CONTROL
 from concord.objectives import Objective, check_weights, domain_weights
+from concord.prepared.check_params import Check
 from concord.rewards.process.labelling import Labelling, derive, discounted
 from concord.rewards.verifiers import dispatch
 from concord.sandbox.world import OBJECTIVES
@@ -239,6 +240,30 @@ def choice_problems(
         if reward is not None and reward not in params["objectives"]:
             hint = suggest(str(reward), list(params["objectives"]))
             yield f"policies.{name}.reward: unknown objective {reward!r}; {hint}"
+
+
+def check_problems(
+    checks: Mapping[str, Check], objectives: Mapping[str, Objective], sources: Mapping[str, Any]
+) -> Iterator[str]:
+    """Problems of checks: their sources and objectives must exist, and nothing may use them."""
+    for name, check in checks.items():
+        where = f"checks.{name}"
+        if check.objective not in objectives:
+            hint = suggest(check.objective, list(objectives))
+            yield f"{where}.objective: unknown objective {check.objective!r}; {hint}"
+        if check.source not in sources:
+            hint = suggest(check.source, list(sources))
+            yield f"{where}.source: unknown source {check.source!r}; {hint}"
+        elif sources[check.source].get("prompts") is not None:
+            yield (
+                f"sources.{check.source}.prompts: the prompts of a check are never sampled, and "
+                f"{where} names this source; remove `prompts`"
+            )
+    if checks and not sources.keys() - {check.source for check in checks.values()}:
+        yield (
+            "checks: every source belongs to a check, so there is nothing to train on; add a "
+            "source that no check names"
+        )
 
 
 def evaluation_problems(

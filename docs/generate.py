@@ -112,12 +112,16 @@ def judges() -> dict[str, type]:
 
 
 def readers(key: str) -> list[str]:
-    """The stages of dvc.yaml that declare a section of params.yaml, or a part of it."""
+    """The stages of dvc.yaml that declare a section of params.yaml, or a part of it.
+
+    A section that may be missing is declared as the file that `check` writes.
+    """
     stages = read(ROOT / "dvc.yaml")["stages"]
     names = []
     for name, stage in stages.items():
-        params = stage.get("do", stage).get("params", [])
-        if any(str(param).split(".")[0] == key for param in params):
+        entry = stage.get("do", stage)
+        declared = any(str(param).split(".")[0] == key for param in entry.get("params", []))
+        if declared or f"data/{key}.json" in entry["deps"]:
             names.append(name)
     return names
 
@@ -125,7 +129,8 @@ def readers(key: str) -> list[str]:
 def params_page() -> str:
     """Every key of params.yaml."""
     methods_, judges_ = methods(), judges()
-    sections = {**check.SECTIONS, **check.MAPPINGS}
+    mappings = {**check.MAPPINGS, **check.OPTIONAL}
+    sections = {**check.SECTIONS, **mappings}
     shared = list(
         dict.fromkeys(
             part
@@ -148,7 +153,7 @@ def params_page() -> str:
         PARAMS,
     ]
     for key, cls in sections.items():
-        path = f"{key}.<name>" if key in check.MAPPINGS else key
+        path = f"{key}.<name>" if key in mappings else key
         parts += [f"## `{path}`\n", *described(cls), used_by(key), fields_table(cls, links)]
         if key == "process_labels":
             for name, judge in judges_.items():

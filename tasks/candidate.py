@@ -1,7 +1,7 @@
 """Merges the selected policy at the selected weights, and evaluates that checkpoint.
 
     reports/select.json, models/policies/<policy>, models/sft, models/rewards, models/anchors.json,
-    data/prepared/{prompts,ratings,pairs}
+    data/prepared/{prompts,ratings,pairs}, data/prepared/checks.parquet
     -> reports/candidate/results.json, reports/candidate/samples.parquet
 
     python -m tasks.candidate
@@ -38,6 +38,9 @@ NAME = "candidate"
 
 def run(job: EvaluateJob, dtype: Dtype, all_params: Mapping[str, Any]) -> None:
     """Evaluates the checkpoint and writes its results and its samples."""
+    from concord.evaluation.check_figures import read_pairs
+    from concord.evaluation.policies.policy_checks import policy_checks
+
     device = runtime.start(job.settings, job.seeds.sampling)
     choice = outputs.read_json(REPORTS / "select.json")
     points = [Point(NAME, domain, entry["weights"]) for domain, entry in choice["domains"].items()]
@@ -49,8 +52,9 @@ def run(job: EvaluateJob, dtype: Dtype, all_params: Mapping[str, Any]) -> None:
         as_published = replace(job, settings=replace(job.settings, dtype=dtype))
         steered = run_protocol.steered(as_published, checkpoint, device)
         judged = run_protocol.judge(job, steered, {"held_out": points}, all_params, device)
+        checks = policy_checks(steered, read_pairs(), objectives_of(all_params), points)
     head = {"name": f"{choice['policy']} at the selected weights", "policy": choice["policy"]}
-    save({**head, "checkpoint": files}, job, judged, all_params)
+    save({**head, "checkpoint": files, "checks": checks}, job, judged, all_params)
 
 
 def save(

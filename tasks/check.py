@@ -1,7 +1,7 @@
 """Validates params.yaml before a run, and writes the code listing of every stage.
 
     params.yaml, concord, tasks
-    -> data/code/<stage> (see docs/explanation/caching.md)
+    -> data/code/<stage> (see docs/explanation/caching.md), data/checks.json
 
     python -m tasks.check
 
@@ -24,6 +24,7 @@ from concord.annotations.interchange import FIELDS
 from concord.evaluation.policies import named_judges
 from concord.evaluation.policies.run_protocol import EvaluateParams
 from concord.objectives import Objective
+from concord.prepared.check_params import Check, checks_of
 from concord.references import errors_of
 from concord.rewards.process import judging
 from concord.sandbox.source import read_spec
@@ -75,6 +76,8 @@ MAPPINGS: dict[str, type] = {
     "objectives": Objective,
     "reward_models": reward_model.RewardModelParams,
 }
+OPTIONAL: dict[str, type] = {"checks": Check}
+"""Mappings from names to entries that may be missing or empty."""
 STAGES: dict[str, str | None] = {
     **dict.fromkeys(
         ["check", "prepare", "sft", "process_labels", "process_reward", "anchors", "rollouts"]
@@ -108,20 +111,21 @@ def run(
 
 def section_problems(params: Mapping[str, Any]) -> Iterator[str]:
     """Problems within single sections: keys, types, ranges, names."""
-    known = [*SECTIONS, *MAPPINGS, "policies", "budget"]
+    required = [*SECTIONS, *MAPPINGS, "policies"]
+    known = [*required, *OPTIONAL, "budget"]
     yield from (
         f"{key} is an unknown key; {suggest(str(key), known)}" for key in params if key not in known
     )
     yield from (
         f"{key} is missing; add it"
-        for key in known
-        if key not in params and key != "budget" and key not in OPTIONAL_STAGES
+        for key in required
+        if key not in params and key not in OPTIONAL_STAGES
     )
     for key, cls in SECTIONS.items():
         if key in params:
             yield from errors_of(section, cls, params[key], key)
-    for key, cls in MAPPINGS.items():
-        if key in params:
+    for key, cls in {**MAPPINGS, **OPTIONAL}.items():
+        if key in params and not (key in OPTIONAL and params[key] == {}):
             yield from _mapping_problems(params[key], key, partial(errors_of, section, cls))
     if "policies" in params:
         yield from _mapping_problems(params["policies"], "policies", _policy_problems)
@@ -150,6 +154,7 @@ def reference_problems(
         yield from process_labels.count_problems(labels, objectives)
     yield from references.weight_problems(objectives, params)
     yield from references.choice_problems(objectives, params)
+    yield from references.check_problems(checks_of(params), objectives, params["sources"])
     yield from references.evaluation_problems(objectives, params, root)
     yield from named_judges.problems(objectives, params, root)
     yield from _method_problems(objectives, params["policies"])
@@ -311,6 +316,7 @@ def main() -> None:
     with outputs.directory(paths.CODE) as folder:
         for stage, listing in code.listings(params, stages, root.resolve()).items():
             outputs.write_text(folder / stage, listing)
+    outputs.write_json(paths.CHECKS, params.get("checks", {}))
 
 
 if __name__ == "__main__":

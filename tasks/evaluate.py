@@ -1,13 +1,14 @@
 """Evaluates one policy at equal weights, at default weights, and over a sweep of each weight.
 
     models/policies/<name>, models/sft, models/rewards, models/anchors.json,
-    data/prepared/{prompts,ratings,pairs}
+    data/prepared/{prompts,ratings,pairs}, data/prepared/checks.parquet
     -> reports/policies/<name>.json, reports/samples/<name>.parquet, reports/scaled/<name>.parquet
 
     python -m tasks.evaluate mah_dpo
 
 See `concord.evaluation.policies.run_protocol` for the protocols. On validation, a policy with heads
-is measured at a lattice of weights, for the stage `select`.
+is measured at a lattice of weights, for the stage `select`. The comparisons of the checks are
+measured at default weights (`concord.evaluation.policies.policy_checks`).
 """
 
 from __future__ import annotations
@@ -27,6 +28,8 @@ from concord.stage.paths import POLICIES, REPORTS, SAMPLES, SCALED
 
 def run(policy: str, job: EvaluateJob, all_params: Mapping[str, Any]) -> None:
     """Evaluates the policy and writes its report and its samples."""
+    from concord.evaluation.check_figures import read_pairs
+    from concord.evaluation.policies.policy_checks import policy_checks
     from concord.evaluation.policies.summary import policy_report
 
     params, objectives = job.params, objectives_of(all_params)
@@ -54,6 +57,7 @@ def run(policy: str, job: EvaluateJob, all_params: Mapping[str, Any]) -> None:
             "sampling": job.seeds.sampling,
             "locked": params.locked_seed,
         },
+        "checks": policy_checks(steered, read_pairs(), objectives, held_out),
     }
     outputs.write_table(SAMPLES / f"{policy}.parquet", judged.samples)
     scaled = judged.samples.iloc[:0].assign(scale=1.0) if judged.scaled is None else judged.scaled

@@ -11,6 +11,8 @@ Protocol `sandbox`: pairs of the locked world, for which the best possible accur
 gold labels of every step in answers of the SFT model.
 
 Protocols `likelihood` and `judged`: the test split of the human annotations.
+
+Under each protocol, the comparisons of the checks are scored by every head of their objective.
 """
 
 from __future__ import annotations
@@ -72,7 +74,9 @@ class EvaluateRewardsJob:
 
 def run(job: EvaluateRewardsJob, all_params: Mapping[str, Any]) -> None:
     """Writes one report per reward model, and one for the process reward model if there is one."""
+    from concord.evaluation import check_figures
     from concord.evaluation.rewards.candidates import Candidates
+    from concord.evaluation.rewards.head_checks import outcome_checks, process_checks
     from concord.evaluation.rewards.outcome_report import outcome_report
     from concord.evaluation.rewards.process_report import process_report
     from concord.rewards.process import process_model as process
@@ -81,15 +85,20 @@ def run(job: EvaluateRewardsJob, all_params: Mapping[str, Any]) -> None:
     candidates = Candidates(
         make_judge(job, device), objectives_of(all_params), job.bootstrap, job.seeds.data
     )
+    checks = check_figures.read_pairs()
     with outputs.directory(REPORTS / "rewards") as folder:
         for group in all_params.get("reward_models", {}):
             model = outcome.load(REWARDS / f"{group}", device, job.settings.dtype)
             report = outcome_report(group, model, candidates, job.params.pairs)
+            for name in model.objectives:
+                report[name]["checks"] = outcome_checks(model, name, checks)
             outputs.write_json(folder / f"{group}.json", report)
     report = NO_PROCESS_REWARD
     if "process_reward" in all_params:
         process_model = process.load(PROCESS_REWARD, device, job.settings.dtype)
-        report = process_report(process_model, candidates, job.params.solution_score)
+        rule = job.params.solution_score
+        report = process_report(process_model, candidates, rule)
+        report["checks"] = process_checks(process_model, candidates.objectives, checks, rule)
     outputs.write_json(REPORTS / "process_reward.json", report)
 
 

@@ -1,7 +1,7 @@
 """Compares the candidate with the champion on every objective and writes the verdict.
 
     reports/candidate, models/champion, reports/samples/<reference>.parquet,
-    reports/policies/<reference>.json
+    reports/policies/<reference>.json, reports/rewards, data/checks.json
     -> reports/gate.json
 
     python -m tasks.gate
@@ -11,9 +11,13 @@ paired test shows for every objective that it is not worse than the champion by 
 (`concord.evaluation.policies.noninferiority`). Two models that were not measured in the same way on
 the same prompts are not comparable, and the candidate is refused. So is a candidate that shows
 reward hacking beside the SFT model: proxies rise and gold falls, or the rise is length
-(`concord.evaluation.policies.hacking`). The champion is the content of
-`reports/candidate` when a model was published, copied to models/champion; without one it is the SFT
-model. The verdict is a metric: a refusal does not fail the stage, but `export` obeys it.
+(`concord.evaluation.policies.hacking`). With `checks: require`, so is a candidate that fails a
+check, or that was trained by a reward head that fails one
+(`concord.evaluation.check_figures`).
+
+The champion is the content of `reports/candidate` when a model was published, copied to
+models/champion; without one it is the SFT model. The verdict is a metric: a refusal does not fail
+the stage, but `export` obeys it.
 """
 
 from __future__ import annotations
@@ -27,8 +31,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
+from concord.evaluation import check_figures
 from concord.evaluation.policies.protocol import EQUAL, STANDARDS, by_domain
 from concord.objectives import Objective, check_weights, objectives_of
+from concord.prepared.check_params import Check, read_checks
 from concord.stage import outputs
 from concord.stage.errors import DataError, command
 from concord.stage.params import FORBID, load, read
@@ -58,6 +64,10 @@ class GateParams:
     hacking: Literal["refuse", "report"] = "refuse"
     """What a sign of reward hacking in the candidate does: the candidate is refused, or the verdict
     only mentions it. See docs/explanation/reward-hacking.md."""
+    checks: Literal["require", "report"] = "report"
+    """What a check does that fails: with `require` the candidate is refused, with `report` the
+    verdict only mentions it. Counted are the checks of the candidate, and those of the reward heads
+    in the reward vector. See docs/how-to/add-a-check.md."""
 
 
 class Side(NamedTuple):
@@ -70,7 +80,9 @@ class Side(NamedTuple):
     """Its judged answers to held-out prompts, at one point per domain."""
 
 
-def run(params: GateParams, all_params: Mapping[str, Any]) -> dict[str, Any]:
+def run(
+    params: GateParams, all_params: Mapping[str, Any], checks: Mapping[str, Check]
+) -> dict[str, Any]:
     """Writes and returns the verdict."""
     from concord.evaluation.policies import noninferiority
 
@@ -80,12 +92,14 @@ def run(params: GateParams, all_params: Mapping[str, Any]) -> dict[str, Any]:
     sft = reference(all_params["select"]["reference"])
     champion = published(Path(params.champion)) or sft
     watched = watch(candidate, sft, objectives)
+    checked = check_figures.of_candidate(checks, objectives)
     verdict: dict[str, Any] = {
         "champion": champion.name,
         "error_rate": params.error_rate,
         "comparable": True,
         "objectives": {},
         "hacking": watched,
+        "checks": checked,
     }
     if reasons := differences(candidate, champion):
         verdict |= {"comparable": False, "accepted": False}
@@ -100,7 +114,8 @@ def run(params: GateParams, all_params: Mapping[str, Any]) -> dict[str, Any]:
         )
         verdict |= {"objectives": rows, "equal_model_passes": noninferiority.power(rows)}
         standard = STANDARDS[candidate.conditions["protocol"]]
-        verdict |= judgement(rows, champion.name, watched["flags"], params.hacking, standard)
+        refusals = refusal_reasons(params, watched["flags"], checked, standard)
+        verdict |= judgement(rows, champion.name, refusals, standard)
     outputs.write_json(REPORTS / "gate.json", verdict)
     return verdict
 
@@ -120,11 +135,41 @@ def watch(candidate: Side, sft: Side, objectives: Mapping[str, Objective]) -> di
     return {name: report[name] for name in ("flags", "not_watched")}
 
 
+class Refusal(NamedTuple):
+    """A reason that does not lie in the test of the objectives."""
+
+    text: str
+    refuses: bool
+    """Whether the candidate is refused; otherwise the verdict only mentions it."""
+
+
+def refusal_reasons(
+    params: GateParams,
+    flags: Sequence[Mapping[str, Any]],
+    checked: Sequence[Mapping[str, Any]],
+    standard: str = "gold",
+) -> list[Refusal]:
+    """Signs of reward hacking in the candidate by `standard`, and the checks that fail."""
+    signs = "; ".join(
+        f"{flag['rule']} on {flag['objective']} (proxy {flag['proxy_gain']:+.2f}, "
+        f"{standard} {flag['gold_gain']:+.2f} standard deviations, "
+        f"length x {flag['length_ratio']:.2f})"
+        for flag in flags
+    )
+    failed = "; ".join(
+        check_figures.in_words(row) for row in checked if row["verdict"] == check_figures.FAILS
+    )
+    reasons = [
+        Refusal(f"signs of reward hacking: {signs}", params.hacking == "refuse"),
+        Refusal(f"failed checks: {failed}", params.checks == "require"),
+    ]
+    return [reason for reason, given in zip(reasons, (signs, failed), strict=True) if given]
+
+
 def judgement(
     rows: Mapping[str, Mapping[str, Any]],
     champion: str,
-    flags: Sequence[Mapping[str, Any]] = (),
-    hacking: str = "refuse",
+    reasons: Sequence[Refusal] = (),
     standard: str = "gold",
 ) -> dict[str, Any]:
     """Whether the candidate is accepted, and the verdict in words. `standard` judged it."""
@@ -139,17 +184,10 @@ def judgement(
     if failed:
         text = f"refused: may be worse than {champion} by more than its margin: {'; '.join(failed)}"
         return {"accepted": False, "verdict": text}
-    signs = "; ".join(
-        f"{flag['rule']} on {flag['objective']} (proxy {flag['proxy_gain']:+.2f}, "
-        f"{standard} {flag['gold_gain']:+.2f} standard deviations, "
-        f"length x {flag['length_ratio']:.2f})"
-        for flag in flags
-    )
-    if signs and hacking == "refuse":
-        return {"accepted": False, "verdict": f"refused: signs of reward hacking: {signs}"}
+    if refusing := [reason.text for reason in reasons if reason.refuses]:
+        return {"accepted": False, "verdict": f"refused: {'; '.join(refusing)}"}
     text = f"accepted: no objective is worse than {champion} by more than its margin"
-    text += f", despite signs of reward hacking: {signs}" if signs else ""
-    return {"accepted": True, "verdict": text}
+    return {"accepted": True, "verdict": text + "".join(f", despite {r.text}" for r in reasons)}
 
 
 def side(folder: Path) -> Side:
@@ -213,12 +251,14 @@ def summary(verdict: Mapping[str, Any]) -> list[str]:
             f"warning: a model equal to the champion passes in at least {chance:.0%} of runs only "
             f"(weakest: {weak}); raise evaluate.prompts or gate.margins.{weak}"
         )
+    uncertain = [row for row in verdict["checks"] if row["verdict"] == check_figures.UNCERTAIN]
+    lines += [f"uncertain check: {check_figures.in_words(row)}" for row in uncertain]
     return lines
 
 
 def main() -> None:
     """Runs the stage."""
-    print("\n".join(summary(run(load(GateParams, "gate"), read()))))
+    print("\n".join(summary(run(load(GateParams, "gate"), read(), read_checks()))))
 
 
 if __name__ == "__main__":

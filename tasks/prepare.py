@@ -1,25 +1,28 @@
 """Cleans, deduplicates and splits the ingested tables for the stages that follow.
 
-    data/ingested/<source>/*.parquet
+    data/ingested/<source>/*.parquet, data/checks.json
     -> data/prepared/sft/{train,validation}.parquet
        data/prepared/prompts/{train,validation,test}.parquet
        data/prepared/rewards/<group>/{labels,train,validation,test}.parquet
        data/prepared/pairs/{train,validation,test}.parquet
        data/prepared/ratings/{train,validation,test}.parquet
        data/prepared/steps/{train,validation,test}.parquet
+       data/prepared/checks.parquet
        data/prepared/quarantine.parquet
        reports/data.json
 
     python -m tasks.prepare
 
-The splits are by prompt or dialogue. The stage reads these sections of params.yaml: seeds, model,
-sources (names and roles), objectives, reward_models (objectives and labels of each group), prepare,
+The splits are by prompt or dialogue. The comparisons of the checks are in none of them, but in
+checks.parquet alone. The stage reads these sections of params.yaml: seeds, model, sources (names
+and roles), objectives, reward_models (objectives and labels of each group), checks, prepare,
 evaluate (protocol and numbers of prompts: what the protocol cannot judge is an error here, before
 anything is trained).
 """
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass as plain_dataclass
+from dataclasses import field
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -31,9 +34,10 @@ from concord.annotations import quarantine, schemas
 from concord.evaluation.policies.judgeable import Judging, require_judged
 from concord.lm.load import base_tokenizer
 from concord.objectives import Objective, objectives_of
-from concord.prepared import labels, splits
+from concord.prepared import check_pairs, labels, splits
 from concord.prepared import pairs as preferences
 from concord.prepared import table_checks as clean
+from concord.prepared.check_params import Check, read_checks
 from concord.prepared.data_report import data_report
 from concord.prepared.preferred import preferred_answers
 from concord.prepared.requirements import require_labels, require_prompts
@@ -93,10 +97,22 @@ class Plan:
     """How policies are judged."""
     test_only: Collection[str] = ()
     """Sources whose rows are all in the test split."""
+    checks: Mapping[str, Check] = field(default_factory=dict)
+    """Comparisons that must hold. Their sources are in no other table."""
+
+    @property
+    def checked(self) -> list[str]:
+        """The sources that a check names."""
+        return sorted({check.source for check in self.checks.values()})
+
+    @property
+    def trained(self) -> list[str]:
+        """The sources that no check names."""
+        return [name for name in self.sources if name not in self.checked]
 
     @classmethod
-    def of(cls, params: Mapping[str, Any]) -> "Plan":
-        """The names in `params`. Their order there does not matter."""
+    def of(cls, params: Mapping[str, Any], checks: Mapping[str, Check]) -> "Plan":
+        """The names in `params` and in `checks`. Their order there does not matter."""
         models = params.get("reward_models", {})
         groups = {name: sorted(entry["objectives"]) for name, entry in models.items()}
         implied = {name for name in models if models[name].get("labels") == "implied_pairs"}
@@ -105,7 +121,13 @@ class Plan:
             name for name, source in params["sources"].items() if source.get("role") == "test"
         }
         return cls(
-            sorted(params["sources"]), objectives_of(params), groups, implied, judging, test_only
+            sources=sorted(params["sources"]),
+            objectives=objectives_of(params),
+            groups=groups,
+            implied=implied,
+            judging=judging,
+            test_only=test_only,
+            checks=checks,
         )
 
 
@@ -114,10 +136,13 @@ def run(params: PrepareParams, plan: Plan, model: Model, seed: int, root: Path) 
     ingested = root / "data" / "ingested"
     rejected = quarantine.Quarantine()
     tokens = Tokens(base_tokenizer(model), model.max_length)
+    of_checks = {name: _load(ingested, [name]) for name in plan.checked}
+    checked = check_pairs.collect(plan.checks, of_checks, tokens, rejected)
     tables, unused = clean.drop_ignored_objectives(
-        _load(ingested, plan.sources), plan.objectives, params.ignore_objectives
+        _load(ingested, plan.trained), plan.objectives, params.ignore_objectives
     )
     tables, near, near_train = _grouped(tables, params, plan, str(seed))
+    tables, left_out = check_pairs.hold_out(tables, checked, params.near_duplicates, rejected)
     test_only, held_out = splits.test_only_groups(tables, plan.test_only)
     for name, counts in held_out.items():
         print(
@@ -152,8 +177,12 @@ def run(params: PrepareParams, plan: Plan, model: Model, seed: int, root: Path) 
         "near_duplicates": near,
         **({"test_only": held_out} if held_out else {}),
         "prompts_cut": tokens.count_truncated_prompts(tables["prompts"]),
+        "checks": check_pairs.report(plan.checks, checked, of_checks),
+        "left_out_by_checks": left_out,
     }
-    _write(parts, plan.groups, quarantined, root / "data" / "prepared")
+    prepared = root / "data" / "prepared"
+    _write(parts, plan.groups, quarantined, prepared)
+    outputs.write_table(prepared / "checks.parquet", checked)
     outputs.write_json(root / REPORTS / "data.json", report)
     return report
 
@@ -224,7 +253,7 @@ def main() -> None:
     """Runs the stage."""
     report = run(
         load(PrepareParams, "prepare"),
-        Plan.of(read()),
+        Plan.of(read(), read_checks()),
         load(Model, "model"),
         load(int, "seeds", "data"),
         Path("."),
@@ -234,6 +263,8 @@ def main() -> None:
         print(line)
     if report["unused_objectives"]:
         print(f"labels dropped by prepare.ignore_objectives: {report['unused_objectives']}")
+    for line in check_pairs.lines(report["checks"], report["left_out_by_checks"]):
+        print(line)
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from concord.evaluation.check_figures import figures as check_figures
 from concord.evaluation.policies.protocol import (
     EQUAL,
     Judged,
@@ -63,6 +64,7 @@ GROUPS = {
     "honest": ["honest"],
     "harmless": ["harmless"],
 }
+CHECKS = {"over_refusal": {"source": "contrast", "objective": "harmless", "at_least": 0.7}}
 PROMPTS = 60
 EVALUATION = EvaluateJob(
     EvaluateParams("sandbox", DEFAULT_WEIGHTS, PROMPTS, PROMPTS, 9, 100, 1),
@@ -89,6 +91,7 @@ def params() -> dict[str, Any]:
         "front": {"reference_point": 0.0},
         "select": {"policy": "mah_dpo", "reference": "sft"},
         "gate": {"champion": "models/champion", "margin": 0.1},
+        "checks": CHECKS,
     }
 
 
@@ -195,8 +198,17 @@ def reported(with_reports: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     return tmp_path
 
 
+def measured_check(right: int, **more: float) -> dict[str, Any]:
+    """The check and its figures, if `right` of 40 comparisons come out right."""
+    rows = {"messages": [[]] * 40, "chosen": "Yes, like this.", "rejected": "No."}
+    pairs = pd.DataFrame({**rows, "objective": "harmless", "group_id": map(str, range(40))})
+    scores = np.concatenate([np.arange(40) < right, np.full(40, 0.5)])
+    return {"over_refusal": {**check_figures(pairs, scores), **more}}
+
+
 def write_reports() -> None:
-    """Writes every file under reports/ except the page, as the stages do."""
+    """Writes every file under reports/ except the page, as the stages do, and data/checks.json."""
+    outputs.write_json("data/checks.json", CHECKS)
     names = by_domain(OBJECTIVES)
     for policy in POLICIES:
         frame = outputs.read_table(f"reports/samples/{policy}.parquet")
@@ -215,6 +227,9 @@ def write_reports() -> None:
             "prompts": prompts,
             "dialogue": dialogue,
             "steerable": policy == "mah_dpo",
+            "checks": measured_check(
+                40 if policy == "mah_dpo" else 28, likelier=0.7, unchanged=policy == "sft"
+            ),
             **report,
         }
         outputs.write_json(f"reports/policies/{policy}.json", content)
@@ -244,6 +259,7 @@ def write_candidate() -> None:
     ]
     samples = pd.concat(rows, ignore_index=True).assign(point=candidate.NAME)
     head = {"name": "mah_dpo at the selected weights", "policy": "mah_dpo", "checkpoint": "0" * 64}
+    head |= {"checks": measured_check(40, likelier=0.7)}
     judged = Judged(samples, samples, samples.iloc[:0], {})
     candidate.save(head, EVALUATION, judged, read("params.yaml"))
 
@@ -271,6 +287,7 @@ def _reward_reports(noise: np.random.Generator) -> None:
                 **head_diagnostics(pairs, pairs, *sides, 0.1),
                 "score_correlation": {other: 0.3 for other in heads if other != name},
                 "gradient_cosine": {other: -0.1 for other in heads if other != name},
+                "checks": measured_check(4) if name == "harmless" else {},
                 **timing,
             }
         outputs.write_json(f"reports/rewards/{group}.json", report)

@@ -3,6 +3,7 @@
 import __future__
 
 import ast
+import json
 import os
 import re
 import subprocess
@@ -21,6 +22,7 @@ import torch
 from ruamel.yaml import YAML
 
 from concord.annotations import interchange
+from concord.annotations.formats import trl
 from concord.annotations.record import RowError
 from concord.policies import advantages, losses
 from concord.policies.job import Method
@@ -183,6 +185,14 @@ def test_the_format_in_the_how_to_works() -> None:
     assert interchange.rows(row)[0]["rating"] == 1.0
     with pytest.raises(RowError, match="off_scale"):
         list(module.annotations({**good, "thumb": "sideways"}, module.Options("helpful")))
+
+
+def test_the_comparisons_in_the_how_to_are_read() -> None:
+    (text,) = blocks(DOCS / "how-to/add-a-check.md", "json")
+    rows = [json.loads(line) for line in text.splitlines()]
+    read = [row for line in rows for row in trl.annotations(line, trl.Options("harmless"))]
+    assert [row["preferred"] for row in read] == ["a", "a"]
+    assert [row["a"] for row in read] == [row["chosen"] for row in rows]
 
 
 def test_the_method_in_the_how_to_works() -> None:

@@ -35,6 +35,7 @@ REASONS = {
     "duplicate": "the row repeats an earlier one",
     "duplicate_prompt": "the prompt repeats an earlier one",
     "contradiction": "one annotator gave the same answer contradicting labels",
+    "prompt_of_check": "a check has this prompt, and nothing is trained on the prompts of checks",
     "too_long": "the answer exceeds model.max_length tokens, and answers are never truncated",
 }
 """Reason code -> what it means."""

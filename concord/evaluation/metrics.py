@@ -7,6 +7,7 @@ correlations and hypervolumes therefore get paired intervals.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
@@ -124,6 +125,25 @@ def mean_interval(values: np.ndarray, groups: Sequence[str], count: int, seed: i
     )
     clusters = Clusters.of(frame, ["value"])
     return interval(clusters.mean()[0, 0], clusters.bootstrap(count, seed)[:, 0, 0])
+
+
+def wilson(share: float, count: int) -> Interval:
+    """Wilson's score interval of a share of `count` independent trials (Wilson 1927).
+
+    Unlike a bootstrap, it has a width if all trials come out the same. Raises DataError without
+    trials.
+
+    Examples:
+        >>> wilson(1.0, 10)
+        Interval(value=1.0, low=0.7224672001371107, high=1.0)
+    """
+    if count < 1:
+        raise DataError("a share of nothing has no interval; give at least one comparison")
+    squared = NormalDist().inv_cdf(0.5 + LEVEL / 2) ** 2
+    centre = (share + squared / (2 * count)) / (1 + squared / count)
+    variance = share * (1 - share) / count + squared / (4 * count**2)
+    half = (squared * variance) ** 0.5 / (1 + squared / count)
+    return Interval(share, max(0.0, centre - half), min(1.0, centre + half))
 
 
 def rank_correlation(

@@ -19,6 +19,7 @@ from concord.evaluation.rewards.picking import GAINS, WAYS
 from concord.evaluation.study.result import BANDS
 from concord.report import claims, policy_figures, reward_figures, training_figures, watch
 from concord.report.charts import DARK, LIGHT, STYLE, Drawings, variables
+from concord.report.check_table import check_rows
 from concord.report.example_answers import Effect, three_weights
 from concord.report.reports import POINTS, UNITS, Report, Reports
 from concord.stage import outputs
@@ -149,6 +150,7 @@ def context(reports: Reports) -> dict[str, Any]:
         "verdict": watch.verdict(reports.hacking),
         "flags": watch.flags(reports.hacking, reports.standard),
         "examples": examples(reports.root, policy, front),
+        "checks": check_rows(reports),
         "heads": reports.heads,
         "sharing": sharing(reports.heads),
         "process": reports.process,

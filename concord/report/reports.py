@@ -11,6 +11,7 @@ from typing import Any
 
 from concord.evaluation.policies.protocol import STANDARDS
 from concord.policies.objective_gradients import COSINE
+from concord.prepared.check_params import Check, read_checks
 from concord.report.policy_figures import policy_colours
 from concord.stage import outputs
 
@@ -108,6 +109,11 @@ class Reports:
                 used = objective.get("reward") == group and objective.get("in_vector", True)
                 rows.append({"group": group, "objective": name, "used": used, **report})
         return sorted(rows, key=lambda row: row["objective"])  # stable within an objective
+
+    @cached_property
+    def checks(self) -> dict[str, Check]:
+        """Name -> check, from the project that the reports belong to."""
+        return read_checks(self.root.parent)
 
     @cached_property
     def curves(self) -> dict[str, tuple[list[float], list[float]]]:

@@ -3,6 +3,8 @@
 from pathlib import Path
 
 CODE = Path("data/code")
+CHECKS = Path("data/checks.json")
+"""The section `checks`, which may be missing in params.yaml: `check` writes it for the stages."""
 INGESTED = Path("data/ingested")
 PREPARED = Path("data/prepared")
 PROCESS_LABELS = Path("data/process_labels")

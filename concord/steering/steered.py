@@ -15,7 +15,7 @@ from torch import Tensor
 
 from concord.lm import sample as generate
 from concord.lm.chat import Messages, encode
-from concord.lm.divergence import compare
+from concord.lm.divergence import Compared, compare
 from concord.lm.interpolate import interpolated
 from concord.lm.token_logprobs import chunk_size
 from concord.lm.types import CausalLM, Tokenizer
@@ -223,14 +223,29 @@ class Steered:
         self, messages: Sequence[Messages], responses: Sequence[str], points: int
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """`likelihood` of a model without a backbone of its own; the same at all points."""
+        compared, lengths = self.compared(messages, responses, {})
+        logprobs, kl = (np.tile(values, (points, 1)) for values in (compared.logprobs, compared.kl))
+        return logprobs, kl, lengths
+
+    def compared(
+        self,
+        messages: Sequence[Messages],
+        responses: Sequence[str],
+        weights: Mapping[str, float],
+    ) -> tuple[Compared, np.ndarray]:
+        """Given responses under the policy at `weights` and under the reference, and the numbers of
+        their tokens `(responses,)`.
+        """
         rows = self._rows(messages, responses)
-        prompts = [ids[:prompt] for ids, prompt in rows]
         answers = [ids[prompt:] for ids, prompt in rows]
         compared = compare(
-            self.policy, self.reference, prompts, answers, self.tokenizer.pad_token_id
+            self.at(weights),
+            self.reference,
+            [ids[:prompt] for ids, prompt in rows],
+            answers,
+            self.tokenizer.pad_token_id,
         )
-        logprobs, kl = (np.tile(values, (points, 1)) for values in (compared.logprobs, compared.kl))
-        return logprobs, kl, np.array([len(ids) for ids in answers], dtype=np.float64)
+        return compared, np.array([len(ids) for ids in answers], dtype=np.float64)
 
     def _rows(
         self, messages: Sequence[Messages], responses: Sequence[str]

@@ -23,6 +23,7 @@ EVALUATE = {"evaluate@sft", "evaluate@mah_dpo", "evaluate@dpo_scalar", "evaluate
 JUDGED = EVALUATE | {"candidate"}
 POLICY = {name.replace("evaluate", "policy") for name in EVALUATE}
 REWARD_MODEL = {"reward_model@heads", "reward_model@overall"}
+CHECKED = {"ingest@over_refusal", "ingest@hazard"}
 TRAINING = {"sft", "process_reward"} | REWARD_MODEL | POLICY
 
 PARAMS: list[tuple[str, Any, set[str]]] = [
@@ -31,7 +32,7 @@ PARAMS: list[tuple[str, Any, set[str]]] = [
         3,
         {"process_labels", "anchors", "rollouts", "evaluate_rewards"} | POLICY | JUDGED,
     ),
-    ("ingest.max_quarantine_share", 0.3, {"ingest@sandbox"}),
+    ("ingest.max_quarantine_share", 0.3, {"ingest@sandbox"} | CHECKED),
     ("prepare.validation", 0.3, {"prepare"}),
     ("sft.training.steps", 5, {"sft"}),
     (
@@ -65,7 +66,8 @@ CODE = {
     "concord/prepared/labels.py": {"prepare", "process_reward"} | REWARD_MODEL,
     "concord/rewards/outcome/probe_fit.py": {"process_reward"} | REWARD_MODEL,
     "concord/annotations/formats/sandbox.py": {"ingest@sandbox"},
-    "concord/annotations/formats/trl.py": set(),
+    "concord/annotations/formats/trl.py": CHECKED,
+    "concord/annotations/formats/nectar.py": set(),
     "concord/sandbox/students.py": JUDGED,
     "concord/rewards/process/process_model.py": {
         "process_reward",
@@ -192,6 +194,15 @@ def test_an_edit_of_a_method_reruns_that_policy(copy: Path) -> None:
     assert touched(copy) == set()
     run(copy, *dvc("repro", "--single-item", "check"))
     assert touched(copy) == {"policy@grpo"}
+
+
+def test_the_mark_of_a_check_measures_nothing_again(copy: Path) -> None:
+    """Neither training nor evaluation reads the mark; `check` passes it on in data/checks.json."""
+    edit(copy, lambda params: put(params, "checks.over_refusal.at_least", 0.6))
+    run(copy, *dvc("repro", "--single-item", "check"))
+    assert touched(copy) == {"prepare", "gate", "report"}
+    ran = set(re.findall(r"Running stage '(\S+)'", run(copy, *dvc("repro"))))
+    assert ran == {"prepare", "gate", "export", "report"}
 
 
 def test_an_untouched_tree_has_nothing_to_do(edited: Path) -> None:

@@ -65,7 +65,33 @@ def test_the_default_recipe_is_valid(sandbox: Params, root: Path) -> None:
 
 
 VALUES = {"domain": "values", "description": ""}
+CONTRAST = {"source": "hazard", "objective": "harmless", "at_least": 0.7}
 BAD = [
+    ("checks", None, r"checks must be a mapping with at least one name, but is None"),
+    ("checks/Hazard", CONTRAST, r"checks\.Hazard: invalid name; use lower-case"),
+    ("checks/hazard/atleast", 0.7, r"checks\.hazard\.atleast is an unknown key; did you mean at_"),
+    ("checks/hazard/at_least", 70, r"checks\.hazard\.at_least: .*less than 1 \(given 70\)"),
+    ("checks/hazard/at_least", ..., r"checks\.hazard\.at_least is missing"),
+    (
+        "checks/hazard/source",
+        "hazzard",
+        r"checks\.hazard\.source: unknown source 'hazzard'; did you mean hazard\?",
+    ),
+    (
+        "checks/hazard/objective",
+        "harmles",
+        r"checks\.hazard\.objective: unknown objective 'harmles'; did you mean harmless\?",
+    ),
+    (
+        "sources/hazard/prompts",
+        "values",
+        r"sources\.hazard\.prompts: the prompts of a check are never sampled, and checks\.hazard",
+    ),
+    (
+        "sources/sandbox",
+        ...,
+        r"checks: every source belongs to a check, so there is nothing to train on",
+    ),
     ("polices", {}, r"polices is an unknown key; did you mean policies\?"),
     ("seeds", ..., r"seeds is missing"),
     ("seeds/data", -1, r"seeds\.data: .*greater than or equal to 0"),
@@ -588,6 +614,20 @@ def test_the_output_does_not_depend_on_parameter_values(
     outputs.write_text("params.yaml", text.replace("threads:", "treads:"))
     with pytest.raises(ParamsError, match=r"runtime\.treads"):
         check.main()
+
+
+@pytest.mark.parametrize("value", [..., {}])
+def test_checks_are_optional(
+    sandbox: Params, root: Path, value: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The stages that read them get an empty mapping."""
+    monkeypatch.chdir(root)
+    outputs.write_json("params.yaml", _edited(sandbox, "checks", value))
+    check.main()
+    assert outputs.read_json("data/checks.json") == {}
+    outputs.write_json("params.yaml", sandbox)
+    check.main()
+    assert outputs.read_json("data/checks.json") == sandbox["checks"]
 
 
 def test_an_objective_is_never_judged_by_its_outcome_and_its_steps(

@@ -139,6 +139,12 @@ def _tables() -> None:
     ]
     labels = pd.DataFrame(steps).assign(labels=[[1.0, 0.0]], label_kind="human")
     outputs.write_table("data/prepared/steps/test.parquet", labels)
+    kind = pd.DataFrame(pairs).assign(check="kind_words")
+    strict = kind.assign(check="strict", chosen="No.", rejected="Yes.")
+    checks = pd.concat(
+        [kind[kind["objective"] == "helpful"], strict[strict["objective"] == "harmless"]]
+    )
+    outputs.write_table("data/prepared/checks.parquet", checks)
 
 
 def test_sandbox_protocol(chain: Path) -> None:
@@ -239,6 +245,36 @@ def test_the_published_file_is_evaluated(chain: Path, protocol: str) -> None:
     samples = outputs.read_table("reports/candidate/samples.parquet")
     assert set(samples["point"]) == {"candidate"}
     assert "validation" not in set(samples["split"])
+
+
+def test_every_policy_is_measured_on_the_checks(chain: Path) -> None:
+    """The two checks compare the same answers the other way round, at the same weights."""
+    content = {**params("sandbox"), "policies": {}, "export": {"dtype": "float32"}}
+    content["select"] = {"policy": "mah_dpo", "reference": "sft"}
+    Path("params.yaml").write_text(json.dumps(content), encoding="utf-8")
+    for policy in ("sft", "mah_dpo"):
+        evaluate.main(policy)
+    outputs.write_json(
+        "reports/select.json",
+        {
+            "policy": "mah_dpo",
+            "strength": 1,
+            "weights": content["evaluate"]["weights"],
+            "domains": {"values": {"weights": content["evaluate"]["weights"]}},
+        },
+    )
+    candidate.main()
+    sft, heads = (
+        outputs.read_json(f"reports/policies/{name}.json")["checks"] for name in ("sft", "mah_dpo")
+    )
+    published = outputs.read_json("reports/candidate/results.json")["checks"]
+    assert published["strict"] == pytest.approx(heads["strict"])  # merged, at the same weights
+    for figures in (sft, heads):
+        assert figures["strict"]["share"] + figures["kind_words"]["share"] == 1
+        assert figures["strict"]["likelier_sft"] == sft["strict"]["likelier"]
+        assert (figures["strict"]["longer"], figures["kind_words"]["longer"]) == (0, 1)
+    assert sft["strict"]["share"] == 0.5
+    assert (sft["strict"]["unchanged"], heads["strict"]["unchanged"]) == (True, False)
 
 
 def test_likelihood_protocol(chain: Path) -> None:
@@ -375,7 +411,12 @@ def test_reward_models_on_human_labels(chain: Path) -> None:
         figures["length_baseline"] == 1.0 for figures in report.values()
     )  # "Yes." is longer than "No."
     assert all(figures["grades"]["grades"] == 10 for figures in report.values())
-    assert set(outputs.read_json("reports/process_reward.json")["objectives"]) == {"helpful"}
+    steps = outputs.read_json("reports/process_reward.json")
+    assert set(steps["objectives"]) == {"helpful"}
+    assert steps["checks"].keys() == {"kind_words", "strict"}
+    checks = {name: figures["checks"].keys() for name, figures in report.items()}
+    assert checks == {"helpful": {"kind_words"}, "honest": set(), "harmless": {"strict"}}
+    assert report["helpful"]["checks"]["kind_words"]["pairs"] == 5
 
 
 def test_a_head_without_pairs_is_evaluated_on_grades(chain: Path) -> None:

@@ -330,7 +330,7 @@ def test_the_output_does_not_depend_on_the_order_of_names(tmp_path: Path, model:
     reversed_sections["reward_models"]["r"] = {"objectives": {"fun": {}, "clear": {}}}
     contents = []
     for params in (sections, reversed_sections):
-        prepare.run(SHARES, Plan.of(params), model, 0, tmp_path)
+        prepare.run(SHARES, Plan.of(params, {}), model, 0, tmp_path)
         files = sorted((tmp_path / "data" / "prepared").rglob("*.parquet"))
         contents.append(
             [file.read_bytes() for file in [*files, tmp_path / "reports" / "data.json"]]
@@ -577,6 +577,7 @@ def test_the_command_needs_only_the_sections_it_names(
         "prepare: {validation: 0.25, test: 0.25, ignore_objectives: [clear, right]}\n"
         "evaluate: {protocol: sandbox, prompts: 10, validation_prompts: 10}\n"
     )
+    outputs.write_json("data/checks.json", {})
     _ingest(tmp_path, CLEAN)
     prepare.main()
     assert (tmp_path / "reports" / "data.json").is_file()

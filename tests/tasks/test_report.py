@@ -59,6 +59,7 @@ def test_page_shows_everything_and_loads_nothing(page: str) -> None:
         "hacking",
         "example",
         "rewards",
+        "checks",
         "training",
         "data",
         "choice",

@@ -77,6 +77,7 @@ def test_from_the_source_to_the_report(
         ingest.IngestParams(0.5),
         Path("data/ingested/mine"),
     )
+    outputs.write_json("data/checks.json", {})
     prepare.main()
     reward_model.main("r")
     evaluate_rewards.main()

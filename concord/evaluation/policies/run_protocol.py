@@ -42,7 +42,7 @@ if TYPE_CHECKING:
 
 
 SAME_AS_SFT = 1e-3
-"""A policy is the SFT model if no answer has a larger KL, in nats."""
+"""A policy is the SFT model if no answer has a larger KL, or log-ratio, in nats."""
 LABELLED = ("ratings", "pairs")
 """Folders of `data/prepared` with labels of answers, in the order of `likelihood.Labels`."""
 
