@@ -1,5 +1,6 @@
 """Every recipe is valid once its sources and its model exist."""
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,14 @@ def completed(path: Path) -> dict[str, Any]:
     return complete(params, ROOT).params if is_short(params, ROOT / "dvc.yaml") else params
 
 
+def row(source: dict[str, Any]) -> str:
+    """A row with the columns that the source names."""
+    columns = list(source.get("columns", {}).values())
+    if source["path"].endswith(".csv"):
+        return ",".join(columns) + "\n"
+    return json.dumps(dict.fromkeys(columns, "a"))
+
+
 def stand_in(params: dict[str, Any], root: Path) -> None:
     """Files that the recipe names: its templates and worlds, and stand-ins for data and models."""
     (root / "templates").symlink_to(ROOT / "templates")
@@ -42,7 +51,7 @@ def stand_in(params: dict[str, Any], root: Path) -> None:
         (root / MINILM / "config.json").write_text("{}", encoding="utf-8")
     for source in params["sources"].values():
         path, kept = root / source["path"], ROOT / source["path"]
-        text = kept.read_text(encoding="utf-8") if source["path"].startswith("recipes/") else "{}"
+        text = kept.read_text(encoding="utf-8") if kept.is_file() else row(source)
         module = plugins.load("concord.annotations.formats", source["format"], "sources")
         files = module.files(path, source.get("options", {})) if hasattr(module, "files") else {}
         for file in files.values() or [path]:

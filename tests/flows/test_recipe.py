@@ -174,9 +174,13 @@ def test_changes_of_a_short_recipe() -> None:
 def test_the_command_checks_and_explains(tmp_path: Path) -> None:
     for name in ("models", "templates"):
         (tmp_path / name).symlink_to(ROOT / name)
-    for name in ("pairs.csv", "ratings.jsonl"):
-        (tmp_path / "data/raw/plants").mkdir(parents=True, exist_ok=True)
-        (tmp_path / "data/raw/plants" / name).write_text("{}")
+    plants = tmp_path / "data/raw/plants"
+    plants.mkdir(parents=True)
+    (plants / "pairs.csv").write_text("question,first,second,better\nWhy?,Yes.,No.,a\n")
+    (plants / "ratings.jsonl").write_text(
+        '{"question": "Why?", "answer": "So.", "person": "ann", "objective": "friendly", '
+        '"rating": 4}'
+    )
     shutil.copy(MINIMAL, tmp_path / "mine.yaml")
     command = [sys.executable, "-m", "flows.recipe", "mine.yaml"]
     env = {"PYTHONPATH": str(ROOT), "PATH": ""}
@@ -187,7 +191,7 @@ def test_the_command_checks_and_explains(tmp_path: Path) -> None:
         [*command, "--explain"], cwd=tmp_path, env=env, capture_output=True, text=True
     )
     assert loaded(done.stdout)["model"]["files"] == "models/base"
-    (tmp_path / "data/raw/plants/pairs.csv").unlink()
+    (plants / "pairs.csv").unlink()
     done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True)
     assert done.returncode == 1
     assert "sources.pairs.path: data/raw/plants/pairs.csv does not exist" in done.stderr

@@ -475,7 +475,7 @@ def test_the_plan_lists_models_fitted_to_implied_pairs() -> None:
     }
     entry = {"fun": {"domain": "math", "description": "", "reward": "a"}}
     params = {"reward_models": groups, "sources": {}, "objectives": entry, "evaluate": EVALUATE}
-    assert Plan.of(params).implied == {"a"}
+    assert Plan.of(params, {}).implied == {"a"}
 
 
 def test_constant_grades_are_refused(tmp_path: Path, model: Model) -> None:
@@ -639,5 +639,10 @@ def test_a_test_only_source_is_the_whole_test_part(tmp_path: Path, model: Model)
 def test_the_plan_reads_the_roles() -> None:
     sources = {"a": {"format": "table", "path": "x", "role": "test"}, "b": {}}
     objectives = {"fun": {"domain": "math", "description": "", "verifier": "math_answer"}}
-    params = {"sources": sources, "objectives": objectives, "reward_models": {}}
-    assert Plan.of(params).test_only == {"a"}
+    params = {
+        "sources": sources,
+        "objectives": objectives,
+        "reward_models": {},
+        "evaluate": EVALUATE,
+    }
+    assert Plan.of(params, {}).test_only == {"a"}

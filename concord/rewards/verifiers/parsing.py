@@ -12,7 +12,6 @@ from functools import lru_cache, reduce
 
 from concord.rewards.verifiers import regions
 from concord.rewards.verifiers.layout import without_braces
-from concord.rewards.verifiers.names import is_prose, is_variable
 from concord.rewards.verifiers.numerals import number
 from concord.rewards.verifiers.quantities import quantity
 from concord.rewards.verifiers.relations import RELATIONS, relation
@@ -23,6 +22,7 @@ from concord.rewards.verifiers.statements import (
     Statement,
     listed,
 )
+from concord.rewards.verifiers.symbol_names import is_prose, is_variable
 
 TOKEN = re.compile(r"\\[a-zA-Z]+|\\.|[a-zA-Z]+|.", re.DOTALL)
 DEPTH = {"(": 1, "[": 1, "{": 1, r"\{": 1, ")": -1, "]": -1, "}": -1, r"\}": -1}

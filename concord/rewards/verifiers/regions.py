@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-from concord.rewards.verifiers.names import is_variable
 from concord.rewards.verifiers.statements import (
     INFINITE,
     Equation,
@@ -18,6 +17,7 @@ from concord.rewards.verifiers.statements import (
     Scalar,
     Statement,
 )
+from concord.rewards.verifiers.symbol_names import is_variable
 
 LOWEST, HIGHEST = Scalar("-" + INFINITE), Scalar(INFINITE)
 SETS = {

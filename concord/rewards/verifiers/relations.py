@@ -7,7 +7,6 @@ from dataclasses import replace
 from itertools import pairwise
 
 from concord.rewards.verifiers import regions
-from concord.rewards.verifiers.names import is_variable
 from concord.rewards.verifiers.statements import (
     Equation,
     Inequality,
@@ -15,6 +14,7 @@ from concord.rewards.verifiers.statements import (
     Scalar,
     Statement,
 )
+from concord.rewards.verifiers.symbol_names import is_variable
 
 LESS, GREATER = {"<": "<", r"\le": r"\le"}, {">": "<", r"\ge": r"\le"}
 """Sign -> the sign when the smaller side comes first."""

@@ -7,7 +7,6 @@ from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import TypeVar
 
-from concord.rewards.verifiers.names import is_prose, plain_words
 from concord.rewards.verifiers.numerals import Number, rounds_to
 from concord.rewards.verifiers.regions import SETS, merged, region
 from concord.rewards.verifiers.statements import (
@@ -20,6 +19,7 @@ from concord.rewards.verifiers.statements import (
     Statement,
     names,
 )
+from concord.rewards.verifiers.symbol_names import is_prose, plain_words
 
 EXACT = Fraction(0)
 Item = TypeVar("Item")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from concord.rewards.verifiers.names import is_name
 from concord.rewards.verifiers.numerals import Number, half_unit, number
+from concord.rewards.verifiers.symbol_names import is_name
 
 INFINITE = r"\infty"
 
