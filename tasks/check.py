@@ -183,7 +183,7 @@ def conversation_problems(params: Mapping[str, Any], root: Path) -> Iterator[str
         yield f"model.chat_template: {problem.partition(': ')[2]}"
         return
     for name, source in mapping_of(ingest.Source, params, "sources").items():
-        if source.format == reader.HUB:  # is on the network
+        if source.format in (reader.HUB, "sandbox"):  # on the network; generated in full
             continue
         given = (source.format, root / source.path, source.options, source.columns)
         try:

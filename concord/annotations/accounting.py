@@ -39,11 +39,11 @@ class Outcomes:
             if code > codes[row]:
                 codes[row] = code
 
-    def summary(self, found: Mapping[str, int] | None) -> dict[str, Any]:
+    def summary(self, totals: Mapping[str, int] | None) -> dict[str, Any]:
         """Rows found, kept, and quarantined and left out by reason.
 
         Args:
-            found: file -> number of its rows, by a count of its own; None if rows have no file.
+            totals: file -> number of its rows, by a count of its own; None if rows have no file.
         """
         counts = {
             reason: sum(codes.count(code) for codes in self.by_file.values())
@@ -51,7 +51,7 @@ class Outcomes:
         }
         kept = sum(codes.count(KEPT) for codes in self.by_file.values())
         noted = kept + sum(counts.values())
-        total = noted if found is None else sum(found.values())
+        total = noted if totals is None else sum(totals.values())
         assert noted <= total, f"{noted} rows have an outcome, but the files have {total}"
         left_out = {reason: counts[reason] for reason in NO_FAULT} | {NO_ANNOTATION: total - noted}
         bad = {reason: count for reason, count in counts.items() if reason not in NO_FAULT}

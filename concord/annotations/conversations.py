@@ -80,8 +80,9 @@ class Template:
         from transformers.utils.chat_template_utils import render_jinja_template
 
         options: dict[str, Any] = {"chat_template": self.source, "add_generation_prompt": True}
+        options |= self.tokens
         try:
-            rendered: Any = render_jinja_template([messages], **options, **self.tokens)
+            rendered: Any = render_jinja_template([messages], **options)
         except TemplateSyntaxError as error:
             raise ValueError(f"line {error.lineno} of it is wrong: {error.message}") from None
         except (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError) as error:
