@@ -1,10 +1,12 @@
 """Every recipe is valid once its sources and its model exist."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from concord.stage import plugins
 from concord.stage.errors import ParamsError
 from concord.stage.params import read
 from concord.stage.paths import MINILM
@@ -29,9 +31,12 @@ def stand_in(params: dict[str, Any], root: Path) -> None:
         (root / MINILM / "config.json").write_text("{}", encoding="utf-8")
     for source in params["sources"].values():
         path, kept = root / source["path"], ROOT / source["path"]
-        path.parent.mkdir(parents=True, exist_ok=True)
         text = kept.read_text(encoding="utf-8") if source["path"].startswith("recipes/") else "{}"
-        path.write_text(text, encoding="utf-8")
+        module = plugins.load("concord.annotations.formats", source["format"], "sources")
+        files = module.files(path, source.get("options", {})) if hasattr(module, "files") else {}
+        for file in files.values() or [path]:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, encoding="utf-8")
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
@@ -46,7 +51,11 @@ def test_a_missing_source_is_an_error(path: Path, tmp_path: Path) -> None:
     params = read(path)
     stand_in(params, tmp_path)
     name, source = next(iter(params["sources"].items()))
-    (tmp_path / source["path"]).unlink()
+    path = tmp_path / source["path"]
+    if path.is_dir():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
     with pytest.raises(ParamsError, match=rf"sources\.{name}\.path: \S+ does not exist"):
         check.run(params, tmp_path)
 

@@ -137,7 +137,8 @@ def nearest(name: str, names: Iterable[str]) -> str:
     """
     shown = list(names)[:SHOWN]
     close = get_close_matches(name, shown, n=1)
-    return f"{f'did you mean {close[0]}? ' if close else ''}The columns are: {', '.join(shown)}"
+    start = f"did you mean {close[0]}? The" if close else "the"
+    return f"{start} columns are: {', '.join(shown)}"
 
 
 def at(row: Any, path: str) -> Any:

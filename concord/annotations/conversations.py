@@ -79,18 +79,15 @@ class Template:
         from jinja2 import TemplateError, TemplateSyntaxError
         from transformers.utils.chat_template_utils import render_jinja_template
 
+        options: dict[str, Any] = {"chat_template": self.source, "add_generation_prompt": True}
+        options |= self.tokens
         try:
-            rendered, _ = render_jinja_template(
-                conversations=[messages],
-                chat_template=self.source,
-                add_generation_prompt=True,
-                **self.tokens,
-            )
+            rendered: Any = render_jinja_template([messages], **options)
         except TemplateSyntaxError as error:
             raise ValueError(f"line {error.lineno} of it is wrong: {error.message}") from None
         except (TemplateError, ArithmeticError, AttributeError, LookupError, TypeError) as error:
             raise ValueError(" ".join(str(error).split()) or type(error).__name__) from None
-        return str(rendered[0])
+        return str(rendered[0][0])
 
 
 def special_tokens(model: Path) -> dict[str, str]:

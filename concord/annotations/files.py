@@ -42,21 +42,21 @@ class Reader(NamedTuple):
     count: Callable[[Path], int]
 
 
-def objects(path: Path, found: dict[str, int] | None = None) -> Iterator[Record]:
+def objects(path: Path, totals: dict[str, int] | None = None) -> Iterator[Record]:
     """Yields a Record for every object in a file or folder.
 
     `Record.row` is the object. `Record.file` is the file's path within the folder, or "" if `path`
     is a file. Raises DataError.
 
     Args:
-        found: receives the number of rows of each file, once the file is read.
+        totals: receives the number of rows of each file, once the file is read.
     """
     for file in data_files(path):
         name = "" if file == path else file.relative_to(path).as_posix()
-        yield from counted(file, name, found)
+        yield from counted(file, name, totals)
 
 
-def counted(path: Path, file: str = "", found: dict[str, int] | None = None) -> Iterator[Record]:
+def counted(path: Path, file: str = "", totals: dict[str, int] | None = None) -> Iterator[Record]:
     """The records of one file. Raises DataError if their number is not the number of its rows."""
     reader, number = reader_of(path), 0
     for record in reader.records(path, file):
@@ -69,8 +69,8 @@ def counted(path: Path, file: str = "", found: dict[str, int] | None = None) -> 
             "cannot be told apart with certainty; correct the quotes and brackets of the file, or "
             "write one JSON object per line"
         )
-    if found is not None:
-        found[file] = expected
+    if totals is not None:
+        totals[file] = expected
 
 
 def rows_in(path: Path) -> int:

@@ -63,13 +63,13 @@ class Reading:
         records: Iterator[Record],
         columns: Renamed | None = None,
         unread: Iterable[str] = (),
-        found: Callable[[], Mapping[str, int]] | None = None,
+        totals: Callable[[], Mapping[str, int]] | None = None,
     ) -> None:
         self.records = records
         self.columns = columns
         self.unread_files = [*unread]
         """Files of the folder that are not read."""
-        self._found = found
+        self._totals = totals
 
     def __iter__(self) -> Iterator[Record]:
         return self.records
@@ -79,7 +79,7 @@ class Reading:
 
     def rows_found(self) -> Mapping[str, int] | None:
         """File -> number of its rows, by a count of its own; None if there are no files."""
-        return None if self._found is None else self._found()
+        return None if self._totals is None else self._totals()
 
     def unused_columns(self) -> list[str]:
         """The columns that the format did not read, in the order of the file."""
@@ -96,12 +96,12 @@ def read(name: str, path: Path, given: GivenOptions, columns: Columns) -> Readin
         return convert_objects(_module(spec.format), hub.objects(spec), given, columns)
     module = _module(name)
     if name in object_formats():
-        inside, found = files.listing(path), dict[str, int]()
-        reading = convert_objects(module, files.objects(path, found), given, columns)
+        inside, totals = files.listing(path), dict[str, int]()
+        reading = convert_objects(module, files.objects(path, totals), given, columns)
         names = [file.relative_to(path).as_posix() for file in inside.others]
         if len(names) > SHOWN_FILES:
             names[SHOWN_FILES:] = [f"and {len(names) - SHOWN_FILES} more"]
-        return Reading(reading.records, reading.columns, names, lambda: found)
+        return Reading(reading.records, reading.columns, names, lambda: totals)
     assert not columns
     records: Iterator[Record] = module.read(path, given)
     if not hasattr(module, "files"):
@@ -111,7 +111,7 @@ def read(name: str, path: Path, given: GivenOptions, columns: Columns) -> Readin
     def count() -> dict[str, int]:
         return {file: files.rows_in(where) for file, where in read_files.items()}
 
-    return Reading(records, found=count)
+    return Reading(records, totals=count)
 
 
 def object_formats() -> list[str]:

@@ -142,15 +142,14 @@ def parse(number: int, text: str, file: str = "") -> Record:
 
 
 def _may_repeat_keys(text: str, row: dict[str, Any]) -> bool:
-    """Whether the text has more keys than the row that was parsed from it.
+    """Whether the text has other quotes than the row that was parsed from it.
 
-    A text that contains `":` within a string may count as one that repeats a key.
+    The quotes of a key that stands twice are missing in the row.
     """
     try:
-        kept = orjson.dumps(row).count(b'":')
+        return text.count('"') != orjson.dumps(row).count(b'"')
     except TypeError:  # nested too deeply
         return True
-    return text.count('":') + text.count('" :') > kept
 
 
 def unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -138,9 +138,8 @@ class TableBuilder:
         for number, rejection in sorted(self._rejected.items()):
             line, file, raw, table, _ = self._records[number]
             self.quarantine.add(Location(self.source, file, line), table, rejection, raw)
-        for number, (_, file, _, _, row) in enumerate(self._records):
-            rejection = self._rejected.get(number)
-            self.outcomes.note(file, row, rejection.reason if rejection else None)
+        reasons = {number: rejection.reason for number, rejection in self._rejected.items()}
+        self.outcomes.note(((file, row) for _, file, _, _, row in self._records), reasons)
         for table, frame in frames.items():
             valid = [number not in self._rejected for number in self._numbers[table]]
             self._writers[table].add(frame if all(valid) else frame[valid])

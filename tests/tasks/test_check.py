@@ -1,6 +1,7 @@
 """The stage `check`: errors in params.yaml are reported with the key, the reason and the fix."""
 
 import copy
+import json
 import re
 import shutil
 from collections.abc import Callable
@@ -591,3 +592,34 @@ def test_policies_with_process_rewards_must_wait_for_the_model(sandbox: Params, 
         check.run(steps, root)
     (root / "dvc.yaml").write_text(graph % "models/rewards, models/process_reward")
     check.run(steps, root)
+
+
+def test_conversations_that_the_template_refuses_are_reported(sandbox: Params, root: Path) -> None:
+    """The sandbox template knows no system turn. Files that are no data are named too."""
+    turns = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "Why?"}]
+    rows = [
+        {"prompt": turns[1:], "chosen": "So.", "rejected": "No."},
+        {"prompt": turns, "chosen": "So.", "rejected": "No."},
+    ]
+    (root / "rows.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    (root / "pointer.jsonl").write_text("version https://git-lfs.github.com/spec/v1\n")
+    source = {"format": "trl", "options": {"objective": "helpful"}}
+    params = _edited(sandbox, "sources/mine", {**source, "path": "rows.jsonl"})
+    params = _edited(params, "sources/cloned", {**source, "path": "pointer.jsonl"})
+    with pytest.raises(ParamsError) as error:
+        check.run(params, root)
+    refused, pointer = str(error.value).splitlines()[1:]
+    assert re.match(
+        r"sources\.mine: line 2: the chat template refuses a prompt with the roles system, user: "
+        "The sandbox template knows the roles user and assistant, not system",
+        refused,
+    )
+    assert re.match(r"sources\.cloned: source \S+ is a Git LFS pointer", pointer)
+
+
+def test_a_template_with_a_syntax_error_is_one_line(sandbox: Params, root: Path) -> None:
+    (root / sandbox["model"]["chat_template"]).write_text("{% for m in messages %}")
+    with pytest.raises(
+        ParamsError, match=r"invalid:\nmodel\.chat_template: .*line 1 of it is wrong"
+    ):
+        check.run(sandbox, root)

@@ -323,9 +323,12 @@ def test_rows_with_several_annotations_count_once(tmp_path: Path) -> None:
 
 
 def test_rows_that_an_option_leaves_out_are_counted(tmp_path: Path) -> None:
-    names = {"test.jsonl": "answer", "test_socratic.jsonl": "answer"}
-    for name, key in {**names, "example_model_solutions.jsonl": "ground_truth"}.items():
-        rows = [{"question": f"{n} + 1?", key: f"{n} ** 1\n#### {n}"} for n in range(9)]
+    for name, key, guide in (
+        ("test.jsonl", "answer", ""),
+        ("test_socratic.jsonl", "answer", "How? ** "),
+        ("example_model_solutions.jsonl", "ground_truth", ""),
+    ):
+        rows = [{"question": f"{n} + 1?", key: f"{guide}{n}\n#### {n}"} for n in range(9)]
         _write(tmp_path / "gsm8k", rows)
         (tmp_path / "gsm8k" / "rows.jsonl").rename(tmp_path / "gsm8k" / name)
     source = Source("gsm8k", str(tmp_path / "gsm8k"), options={"problems": 4})

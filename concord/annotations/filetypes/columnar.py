@@ -7,7 +7,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from concord.annotations.filetypes.content import HEAD, check_file, identify, not_utf8, readable
+from concord.annotations.filetypes.content import (
+    HEAD,
+    STREAM,
+    check_file,
+    identify,
+    not_utf8,
+    readable,
+)
 from concord.annotations.record import Record, RowError
 from concord.stage.errors import DataError
 
@@ -24,7 +31,7 @@ def parquet_file(path: Path, file: str = "") -> Iterator[Record]:
     import pyarrow.parquet as pq
 
     check_file(path, text=False)
-    with _refused(path, "Parquet", b"PAR1"):
+    with _refused(path, "Parquet", (b"PAR1",)):
         stored = pq.ParquetFile(path)
         _check_names(path, stored.schema_arrow)
         yield from _records(stored.iter_batches(batch_size=BATCH), file)
@@ -33,7 +40,7 @@ def parquet_file(path: Path, file: str = "") -> Iterator[Record]:
 def arrow_file(path: Path, file: str = "") -> Iterator[Record]:
     """Yields the rows of an Arrow file or stream, as `save_to_disk` of `datasets` writes it."""
     check_file(path, text=False)
-    with _refused(path, "Arrow", b""), path.open("rb") as stream:
+    with _refused(path, "Arrow", (b"ARROW1", STREAM)), path.open("rb") as stream:
         batches = arrow_batches(stream)
         _check_names(path, batches.schema)
         yield from _records(_each(batches), file)
@@ -57,16 +64,16 @@ def _each(batches: Any) -> Iterator[Any]:
 
 
 @contextmanager
-def _refused(path: Path, kind: str, signature: bytes) -> Iterator[None]:
+def _refused(path: Path, kind: str, signatures: tuple[bytes, ...]) -> Iterator[None]:
     """Raises DataError, which says what the file is, for errors of Arrow."""
     import pyarrow as pa
 
     with readable(path):
         with path.open("rb") as stream:
             head = stream.read(HEAD)
-        is_other = identify(head) if signature and not head.startswith(signature) else None
-        if is_other is not None:
-            raise DataError(f"source {path} is {is_other[0]}, not {kind}; {is_other[1]}")
+        other = None if head.startswith(signatures) else identify(head, text=False)
+        if other is not None:
+            raise DataError(f"source {path} is {other[0]}, not {kind}; {other[1]}")
         try:
             yield
         except (pa.ArrowException, OSError, ValueError, OverflowError) as error:

@@ -19,6 +19,7 @@ HEAD = 4096
 """Bytes by which a file is recognised."""
 BOM = b"\xef\xbb\xbf"
 GZIP = b"\x1f\x8b"
+STREAM = b"\xff\xff\xff\xff"
 SIGNATURES: list[tuple[bytes, str, str]] = [
     (b"version https://git-lfs", "a Git LFS pointer", "fetch the data with `git lfs pull`"),
     (GZIP, "gzip", "add .gz to its name"),
@@ -30,7 +31,7 @@ SIGNATURES: list[tuple[bytes, str, str]] = [
     (b"PAR1", "parquet", "give it the extension .parquet"),
     (b"PARE", "encrypted Parquet", "write it again without encryption"),
     (b"ARROW1", "Arrow", "give it the extension .arrow"),
-    (b"\xff\xff\xff\xff", "an Arrow stream", "give it the extension .arrow"),
+    (STREAM, "an Arrow stream", "give it the extension .arrow"),
     (b"\xff\xfe\x00\x00", "UTF-32", "save it as UTF-8"),
     (b"\xff\xfe", "UTF-16", "save it as UTF-8, for example with `iconv -f UTF-16 -t UTF-8`"),
     (b"\xfe\xff", "UTF-16", "save it as UTF-8, for example with `iconv -f UTF-16 -t UTF-8`"),
@@ -50,8 +51,11 @@ SIGNATURES: list[tuple[bytes, str, str]] = [
 """First bytes in lower or upper case, what the file is, and what to do."""
 
 
-def identify(head: bytes) -> tuple[str, str] | None:
-    """What a file is and what to do with it, or None if it may be UTF-8 text."""
+def identify(head: bytes, text: bool = True) -> tuple[str, str] | None:
+    """What a file is and what to do with it, or None if it is not known.
+
+    With `text`, None means that it may be UTF-8 text.
+    """
     start = head.removeprefix(BOM).lstrip()[:32].lower()
     for signature, kind, remedy in SIGNATURES:
         if head.startswith(signature) or start.startswith(signature.lower()):
@@ -60,7 +64,7 @@ def identify(head: bytes) -> tuple[str, str] | None:
         return "a tar archive", "unpack it"
     if b"/annex/objects/" in head[:300] and b"{" not in head[:300]:
         return "a git-annex pointer", "fetch the data with `git annex get`"
-    if b"\0" in head:
+    if text and b"\0" in head:
         return "binary, or UTF-16 without a byte order mark", "save it as UTF-8 text"
     return None
 
@@ -113,7 +117,7 @@ def open_binary(path: Path) -> IO[bytes]:
     if not is_gzip:
         kind = (kind_of(path) or ("plain text", ""))[0]
         raise DataError(f"source {path} is {kind}, not gzip; give it the extension of what it is")
-    unzipped = io.BufferedReader(gzip.GzipFile(path, "rb"), BUFFER)  # type: ignore[type-var]
+    unzipped = io.BufferedReader(gzip.GzipFile(path, "rb"), BUFFER)
     with readable(path):
         _require_text(path, unzipped.peek(HEAD)[:HEAD])
     return unzipped

@@ -36,7 +36,8 @@ def contents(folder: Path, extensions: Collection[str]) -> Contents:
     and files with another extension. In a folder that `save_to_disk` wrote, only the Arrow files
     that state.json lists are read.
     """
-    data, others = [], []
+    data: list[Path] = []
+    others: list[Path] = []
     for parent, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
         here = Path(parent)
         hidden = {name for name in folders if name.startswith(".") or name in SYSTEM_FOLDERS}

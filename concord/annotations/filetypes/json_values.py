@@ -18,8 +18,10 @@ from concord.stage.errors import DataError
 
 SPACE = re.compile(r"[ \t\r\n]*")
 FIRST_KEY = re.compile(r'\{\s*("(?:[^"\\\r\n]|\\.)*")\s*:')
-ROWS_KEYS = ("data", "rows", "examples", "instances", "items", "records", "entries", "samples")
-ROWS_KEYS += ("train", "validation", "test")
+ROWS_KEYS = (
+    *("data", "rows", "examples", "instances", "items", "records", "entries", "samples"),
+    *("train", "validation", "test"),
+)
 """Keys under which one object over the whole file holds its rows."""
 STRICT = json.JSONDecoder(object_pairs_hook=unique_keys)
 LENIENT = json.JSONDecoder()
@@ -121,8 +123,8 @@ def _element(text: str, start: int, pattern: re.Pattern[str] | None) -> Element 
     except ValueError as error:
         wrong = error.pos if isinstance(error, json.JSONDecodeError) else start
         rejection = Rejection("not_json", "entry", str(error))
-        end = _end_of_broken(text, start, wrong, pattern)
-        return None if end is None else Element(start, end, None, rejection)
+        broken_end = _end_of_broken(text, start, wrong, pattern)
+        return None if broken_end is None else Element(start, broken_end, None, rejection)
     return Element(start, end, value)
 
 

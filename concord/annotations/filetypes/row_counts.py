@@ -24,16 +24,20 @@ def lines(path: Path) -> int:
     """The lines of a text file that are not blank. Lines end with LF, CRLF or CR."""
     count, rest = 0, b""
     with readable(path), open_binary(path) as stream:
+        if stream.peek(len(BOM)).startswith(BOM):  # type: ignore[attr-defined]
+            stream.read(len(BOM))
         while block := stream.read(BLOCK):
-            *whole, rest = (rest + block).split(b"\n")
-            count += sum(map(_parts, whole))
-    return count + _parts(rest)
+            whole, newline, rest = (rest + block).rpartition(b"\n")
+            count += _not_blank(whole + newline)
+    return count + _not_blank(rest)
 
 
-def _parts(line: bytes) -> int:
-    if b"\r" not in line:
-        return bool(line.strip()) and line != BOM
-    return sum(bool(part.strip()) and part != BOM for part in line.split(b"\r"))
+def _not_blank(text: bytes) -> int:
+    """The lines of a text that are not blank."""
+    if b"\r" in text:
+        text = text.replace(b"\r", b"\n")
+    parts = text.split(b"\n")
+    return len(parts) - parts.count(b"") - sum(map(bytes.isspace, parts))
 
 
 def json_elements(path: Path) -> int:
