@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from concord.annotations import files, reader
-from concord.annotations.inspection import page
+from concord.annotations.inspection import inspection_page
 from concord.annotations.inspection.recognition import (
     Way,
     folder_format,
@@ -41,7 +41,7 @@ def inspect(path: Path, format_name: str = "", options: dict[str, Any] | None = 
     best = ways(path, format_name, options or {})
     path = single_file(path, best[0].format)
     result = survey(path, best[0])
-    text = page.page(path, best, result)
+    text = inspection_page.page(path, best, result)
     if result.kept == 0:
         raise DataError(f"{NOTHING.format(path=path)} as `{best[0].format}`:{reasons(result)}")
     return text
@@ -101,7 +101,7 @@ def explained(path: Path, rows: Sequence[dict[str, Any]]) -> str:
     parent = folder_format(path.parent)
     if parent is not None:
         hint = f"Its folder is in the format `{parent}`: inspect {path.parent}."
-    return page.unread(path, rows, nearest(rows), hint).rstrip("\n")
+    return inspection_page.unread(path, rows, nearest(rows), hint).rstrip("\n")
 
 
 def reasons(result: Survey) -> str:
