@@ -148,6 +148,8 @@ def test_damaged_file_of_any_kind_is_read_in_full_or_refused(tmp_path: Path, kin
             records = list(files.objects(path))
         except ConcordError:
             continue
+        if kind in DELIMITERS and not damaged.removeprefix(b"\xef\xbb\xbf").startswith(b"prompt"):
+            continue  # the delimiter is read from the header
         expected = number_of_rows(kind, damaged)
         if expected is None:
             assert any(record.row is None for record in records), (number, damaged)

@@ -100,8 +100,8 @@ def prompt_column(table: Table) -> dict[str, str] | None:
         if values and all(is_turns(value) for value in values):
             table.taken["messages"] = column
             return {}
-    column = table.find("prompt")
-    return None if column is None else {"prompt": column}
+    prompt = table.find("prompt")
+    return None if prompt is None else {"prompt": prompt}
 
 
 def is_turns(value: Any) -> bool:

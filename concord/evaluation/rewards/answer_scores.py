@@ -41,7 +41,7 @@ class Answer:
 
 
 class AnswerScores:
-    """The scores of all answers that were asked for, each computed once."""
+    """The scores of the answers that were added, each computed once."""
 
     def __init__(self, trained: TrainedModel) -> None:
         self.trained = trained

@@ -114,10 +114,13 @@ def heading(
     """The model, the file, and what of it was not scored."""
     lost = []
     if content.kept < content.read:
-        lost.append(f"{content.read - content.kept:,} of {content.read:,} rows were not read")
+        lost.append(
+            f"{content.read - content.kept:,} of {content.read:,} annotations are not kept; "
+            f"`concord inspect {path}` says why"
+        )
     if scores.too_long:
         lost.append(f"{scores.too_long:,} answers do not fit into the model and have no score")
-    more = f"\n  {'; '.join(lost)}" if lost else ""
+    more = "".join(f"\n  {line}" for line in lost)
     return (
         f"{model} on {path} (format `{content.reading.format}`): "
         f"{table['key'].nunique():,} different answers{more}"
@@ -158,10 +161,10 @@ def distribution(head: str, scores: pd.Series) -> str:
     if not known.size:
         return f"scores of {head}: none"
     quantiles = "  ".join(
-        f"{100 * share:g} %: {value:.2f}"
+        f"{100 * share:g} %: {value:.3g}"
         for share, value in zip(QUANTILES, np.quantile(known, QUANTILES), strict=True)
     )
-    return f"scores of {head}: mean {known.mean():.2f}, sd {known.std():.2f};  {quantiles}"
+    return f"scores of {head}: mean {known.mean():.3g}, sd {known.std():.3g};  {quantiles}"
 
 
 def main(model: str, path: str, objective: str, format_name: str, options: str, out: str) -> None:

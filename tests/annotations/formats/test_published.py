@@ -92,6 +92,7 @@ ARGILLA = {
     "good.responses.status": ["submitted", "discarded", "submitted"],
     "good.responses.users": ["p1", "p2", "p3"],
 }
+PART = {"type": "text", "text": "Blue.", "image": None, "mimeType": None}
 HELPSTEER = {"context": ASKED, "domain": "general"}
 CASES: list[tuple[str, dict[str, Any], dict[str, Any], list[tuple[Any, ...]]]] = [
     (
@@ -270,6 +271,33 @@ CASES: list[tuple[str, dict[str, Any], dict[str, Any], list[tuple[Any, ...]]]] =
         [("comparison", "overall", "helpsteer_edit", "Blue.", "Red.", None)],
     ),
     ("helpsteer", {**HELPSTEER, "response": "Red.", "feedback": ["Short."]}, {}, [("left_out",)]),
+    (
+        "helpsteer",
+        {
+            **HELPSTEER,
+            "response1": "Blue.",
+            "response2": "Red.",
+            "overall_preference": -1,
+            "individual_preference": [-3, {"overall_preference": 1}, {"reasoning": "Short."}],
+        },
+        {"individual": True},
+        [
+            ("comparison", "overall", "helpsteer_1", "Blue.", "Red.", 3.0),
+            ("comparison", "overall", "helpsteer_2", "Red.", "Blue.", 1.0),
+            ("missing_key",),
+        ],
+    ),
+    (
+        "chatbot_arena",
+        {
+            "conversation_a": [*ASKED, {"role": "assistant", "content": [PART]}],
+            "conversation_b": [*ASKED, RED],
+            "winner": "model_a",
+            "evaluation_session_id": "s1",
+        },
+        {},
+        [("comparison", "overall", "s1", "Blue.", "Red.", None)],
+    ),
 ]
 
 
@@ -291,3 +319,54 @@ def test_columns_rename_keys_of_every_published_format(tmp_path: Path) -> None:
     assert [outcome(record)[0] for record in records] == [
         "comparison", "comparison", "binary", "binary"
     ]  # fmt: skip
+
+
+def test_prism_reads_every_turn_of_a_conversation(tmp_path: Path) -> None:
+    """The prompt of the second turn holds the answer that was chosen in the first one."""
+    history = [
+        {"turn": 0, "role": "user", "content": "Hi."},
+        {"turn": 0, "role": "model", "content": "Hello.", "score": 100, "if_chosen": True},
+        {"turn": 0, "role": "model", "content": "What?", "score": 1, "if_chosen": False},
+        {"turn": 1, "role": "user", "content": "Bye."},
+        {"turn": 1, "role": "model", "content": "Ciao.", "score": None, "if_chosen": True},
+        {"turn": 2, "role": "user", "content": "Wait."},
+        {"turn": 2, "role": "model", "content": "Yes?", "score": 50.5, "if_chosen": False},
+        {"turn": 3, "role": "user", "content": "Lost."},
+    ]
+    row = {"conversation_id": "c1", "user_id": "u1", "conversation_history": history}
+    records = read(tmp_path, "prism", row, {})
+    reasons = [record.rejection and record.rejection.reason for record in records]
+    assert reasons == [None, None, "no_label", None, "left_out"]
+    rated = [interchange.rows(record.row)[0] for record in records if record.row is not None]
+    assert [row["rating"] for row in rated] == [1.0, 0.0, 0.5]
+    assert [turn["content"] for turn in rated[2]["messages"]] == [
+        "Hi.", "Hello.", "Bye.", "Ciao.", "Wait."
+    ]  # fmt: skip
+    assert {row["annotator"] for row in rated} == {"u1"}
+
+
+def test_text_for_language_modelling_is_read_if_it_is_a_dialogue(tmp_path: Path) -> None:
+    options = {"objective": "x", "domain": "v"}
+    row = {"text": "<|im_start|>user\nHi.<|im_end|>\n<|im_start|>assistant\nYes.<|im_end|>"}
+    (record,) = read(tmp_path, "trl", row, {}, **options)
+    assert record.row is not None
+    assert (record.row["kind"], record.row["response"]) == ("demonstration", "Yes.")
+    (record,) = read(tmp_path, "trl", {"text": "Once upon a time."}, {}, **options)
+    assert record.rejection is not None
+    assert "plain text, without a prompt and an answer" in record.rejection.detail
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "options"),
+    [
+        ("alpaca", {"instruction": "Hi.", "chosen": [], "rejected": []}, {"objective": "x"}),
+        ("messages", {"messages": []}, {"domain": "v"}),
+        ("messages", {"messages": [], "rejected_response": "No."}, {"objective": "x"}),
+        ("prism", {"user_id": "u1", "conversation_history": []}, {}),
+    ],
+)
+def test_empty_dialogues_are_rejected(
+    tmp_path: Path, name: str, row: dict[str, Any], options: dict[str, Any]
+) -> None:
+    (record,) = read(tmp_path, name, row, {}, **options)
+    assert record.rejection is not None

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from ruamel.yaml import YAML
 
-from concord.annotations.inspection import inspect_file, page
+from concord.annotations.inspection import inspect_file, inspection_page
 from concord.annotations.inspection.blocks import as_yaml, recipe_blocks, source_name
 from concord.annotations.inspection.inspect_file import inspect, ways
 from concord.annotations.inspection.survey import survey
@@ -125,7 +125,7 @@ def test_blocks_of_every_fixture_are_valid(tmp_path: Path, fixture: Fixture) -> 
     if result.kept:
         report = run("rows", source, IngestParams(1.0), tmp_path / "out")
         assert report["kept"] == result.kept
-    text = page.page(path, [way], result)
+    text = inspection_page.page(path, [way], result)
     assert max(map(len, text.split("sources:")[0].splitlines())) <= 110
 
 
