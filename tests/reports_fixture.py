@@ -317,6 +317,16 @@ PROCESS_LABELS = {
 """A report of the stage `process_labels`."""
 SPLITS = {"train": 900, "validation": 100, "test": 80}
 DATA = {
+    "split_sizes": {
+        split: {
+            "asked": asked,
+            "got": count / 1080,
+            "prompts": count,
+            "groups": count // 2,
+            "by_chance": split != "validation",
+        }
+        for (split, count), asked in zip(SPLITS.items(), (0.8, 0.15, 0.05), strict=True)
+    },
     "leakage": {
         split: {
             "groups": 0.0,

@@ -125,6 +125,17 @@ def test_page_shows_near_duplicates_if_they_were_counted(page: str, reported: Pa
     assert "near duplicates" not in Path("reports/index.html").read_text(encoding="utf-8")
 
 
+def test_sizes_of_splits_are_shown_beside_what_was_asked(page: str) -> None:
+    assert "validation 100 in 50 groups, 9.3 % where 15.0 % was asked (more than chance)" in page
+    assert "train 900 in 450 groups, 83.3 % where 80.0 % was asked;" in page
+
+
+def test_the_metrics_are_those_of_the_candidate(page: str, reported: Path) -> None:
+    metrics = outputs.read_json("reports/metrics.json")
+    assert set(metrics) == {"mean", "utility", "regret", "verdict"}
+    assert set(metrics["mean"]) == set(OBJECTIVES)
+
+
 def test_texts_of_data_and_models_are_escaped(page: str) -> None:
     assert "<script>" not in page
     assert "&lt;script&gt;" in page
