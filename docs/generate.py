@@ -91,7 +91,7 @@ PLACES = {
     ),
     "concord.rewards.process.judges": (
         "Judges",
-        "`process_labels.judges.<name>.kind`",
+        "`process_labels.judges.<name>.kind` and `evaluate.judge.judges.<objective>.kind`",
         "add-a-verifier-labeller-or-judge",
     ),
     "concord.annotations.formats": ("Source formats", "`sources.<name>.format`", "add-a-format"),

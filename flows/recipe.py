@@ -56,7 +56,7 @@ def complete(given: Mapping[str, Any], root: Path = Path(), name: str = "params.
     Relative paths start at `root`; `name` is the file of the recipe, for messages.
     """
     params = completion.filled(given, root)
-    constant = {key: {} for key in check.SECTIONS if key not in OPTIONAL_STAGES}
+    constant: dict[str, Any] = {key: {} for key in check.SECTIONS if key not in OPTIONAL_STAGES}
     params = constant | params
     completion.fill_training(params["sft"], check.SECTIONS["sft"])
     if problems := list(dict.fromkeys(check.section_problems(params))):

@@ -668,12 +668,12 @@ def test_policies_with_process_rewards_must_wait_for_the_model(sandbox: Params, 
     """The other policies need not, so the dep is not in dvc.yaml by default."""
     graph = "stages: {policy: {do: {deps: [%s]}}, check: {deps: [concord, tasks]}}"
     (root / "dvc.yaml").write_text(graph % "models/rewards")
-    check.run(sandbox, root)
+    check.run(sandbox, root, graph=root / "dvc.yaml")
     steps = _edited(sandbox, "policies/grpo/process_rewards", {"math_accuracy": "mean"})
     with pytest.raises(ParamsError, match=r"add models/process_reward to stages\.policy\.do\.deps"):
-        check.run(steps, root)
+        check.run(steps, root, graph=root / "dvc.yaml")
     (root / "dvc.yaml").write_text(graph % "models/rewards, models/process_reward")
-    check.run(steps, root)
+    check.run(steps, root, graph=root / "dvc.yaml")
 
 
 def test_conversations_that_the_template_refuses_are_reported(sandbox: Params, root: Path) -> None:
