@@ -94,7 +94,7 @@ class Plan:
         return [name for name in self.sources if name not in self.checked]
 
     @classmethod
-    def of(cls, params: Mapping[str, Any], checks: Mapping[str, Check]) -> "Plan":
+    def of(cls, params: Mapping[str, Any], checks: Mapping[str, Check] | None = None) -> "Plan":
         """The names in `params` and in `checks`. Their order there does not matter."""
         groups = {
             name: sorted(entry["objectives"]) for name, entry in params["reward_models"].items()
@@ -104,7 +104,7 @@ class Plan:
             for name, entry in params["reward_models"].items()
             if entry.get("labels") == "implied_pairs"
         }
-        return cls(sorted(params["sources"]), objectives_of(params), groups, implied, checks)
+        return cls(sorted(params["sources"]), objectives_of(params), groups, implied, checks or {})
 
 
 def run(params: PrepareParams, plan: Plan, model: Model, seed: int, root: Path) -> dict[str, Any]:
