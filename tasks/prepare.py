@@ -111,7 +111,7 @@ class Plan:
         return [name for name in self.sources if name not in self.checked]
 
     @classmethod
-    def of(cls, params: Mapping[str, Any], checks: Mapping[str, Check]) -> "Plan":
+    def of(cls, params: Mapping[str, Any], checks: Mapping[str, Check] | None = None) -> "Plan":
         """The names in `params` and in `checks`. Their order there does not matter."""
         models = params.get("reward_models", {})
         groups = {name: sorted(entry["objectives"]) for name, entry in models.items()}
@@ -127,7 +127,7 @@ class Plan:
             implied=implied,
             judging=judging,
             test_only=test_only,
-            checks=checks,
+            checks=checks or {},
         )
 
 

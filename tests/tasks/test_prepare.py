@@ -330,7 +330,7 @@ def test_the_output_does_not_depend_on_the_order_of_names(tmp_path: Path, model:
     reversed_sections["reward_models"]["r"] = {"objectives": {"fun": {}, "clear": {}}}
     contents = []
     for params in (sections, reversed_sections):
-        prepare.run(SHARES, Plan.of(params, {}), model, 0, tmp_path)
+        prepare.run(SHARES, Plan.of(params), model, 0, tmp_path)
         files = sorted((tmp_path / "data" / "prepared").rglob("*.parquet"))
         contents.append(
             [file.read_bytes() for file in [*files, tmp_path / "reports" / "data.json"]]
