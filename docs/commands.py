@@ -16,7 +16,7 @@ COMMANDS = """\
 Run all commands in the root of the project. `make install` creates `.venv`. Commands that do not
 start with `make` need `. .venv/bin/activate` first.
 """
-INTERNAL = ("guard", "comparison_process")
+INTERNAL = ("guard", "comparison_worker")
 """Modules that only other modules start."""
 STAGES = """\
 `dvc repro <stage>` runs a stage and everything upstream of it. These commands run one stage

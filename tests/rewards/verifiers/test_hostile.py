@@ -106,7 +106,7 @@ def _huge(chance: random.Random) -> str:
     return number
 
 
-KINDS = {_nested: 200, _unbalanced: 250, _long: 200, _unicode: 200, _code: 150, _huge: 20}
+KINDS = {_nested: 120, _unbalanced: 250, _long: 250, _unicode: 250, _code: 150, _huge: 10}
 
 
 def _answers() -> Iterator[str]:
