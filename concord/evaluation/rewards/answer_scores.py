@@ -94,7 +94,7 @@ class AnswerScores:
     def _tokens(self, answer: Answer) -> int | None:
         """The number of tokens to process; None if the answer does not fit into the model."""
         tokenizer = self.trained.model.tokenizer
-        longest = tokenizer.model_max_length
+        longest = int(tokenizer.model_max_length)
         prompt = render(tokenizer, answer.messages)
         size = len(text_ids(tokenizer, answer.response)) + 1
         if not self.trained.scores_steps and size + len(assistant_header(tokenizer)) > longest:

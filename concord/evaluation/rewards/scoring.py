@@ -6,7 +6,7 @@ by cross-validation, and of chance. Intervals are 95 % bootstraps over groups of
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -39,7 +39,7 @@ class Figure:
     measure: str
     labels: str
     """What was measured on, in words."""
-    values: dict[str, Interval | float | None] = field(default_factory=dict)
+    values: Mapping[str, Interval | float | None] = field(default_factory=dict)
     """`MODEL` and the baselines -> value; None if it cannot be computed."""
 
 
@@ -212,8 +212,8 @@ def f1(
 def steps_as_grades(steps: pd.DataFrame) -> pd.DataFrame:
     """Binary labels of whole answers from the labels of their steps: 1 if no step is wrong."""
     labels = [float(first_error(np.asarray(each, dtype=float)) < 0) for each in steps["labels"]]
-    columns = {"response": steps["steps"].map("".join), "rating": labels, "kind": "binary"}
-    return steps[["group_id", "messages", "objective"]].assign(**columns)
+    kept = steps[["group_id", "messages", "objective"]]
+    return kept.assign(response=steps["steps"].map("".join), rating=labels, kind="binary")
 
 
 def figures_of(content: LabelledFile, scores: AnswerScores, head: int) -> list[Figure]:
