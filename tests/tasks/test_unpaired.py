@@ -31,7 +31,13 @@ PARAMS = {
         }
     },
     "prepare": {"validation": 0.25, "test": 0.25},
-    "evaluate": {"protocol": "likelihood", "locked_seed": 1, "bootstrap": 20},
+    "evaluate": {
+        "protocol": "judged",  # the likelihood protocol needs two answers to a prompt
+        "prompts": 20,
+        "validation_prompts": 5,
+        "locked_seed": 1,
+        "bootstrap": 20,
+    },
     "evaluate_rewards": {"pairs": 100},
 }
 
