@@ -56,10 +56,11 @@ def run(params: ExportParams, base: Model, all_params: Mapping[str, Any]) -> boo
     choice, gate, policy = record.choice, record.gate, POLICIES / record.policy
     target = ALIGNED if gate["accepted"] else REFUSED
     data = outputs.read_json(REPORTS / "data.json")
-    card = cards.card(record, data, base, load_tokenizer(policy), target, lineage(policy))
     with outputs.directory(target) as folder:
         write(policy, choice["weights"], params.dtype, folder, choice["strength"])
         check_evaluated(folder, record.results)
+        tokenizer = load_tokenizer(folder)
+        card = cards.card(record, data, base, tokenizer, target, lineage(policy))
         outputs.write_text(folder / CARD, card)
     if gate["accepted"]:
         _only_a_card(REFUSED, cards.published(gate))

@@ -50,7 +50,8 @@ def limits(record: Published, base: Model) -> str:
 def _limits(record: Published, base: Model) -> Iterator[str]:
     if not record.gate["accepted"]:
         yield f"The gate refused this model ({record.gate['verdict']}). It is here to be examined."
-    prompts = ", ".join(f"{count} in {name}" for name, count in record.results["prompts"].items())
+    counts = record.results["prompts"].items()
+    prompts = ", ".join(f"{count} prompts in {name}" for name, count in counts)
     yield (
         f"Measured on {SPLITS[record.results['conditions']['protocol']]} only: {prompts}. Other "
         "kinds of prompts, other languages and longer conversations were not measured."

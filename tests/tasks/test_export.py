@@ -158,7 +158,7 @@ def test_a_stranger_can_use_the_card(policy: MultiHeadCausalLM, base: Model) -> 
     assert "No licence is stated for the sources logs:" in text
     assert "| helpful | 30 | 12 |" in text
     assert "(method `mah_dpo`)" in text
-    assert "40 in values" in text
+    assert "40 prompts in values" in text
 
 
 def test_the_card_says_what_was_gained_and_lost(policy: MultiHeadCausalLM, base: Model) -> None:
