@@ -67,8 +67,9 @@ SCALES: dict[str, int | Fraction] = {
     "thousandth": Fraction(1, 1000),
     "millionth": Fraction(1, 10**6),
     "billionth": Fraction(1, 10**9),
-} | {name: Fraction(1, number) for number, name in enumerate(_ORDINALS.split(), 3)}
+}
 """Words right after a number that multiply it."""
+SCALES.update((name, Fraction(1, number)) for number, name in enumerate(_ORDINALS.split(), 3))
 SHORT_SCALES = {
     "k": 10**3,
     "m": 10**6,
