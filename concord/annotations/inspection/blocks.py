@@ -13,8 +13,6 @@ from concord.annotations.inspection.recognition import Way
 from concord.annotations.inspection.survey import Survey
 from concord.annotations.shapes import DOMAIN
 
-GROUP = "heads"
-"""Name of the reward model that scores the objectives."""
 CORRECT = "correct"
 """Name of the objective of prompts with references."""
 CHECKED = "the final answer equals the reference"
@@ -50,13 +48,16 @@ def source(path: Path, way: Way, survey: Survey, domain: str) -> dict[str, Any]:
 
 
 def objectives_block(survey: Survey, domain: str) -> dict[str, Any]:
-    """An entry for each objective that the labels name."""
+    """An entry for each objective that the labels name.
+
+    Without a verifier, a short recipe gives the objective the reward model of its domain.
+    """
     verifier = survey.verifier()
     entries: dict[str, Any] = {}
     for name in survey.objectives():
         kinds = [item.kind for item in survey.labels if item.objective == name]
         is_checked = verifier is not None and not {"steps", "binary"}.isdisjoint(kinds)
-        scorer = {"verifier": verifier} if is_checked else {"reward": GROUP}
+        scorer = {"verifier": verifier} if is_checked else {}
         says = CHECKED if is_checked else WORDING[kinds[0]]
         entries[name] = {"domain": domain, "description": says, **scorer}
     if not entries and verifier is not None:

@@ -43,20 +43,24 @@ def open_model(path: Path, device: Any = "cpu", dtype: str = "float32") -> Train
     if not path.is_dir():
         raise ModelError(f"there is no folder {path}; {trained()}")
     if (path / "probe.json").is_file():
-        return TrainedModel(path, outcome.load(path, device, dtype), scores_steps=False)
+        steps = "pooling" not in read_json(path / "probe.json")  # steps are read at their ends
+        return _loaded(path, device, dtype, steps)
     if not (path / "config.json").is_file():
         raise ModelError(f"{path} holds no model: it has no config.json; {trained()}")
     (*_, architecture) = read_json(path / "config.json").get("architectures") or [""]
-    if ANSWERS in architecture:
-        return TrainedModel(path, outcome.load(path, device, dtype), scores_steps=False)
-    if STEPS in architecture:
-        from concord.rewards.process import process_model
-
-        return TrainedModel(path, process_model.load(path, device, dtype), scores_steps=True)
+    if ANSWERS in architecture or STEPS in architecture:
+        return _loaded(path, device, dtype, STEPS in architecture)
     raise ModelError(
         f"{path} holds {architecture or 'a model of unknown architecture'}, which has no heads "
         f"that score objectives; {trained()}"
     )
+
+
+def _loaded(path: Path, device: Any, dtype: str, steps: bool) -> TrainedModel:
+    from concord.rewards.process import process_model
+
+    load = process_model.load if steps else outcome.load
+    return TrainedModel(path, load(path, device, dtype), steps)
 
 
 def trained() -> str:

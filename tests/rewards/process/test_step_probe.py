@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 import torch
 
+from concord.evaluation.rewards.trained_models import open_model
 from concord.lm import shared_prefixes
 from concord.lm.load import load_causal
 from concord.rewards.process.process_model import ProcessRewardModel, load, new_model, windows
@@ -73,6 +74,7 @@ def test_the_stage_fits_saves_and_scores_a_frozen_model(
     run(**PROBE)
     model = load("models/process_reward")
     assert isinstance(model, StepProbe)
+    assert open_model(Path("models/process_reward")).scores_steps
     assert model.objectives == ["right", "brief"]
     good, bad = model.score_all([MESSAGES, MESSAGES], [["3y. ", "4y. "], ["3x. ", "4x. "]])
     assert good.shape == (2, 2)
