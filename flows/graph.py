@@ -111,7 +111,9 @@ def _dag() -> str:
     """
     try:
         return ask("dag", "--dot")
-    except GraphError:
+    except GraphError as error:
+        if "Could not find" not in str(error):
+            raise
         command = [sys.executable, "-m", "tasks.check"]
         checked = subprocess.run(
             command, capture_output=True, text=True, check=False, env=environment()

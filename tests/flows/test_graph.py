@@ -129,13 +129,9 @@ def test_check_explains_a_missing_value_before_dvc_does(project: Path) -> None:
         "stages: {read: {foreach: '${sources}', do: {cmd: '${item.path}'}}}"
     )
     (project / "params.yaml").write_text("sources: {mine: {format: trl}}")
-    with pytest.raises(GraphError, match="dag --dot` failed"):
-        read_graph()
-    (project / "tasks").mkdir(exist_ok=True)
-    (project / "tasks" / "check.py").write_text(
-        "raise SystemExit('ParamsError: params.yaml is invalid:\\nsources.mine.path is missing')"
-    )
-    with pytest.raises(GraphError, match=r"is invalid:\nsources\.mine\.path is missing$"):
+    with pytest.raises(
+        GraphError, match=r"is invalid:\n(?s:.*)sources\.mine\.path is missing; add it"
+    ):
         read_graph()
 
 
