@@ -212,11 +212,11 @@ def _built(content: str) -> Region | None:
 
 
 def _ratio(text: str, parts: list[str]) -> Statement:
-    """3:2 is the fraction; of three or more numbers each is divided by the first."""
-    if len(parts) == 2:
-        return Scalar(rf"\frac{{{parts[0]}}}{{{parts[1]}}}")
+    """A ratio equals a ratio only, never a number: each part is divided by the first."""
     values = [number(part) for part in parts]
     exact = [value[0] for value in values if value]
+    if len(exact) < len(values) and len(parts) == 2:
+        return Group(":", (Scalar("1"), Scalar(rf"\frac{{{parts[1]}}}{{{parts[0]}}}")))
     if len(exact) < len(values) or not exact[0]:
         return Scalar(text)
     return Group(":", tuple(Scalar(str(value / exact[0])) for value in exact))
