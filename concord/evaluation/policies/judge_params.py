@@ -20,7 +20,7 @@ class JudgeParams:
     """Whether the judge reads sentence embeddings beside TF-IDF. `python -m concord.lm.fetch minilm
     models/minilm` downloads their model."""
     folds: Annotated[int, Field(ge=2)] = 5
-    """Folds of the held-out groups."""
+    """Folds of the held-out groups; with fewer groups, each of them is a fold."""
     pass_at: Annotated[int, Field(ge=2)] | None = None
     """k: for objectives with a verifier, also samples k answers per prompt at equal weights, and
     reports pass@1 and pass@k; null: not measured."""

@@ -184,7 +184,8 @@ def fitted(
 ) -> AnswerJudge:
     """The judge of a domain, fitted to all held-out labels."""
     rated = likelihood.labelled_answers(labels, domain, names)
-    folds = fold_of([*rated["group_id"], *prompts["group_id"]], params.folds)
+    groups = {*rated["group_id"], *prompts["group_id"]}
+    folds = fold_of(groups, min(params.folds, len(groups)))
     return AnswerJudge(rated, names, folds, embed)
 
 

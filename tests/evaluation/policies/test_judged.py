@@ -119,3 +119,26 @@ def test_a_judge_needs_its_protocol() -> None:
 def test_a_domain_without_held_out_prompts_is_an_error() -> None:
     with pytest.raises(DataError, match="no prompts of the domain chat"):
         judged.held_out_prompts(prompts(), "chat", 3)
+
+
+def test_with_few_groups_each_is_a_fold() -> None:
+    """Three groups and five folds: the judge of a group learns from the other two."""
+    rows = [
+        {
+            "messages": [{"role": "user", "content": f"question {group}"}],
+            "group_id": group,
+            "response": f"{word} {group}",
+            "objective": "kind",
+            "rating": grade,
+            "kind": "rating",
+        }
+        for group in "abc"
+        for word, grade in (("warm", 1.0), ("cold", 0.0))
+    ]
+    none = pd.DataFrame(
+        columns=["messages", "group_id", "chosen", "rejected", "objective", "origin"]
+    )
+    labels = Labels(pd.DataFrame(rows), none)
+    prompts = pd.DataFrame({"group_id": list("abc")})
+    judge = judged.fitted(labels, prompts, "qa", ["kind"], JudgeParams(folds=5), None)
+    assert sorted(judge.folds.values()) == [0, 1, 2]
