@@ -127,10 +127,10 @@ def merged(tables: dict[str, pd.DataFrame]) -> dict[str, str]:
     )
     groups = prompts["group_id"].tolist()
     print(f"{len(links)} pairs of groups have nearly equal prompts")
-    same_prompt = splits.merge_groups(tables.values(), "folds")
+    same_prompt = splits.merge_groups(tables.values())
     near = [{groups[link.one], groups[link.other]} for link in links]
     equal = [{group, first} for group, first in same_prompt.items()]
-    return splits.join_groups([*equal, *near], "folds")
+    return splits.join_groups([*equal, *near])
 
 
 def folds(data: Data, count: int) -> Iterator[tuple[Data, Data]]:

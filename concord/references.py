@@ -64,9 +64,11 @@ def scorer_problems(
         )
 
 
-def role_problems(sources: Mapping[str, Any]) -> Iterator[str]:
-    """A problem if all sources are test-only."""
-    if all(source.get("role") == "test" for source in sources.values()):
+def role_problems(sources: Mapping[str, Any], checks: Mapping[str, Check]) -> Iterator[str]:
+    """A problem if all sources are test-only, apart from those of checks."""
+    checked = {check.source for check in checks.values()}
+    roles = {source.get("role") for name, source in sources.items() if name not in checked}
+    if roles == {"test"}:
         yield (
             "sources: every source has role: test, so nothing is left to train on; "
             "remove the role from one of them"

@@ -165,7 +165,7 @@ def reference_problems(
     yield from preflight.model(section(Model, params["model"], "model"), root)
     yield from preflight.layers(params, root)
     yield from preflight.positions(params, root)
-    yield from references.role_problems(params["sources"])
+    yield from references.role_problems(params["sources"], checks_of(params))
     domains = {objective.domain for objective in objectives.values()}
     for name, source in mapping_of(ingest.Source, params, "sources").items():
         yield from _source_problems(name, source, domains, root)

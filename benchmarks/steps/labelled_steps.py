@@ -57,9 +57,7 @@ def solutions(source: str, path: str, objective: str) -> pd.DataFrame:
             + labelled["source_file"]
             + " "
             + labelled["source_line"].astype(str),
-            "group_id": labelled["group_id"].str.partition("/")[
-                2
-            ],  # without the kind: kinds share questions
+            "group_id": labelled["group_id"],
             "messages": labelled["messages"],
             "steps": labelled["steps"],
             "gold": gold,

@@ -96,8 +96,9 @@ def read(name: str, path: Path, given: GivenOptions, columns: Columns) -> Readin
         return convert_objects(_module(spec.format), hub.objects(spec), given, columns)
     module = _module(name)
     if name in object_formats():
-        inside, totals = files.listing(path), dict[str, int]()
+        totals: dict[str, int] = {}
         reading = convert_objects(module, files.objects(path, totals), given, columns)
+        inside = files.listing(path)
         names = [file.relative_to(path).as_posix() for file in inside.others]
         if len(names) > SHOWN_FILES:
             names[SHOWN_FILES:] = [f"and {len(names) - SHOWN_FILES} more"]

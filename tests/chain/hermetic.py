@@ -22,13 +22,16 @@ from concord.code import read_listing
 EMPTY_PACKAGES = [
     str(path) for room in ("tasks", "concord") for path in Path(room).rglob("__init__.py")
 ]
+STAGES = {"select_weights": "select"}
+"""Module -> its stage, where the names differ."""
 UNCHECKED = ("check",)  # reads sources and models, which are deps of other stages
 
 
 def main(arguments: list[str]) -> int:
     if arguments[:1] != ["-m"] or not arguments[1].startswith("tasks."):
         return call(arguments)
-    stage = "@".join([arguments[1].removeprefix("tasks."), *arguments[2:]])
+    module = arguments[1].removeprefix("tasks.")
+    stage = "@".join([STAGES.get(module, module), *arguments[2:]])
     if stage in UNCHECKED:
         return call(arguments)
     entry = YAML(typ="safe", pure=True).load(Path(os.environ["HERMETIC_LOCK"]))["stages"][stage]

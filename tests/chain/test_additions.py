@@ -194,7 +194,7 @@ ROWS: dict[str, tuple[str, str, Callable[[Params], None], set[str]]] = {
         "concord/rewards/vector/scalarisers.py",
         SCALARISER,
         name_scalariser,
-        {"select", "report"},
+        {"select", "export", "report"},
     ),
     "aggregation": (
         "concord/policies/advantages.py",
@@ -212,14 +212,19 @@ ROWS: dict[str, tuple[str, str, Callable[[Params], None], set[str]]] = {
         "concord/rewards/process/labellers/toy.py",
         LABELLER,
         name_labeller,
-        {"process_labels"},
+        {"process_labels", "report"},
     ),
-    "judge": ("concord/rewards/process/judges/toy.py", JUDGE, name_judge, {"process_labels"}),
+    "judge": (
+        "concord/rewards/process/judges/toy.py",
+        JUDGE,
+        name_judge,
+        {"process_labels", "report"},
+    ),
     "format": (
         "concord/annotations/formats/toy.py",
         FORMAT,
         name_format,
-        {"ingest@toy", "prepare"},
+        {"ingest@toy", "prepare", "export"},
     ),
 }
 """Thing -> the one file that it touches, the text added there, how params.yaml names it, what that

@@ -21,6 +21,8 @@ from tests.chain.tree import dvc, lock, python, run
 Params = dict[str, Any]
 EVALUATE = {"evaluate@sft", "evaluate@mah_dpo", "evaluate@dpo_scalar", "evaluate@grpo"}
 JUDGED = EVALUATE | {"candidate"}
+COMPARED = JUDGED | {"front", "gate", "export", "report"}
+"""Stages that can read the pairs that people's labels imply."""
 POLICY = {name.replace("evaluate", "policy") for name in EVALUATE}
 REWARD_MODEL = {"reward_model@heads", "reward_model@overall"}
 CHECKED = {"ingest@over_refusal", "ingest@hazard"}
@@ -40,8 +42,8 @@ PARAMS: list[tuple[str, Any, set[str]]] = [
         7,
         {"prepare", "reward_model@heads", "evaluate_rewards", "report"},
     ),
-    ("process_labels.completions", 3, {"process_labels"}),
-    ("process_reward.training.steps", 4, {"process_reward"}),
+    ("process_labels.completions", 3, {"process_labels", "report"}),
+    ("process_reward.training.steps", 4, {"process_reward", "evaluate_rewards", "report"}),
     ("anchors.samples", 3, {"anchors"}),
     ("rollouts.temperature", 0.9, {"rollouts"}),
     ("policies.dpo_scalar.weights.harmless", 0.6, {"policy@dpo_scalar", "front", "report"}),
@@ -50,7 +52,7 @@ PARAMS: list[tuple[str, Any, set[str]]] = [
     ("evaluate.locked_seed", 2, {"evaluate_rewards"} | JUDGED),
     ("evaluate_rewards.pairs", 30, {"evaluate_rewards"}),
     ("front.reference_point", -0.1, {"front"}),
-    ("select.weights.harmless", 0.6, {"select", "report"}),
+    ("select.weights.harmless", 0.6, {"select", "export", "report"}),
     ("gate.margin", 0.1, {"gate"}),
     ("export.dtype", "bfloat16", {"candidate", "export"}),
 ]
@@ -62,8 +64,8 @@ FILES = {
 }
 CODE = {
     "tasks/prepare.py": {"prepare"},
-    "concord/prepared/dedupe.py": {"prepare"},
-    "concord/prepared/labels.py": {"prepare", "process_reward"} | REWARD_MODEL,
+    "concord/prepared/dedupe.py": {"prepare"} | COMPARED,
+    "concord/prepared/labels.py": {"prepare", "process_reward"} | REWARD_MODEL | COMPARED,
     "concord/rewards/outcome/probe_fit.py": {"process_reward"} | REWARD_MODEL,
     "concord/annotations/formats/sandbox.py": {"ingest@sandbox"},
     "concord/annotations/formats/trl.py": CHECKED,
@@ -259,6 +261,6 @@ def test_a_source_is_added_in_params_alone(copy: Path) -> None:
     (copy / "data/raw/mine.jsonl").write_text(text + "\n", encoding="utf-8")
     entry = {"format": "concord", "path": "data/raw/mine.jsonl"}
     edit(copy, lambda params: params["sources"].update(mine=entry))
-    assert touched(copy) == {"ingest@mine", "prepare"}
+    assert touched(copy) == {"ingest@mine", "prepare", "export"}
     run(copy, *dvc("repro", "ingest@mine"))
     assert len(pd.read_parquet(copy / "data/ingested/mine/comparisons.parquet")) == 1

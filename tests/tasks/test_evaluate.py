@@ -31,6 +31,7 @@ def params(protocol: str) -> dict[str, Any]:
         "model": {"max_length": 256},
         "objectives": dict.fromkeys(VALUES, entry),
         "reward_models": {"values": {}},
+        "process_reward": {},
         "evaluate": {
             "protocol": protocol,
             "locked_seed": 1,
