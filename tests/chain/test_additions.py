@@ -175,7 +175,7 @@ SCORING = {"process_labels", "anchors", "rollouts", "evaluate_rewards", "candida
     for policy in policies
 }
 PREFERENCE = {"policy@sft", "policy@mah_dpo", "policy@dpo_scalar"}
-OF_OBJECTIVES = {"prepare", "front", "select", "gate", "report"}
+OF_OBJECTIVES = {"prepare", "front", "select", "gate", "export", "report"}
 """Stages that depend on the section `objectives`."""
 ROWS: dict[str, tuple[str, str, Callable[[Params], None], set[str]]] = {
     "method": (

@@ -21,7 +21,7 @@ from tests.chain.tree import dvc, lock, python, run
 Params = dict[str, Any]
 EVALUATE = {"evaluate@sft", "evaluate@mah_dpo", "evaluate@dpo_scalar", "evaluate@grpo"}
 JUDGED = EVALUATE | {"candidate"}
-COMPARED = JUDGED | {"front", "gate", "export", "report"}
+COMPARED = JUDGED | {"front", "select", "gate", "export", "report"}
 """Stages that can read the pairs that people's labels imply."""
 POLICY = {name.replace("evaluate", "policy") for name in EVALUATE}
 REWARD_MODEL = {"reward_model@heads", "reward_model@overall"}

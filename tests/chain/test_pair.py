@@ -57,7 +57,7 @@ def test_one_value_may_differ_in_a_clone_that_shares_the_work(copy: Path) -> Non
     output = run(Path(clone), *dvc("repro", "select"))
     ran = set(re.findall(r"Running stage '(\S+)'", output))
     assert "select" in ran
-    # the evaluations were seen to run; why is not known
+    # evaluations have outputs that the run cache does not keep (docs/explanation/caching.md)
     assert ran <= {"check", "evaluate@mah_dpo", "evaluate@sft", "select"}
     one, other = (outputs.read_json(f"{folder}/reports/select.json") for folder in (copy, clone))
     assert one["domains"]["values"]["weights"]["harmless"] == pytest.approx(0.45 / 0.8)
