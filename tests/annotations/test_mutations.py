@@ -17,9 +17,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from concord.annotations import files, interchange, reader
+from concord.annotations import files, reader
+from concord.annotations.inspection.recognition import fault
 from concord.annotations.quarantine import REASONS
-from concord.annotations.record import Record, RowError
+from concord.annotations.record import Record
 from concord.stage import plugins
 from concord.stage.errors import ConcordError
 from tasks.ingest import IngestParams, Source, run
@@ -48,19 +49,8 @@ def records_of(path: Path, name: str, options: dict[str, Any]) -> list[Record] |
         records = list(reader.read(name, path, options, {}))
     except ConcordError as error:
         return str(error)
-    assert {reason_of(record) for record in records} <= {None, *REASONS}
+    assert {fault(record) for record in records} <= {None, *REASONS}
     return records
-
-
-def reason_of(record: Record) -> str | None:
-    """Why a record is rejected, by the format or by the checks that all formats share."""
-    if record.row is None:
-        return None if record.rejection is None else record.rejection.reason
-    try:
-        interchange.rows(record.row)
-    except RowError as error:
-        return error.rejection.reason
-    return None
 
 
 def objects_in(text: str) -> int | None:
