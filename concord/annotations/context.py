@@ -26,10 +26,10 @@ def with_context(
     - `history` comes before the prompt: turns, or pairs [user, assistant].
     - `input` is appended to a prompt that is the row's `instruction`.
 
-    Raises RowError `unused_context` for the columns in `UNREAD` that are not empty. Columns in
-    `ignore` are not looked at.
+    Raises RowError `unused_context` for the columns in `UNREAD` that are not empty, and for an
+    `input` without an `instruction`. Columns in `ignore` are not looked at.
     """
-    for key in UNREAD:
+    for key in UNREAD if INSTRUCTION in row else (*UNREAD, INPUT):
         if key not in ignore and row.get(key) not in (None, "", [], {}, "[]"):
             raise RowError(
                 "unused_context",

@@ -1,5 +1,6 @@
 """Dialogues as lists of chat turns {role, content}, and the prompts of a tutor."""
 
+import ast
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -20,8 +21,9 @@ NAMES = {
 """Name of a speaker, in lower case -> role."""
 TOOL_CALLS = ("function_call", "tool_call")
 TOOL_ROLES = (*TOOL_CALLS, "tool", "tool_response", "function", "observation", "ipython")
-TURN_LIST = re.compile(r'\s*\[?\s*\{\s*"(role|from|content|value)"')
-"""Beginning of turns that are written as JSON text."""
+TURN_LIST = re.compile(r"""\s*\[?\s*\{\s*["'](role|from|content|value)["']\s*:""")
+"""Beginning of turns that are written as JSON text, or as Python writes a list."""
+PYTHON_TEXT = re.compile(r"\s*\[?\s*\{\s*'")
 TUTORING = "tutoring"
 """Domain of prompts in which a tutor answers a student."""
 SYSTEM = "You are a tutor. Help the student to see and mend the mistake."
@@ -33,7 +35,7 @@ def turns(record: Object, key: str, tools: Tools = "reject") -> list[Turn]:
     """The turns under `key`, reduced to {role, content}. Raises RowError.
 
     A turn is {role, content} or {from, value}. The turns are a list, one turn alone, an object of
-    lists as `datasets` stores them, or any of these as JSON text.
+    lists as `datasets` stores them, or any of these as text in JSON or in Python's notation.
 
     Args:
         tools: what becomes of tool calls and of a tool's turns. "reject" rejects the row, "text"
@@ -58,11 +60,13 @@ def turn_list(record: Object, key: str) -> Any:
 
 
 def parsed(value: str, key: str) -> Any:
-    """JSON that is written as text. Raises RowError."""
+    """What is written as JSON text, or as Python writes it. Raises RowError."""
     try:
+        if PYTHON_TEXT.match(value):
+            return ast.literal_eval(value.strip())
         return json.loads(value, object_pairs_hook=unique_keys)
-    except (ValueError, RecursionError) as error:
-        detail = f"must be JSON, but is {shorten(value)}: {error}"
+    except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
+        detail = f"must be JSON, but is {shorten(value)}: {' '.join(str(error).split())}"
         raise RowError("not_json", key, detail) from None
 
 

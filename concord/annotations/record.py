@@ -18,6 +18,14 @@ from concord.annotations.cleaning import clean
 from concord.stage.params import FORBID
 
 PYTHON = "is a Python dict, not JSON; write the rows with json.dumps"
+JSON_NAMES: Mapping[type, str] = {
+    list: "a list",
+    str: "text",
+    int: "a number",
+    float: "a number",
+    bool: "true or false",
+    type(None): "null",
+}
 GivenOptions = Mapping[str, Any]
 """The `options` of a source in params.yaml, validated by `concord.stage.params.section`."""
 
@@ -116,7 +124,7 @@ def parse(number: int, text: str, file: str = "") -> Record:
         >>> parse(1, '{"label": 1}').row
         {'label': 1}
         >>> parse(2, "[1]").rejection.detail
-        'holds list, not an object'
+        'holds a list, not an object'
         >>> parse(3, '{"label": 1, "label": 2}').rejection.detail
         'stands twice in one object'
     """
@@ -136,7 +144,7 @@ def parse(number: int, text: str, file: str = "") -> Record:
             detail = PYTHON if text.lstrip().startswith("{'") else str(error)
             return Record(number, text, None, Rejection("not_json", "line", detail), file)
     if not isinstance(row, dict):
-        rejection = Rejection("wrong_type", "line", f"holds {type(row).__name__}, not an object")
+        rejection = Rejection("wrong_type", "line", f"holds {JSON_NAMES[type(row)]}, not an object")
         return Record(number, text, None, rejection, file)
     return Record(number, text, row, None, file)
 

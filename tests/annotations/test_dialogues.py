@@ -7,7 +7,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from concord.annotations.dialogues import OPENING, SYSTEM, group_id, turns, tutor_prompt
+from concord.annotations.dialogues import (
+    OPENING,
+    SYSTEM,
+    group_id,
+    spoken,
+    turns,
+    tutor_prompt,
+)
 from concord.annotations.formats import mrbench
 from concord.annotations.record import RowError
 
@@ -72,3 +79,35 @@ def test_tutor_prompt_matches_mrbench(dialogue: list[tuple[str, str]]) -> None:
     assert mrbench.messages(transcript) == tutor_prompt(
         (ROLES[speaker], words) for speaker, words in dialogue
     )
+
+
+@pytest.mark.parametrize(
+    ("text", "roles"),
+    [
+        ("User: Hi.\nAssistant:", ["user"]),
+        ("Human: Hi.\nAssistant: Hello.\nHuman: Why?\nAssistant:", ["user", "assistant", "user"]),
+        ("Be brief. USER: Hi. ASSISTANT:", ["system", "user"]),
+        ("[{'role': 'user', 'content': \"it's 2\"}]", ["user"]),
+        ('{"role": "user", "content": "Hi."}', ["user"]),
+    ],
+)
+def test_dialogues_in_one_text_are_split(text: str, roles: list[str]) -> None:
+    assert [turn["role"] for turn in spoken({"prompt": text}, "prompt")] == roles
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "User: what does this word mean?",
+        "Assistant: is this a job title?",
+        "What does the USER: field mean?",
+        "Explain [{'a': 1}] in Python.",
+    ],
+)
+def test_text_that_is_no_dialogue_is_one_turn(text: str) -> None:
+    assert spoken({"prompt": text}, "prompt") == [{"role": "user", "content": text}]
+
+
+def test_turns_that_are_cut_off_in_a_text_are_rejected() -> None:
+    with pytest.raises(RowError, match="must be JSON"):
+        spoken({"prompt": "[{'role': 'user', 'content': 'it"}, "prompt")

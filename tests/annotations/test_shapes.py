@@ -111,12 +111,16 @@ def test_context_in_other_columns_is_part_of_the_prompt(
     assert [turn["content"] for turn in record.row["messages"]] == contents
 
 
-def test_context_that_is_not_read_is_rejected_unless_ignored(tmp_path: Path) -> None:
-    row = {**PAIR, "documents": ["A text."]}
+@pytest.mark.parametrize(("column", "value"), [("documents", ["A text."]), ("input", "A text.")])
+def test_context_that_is_not_read_is_rejected_unless_ignored(
+    tmp_path: Path, column: str, value: Any
+) -> None:
+    """An `input` belongs to an `instruction`; beside a `prompt` nothing says where it stood."""
+    row = {**PAIR, column: value}
     (record,) = read(tmp_path, "trl", [row], {}, objective="helpful")
     assert record.rejection is not None
-    assert (record.rejection.reason, record.rejection.column) == ("unused_context", "documents")
-    (record,) = read(tmp_path, "trl", [row], {}, objective="helpful", ignore=["documents"])
+    assert (record.rejection.reason, record.rejection.column) == ("unused_context", column)
+    (record,) = read(tmp_path, "trl", [row], {}, objective="helpful", ignore=[column])
     assert record.row is not None
 
 

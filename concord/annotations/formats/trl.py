@@ -19,8 +19,9 @@ pages for their licences.
 
 Makes:
 
-- A comparison from a pair. Its margin is `margin`, or else `score_chosen` minus `score_rejected`,
-  if the row has them. Equal scores are a tie, which is left out. A pair whose rejected answer has
+- A comparison from a pair. Its margin is `margin`, or else `score_chosen` minus `score_rejected`
+  (or `chosen_score`, `chosen_rating`, `chosen-rating` and the like), if the row has them. Equal
+  scores are a tie, which is left out. A pair whose rejected answer has
   the higher score is rejected. The row's `annotator`, if it has one, replaces the option.
 - A binary label from an unpaired answer.
 - Step labels from stepwise supervision.
@@ -72,6 +73,13 @@ def is_unanswered(row: Row) -> bool:
 LABELLED = {"objective": OBJECTIVE}
 UNLABELLED = {**LABELLED, "domain": DOMAIN}
 JUDGED = ("annotator", "margin")
+SCORES = (
+    ("score_chosen", "score_rejected"),
+    ("chosen_score", "rejected_score"),
+    ("chosen_rating", "rejected_rating"),
+    ("chosen-rating", "rejected-rating"),
+)
+"""Names of the scores of a pair in published data sets."""
 SHAPES = (
     Shape(("prompt", "chosen", "rejected"), LABELLED, also=JUDGED),
     Shape(("chosen", "rejected"), LABELLED, also=JUDGED),
@@ -221,11 +229,12 @@ def margin(row: dict[str, Any]) -> float | None:
     """By how much the chosen answer is preferred, or None if the row does not say."""
     if not is_empty(row.get("margin")):
         column, difference = "margin", number(row, "margin")
-    elif is_empty(row.get("score_chosen")) and is_empty(row.get("score_rejected")):
-        return None
     else:
-        column = "score_rejected"
-        difference = number(row, "score_chosen") - number(row, "score_rejected")
+        pairs = (pair for pair in SCORES if not all(is_empty(row.get(key)) for key in pair))
+        chosen, column = next(pairs, ("", ""))
+        if not column:
+            return None
+        difference = number(row, chosen) - number(row, column)
     if difference < 0:
         raise RowError("contradiction", column, f"the rejected answer is better by {-difference:g}")
     return difference

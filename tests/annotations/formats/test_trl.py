@@ -116,6 +116,8 @@ def test_unpaired_answer_becomes_binary_label(
         ({"score_chosen": 8.5, "score_rejected": 6}, 2.5),
         ({"score_chosen": "6.5", "score_rejected": 6}, 0.5),
         ({"margin": 3, "score_chosen": 8.5, "score_rejected": 6}, 3),
+        ({"chosen_score": 5, "rejected_score": 3}, 2),
+        ({"chosen-rating": 5, "rejected-rating": 4.5}, 0.5),
     ],
 )
 def test_margin(tmp_path: Path, given: dict[str, Any], margin: float) -> None:
