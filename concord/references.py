@@ -76,10 +76,18 @@ def role_problems(sources: Mapping[str, Any], checks: Mapping[str, Check]) -> It
 
 
 def custom_function_problems(params: Mapping[str, Any], root: Path) -> Iterator[str]:
-    """Files of custom verifiers and judges that DVC does not track: `check` must depend on them."""
+    """Custom verifiers and judges whose files are not of this project, or that DVC does not track.
+
+    They are called with what a model wrote, so no function of Python or of a package is accepted.
+    """
     base, graph = root.resolve(), root / "dvc.yaml"
     deps = read(graph)["stages"]["check"]["deps"] if graph.is_file() else []
     for key, name in code.custom_functions(params).items():
+        if not code.files_of_function(name, base):
+            yield (
+                f"{key}: {name!r} is not in a file of this project; it would be called with what a "
+                "model wrote, so write the function in a module in the root of the project"
+            )
         for file in sorted(local_imports(*code.files_of_function(name, base), root=base)):
             path = file.relative_to(base)
             if deps and not any(path.is_relative_to(dep) for dep in deps):

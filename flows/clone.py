@@ -12,8 +12,10 @@ with all defaults (`flows.recipe`). The dvc.yaml of a clone has only the stages 
 """
 
 import copy
+import hashlib
 import io
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -49,7 +51,7 @@ def clone(recipe: Path, root: Path, changes: Sequence[str] = ()) -> Path:
     params = complete_text(recipe, root, changes)
     assignments = [change.partition("=") for change in changes]
     suffixes = [f"{key.split('.')[-1]}-{value}" for key, _, value in assignments]
-    folder = root / "runs" / "-".join([recipe.stem, *suffixes])
+    folder = root / "runs" / _file_name("-".join([recipe.stem, *suffixes]))
     if not (folder / ".git").exists():
         _run("git", "clone", "--quiet", "--shared", "--no-checkout", str(root), str(folder))
     with tempfile.TemporaryDirectory(dir=folder / ".git") as backup:
@@ -70,6 +72,19 @@ def clone(recipe: Path, root: Path, changes: Sequence[str] = ()) -> Path:
     (folder / GRAPH).write_text(graph, encoding="utf-8")
     _share_cache(root, folder)
     return folder
+
+
+def _file_name(text: str) -> str:
+    """A name for a folder, which depends on all of the text and stays below its parent.
+
+    Examples:
+        >>> _file_name("params-beta-0.2"), _file_name("params-name-../../x")
+        ('params-beta-0.2', 'params-name-.._.._x-6d01')
+    """
+    name = re.sub(r"[^\w.=,+-]", "_", text)[:100]
+    if name == text:
+        return name
+    return f"{name}-{hashlib.sha256(text.encode()).hexdigest()[:4]}"
 
 
 def complete_text(recipe: Path, root: Path, changes: Sequence[str] = ()) -> str:

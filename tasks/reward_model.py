@@ -261,7 +261,9 @@ def default_layers() -> tuple[int, ...]:
     """The layers of the SFT model that a probe reads if none are given, in ascending order."""
     from transformers import AutoConfig
 
-    count = AutoConfig.from_pretrained(SFT).get_text_config().num_hidden_layers
+    count = (
+        AutoConfig.from_pretrained(SFT, trust_remote_code=False).get_text_config().num_hidden_layers
+    )
     return tuple(sorted({count // 2, 3 * count // 4, count}))
 
 

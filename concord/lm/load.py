@@ -5,12 +5,17 @@ may be initialised at random. Weights are read from safetensors files only. Code
 never run.
 """
 
+import json
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from concord.stage.errors import ModelError
 from concord.stage.params import Model
+
+DAMAGED = (OSError, ValueError, RuntimeError, TypeError, LookupError, AttributeError)
+"""What `transformers` raises for a folder with a missing or damaged file."""
+INDEX = "model.safetensors.index.json"
 
 
 def load_tokenizer(
@@ -27,9 +32,10 @@ def load_tokenizer(
         tokenizer = AutoTokenizer.from_pretrained(
             str(path), revision=revision, trust_remote_code=False
         )
-    except (OSError, ValueError) as error:
+    except DAMAGED as error:
         raise ModelError(
-            f"the folder {path} has no tokenizer that can be loaded: {_first_line(error)}"
+            f"the folder {path} has no tokenizer that can be loaded: {_first_line(error)}; copy or "
+            "make it again"
         ) from error
     if chat_template is not None:
         tokenizer.chat_template = Path(chat_template).read_text(encoding="utf-8")
@@ -52,6 +58,29 @@ def _require_local_path(path: str | Path, revision: str | None) -> None:
     if revision is None and not Path(path).exists():
         raise ModelError(
             f"{path} does not exist; create it with `dvc repro`, or restore it with `dvc checkout`"
+        )
+
+
+def _require_shards(path: Path) -> None:
+    """Raises ModelError unless every file that the index of a folder lists is in the folder."""
+    if not (path / INDEX).is_file():
+        return
+    try:
+        index = json.loads((path / INDEX).read_text(encoding="utf-8"))
+        names = sorted({str(name) for name in index["weight_map"].values()})
+    except (ValueError, TypeError, LookupError, AttributeError):
+        raise ModelError(
+            f"{path / INDEX} is no list of weights; copy or make the folder again"
+        ) from None
+    if outside := [name for name in names if Path(name).name != name]:
+        raise ModelError(
+            f"{path / INDEX} lists {outside[0]}, which is not in its folder; files elsewhere are "
+            "not read: put all shards into the folder"
+        )
+    if missing := [name for name in names if not (path / name).is_file()]:
+        raise ModelError(
+            f"{path} lacks {len(missing)} of the {len(names)} shards in {INDEX}: "
+            f"{', '.join(missing[:5])}; copy the missing files, or make the folder again"
         )
 
 
@@ -117,8 +146,10 @@ def load_strictly(
     Raises ModelError if any other weight is missing, unexpected or of another shape.
     """
     import torch
+    from safetensors import SafetensorError
 
     _require_local_path(path, kwargs.get("revision"))
+    _require_shards(Path(path))
     try:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
@@ -130,9 +161,10 @@ def load_strictly(
                 dtype=getattr(torch, dtype),
                 **kwargs,
             )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (SafetensorError, *DAMAGED) as error:
         raise ModelError(
-            f"{path} cannot be loaded as {auto_class.__name__}: {_first_line(error)}"
+            f"{path} cannot be loaded as {auto_class.__name__}: {_first_line(error)}; copy or make "
+            "it again"
         ) from error
     _check_weights(path, model, info, set(new), set(unused))
     return model.to(device).eval()
@@ -161,4 +193,5 @@ def _check_weights(
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    lines = str(error).strip().splitlines() or [type(error).__name__]
+    return lines[0].rstrip(".")

@@ -85,10 +85,13 @@ def write_json(path: str | Path, content: Any) -> None:
 
 
 def read_json(path: str | Path) -> Any:
-    """Reads a JSON file. Raises DataError if it does not exist."""
+    """Reads a JSON file. Raises DataError if it does not exist or is damaged."""
     if not Path(path).is_file():
         raise DataError(f"{path} does not exist; run the stage that writes it (`dvc repro`)")
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise _damaged(path, error) from error
 
 
 def write_table(path: str | Path, frame: pd.DataFrame) -> None:
@@ -128,15 +131,25 @@ class TableWriter:
 
 
 def read_table(path: str | Path) -> pd.DataFrame:
-    """Reads a Parquet table. Raises DataError if it does not exist.
+    """Reads a Parquet table. Raises DataError if it does not exist or is damaged.
 
     Missing text is `None`, missing numbers are NaN, and messages are lists of dicts.
     """
     if not Path(path).is_file():
         raise DataError(f"{path} does not exist; run the stage that writes it (`dvc repro`)")
     # Not pq.read_table, which would read `name=value` folders in the path as columns.
-    table = pq.ParquetFile(path).read()
+    try:
+        table = pq.ParquetFile(path).read()
+    except (pa.ArrowException, OSError) as error:
+        raise _damaged(path, error) from error
     return pd.DataFrame({name: _series(table.column(name)) for name in table.column_names})
+
+
+def _damaged(path: str | Path, error: Exception) -> DataError:
+    reason = " ".join(str(error).split())
+    return DataError(
+        f"{path} is damaged ({reason}); delete it, and run the stage that writes it (`dvc repro`)"
+    )
 
 
 def _array(column: pd.Series, kind: pa.DataType | None) -> pa.Array:

@@ -28,6 +28,10 @@ from ruamel.yaml.error import YAMLError
 
 from concord.stage.errors import ParamsError
 
+MALFORMED = (ValueError, TypeError, LookupError, AttributeError, RecursionError)
+"""What the YAML parser raises for values such as the date 2026-13-45, and for deep nesting."""
+MOST_VALUES = 100_000
+"""A params file with more values is refused."""
 FORBID = ConfigDict(extra="forbid", allow_inf_nan=False)
 T = TypeVar("T")
 Dtype = typing.Literal["float32", "bfloat16"]
@@ -91,11 +95,29 @@ def read(path: str | Path = "params.yaml") -> dict[str, Any]:
         raise ParamsError(f"{path} does not exist; run from the root of the project") from None
     except UnicodeDecodeError as error:
         raise ParamsError(f"{path} is not UTF-8 (byte {error.start}); save it as UTF-8") from None
-    except YAMLError as error:
-        raise ParamsError(f"{path} is not valid YAML: {' '.join(str(error).split())}") from None
+    except (YAMLError, *MALFORMED) as error:
+        reason = " ".join(str(error).split())
+        raise ParamsError(f"{path} is not valid YAML: {reason}; correct it") from None
     if not isinstance(params, dict):
         raise ParamsError(f"{path} must be a mapping of sections, but is {type(params).__name__}")
+    if _is_larger(params, MOST_VALUES):
+        raise ParamsError(
+            f"{path} has more than {MOST_VALUES} values, because an alias (*name) contains itself "
+            "or repeats too much; write the values without the alias"
+        )
     return params
+
+
+def _is_larger(value: Any, most: int) -> bool:
+    """Whether there are more than `most` values inside of a value, each alias counted in full."""
+    waiting, count = [value], 0
+    while waiting and count + len(waiting) <= most:
+        inner, count = waiting.pop(), count + 1
+        if isinstance(inner, dict):
+            waiting.extend(inner.values())
+        elif isinstance(inner, list):
+            waiting.extend(inner)
+    return bool(waiting)
 
 
 def load(cls: type[T], *keys: str) -> T:

@@ -10,16 +10,19 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from concord.stage import outputs
 from concord.stage.closure import digests
 from concord.stage.errors import DataError
 from concord.stage.paths import CODE, WORK
 
 COMPLETE = "complete"
-"""Marker file, written last. A checkpoint without it is incomplete and ignored."""
+"""Marker file, written last, with the sizes of the other files as JSON. A checkpoint without it, or
+with a file of another size, is incomplete and ignored."""
 
 
 def folder(
@@ -52,14 +55,39 @@ def folder(
 
 
 def mark_complete(work: Path, step: int) -> None:
-    """Marks the checkpoint of `step` as complete."""
-    (work / f"checkpoint-{step}" / COMPLETE).touch()
+    """Marks the checkpoint of `step` as complete, once its files are on the disk.
+
+    A rename or a small file can reach the disk before the content of large files. After a power
+    cut, the marker alone would vouch for a checkpoint of which a part is missing.
+    """
+    checkpoint = work / f"checkpoint-{step}"
+    for file in _files(checkpoint):
+        with file.open("rb") as stream:
+            os.fsync(stream.fileno())
+    with outputs.file(checkpoint / COMPLETE) as partial, partial.open("w") as stream:
+        json.dump(_sizes(checkpoint), stream)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def newest(work: Path) -> Path | None:
     """The newest complete checkpoint in `work`, or None."""
     checkpoints = [path.parent for path in work.glob(f"checkpoint-*/{COMPLETE}")]
-    return max(checkpoints, key=step_of, default=None)
+    return max(filter(_is_complete, checkpoints), key=step_of, default=None)
+
+
+def _is_complete(checkpoint: Path) -> bool:
+    try:
+        expected = json.loads((checkpoint / COMPLETE).read_bytes())
+    except ValueError:
+        return False
+    return bool(expected.items() <= _sizes(checkpoint).items())
+
+
+def _sizes(checkpoint: Path) -> dict[str, int]:
+    """File of a checkpoint -> its size in bytes, without the marker."""
+    files = (file for file in _files(checkpoint) if not file.name.startswith((COMPLETE, ".")))
+    return {file.relative_to(checkpoint).as_posix(): file.stat().st_size for file in files}
 
 
 def step_of(checkpoint: Path) -> int:

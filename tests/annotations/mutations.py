@@ -1,5 +1,6 @@
 """Random damage to files of annotations: to their bytes, to their lines, and to their rows."""
 
+import copy
 import json
 import random
 from collections.abc import Callable
@@ -36,7 +37,7 @@ def changed_rows(rows: list[dict[str, Any]], draw: random.Random) -> list[dict[s
             container = container[key]
         kind = draw.choice(["replace", "replace", "remove", "rename", "wrap"])
         if kind == "replace":
-            container[last] = draw.choice(VALUES)
+            container[last] = copy.deepcopy(draw.choice(VALUES))
         elif kind == "wrap":
             container[last] = [container[last]] if draw.random() < 0.5 else str(container[last])
         elif kind == "remove" or isinstance(container, list):

@@ -99,6 +99,12 @@ def test_single_values_can_be_changed(project: Path) -> None:
             clone(Path("params.yaml"), project, [wrong])
 
 
+def test_a_changed_value_never_moves_the_clone_out_of_runs(project: Path) -> None:
+    folder = clone(Path("params.yaml"), project, ["word=../../../x"])
+    assert folder.parent == project / "runs"
+    assert "../../../x" in (folder / "params.yaml").read_text()
+
+
 def test_a_missing_recipe(project: Path) -> None:
     with pytest.raises(
         CloneError, match=r"recipes/othre.yaml does not exist; recipes here: recipes/other.yaml"

@@ -119,7 +119,8 @@ def results(
     person: Object, messages: list[Turn], answers: list[str], options: Options
 ) -> Iterator[dict[str, Any] | RowError]:
     """Yields the annotations of one person."""
-    by_name = {item.get("from_name"): item for item in mappings(person, "result")}
+    items = mappings(person, "result")
+    by_name = {name: item for item in items if isinstance(name := item.get("from_name"), str)}
     for objective, name in options.objectives.items():
         if name not in by_name:
             detail = f"the annotation has no result of {name!r}; it has {shorten([*by_name])}"

@@ -149,6 +149,7 @@ def load_heads(path: str | Path, device: Any, dtype: str = "float32") -> SavedHe
     `dtype` is for heads that were saved without a data type. Raises ModelError if the weights of
     the backbone have changed since the heads were fitted.
     """
+    from safetensors import SafetensorError
     from safetensors.numpy import load_file
 
     entry = outputs.read_json(Path(path) / "probe.json")
@@ -159,7 +160,12 @@ def load_heads(path: str | Path, device: Any, dtype: str = "float32") -> SavedHe
             "their scores would be meaningless; fit them again with `dvc repro`"
         )
     model = load_frozen(backbone, entry["layers"], device, entry.get("dtype", dtype))
-    heads = load_file(Path(path) / "heads.safetensors")
+    try:
+        heads = load_file(Path(path) / "heads.safetensors")
+    except (SafetensorError, OSError) as error:
+        raise ModelError(
+            f"the heads in {path} cannot be read: {error}; fit them again with `dvc repro`"
+        ) from error
     return SavedHeads(model, load_tokenizer(path), entry, heads)
 
 

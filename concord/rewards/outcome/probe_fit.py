@@ -61,15 +61,21 @@ def cache_key(path: Path, model: Any, settings: str, texts: Iterable[Sequence[in
 
 
 def cached(folder: Path, key: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
-    """The table in `folder` if it has this key; else the table that is computed, which is kept."""
-    from safetensors import safe_open
+    """The table in `folder` if it has this key; else the table that is computed, which is kept.
+
+    A damaged table is computed again.
+    """
+    from safetensors import SafetensorError, safe_open
     from safetensors.numpy import save_file
 
     file = folder / "features.safetensors"
     if file.is_file():
-        with safe_open(file, "numpy") as stored:
-            if (stored.metadata() or {}).get("key") == key:
-                return np.asarray(stored.get_tensor("features"))
+        try:
+            with safe_open(file, "numpy") as stored:
+                if (stored.metadata() or {}).get("key") == key:
+                    return np.asarray(stored.get_tensor("features"))
+        except (SafetensorError, OSError):
+            print(f"{file} is damaged; the features are computed again")
     table = compute()
     with outputs.directory(folder) as target:
         save_file({"features": table}, target / file.name, {"key": key})

@@ -263,3 +263,21 @@ def test_the_kind_of_a_judge(tiny_model: Path, tmp_path: Path) -> None:
     assert judge_params(local, "j") == LocalJudgeParams("r", str(tiny_model))
     assert isinstance(load_judge(local, "j", "cpu", "float32", tmp_path), LocalJudge)
     assert isinstance(load_judge(served, "j", "cpu", "float32", tmp_path), EndpointJudge)
+
+
+@pytest.mark.parametrize("status", [401, 200])
+def test_the_key_is_in_no_message_even_if_the_server_quotes_it(
+    serve: Any,
+    status: int,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    secret = "sk-canary-0123456789"
+    monkeypatch.setenv("JUDGE_API_KEY", secret)
+    server = serve((status, json.dumps({"error": f"incorrect API key: {secret}"})))
+    with pytest.raises(ModelError) as refused:
+        judge(server, tmp_path, key="JUDGE_API_KEY", attempts=1).verdicts(PROMPTS[:1], ["yes"])
+    assert server.keys == [f"Bearer {secret}"]
+    assert secret not in str(refused.value) + "".join(capfd.readouterr())
+    assert not any(secret in file.read_text() for file in tmp_path.rglob("*") if file.is_file())

@@ -17,6 +17,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -37,6 +38,7 @@ IN_JSON = (
     '\nReply with JSON of the form {"verdict": v}: '
     "v is a number from 0 (does badly) to 1 (does well)."
 )
+VARIABLE = re.compile(r"[A-Z_][A-Z0-9_]*")
 RETRIED = (408, 409, 429, 500, 502, 503, 504, 529)
 """HTTP statuses of temporary failures."""
 
@@ -50,11 +52,13 @@ class EndpointJudgeParams:
     model: str
     """Name of the model at the endpoint."""
     endpoint: str
-    """Base URL of an OpenAI-compatible server, such as http://localhost:8000/v1."""
+    """Base URL of an OpenAI-compatible server, such as http://localhost:8000/v1. It has no password
+    in it: parameters are in reports and logs."""
     kind: Literal["endpoint"] = "endpoint"
     """The name of this module."""
     key: str | None = None
-    """Environment variable with the endpoint's API key; null if it needs none."""
+    """Name of the environment variable with the endpoint's API key, in capitals; null if it needs
+    none."""
     parallel: Annotated[int, Field(ge=1)] = 8
     """Number of concurrent requests."""
     attempts: Annotated[int, Field(ge=1)] = 5
@@ -65,9 +69,16 @@ class EndpointJudgeParams:
 
     def __post_init__(self) -> None:
         if not self.endpoint.startswith(("http://", "https://")):
+            raise ValueError("endpoint is not a URL; give one that starts with http:// or https://")
+        if "@" in self.endpoint or "?" in self.endpoint:
             raise ValueError(
-                f"endpoint is {self.endpoint!r}, which is not a URL; "
-                "give one that starts with http:// or https://"
+                "endpoint has a user name, a password or a query in it, which reports and logs "
+                "would show; remove it, and put the key into the variable that `key` names"
+            )
+        if self.key is not None and not VARIABLE.fullmatch(self.key):
+            raise ValueError(
+                "key is not the name of an environment variable in capitals, such as "
+                "JUDGE_API_KEY; put the API key itself into that variable, and never into a file"
             )
 
 
@@ -174,7 +185,7 @@ class EndpointJudge:
             if reply.status_code != 200:
                 raise ModelError(
                     f"the judge at {address} rejected the request with status "
-                    f"{reply.status_code}: {reply.text[:200]}; "
+                    f"{reply.status_code}: {self._without_key(reply.text)[:200]}; "
                     "correct the endpoint, the model or the key"
                 )
             try:
@@ -182,11 +193,17 @@ class EndpointJudge:
                     reply.json()["choices"][0]["message"]["content"]
                 ).verdict
             except (ValidationError, ValueError, KeyError, IndexError, TypeError) as error:
-                problem = f"returned no verdict ({' '.join(str(error).split())[:200]})"
+                reason = " ".join(self._without_key(str(error)).split())
+                problem = f"returned no verdict ({reason[:200]})"
         raise ModelError(
             f"the judge at {address} {problem} in {self.params.attempts} attempts; "
             "check that its server works"
         )
+
+    def _without_key(self, text: str) -> str:
+        """A reply of the server, which may quote the API key, without it."""
+        key = self.headers.get("authorization", "").removeprefix("Bearer ")
+        return text.replace(key, "***") if key else text
 
     def _file(self, text: str) -> Path:
         name = hashlib.sha256(
