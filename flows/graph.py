@@ -27,6 +27,8 @@ PHASES: tuple[Phase, ...] = get_args(Phase)
 NODE = re.compile(r'"([^"]+)";')
 EXPLAINED = re.compile(r"^\w+Error: params\.yaml is invalid:.*", re.MULTILINE | re.DOTALL)
 """What `check` prints about a wrong params.yaml."""
+LOCK_ERROR = re.compile(r"dvc\.lock' (is invalid|validation failed)")
+"""What DVC prints about a file that is not whole."""
 EDGE = re.compile(r'"([^"]+)" -> "([^"]+)";')
 
 
@@ -112,6 +114,11 @@ def _dag() -> str:
     try:
         return ask("dag", "--dot")
     except GraphError as error:
+        if LOCK_ERROR.search(str(error)):
+            raise GraphError(
+                "dvc.lock is incomplete: DVC was interrupted while it wrote the file; run "
+                "`python -m flows.repair`, which restores it, and run again"
+            ) from None
         if "Could not find" not in str(error):
             raise
         command = [sys.executable, "-m", "tasks.check"]

@@ -19,6 +19,7 @@ from concord.stage.params import Runtime, load
 from flows.devices import Devices, visible_devices
 from flows.graph import Stage, changed
 from flows.progress import Progress
+from flows.repair import repair
 from flows.stage import Outcome, Processes, StageError, exclusive_run, run
 
 SECONDS_BEFORE_RETRY = 10
@@ -85,6 +86,7 @@ def machine_for(stages: Sequence[Stage]) -> Iterator[Machine]:
         [] if runtime.device == "cpu" or not any(s.meta.gpu for s in stages) else visible_devices()
     )
     with exclusive_run(log.info) as folder:
+        repair(log.warning)
         work = changed(stages)
         log.info(f"{len(stages)} stages, {len(work)} may have to run; at most {at_once} at a time")
         machine = Machine(work, Cores(at_once), devices, Processes(folder))
@@ -175,6 +177,8 @@ def _run(stage: Stage, machine: Machine) -> Outcome:
         except StageError as failed:
             log.error(str(failed).partition("\n")[0])
             raise
+        if outcome.status == "restored" and repair(log.warning, [stage.name]):
+            outcome = run(stage, machine.processes, log.info, progress, slot)
     progress.finish()
     log.info(f"{outcome.status} in {outcome.seconds:.1f} s")
     if stage.budget is not None and outcome.seconds > stage.budget:
