@@ -9,6 +9,7 @@ for every stage that DVC restored from the cache.
 An incomplete dvc.lock, which DVC writes in place, is replaced by the last complete one.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -57,7 +58,7 @@ def repair(log: Log, stages: Collection[str] | None = None) -> list[str]:
     """
     if stages is None:
         _restore_lock(log)
-    cache = Path(ask("cache", "dir").strip()) / "files/md5"
+    cache = _cache(Path.cwd())
     outs = [out for name, entry in _entries().items() for out in entry if _is_one(name, stages)]
     damaged = [one for out in outs for one in _damaged(out, cache)]
     for one in damaged:
@@ -72,6 +73,12 @@ def repair(log: Log, stages: Collection[str] | None = None) -> list[str]:
             dvc("fetch", "--quiet", *paths), env=environment(), capture_output=True, check=False
         )
     return [str(one.path) for one in damaged]
+
+
+@functools.cache
+def _cache(root: Path) -> Path:
+    """The folder of the files in the cache of the project in `root`."""
+    return root / ask("cache", "dir").strip() / "files/md5"
 
 
 def _restore_lock(log: Log) -> None:

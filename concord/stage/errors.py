@@ -3,14 +3,21 @@
 ConcordError
 |- ParamsError  invalid params.yaml: unknown key, value out of range, reference to an unknown name
 |- DataError    invalid source or table: missing, empty, not UTF-8, wrong format, too many bad rows
-'- ModelError   invalid checkpoint: missing, or its weights do not match the architecture
+|- ModelError   invalid checkpoint: missing, or its weights do not match the architecture
+'- DiskError    no space left, or no permission to write
 
 A message says what was given, why it cannot work, and what to do.
 """
 
+import errno
 import inspect
+import os
+import shutil
 import sys
 from collections.abc import Callable
+
+LITTLE = 2**20
+"""Bytes. A disk with less free space is full."""
 
 
 class ConcordError(Exception):
@@ -29,6 +36,10 @@ class ModelError(ConcordError):
     """A checkpoint or tokenizer is invalid."""
 
 
+class DiskError(ConcordError):
+    """The disk is full, or cannot be written."""
+
+
 def command(main: Callable[..., None]) -> None:
     """Calls `main` of a stage with the command-line arguments.
 
@@ -44,3 +55,20 @@ def command(main: Callable[..., None]) -> None:
         main(*arguments)
     except ConcordError as error:
         sys.exit(f"{type(error).__name__}: {error}")
+    except Exception as error:
+        if (problem := _disk_problem(error)) is None:
+            raise
+        sys.exit(f"DiskError: {problem}")
+
+
+def _disk_problem(error: Exception) -> str | None:
+    """What is wrong with the disk, if that is why a stage failed.
+
+    Libraries turn the system's error into others of their own, so the free space counts too.
+    """
+    number, folder = getattr(error, "errno", None), os.getcwd()
+    if number in (errno.EROFS, errno.EACCES, errno.EPERM):
+        return f"{error}; make it writable for this user, and run again"
+    if number in (errno.ENOSPC, errno.EDQUOT) or shutil.disk_usage(folder).free < LITTLE:
+        return f"the disk of {folder} is full ({error}); free some space, and run again"
+    return None

@@ -1,0 +1,1 @@
+"""Faults on purpose: what is killed, cut off or damaged ends in a clear error, or recovers."""
