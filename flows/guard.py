@@ -16,7 +16,7 @@ import time
 
 import psutil
 
-PR_SET_CHILD_SUBREAPER = 36
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
 SECONDS_TO_STOP = 10.0
 ENDED = 128 + signal.SIGTERM
 """Exit status if standard input was closed."""
@@ -26,7 +26,12 @@ def main() -> None:
     """Runs the command and exits with its status."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(ENDED))
     adopt_orphans()
-    child = subprocess.Popen(sys.argv[1:], stdin=subprocess.DEVNULL, start_new_session=True)
+    child = subprocess.Popen(
+        sys.argv[1:],
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+        preexec_fn=end_with_parent,  # there are no other threads yet
+    )
     closed = threading.Event()
     threading.Thread(target=_watch, args=(closed,), daemon=True).start()
     try:
@@ -66,6 +71,12 @@ def adopt_orphans() -> None:
     """Makes this process the parent of orphaned descendants, including those in other sessions."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+
+
+def end_with_parent() -> None:
+    """Lets the kernel terminate this process when its parent is gone, even by SIGKILL."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
 def _is_running(process: psutil.Process) -> bool:
