@@ -64,5 +64,5 @@ def _end() -> None:
         sys.stderr.write(message)
         sys.stderr.flush()
     except (OSError, ValueError):
-        pass  # whoever read the output has ended as well
+        pass  # nobody reads the output any more
     os.kill(os.getpid(), signal.SIGKILL)
