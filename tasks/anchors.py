@@ -22,11 +22,14 @@ from concord.objectives import objectives_of
 from concord.rewards.vector.reward_vector import RewardVector
 from concord.stage import outputs, runtime
 from concord.stage.errors import ParamsError, command
+from concord.stage.finished_parts import kept
 from concord.stage.params import FORBID, Runtime, load, read
-from concord.stage.paths import ANCHORS, PREPARED, SFT
+from concord.stage.paths import ANCHORS, PREPARED, REWARDS, SFT
 
 if TYPE_CHECKING:
     import pandas as pd
+
+PROMPTS = PREPARED / "prompts/validation.parquet"
 
 
 @dataclass(frozen=True, config=FORBID)
@@ -56,18 +59,19 @@ def run(params: AnchorsParams, all_params: Mapping[str, Any], settings: Runtime,
             f"anchors.directions.{min(unknown)}: unknown objective; allowed: {allowed}"
         )
     device = runtime.start(settings, seed)
-    rows = _prompts(params)
-    responses = _answers(rows, params, settings, seed, device)
-    vector = RewardVector.load(all_params, device=device, dtype=settings.dtype)
-    raw = vector.score_all(
-        rows["messages"].tolist(), responses, rows["domain"].tolist(), rows["reference"].tolist()
-    )
-    Anchors.fit(raw, params.directions).save(ANCHORS)
+    key = [params, objectives_of(all_params), settings, seed]
+    with kept("anchors", key, [PROMPTS, SFT, REWARDS], __file__):
+        rows = _prompts(params)
+        responses = _answers(rows, params, settings, seed, device)
+        vector = RewardVector.load(all_params, device=device, dtype=settings.dtype)
+        domains, references = rows["domain"].tolist(), rows["reference"].tolist()
+        raw = vector.score_all(rows["messages"].tolist(), responses, domains, references)
+        Anchors.fit(raw, params.directions).save(ANCHORS)
 
 
 def _prompts(params: AnchorsParams) -> pd.DataFrame:
     """The first `params.prompts` validation prompts of each domain, each `params.samples` times."""
-    frame = outputs.read_table(PREPARED / "prompts/validation.parquet")
+    frame = outputs.read_table(PROMPTS)
     first = frame.groupby("domain", sort=False).head(params.prompts)
     return first.loc[first.index.repeat(params.samples)].reset_index(drop=True)
 

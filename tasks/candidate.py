@@ -21,10 +21,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 from concord.evaluation.policies import run_protocol
 from concord.evaluation.policies.protocol import Judged, Point, by_domain
-from concord.evaluation.policies.run_protocol import EvaluateJob, EvaluateParams
+from concord.evaluation.policies.run_protocol import INPUTS, EvaluateJob, EvaluateParams
 from concord.objectives import objectives_of
 from concord.stage import outputs, runtime
 from concord.stage.errors import command
+from concord.stage.finished_parts import kept
 from concord.stage.params import Dtype, Runtime, Seeds, load, read
 from concord.stage.paths import CANDIDATE, POLICIES, REPORTS
 from concord.steering.checkpoint import digest, write
@@ -38,11 +39,19 @@ NAME = "candidate"
 
 def run(job: EvaluateJob, dtype: Dtype, all_params: Mapping[str, Any]) -> None:
     """Evaluates the checkpoint and writes its results and its samples."""
+    choice = outputs.read_json(REPORTS / "select.json")
+    key = [job, objectives_of(all_params), dtype, choice]
+    with kept("candidate", key, [*INPUTS, POLICIES / choice["policy"]], __file__):
+        _run(job, dtype, choice, all_params)
+
+
+def _run(
+    job: EvaluateJob, dtype: Dtype, choice: Mapping[str, Any], all_params: Mapping[str, Any]
+) -> None:
     from concord.evaluation.check_figures import read_pairs
     from concord.evaluation.policies.policy_checks import policy_checks
 
     device = runtime.start(job.settings, job.seeds.sampling)
-    choice = outputs.read_json(REPORTS / "select.json")
     points = [Point(NAME, domain, entry["weights"]) for domain, entry in choice["domains"].items()]
     with tempfile.TemporaryDirectory() as temporary:
         checkpoint = Path(temporary)

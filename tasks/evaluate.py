@@ -18,16 +18,23 @@ from typing import Any
 
 from concord.evaluation.policies import run_protocol
 from concord.evaluation.policies.protocol import all_points, design_points, evaluated_objectives
-from concord.evaluation.policies.run_protocol import EvaluateJob, EvaluateParams
+from concord.evaluation.policies.run_protocol import INPUTS, EvaluateJob, EvaluateParams
 from concord.objectives import check_weights, objectives_of
 from concord.stage import outputs, runtime
 from concord.stage.errors import command
+from concord.stage.finished_parts import kept
 from concord.stage.params import Runtime, Seeds, load, read
 from concord.stage.paths import POLICIES, REPORTS, SAMPLES, SCALED
 
 
 def run(policy: str, job: EvaluateJob, all_params: Mapping[str, Any]) -> None:
     """Evaluates the policy and writes its report and its samples."""
+    key = [job, objectives_of(all_params)]
+    with kept(f"evaluate@{policy}", key, [*INPUTS, POLICIES / policy], __file__):
+        _run(policy, job, all_params)
+
+
+def _run(policy: str, job: EvaluateJob, all_params: Mapping[str, Any]) -> None:
     from concord.evaluation.check_figures import read_pairs
     from concord.evaluation.policies.policy_checks import policy_checks
     from concord.evaluation.policies.summary import policy_report

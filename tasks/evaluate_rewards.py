@@ -30,13 +30,20 @@ from concord.rewards.outcome import reward_model as outcome
 from concord.sandbox.world import World
 from concord.stage import outputs, runtime
 from concord.stage.errors import command
+from concord.stage.finished_parts import kept
 from concord.stage.params import FORBID, Runtime, Seeds, load, read
-from concord.stage.paths import PROCESS_REWARD, REPORTS, REWARDS, SFT
+from concord.stage.paths import PREPARED, PROCESS_REWARD, REPORTS, REWARDS, SFT
 
 if TYPE_CHECKING:
     from concord.evaluation.rewards.judged_sets import HeldOut, Locked
 
 
+INPUTS = (
+    PREPARED / "checks.parquet",
+    *(PREPARED / name for name in ("rewards", "steps", "ratings/test.parquet")),
+    *(SFT, REWARDS, PROCESS_REWARD),
+)
+"""What is scored, and the models, if the recipe makes them."""
 NO_PROCESS_REWARD: dict[str, Any] = {"objectives": {}, "best_of_n": {}}
 """The report without a process reward model."""
 
@@ -74,6 +81,13 @@ class EvaluateRewardsJob:
 
 def run(job: EvaluateRewardsJob, all_params: Mapping[str, Any]) -> None:
     """Writes one report per reward model, and one for the process reward model if there is one."""
+    names = [list(all_params.get("reward_models", {})), "process_reward" in all_params]
+    key = [job, objectives_of(all_params), *names]
+    with kept("evaluate_rewards", key, INPUTS, __file__):
+        _run(job, all_params)
+
+
+def _run(job: EvaluateRewardsJob, all_params: Mapping[str, Any]) -> None:
     from concord.evaluation import check_figures
     from concord.evaluation.rewards.candidates import Candidates
     from concord.evaluation.rewards.head_checks import outcome_checks, process_checks

@@ -8,16 +8,13 @@
     python -m tasks.process_labels
 
 The labelling method of an objective is derived from its properties
-(`concord.rewards.process.labelling`). Human step labels from the sources are added. Sampling takes
-most of the time, so its results are saved: a killed run resumes with the answers it already has.
+(`concord.rewards.process.labelling`). Human step labels from the sources are added.
 """
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import field
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
@@ -37,10 +34,11 @@ from concord.rewards.process.labelling import (
     sampled_domains,
 )
 from concord.rewards.process.sampled_answers import AnswerSampler
-from concord.stage import outputs, resume, runtime
+from concord.stage import outputs, runtime
 from concord.stage.errors import DataError, ParamsError, command
+from concord.stage.finished_parts import kept
 from concord.stage.params import FORBID, Runtime, load, read
-from concord.stage.paths import PREPARED, PROCESS_LABELS, REPORTS, SFT
+from concord.stage.paths import PREPARED, PROCESS_LABELS, REPORTS, REWARDS, SFT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -120,19 +118,6 @@ class ProcessLabelsJob:
     settings: Runtime
     seed: int
 
-    @property
-    def work(self) -> Path:
-        """Folder for sampled answers until the stage has finished."""
-        inputs = [PREPARED / "prompts", SFT]
-        sampled = [
-            self.params.prompts,
-            self.params.samples,
-            self.params.completions,
-            self.params.temperature,
-        ]
-        key = [*sampled, self.params.max_new_tokens, self.settings, self.seed]
-        return resume.folder("process_labels", key, inputs, __file__)
-
 
 def run(job: ProcessLabelsJob) -> None:
     """Samples and labels answers, adds human labels; writes the tables, standards and report."""
@@ -142,7 +127,13 @@ def run(job: ProcessLabelsJob) -> None:
         raise ParamsError(problem)
     _require_one_meaning(params, derived)
     device = runtime.start(job.settings, job.seed)
-    sampler = _sampler(job, device)
+    inputs = [PREPARED / "prompts", PREPARED / "steps", SFT, REWARDS]
+    with kept("process_labels", job, inputs, __file__):
+        _label(job, derived, device)
+
+
+def _label(job: ProcessLabelsJob, derived: Mapping[str, Derivation], device: Any) -> None:
+    params, sampler = job.params, _sampler(job, device)
     settings = LabellerSettings(
         objectives=job.objectives,
         labellings=params.objectives,
@@ -174,7 +165,6 @@ def run(job: ProcessLabelsJob) -> None:
         derived, job.objectives, params.objectives, tables, against
     )
     outputs.write_json(REPORTS / "process_labels.json", report)
-    shutil.rmtree(job.work, ignore_errors=True)
 
 
 def _require_one_meaning(params: ProcessLabelsParams, derived: Mapping[str, Derivation]) -> None:
@@ -200,7 +190,7 @@ def _sampler(job: ProcessLabelsJob, device: Any) -> AnswerSampler:
     }
     model = load_causal(SFT, device, job.settings.dtype)
     sampler = Sampler(model, load_tokenizer(SFT), sampling)
-    return AnswerSampler(sampler, job.params.completions, job.work)
+    return AnswerSampler(sampler, job.params.completions)
 
 
 def _samples(

@@ -24,8 +24,9 @@ from concord.rewards.vector.reward_vector import RewardVector
 from concord.stage import outputs, runtime
 from concord.stage import params as parameters
 from concord.stage.errors import DataError, command
+from concord.stage.finished_parts import kept
 from concord.stage.params import FORBID, Runtime
-from concord.stage.paths import PREPARED, ROLLOUTS, SFT
+from concord.stage.paths import PREPARED, REWARDS, ROLLOUTS, SFT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -56,7 +57,14 @@ def run(
     params: RolloutsParams, objectives: dict[str, Objective], settings: Runtime, seed: int
 ) -> None:
     """Samples the responses, scores them and writes the table."""
+    key = [params, objectives, settings, seed]
+    with kept("rollouts", key, [PROMPTS, SFT, REWARDS], __file__):
+        _run(params, objectives, settings, seed)
 
+
+def _run(
+    params: RolloutsParams, objectives: dict[str, Objective], settings: Runtime, seed: int
+) -> None:
     device = runtime.start(settings, seed)
     prompts = select_prompts(outputs.read_table(PROMPTS), objectives, params.prompts)
     frame = repeat_prompts(prompts, params.samples)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
 from concord.lm.chat import Messages, TooLongError, encode
 from concord.lm.types import Tokenizer
+from concord.stage.finished_parts import part
 
 if TYPE_CHECKING:
     import torch
@@ -105,9 +107,10 @@ def score_in_batches(
     """Scores all sequences in batches of similar length.
 
     `score` maps a list of sequences to an array `(batch, width)`. Returns float32 `(n, width)`, in
-    the order of `encoded`.
+    the order of `encoded`. Each batch is a finished part of the stage.
     """
     result = np.zeros((len(encoded), width), dtype=np.float32)
     for rows in batches_by_length(encoded, batch_size):
-        result[rows] = score([encoded[row] for row in rows])
+        batch = [encoded[row] for row in rows]
+        result[rows] = part("scores", batch, partial(score, batch))
     return result

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -24,6 +25,7 @@ from concord.lm.token_logprobs import OutputLayer, chunk_size, token_logprobs, u
 from concord.lm.types import CausalLM, Tokenizer
 from concord.stage import progress
 from concord.stage.errors import DataError
+from concord.stage.finished_parts import part
 
 COMPACT_BELOW = 0.75
 """Finished rows are removed from the batch once the share of unfinished rows falls below this.
@@ -32,13 +34,24 @@ Removing rows copies the cache, which costs about as much as one step.
 """
 KEPT = 2**24
 """Largest number of logits of a batch that are kept for `Observer`; 64 MiB in float32."""
-Observer = Callable[[list[int], list[list[int]], Tensor | None], None]
-"""(rows, responses, logits), called after each batch of `sample_ids`.
+Observer = Callable[[list[int], list[list[int]], Tensor | None], Any]
+"""(rows, responses, logits) -> what is measured on a batch of `sample_batches`.
 
 The rows are the indices of the prompts in the batch, and the responses their token ids. `logits`
 `(rows, steps, vocab)` are those that the tokens were sampled from, at temperature 1. They are
 undefined after the end of a response, and None if they are more than `KEPT`.
 """
+
+
+class Batch(NamedTuple):
+    """The responses to some of the prompts."""
+
+    rows: list[int]
+    """Indices of the prompts."""
+    responses: list[list[int]]
+    """Token ids of their responses."""
+    observed: Any
+    """The result of the observer; None without."""
 
 
 def sample(
@@ -93,35 +106,69 @@ def sample_ids(
     seed: int = 0,
     batch_size: int = 128,
     label: str | None = "sampling",
-    observe: Observer | None = None,
     **forward: Any,
 ) -> list[list[int]]:
     """Token ids of one response per prompt, in order; see `sample`.
 
-    The end-of-sequence token is included if it was reached. `observe` is called after each batch.
+    The end-of-sequence token is included if it was reached.
+    """
+    responses: list[list[int]] = [[] for _ in prompts]
+    for batch in sample_batches(
+        model,
+        tokenizer,
+        prompts,
+        max_new_tokens=max_new_tokens,
+        temperature=temperature,
+        seed=seed,
+        batch_size=batch_size,
+        label=label,
+        **forward,
+    ):
+        for row, response in zip(batch.rows, batch.responses, strict=True):
+            responses[row] = response
+    return responses
+
+
+def sample_batches(
+    model: CausalLM,
+    tokenizer: Tokenizer,
+    prompts: Sequence[Sequence[int]],
+    *,
+    max_new_tokens: int,
+    temperature: float = 1.0,
+    seed: int = 0,
+    batch_size: int = 128,
+    label: str | None = "sampling",
+    observe: Observer | None = None,
+    **forward: Any,
+) -> Iterator[Batch]:
+    """As `sample_ids`, a batch of prompts of similar length at a time.
+
+    Each batch is a finished part of the stage (`concord.stage.finished_parts`), with the result of
+    `observe`, which must be of a type that can be kept.
     """
     prompts = _truncate(prompts, _max_prompt_length(model, max_new_tokens))
     uniforms = _uniforms(prompts, max_new_tokens, seed)
-    responses: list[list[int]] = [[] for _ in prompts]
+    stops = stop_ids(model, tokenizer)
+
+    @torch.inference_mode()
+    def sampled(rows: list[int], batch: list[list[int]]) -> list[Any]:
+        draws = torch.tensor(uniforms[rows], device=model.device)
+        ids, mask = _pad_left(batch, tokenizer.pad_token_id, model.device)
+        logits: list[Tensor] | None = None if observe is None else []
+        responses = _generate(model, ids, mask, draws, temperature, stops, forward, logits)
+        if observe is None:
+            return [responses, None]
+        return [responses, observe(rows, responses, logits[0] if logits else None)]
+
     order = sorted(range(len(prompts)), key=lambda row: len(prompts[row]))
     batches = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
-    stops = stop_ids(model, tokenizer)
     was_training = model.training
     model.eval()
-    with torch.inference_mode():
-        for rows in progress.track(batches, len(batches), label) if label else batches:
-            draws = torch.tensor(uniforms[rows], device=model.device)
-            ids, mask = _pad_left(
-                [prompts[row] for row in rows], tokenizer.pad_token_id, model.device
-            )
-            logits: list[Tensor] | None = None if observe is None else []
-            generated = _generate(model, ids, mask, draws, temperature, stops, forward, logits)
-            for row, response in zip(rows, generated, strict=True):
-                responses[row] = response
-            if observe is not None:
-                observe(rows, generated, logits[0] if logits else None)
+    for rows in progress.track(batches, len(batches), label) if label else batches:
+        batch = [prompts[row] for row in rows]
+        yield Batch(rows, *part("sampling", batch, partial(sampled, rows, batch)))
     model.train(was_training)
-    return responses
 
 
 def logprobs(

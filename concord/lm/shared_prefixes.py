@@ -7,15 +7,19 @@ full batches of whole sequences are faster.)
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from itertools import takewhile
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from transformers import DynamicCache
 
 from concord.lm.batches import batches_by_length, pad_sequences
 from concord.stage import progress
+from concord.stage.finished_parts import part
+
+T = TypeVar("T")
 
 MIN_SHARED = 0.3
 """Sequences are grouped if their common prefix is at least this share of the longer sequence."""
@@ -107,11 +111,16 @@ class States(NamedTuple):
 
 
 def read(
-    model: Any, sequences: Sequence[list[int]], pad: int, batch_size: int = 64
-) -> Iterator[tuple[list[int], States]]:
-    """The states of all sequences, a batch at a time, with the indices of its sequences.
+    model: Any,
+    sequences: Sequence[list[int]],
+    pad: int,
+    pool: Callable[[list[int], States], T],
+    batch_size: int = 64,
+) -> Iterator[tuple[list[int], T]]:
+    """What `pool` makes of the states of a batch of sequences, with the indices of the sequences.
 
     On a CPU a batch is a group with a common prefix, elsewhere it has sequences of similar length.
+    Each batch is a finished part of the stage.
     """
     reporter, done = progress.Reporter(len(sequences), "features"), 0
     batches: Iterable[tuple[list[int], int]]
@@ -119,9 +128,14 @@ def read(
         batches = groups(sequences, batch_size)
     else:
         batches = ((rows, 0) for rows in batches_by_length(sequences, batch_size))
-    for rows, shared in batches:
+
+    def pooled(rows: list[int], shared: int) -> T:
         suffixes = [sequences[row][shared:] for row in rows]
-        yield rows, states(model, suffixes, sequences[rows[0]][:shared], pad)
+        return pool(rows, states(model, suffixes, sequences[rows[0]][:shared], pad))
+
+    for rows, shared in batches:
+        batch = [sequences[row] for row in rows]
+        yield rows, part("features", batch, partial(pooled, rows, shared))
         done += len(rows)
         reporter(done)
 

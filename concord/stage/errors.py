@@ -16,6 +16,8 @@ import shutil
 import sys
 from collections.abc import Callable
 
+from concord.stage.parent import end_with_dvc
+
 LITTLE = 2**20
 """Bytes. A disk with less free space is full."""
 
@@ -44,13 +46,15 @@ def command(main: Callable[..., None]) -> None:
     """Calls `main` of a stage with the command-line arguments.
 
     A `ConcordError` exits with its message and no traceback. With `--help`, or with a wrong number
-    of arguments, the docstring of the module is printed.
+    of arguments, the docstring of the module is printed. A stage that DVC started ends with DVC
+    (`concord.stage.parent`).
     """
     arguments = sys.argv[1:]
     help_requested = bool({"-h", "--help"}.intersection(arguments))
     if help_requested or len(arguments) != len(inspect.signature(main).parameters):
         print(inspect.getdoc(inspect.getmodule(main)))
         sys.exit(0 if help_requested else 2)
+    end_with_dvc()
     try:
         main(*arguments)
     except ConcordError as error:

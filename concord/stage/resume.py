@@ -1,8 +1,9 @@
-"""Folders for training checkpoints: `work/<stage>/<hash>`, ignored by git and DVC.
+"""Folders for unfinished work: `work/<stage>/<hash>`, ignored by git and DVC.
 
-The hash covers the stage's parameters, the bytes of its inputs and its code
-(`concord.stage.closure`). A killed stage therefore finds its checkpoints again. After an edit that
-could change the result, it starts from the beginning.
+They hold checkpoints of training, or finished parts (`concord.stage.finished_parts`). The hash
+covers the stage's parameters, the bytes of its inputs and its code (`concord.stage.closure`). A
+killed stage therefore finds its work again. After an edit that could change the result, it starts
+from the beginning.
 """
 
 from __future__ import annotations
@@ -32,7 +33,9 @@ def folder(
     module_file: str | Path,
     work: Path = WORK,
 ) -> Path:
-    """The checkpoint folder of `stage`, relative to the working directory. It is not created.
+    """The folder for the unfinished work of `stage`; it is not created here.
+
+    The path is relative to the working directory.
 
     Args:
         stage: DVC's name of the stage, such as `sft` or `policy@mah_dpo`.
@@ -44,7 +47,7 @@ def folder(
         DataError: an input does not exist.
         TypeError: `params` contains a value of another type, which could not be hashed reliably.
     """
-    digest = hashlib.sha256(json.dumps(params, sort_keys=True, default=_plain).encode())
+    digest = hashlib.sha256(json.dumps(params, sort_keys=True, default=plain).encode())
     for path in map(Path, inputs):
         for file in _files(path):
             digest.update(f"{path.name}/{file.relative_to(path)}:{_file_hash(file)}\n".encode())
@@ -100,7 +103,8 @@ def step_of(checkpoint: Path) -> int:
     return int(checkpoint.name.rpartition("-")[2])
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """A dataclass or path as JSON, for hashing. Raises TypeError for other values."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dataclasses.asdict(value)
     if isinstance(value, Path):

@@ -4,9 +4,10 @@ A steerable policy is merged at the weights. Any other policy behaves the same a
 """
 
 import copy
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,12 +24,16 @@ from concord.policies.composed import ComposedModel
 from concord.policies.model import MultiHeadCausalLM, from_causal
 from concord.policies.steerable import Steerable
 from concord.stage import progress
+from concord.stage.finished_parts import part
 
 ONLY_HEAD = "policy"
 """Name of the single head of a policy without action heads."""
 POSITIONS_AT_ONCE = 256
 """Most positions whose logits over the vocabulary are in memory at the same time. They are fewer
 if the logits of one model would exceed `concord.lm.token_logprobs.LOGITS`."""
+
+PROMPTS_AT_ONCE = 16
+"""Prompts whose responses `Steered.likelihood` scores at once."""
 
 
 @dataclass(frozen=True)
@@ -113,13 +118,21 @@ class Steered:
         self, messages: Sequence[Messages], weights: Mapping[str, float], scale: float = 1.0
     ) -> Answers:
         """The responses of `sample`, with their KL from the reference and their lengths."""
+        request = [messages, dict(weights), scale]
+        return Answers(*part("answers", request, lambda: self._answers(messages, weights, scale)))
+
+    def _answers(
+        self, messages: Sequence[Messages], weights: Mapping[str, float], scale: float
+    ) -> list[Any]:
+        """The fields of `Answers`."""
         settings, policy = self.sampling, self.at(weights, scale)
         prompts = generate.prompt_ids(
             policy, self.tokenizer, list(messages), settings.max_new_tokens
         )
-        kl, reference_logprobs = np.zeros(len(prompts)), np.zeros(len(prompts))
 
-        def measure(rows: list[int], responses: list[list[int]], logits: Tensor | None) -> None:
+        def measure(
+            rows: list[int], responses: list[list[int]], logits: Tensor | None
+        ) -> list[np.ndarray]:
             of_rows = None
             if logits is not None:
                 pairs = zip(logits, responses, strict=True)
@@ -132,9 +145,11 @@ class Steered:
                 self.tokenizer.pad_token_id,
                 of_rows,
             )
-            kl[rows], reference_logprobs[rows] = compared.kl, compared.reference_logprobs
+            return [compared.kl, compared.reference_logprobs]
 
-        ids = generate.sample_ids(
+        ids: list[list[int]] = [[] for _ in prompts]
+        measured = np.zeros((2, len(prompts)))
+        for batch in generate.sample_batches(
             policy,
             self.tokenizer,
             prompts,
@@ -144,13 +159,17 @@ class Steered:
             batch_size=settings.batch_size,
             label=None,
             observe=measure,
-        )
-        return Answers(
+        ):
+            measured[:, batch.rows] = batch.observed
+            for row, response in zip(batch.rows, batch.responses, strict=True):
+                ids[row] = response
+        kl, reference_logprobs = measured
+        return [
             [self.tokenizer.decode(row, skip_special_tokens=True) for row in ids],
             kl,
             np.array([len(row) for row in ids], dtype=np.float64),
             reference_logprobs,
-        )
+        ]
 
     @torch.no_grad()
     def likelihood(
@@ -163,7 +182,7 @@ class Steered:
 
         If the weights only mix output matrices, the backbones do not depend on them. Each backbone
         is then run once per response, and each head once per position. Otherwise, every point is a
-        run.
+        run. The responses to `PROMPTS_AT_ONCE` prompts are a finished part of the stage.
 
         Args:
             messages: one prompt per response.
@@ -177,6 +196,27 @@ class Steered:
         """
         if self.heads is not None and not self._mixes_only_matrices:
             return self._likelihood_of_each(messages, responses, points)
+        rows_by_prompt: dict[str, list[int]] = {}
+        for row, prompt in enumerate(map(str, messages)):
+            rows_by_prompt.setdefault(prompt, []).append(row)
+        members = list(rows_by_prompt.values())
+        starts = range(0, len(members), PROMPTS_AT_ONCE)
+        summed, kl = np.zeros((2, len(points), len(responses)))
+        lengths = np.zeros(len(responses))
+        for start in progress.track(starts, len(starts), "likelihoods"):
+            rows = list(itertools.chain(*members[start : start + PROMPTS_AT_ONCE]))
+            request = [messages[row] for row in rows], [responses[row] for row in rows], points
+            values = part("likelihood", request, partial(self._likelihood, *request))
+            summed[:, rows], kl[:, rows], lengths[rows] = values
+        return summed, kl, lengths
+
+    def _likelihood(
+        self,
+        messages: Sequence[Messages],
+        responses: Sequence[str],
+        points: Sequence[Mapping[str, float]],
+    ) -> list[np.ndarray]:
+        """`likelihood` of all responses at once."""
         if isinstance(self.policy, ComposedModel):
             return self._likelihood_of_composed(messages, responses, len(points))
         policy, reference = self._with_heads
@@ -195,7 +235,7 @@ class Steered:
         lengths = np.array([len(ids) - prompt for ids, prompt in rows])
         starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
         summed, summed_kl = (np.add.reduceat(values, starts, axis=1) for values in (logprobs, kl))
-        return summed, summed_kl, lengths.astype(np.float64)
+        return [summed, summed_kl, lengths.astype(np.float64)]
 
     @property
     def _mixes_only_matrices(self) -> bool:
@@ -210,10 +250,13 @@ class Steered:
         points: Sequence[Mapping[str, float]],
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """`likelihood`, by one merged model per point."""
+
+        def at_point(weights: Mapping[str, float]) -> list[np.ndarray]:
+            merged = Steered(self.at(weights), self.reference, self.tokenizer, self.sampling)
+            return list(merged.likelihood(messages, responses, [{}]))
+
         merged = [
-            Steered(self.at(weights), self.reference, self.tokenizer, self.sampling).likelihood(
-                messages, responses, [{}]
-            )
+            part("likelihood", [messages, responses, weights], partial(at_point, weights))
             for weights in points
         ]
         logprobs, kl, lengths = zip(*merged, strict=True)
@@ -221,11 +264,11 @@ class Steered:
 
     def _likelihood_of_composed(
         self, messages: Sequence[Messages], responses: Sequence[str], points: int
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    ) -> list[np.ndarray]:
         """`likelihood` of a model without a backbone of its own; the same at all points."""
         compared, lengths = self.compared(messages, responses, {})
         logprobs, kl = (np.tile(values, (points, 1)) for values in (compared.logprobs, compared.kl))
-        return logprobs, kl, lengths
+        return [logprobs, kl, lengths]
 
     def compared(
         self,
@@ -236,6 +279,17 @@ class Steered:
         """Given responses under the policy at `weights` and under the reference, and the numbers of
         their tokens `(responses,)`.
         """
+        request = messages, responses, dict(weights)
+        *compared, lengths = part("compared", request, partial(self._compared, *request))
+        return Compared(*compared), lengths
+
+    def _compared(
+        self,
+        messages: Sequence[Messages],
+        responses: Sequence[str],
+        weights: Mapping[str, float],
+    ) -> list[np.ndarray]:
+        """The fields of `Compared`, and the numbers of tokens."""
         rows = self._rows(messages, responses)
         answers = [ids[prompt:] for ids, prompt in rows]
         compared = compare(
@@ -245,7 +299,7 @@ class Steered:
             answers,
             self.tokenizer.pad_token_id,
         )
-        return compared, np.array([len(ids) for ids in answers], dtype=np.float64)
+        return [*compared, np.array([len(ids) for ids in answers], dtype=np.float64)]
 
     def _rows(
         self, messages: Sequence[Messages], responses: Sequence[str]
@@ -277,9 +331,7 @@ class Steered:
         for row, (ids, prompt) in enumerate(rows):
             rows_by_prompt.setdefault(tuple(ids[:prompt]), []).append(row)
         states: dict[int, Tensor] = {}
-        for prompt_ids, members in progress.track(
-            rows_by_prompt.items(), len(rows_by_prompt), "likelihoods"
-        ):
+        for prompt_ids, members in rows_by_prompt.items():
             answers = [rows[row][0][len(prompt_ids) :] for row in members]
             answer_states = _answer_states(
                 model, list(prompt_ids), answers, self.sampling.batch_size

@@ -9,7 +9,7 @@ import torch
 
 from concord.lm import divergence, sample
 from concord.lm.load import load_causal
-from concord.lm.sample import sample_ids
+from concord.lm.sample import sample_batches, sample_ids
 
 PROMPTS = [[20, 21, 22], [30], [40, 41, 42, 43, 44, 45]]
 RESPONSES = [[50, 51], [60, 61, 62, 63], [70]]
@@ -60,9 +60,9 @@ def test_logits_kept_while_sampling_give_the_same(
         assert logits is not None
         parts.append((rows, responses, logits))
 
-    ids = sample_ids(
-        policy, tiny_tokenizer, PROMPTS, max_new_tokens=6, batch_size=2, label=None, observe=keep
-    )
+    settings = {"max_new_tokens": 6, "batch_size": 2, "label": None}
+    ids = sample_ids(policy, tiny_tokenizer, PROMPTS, **settings)
+    list(sample_batches(policy, tiny_tokenizer, PROMPTS, observe=keep, **settings))
     expected = divergence.compare(policy, reference, PROMPTS, ids, 0)
     policy.forward = None  # must not be called
     assert sorted(row for rows, _, _ in parts for row in rows) == [0, 1, 2]
@@ -81,7 +81,8 @@ def test_too_many_logits_are_not_kept(
     monkeypatch.setattr(sample, "KEPT", 3 * 4 * 102 - 1)
     kept: list[torch.Tensor | None] = []
     observe = lambda rows, responses, logits: kept.append(logits)  # noqa: E731
-    sample_ids(models[0], tiny_tokenizer, PROMPTS, max_new_tokens=4, label=None, observe=observe)
+    settings = {"max_new_tokens": 4, "label": None}
+    list(sample_batches(models[0], tiny_tokenizer, PROMPTS, observe=observe, **settings))
     assert kept == [None]
 
 

@@ -29,7 +29,7 @@ def backbone(kind: str) -> Any:
 def states_of(model: Any, layer: int) -> list[torch.Tensor]:
     """States of every token of every sequence, read as the heads read them."""
     result: list[Any] = [None] * len(SEQUENCES)
-    for rows, hidden in read(model, SEQUENCES, pad=0):
+    for rows, hidden in read(model, SEQUENCES, 0, lambda _, states: states):
         for index, row in enumerate(rows):
             count = len(SEQUENCES[row])
             result[row] = hidden.at(layer, torch.full((count,), index), torch.arange(count))

@@ -80,7 +80,7 @@ def test_states_at_single_tokens_equal_those_of_whole_sequences():
     model = LlamaForCausalLM(CONFIG).eval().base_model
     token_ids = sequences(random.Random(2))
     seen = []
-    for rows, hidden in read(model, token_ids, pad=0, batch_size=8):
+    for rows, hidden in read(model, token_ids, 0, lambda _, states: states, batch_size=8):
         owner = torch.tensor([index for index in range(len(rows)) for _ in range(2)])
         places = torch.tensor([place for row in rows for place in (0, len(token_ids[row]) - 1)])
         for layer in (0, 2, 3):

@@ -1,5 +1,6 @@
 """The stage `anchors`: anchors for every objective, from answers of the SFT model, reproducibly."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from concord.stage import outputs
 from concord.stage.errors import ParamsError
 from concord.stage.params import Runtime, section
 from tasks import anchors
+from tests.tasks.resuming import check_resume
 
 OBJECTIVES = {
     "accuracy": {"domain": "math", "description": "", "verifier": "math_answer"},
@@ -83,3 +85,8 @@ def test_a_direction_for_an_unknown_objective(project: Path) -> None:
         anchors.run(
             _params(directions={"helpfull": -1}), {"objectives": OBJECTIVES}, SETTINGS, seed=0
         )
+
+
+def test_a_stopped_run_resumes(project: Path) -> None:
+    run = partial(anchors.run, _params(), {"objectives": OBJECTIVES}, SETTINGS, seed=0)
+    check_resume(run, ["models/anchors.json"])

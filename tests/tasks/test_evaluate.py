@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,10 @@ from concord.rewards.process import process_model as process
 from concord.rewards.vector.anchors import Anchor, Anchors
 from concord.sandbox.world import World
 from concord.stage import outputs
+from concord.steering import steered
 from tasks import candidate, evaluate, evaluate_rewards, front
 from tasks import select_weights as select
+from tests.tasks.resuming import check_resume
 
 VALUES = ["helpful", "honest", "harmless"]
 
@@ -443,3 +446,30 @@ def test_a_head_without_pairs_is_evaluated_on_grades(chain: Path) -> None:
     assert report["calibration"] == {"temperature": None, "error": None, "reliability": []}
     assert report["confident_errors"] == []
     assert set(report["score_correlation"]) == {"honest", "harmless"}
+
+
+@pytest.mark.parametrize("protocol", ["sandbox", "likelihood", "judged"])
+def test_a_stopped_evaluation_resumes(
+    chain: Path, monkeypatch: pytest.MonkeyPatch, protocol: str
+) -> None:
+    monkeypatch.setattr(steered, "PROMPTS_AT_ONCE", 2)
+    Path("params.yaml").write_text(json.dumps(params(protocol)), encoding="utf-8")
+    written = [f"reports/{name}" for name in ("policies/mah_dpo.json", "samples/mah_dpo.parquet")]
+    checks = 4 if protocol == "likelihood" else 0  # the SFT model as one with a single head
+    check_resume(partial(evaluate.main, "mah_dpo"), written, share=0.7, checks=checks)
+
+
+def test_a_stopped_evaluation_of_the_candidate_resumes(chain: Path) -> None:
+    content = {**params("sandbox"), "policies": {}, "export": {"dtype": "float32"}}
+    content["evaluate"]["batch_size"] = 2
+    Path("params.yaml").write_text(json.dumps(content), encoding="utf-8")
+    weights = {"weights": dict.fromkeys(VALUES, 1.0)}
+    choice = {"policy": "mah_dpo", "strength": 1, **weights, "domains": {"values": weights}}
+    outputs.write_json("reports/select.json", choice)
+    written = [f"reports/candidate/{name}" for name in ("results.json", "samples.parquet")]
+    check_resume(candidate.main, written, share=0.4)
+
+
+def test_a_stopped_evaluation_of_reward_models_resumes(chain: Path) -> None:
+    written = [f"reports/{name}.json" for name in ("rewards/values", "process_reward")]
+    check_resume(evaluate_rewards.main, written, share=0.8)

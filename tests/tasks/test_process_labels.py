@@ -1,21 +1,21 @@
 """The stage `process_labels`, and the stage `process_reward` on its output."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pytest
 
-from concord.lm import sample
 from concord.objectives import Objective
 from concord.rewards.outcome.reward_model import new_model
 from concord.rewards.process import process_model as process
-from concord.rewards.process import step_table
 from concord.stage import outputs
 from concord.stage.errors import DataError, ParamsError
 from concord.stage.params import Runtime, section
 from tasks import process_labels, process_reward
 from tasks.process_labels import ProcessLabelsJob, ProcessLabelsParams
+from tests.tasks.resuming import check_resume
 
 KNOWN = {
     "accuracy": Objective(domain="math", description="", verifier="math_answer"),
@@ -194,29 +194,8 @@ def test_an_objective_without_labels(project: Path, unlabelled: pd.DataFrame) ->
         process_labels.run(_job(objectives={"tutor": {"labels": "human"}}))
 
 
-def test_a_killed_run_resumes_with_its_samples(
-    project: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    batch_sizes: list[int] = []
-    sample_ids = sample.sample_ids
-
-    def counted(model: Any, tokenizer: Any, prompts: Any, **options: Any) -> list[list[int]]:
-        batch_sizes.append(len(prompts))
-        return sample_ids(model, tokenizer, prompts, **options)
-
-    monkeypatch.setattr(sample, "sample_ids", counted)
-    monkeypatch.setattr(
-        step_table, "human_rows", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt)
-    )
-    with pytest.raises(KeyboardInterrupt):
-        process_labels.run(_job())
-    before = len(batch_sizes)
-    assert before == 3  # answers of two domains, completions of one
-    monkeypatch.undo()
-    monkeypatch.chdir(project)
-    monkeypatch.setattr(sample, "sample_ids", counted)
-    process_labels.run(_job())
-    assert len(batch_sizes) == 2 * before  # only the second split is sampled
-    complete = outputs.read_table("data/process_labels/train.parquet")
-    process_labels.run(_job())
-    pd.testing.assert_frame_equal(outputs.read_table("data/process_labels/train.parquet"), complete)
+def test_a_stopped_run_resumes(project: Path) -> None:
+    """In the sampling of the second split, and while labels are made."""
+    written = [f"data/process_labels/{name}" for name in ("train.parquet", "validation.parquet")]
+    for share in (0.3, 0.9):
+        check_resume(partial(process_labels.run, _job()), written, share)

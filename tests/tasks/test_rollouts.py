@@ -1,5 +1,6 @@
 """The stage `rollouts`: K responses per prompt, scored on every objective."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from concord.stage import outputs
 from concord.stage.errors import DataError
 from concord.stage.params import Runtime, section
 from tasks import rollouts
+from tests.tasks.resuming import check_resume
 
 OBJECTIVES = {
     "right": Objective(domain="math", description="", verifier="math_answer"),
@@ -102,3 +104,7 @@ def test_a_domain_without_prompts(project: Path) -> None:
     outputs.write_table(rollouts.PROMPTS, table[table["domain"] != "values"])
     with pytest.raises(DataError, match="no prompts for the domain values, which has objectives"):
         run()
+
+
+def test_a_stopped_run_resumes(project: Path) -> None:
+    check_resume(partial(run, batch_size=5), [str(rollouts.TABLE)], share=0.5)

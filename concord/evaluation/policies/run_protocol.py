@@ -30,7 +30,7 @@ from concord.rewards.vector.reward_vector import RewardVector
 from concord.sandbox.world import World
 from concord.stage import outputs
 from concord.stage.params import FORBID, Runtime, Seeds
-from concord.stage.paths import ANCHORS, MINILM, PREPARED, SFT
+from concord.stage.paths import ANCHORS, MINILM, PREPARED, REWARDS, SFT
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,6 +43,12 @@ if TYPE_CHECKING:
 
 SAME_AS_SFT = 1e-3
 """A policy is the SFT model if no answer has a larger KL, or log-ratio, in nats."""
+INPUTS = (
+    PREPARED / "checks.parquet",
+    *(PREPARED / name for name in ("prompts", "ratings", "pairs")),
+    *(SFT, REWARDS, ANCHORS),
+)
+"""What a protocol may read besides the policy, if the recipe makes it."""
 LABELLED = ("ratings", "pairs")
 """Folders of `data/prepared` with labels of answers, in the order of `likelihood.Labels`."""
 

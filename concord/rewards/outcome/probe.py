@@ -21,6 +21,7 @@ from concord.lm.load import load_tokenizer
 from concord.lm.types import Tokenizer
 from concord.stage import outputs
 from concord.stage.errors import ModelError
+from concord.stage.finished_parts import part
 
 Pooling = Literal["last", "mean"]
 """How hidden states are pooled.
@@ -62,6 +63,12 @@ class Probe:
 
         Equal responses to one prompt are read once.
         """
+        request = [messages, responses]
+        return part("scores", request, lambda: self._score(messages, responses, batch_size))
+
+    def _score(
+        self, messages: Sequence[Messages], responses: Sequence[str], batch_size: int
+    ) -> np.ndarray:
         rows, encoded = encode_fitting(self.tokenizer, messages, responses, steady_cut=True)
         distinct = {ids: index for index, ids in enumerate(dict.fromkeys(map(tuple, encoded)))}
         scores = np.full((len(responses), len(self.objectives)), np.nan, dtype=np.float32)
@@ -81,19 +88,23 @@ class Probe:
         """
         import torch
 
-        from concord.lm.shared_prefixes import read
+        from concord.lm.shared_prefixes import States, read
 
         width = len(self.layers) * len(self.pooling) * self.backbone.config.hidden_size
         table = np.zeros((len(encoded), width), dtype=np.float32)
         model, pad = self.backbone.base_model, self.tokenizer.pad_token_id
-        for rows, hidden in read(model, encoded, pad, batch_size):
-            parts = [hidden.last(layer) for layer in self.layers] if "last" in self.pooling else []
+
+        def pooled(rows: list[int], hidden: States) -> np.ndarray:
+            states = [hidden.last(layer) for layer in self.layers] if "last" in self.pooling else []
             if "mean" in self.pooling:
                 starts = torch.tensor(
                     [answer_start(encoded[row], self._header) for row in rows], device=model.device
                 )
-                parts += [hidden.mean(layer, starts) for layer in self.layers]
-            table[rows] = torch.cat(parts, dim=1).cpu().numpy()
+                states += [hidden.mean(layer, starts) for layer in self.layers]
+            return np.asarray(torch.cat(states, dim=1).cpu())
+
+        for rows, features in read(model, encoded, pad, pooled, batch_size):
+            table[rows] = features
         return table
 
     def save(self, path: Path, backbone: Path, final: Path) -> None:

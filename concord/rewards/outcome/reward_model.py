@@ -18,6 +18,7 @@ from concord.lm.chat import Messages
 from concord.lm.load import load_strictly, load_tokenizer
 from concord.lm.types import Tokenizer
 from concord.stage.errors import DataError, ModelError
+from concord.stage.finished_parts import part
 
 
 class RewardModel(Protocol):
@@ -61,6 +62,12 @@ class FinetunedRewardModel:
         self, messages: Sequence[Messages], responses: Sequence[str], batch_size: int = 64
     ) -> np.ndarray:
         """Scores float32 `(n, objectives)`; NaN for a response that is too long."""
+        request = [messages, responses]
+        return part("scores", request, lambda: self._score(messages, responses, batch_size))
+
+    def _score(
+        self, messages: Sequence[Messages], responses: Sequence[str], batch_size: int
+    ) -> np.ndarray:
         rows, encoded = encode_fitting(self.tokenizer, messages, responses)
         scores = np.full((len(responses), len(self.objectives)), np.nan, dtype=np.float32)
         scores[rows] = self.score_ids(encoded, batch_size)

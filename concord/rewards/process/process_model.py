@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict, cast
 
@@ -25,6 +26,7 @@ from concord.lm.chat import AS_TEXT, Messages, render
 from concord.lm.load import load_strictly, load_tokenizer, require_offsets
 from concord.lm.types import Tokenizer
 from concord.stage.errors import DataError
+from concord.stage.finished_parts import part
 
 Row = dict[str, Any]
 """A window (`windows`) or a training row (`training_rows`)."""
@@ -69,6 +71,12 @@ class ProcessRewardModel:
         self, messages: Sequence[Messages], steps: Sequence[Sequence[str]], batch_size: int = 64
     ) -> list[np.ndarray]:
         """The scores of several responses; see `score`."""
+        request = [messages, steps]
+        return part("scores", request, lambda: self._score_all(messages, steps, batch_size))
+
+    def _score_all(
+        self, messages: Sequence[Messages], steps: Sequence[Sequence[str]], batch_size: int
+    ) -> list[np.ndarray]:
         results = [
             np.zeros((len(response), len(self.objectives)), dtype=np.float32) for response in steps
         ]
@@ -80,10 +88,19 @@ class ProcessRewardModel:
         pieces.sort(key=lambda piece: len(piece[1]["ids"]))
         for start in range(0, len(pieces), batch_size):
             batch = pieces[start : start + batch_size]
-            logits = self._logits([window["ids"] for _, window in batch])
-            for (index, window), table in zip(batch, logits, strict=True):
-                results[index][window["steps"]] = table[window["ends"]].sigmoid().cpu().numpy()
+            rows = [window for _, window in batch]
+            tables = part("scores", rows, partial(self._window_scores, rows))
+            for (index, window), table in zip(batch, tables, strict=True):
+                results[index][window["steps"]] = table
         return results
+
+    def _window_scores(self, rows: Sequence[Row]) -> list[np.ndarray]:
+        """Scores `(steps, objectives)` of the steps that each window reads."""
+        logits = self._logits([window["ids"] for window in rows])
+        return [
+            table[window["ends"]].sigmoid().cpu().numpy()
+            for window, table in zip(rows, logits, strict=True)
+        ]
 
     def _logits(self, sequences: list[list[int]]) -> Tensor:
         batch = pad_sequences(sequences, self.tokenizer.pad_token_id)

@@ -1,20 +1,13 @@
-"""Sampled answers whose steps are labelled, with completions of their prefixes if needed.
-
-Sampling takes most of the time of the stage `process_labels`. The texts are therefore saved in its
-work folder, and a killed run resumes with the answers that it already has.
-"""
+"""Sampled answers whose steps are labelled, with completions of their prefixes if needed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from concord.annotations.steps import split as split_steps
 from concord.rewards.process import step_labels
 from concord.rewards.process.completions import Sampler
-from concord.stage import outputs
 from concord.stage.errors import DataError
 
 if TYPE_CHECKING:
@@ -28,8 +21,6 @@ class AnswerSampler:
     sampler: Sampler
     completions: int
     """Number of completions sampled from each prefix of steps."""
-    work: Path
-    """Folder for sampled texts until the stage has finished."""
 
     def answers(
         self, prompts: pd.DataFrame, split: str, domain: str, per_prompt: int, complete: bool
@@ -60,10 +51,7 @@ class AnswerSampler:
         ]
         longest = self.sampler.sampling["max_new_tokens"]
         print(f"{split}, {domain}: {len(rows)} answers of up to {longest} tokens")
-        responses = _cached(
-            self.work / f"{split}-{domain}-answers.json",
-            lambda: self.sampler.answers([row["messages"] for row in rows]),
-        )
+        responses = self.sampler.answers([row["messages"] for row in rows])
         samples = [
             {**row, "steps": split_steps(text, domain)}
             for row, text in zip(rows, responses, strict=True)
@@ -81,18 +69,8 @@ class AnswerSampler:
             f"{split}, {domain}: {prefixes} prefixes x {self.completions} completions "
             f"= {total} generations"
         )
-        completions = _cached(
-            self.work / f"{split}-{domain}-completions.json",
-            lambda: step_labels.complete(samples, self.sampler.continuations, self.completions),
-        )
+        completions = step_labels.complete(samples, self.sampler.continuations, self.completions)
         return [
             {**sample, "completed": completed}
             for sample, completed in zip(samples, completions, strict=True)
         ]
-
-
-def _cached(file: Path, make: Callable[[], Any]) -> Any:
-    """The content of `file`, if a killed run saved it; otherwise `make()`, which is saved now."""
-    if not file.is_file():
-        outputs.write_json(file, make())
-    return outputs.read_json(file)

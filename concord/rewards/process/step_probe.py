@@ -18,6 +18,7 @@ from concord.lm.frozen import check_layers
 from concord.lm.types import Tokenizer
 from concord.rewards.outcome.probe import dtype_of, load_heads, save_heads
 from concord.rewards.process.process_model import ProcessRewardModel, windows
+from concord.stage.finished_parts import part
 
 Window = tuple[tuple[int, ...], tuple[int, ...]]
 """Token ids, and the positions at which steps are read."""
@@ -49,6 +50,12 @@ class StepProbe(ProcessRewardModel):
         self, messages: Sequence[Messages], steps: Sequence[Sequence[str]], batch_size: int = 64
     ) -> list[np.ndarray]:
         """The scores of several responses, each float32 `(steps, objectives)` in (0, 1)."""
+        request = [messages, steps]
+        return part("scores", request, lambda: self._score_all(messages, steps, batch_size))
+
+    def _score_all(
+        self, messages: Sequence[Messages], steps: Sequence[Sequence[str]], batch_size: int
+    ) -> list[np.ndarray]:
         pieces = windows_of(self.tokenizer, messages, steps)
         distinct = list(dict.fromkeys(window for _, window, _ in pieces))
         tables = dict(zip(distinct, self.states(distinct, batch_size), strict=True))
@@ -63,19 +70,23 @@ class StepProbe(ProcessRewardModel):
         """The states at the ends of the steps of each window, float32 `(steps, features)`."""
         import torch
 
-        from concord.lm.shared_prefixes import read
+        from concord.lm.shared_prefixes import States, read
 
         results: list[np.ndarray] = [np.zeros(0)] * len(pieces)
         model, sequences = self.model.base_model, [list(ids) for ids, _ in pieces]
-        for rows, hidden in read(model, sequences, self.tokenizer.pad_token_id, batch_size):
+        pad = self.tokenizer.pad_token_id
+
+        def at_ends(rows: list[int], hidden: States) -> list[np.ndarray]:
             counts = [len(pieces[row][1]) for row in rows]
             owner = torch.arange(len(rows)).repeat_interleave(torch.tensor(counts))
             ends = torch.tensor([end for row in rows for end in pieces[row][1]])
             where = owner.to(model.device), ends.to(model.device)
             table = torch.cat([hidden.at(layer, *where) for layer in self.layers], dim=1)
-            parts = np.split(table.cpu().numpy(), np.cumsum(counts)[:-1])
-            for row, part in zip(rows, parts, strict=True):
-                results[row] = part
+            return np.split(table.cpu().numpy(), np.cumsum(counts)[:-1])
+
+        for rows, tables in read(model, sequences, pad, at_ends, batch_size):
+            for row, table in zip(rows, tables, strict=True):
+                results[row] = table
         return results
 
     def score_states(self, states: np.ndarray) -> np.ndarray:
