@@ -84,7 +84,9 @@ def _appended(random: Random, number: int) -> pd.DataFrame:
         if kind == "new":
             rows.append((f"g{number}.{row}", " ".join(words)))
         elif kind == "shared":
-            rows.append((f"g{random.randrange(number + 1)}.{random.randrange(20)}", " ".join(words)))
+            rows.append(
+                (f"g{random.randrange(number + 1)}.{random.randrange(20)}", " ".join(words))
+            )
         else:
             rows.append((f"g{number}.{row}", " ".join(words[:8]) + f" {random.choice(WORDS)}"))
     return _frame(rows).assign(objective="kind")
@@ -102,9 +104,7 @@ def test_ten_appends_never_move_a_row_into_training(seed: int) -> None:
         data = pd.concat([data, _appended(random, number)], ignore_index=True)
         frame = data.assign(row=range(len(data)))
         tables = {"pairs": splits.regroup(frame, splits.merge_groups([frame], str(seed)))}
-        tables, _, _ = splits.merge_near_duplicates(
-            tables, {"kind": "d"}, 0.7, str(seed), 0.2, 0.2
-        )
+        tables, _, _ = splits.merge_near_duplicates(tables, {"kind": "d"}, 0.7, str(seed), 0.2, 0.2)
         parts = splits.divide(tables["pairs"], str(seed), 0.2, 0.2)
         today = {row: split for split, part in parts.items() for row in part["row"]}
         assert len(today) == len(data)
