@@ -627,6 +627,31 @@ def test_a_test_only_source_is_held_out_with_the_prompts_it_shares(
     assert report["leakage"]["test"]["prompts"] == 0
 
 
+def test_ten_appends_never_move_a_row_into_training(tmp_path: Path, model: Model) -> None:
+    """Each appends six stories, some of which repeat an earlier one in other words.
+
+    The test-only source grows too, and has more and more prompts of the other.
+    """
+    order = ("train", "validation", "test").index
+    plan = Plan(["exam", "mine"], OBJECTIVES, PLAN.groups, test_only={"exam"})
+    lines, exam, before, moves = list(CLEAN), CLEAN[:6], dict[str, str](), 0
+    for append in range(11):
+        for story in range(6 * append, 6 * append + 6):
+            again = story % 3 == 2
+            text = AGAIN.format(story - 7) if again else STORY.format(story)
+            lines.append(_prompt_row(text, f"s{story}"))
+        exam = [*exam, *_lines(append)]
+        _ingest(tmp_path, exam, "exam")
+        _ingest(tmp_path, lines)
+        prepare.run(NEAR, plan, model, 0, tmp_path)
+        after = _splits(tmp_path)
+        assert before.keys() <= after.keys()
+        assert not [text for text in before if order(after[text]) < order(before[text])]
+        moves += sum(after[text] != split for text, split in before.items())
+        before = after
+    assert moves > 5, "the appends join no groups, so the test shows nothing"
+
+
 def test_a_test_only_source_is_the_whole_test_part(tmp_path: Path, model: Model) -> None:
     _ingest(tmp_path, [line for number in range(60, 70) for line in _lines(number)], "exam")
     _ingest(tmp_path, CLEAN)
