@@ -36,7 +36,6 @@ from concord.release.repository import (
     references,
 )
 from concord.release.store import dvc
-from concord.stage import outputs
 from concord.stage.params import read
 from concord.stage.paths import CANDIDATE, REPORTS
 
@@ -71,7 +70,7 @@ def publish(workspace: Path, message: str) -> Version:
     _require_committed_code(repository)
     _require_finished(workspace)
     dvc(workspace, "push", "--quiet")
-    return _complete(repository, _release_commit(repository, message))
+    return complete(repository, _release_commit(repository, message))
 
 
 def finish(workspace: Path) -> Version | None:
@@ -84,7 +83,7 @@ def finish(workspace: Path) -> Version | None:
     repository.fetch()
     tip = repository.tip()
     if tip and named_by(repository, tip):
-        return _complete(repository, tip)
+        return complete(repository, tip)
     return champion(repository.versions())
 
 
@@ -109,7 +108,7 @@ def _release_commit(repository: Repository, message: str) -> str:
     return repository.commit(tree, head, f"{message}\n\nChampion: {name}\n")
 
 
-def _complete(repository: Repository, commit: str) -> Version:
+def complete(repository: Repository, commit: str) -> Version:
     """Pushes the commit and the tags that the remote lacks; returns the champion."""
     name = named_by(repository, commit)
     assert name
@@ -140,7 +139,7 @@ def _release_tree(repository: Repository) -> str:
         listing = ("ls-files", "--cached", "--others", "--exclude-standard", "--")
         if repository.git(*listing, *POINTERS, env=env):
             repository.git("add", "--all", "--", *POINTERS, env=env)
-        entries = _champion_entries(repository, env)
+        entries = champion_entries(repository, env)
         text = json.dumps(environment(), sort_keys=True, indent=1) + "\n"
         blob = repository.git("hash-object", "-w", "--stdin", text=text)
         entries.append(f"100644 {blob} 0\t{ENVIRONMENT.as_posix()}")
@@ -149,7 +148,7 @@ def _release_tree(repository: Repository) -> str:
         return repository.git("write-tree", env=env)
 
 
-def _champion_entries(repository: Repository, env: dict[str, str]) -> list[str]:
+def champion_entries(repository: Repository, env: dict[str, str]) -> list[str]:
     """Changes of the index that make the results of the candidate those of the champion."""
     folder = champion_folder(repository.folder)
     listing = ("ls-files", "--stage", "-z", "--")
@@ -194,7 +193,7 @@ def _tree_of(repository: Repository, commit: str) -> str:
 
 
 def _require_accepted(workspace: Path) -> None:
-    gate = outputs.read_json(workspace / REPORTS / "gate.json")
+    gate = json.loads((workspace / REPORTS / "gate.json").read_text(encoding="utf-8"))
     if not gate["accepted"]:
         raise ReleaseError(
             f"The gate refused the candidate in {workspace} ({gate['verdict']}). "
