@@ -11,7 +11,8 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from concord.release.publishing import champion_entries, complete
+from concord.release.publishing import complete, named_by
+from concord.release.release_tree import champion_entries, champion_folder
 from concord.release.repository import (
     ARTIFACT,
     BRANCH,
@@ -20,7 +21,7 @@ from concord.release.repository import (
     Version,
     champion,
 )
-from concord.release.store import missing
+from concord.release.store import contents, lost
 from concord.stage.paths import ALIGNED
 
 
@@ -38,16 +39,18 @@ def roll_back(root: Path, name: str = "") -> Version:
     repository = Repository(root)
     require_project(repository)
     versions = repository.versions()
-    version = _chosen(versions, name)
-    if lost := missing(repository, version.commit, ALIGNED):
+    version = _chosen(repository, versions, name)
+    checkpoint = [c for c in contents(repository, version.commit) if c.path == str(ALIGNED)]
+    if gone := lost(repository, version.commit, checkpoint):
         raise ReleaseError(
-            f"The checkpoint of {version.name} cannot be put back: {len(lost)} of its files are "
-            f"neither in the cache nor in the remote. Try `concord reproduce {version.name}`."
+            f"The checkpoint of {version.name} cannot be put back: {', '.join(gone[:3])} "
+            f"({len(gone)} in all) are neither in the cache nor in the remote. "
+            f"`concord reproduce {version.name}` trains it again."
         )
     return complete(repository, _commit(repository, version))
 
 
-def _chosen(versions: Mapping[str, Version], name: str) -> Version:
+def _chosen(repository: Repository, versions: Mapping[str, Version], name: str) -> Version:
     leader = champion(versions)
     if leader is None:
         raise ReleaseError("No version was published yet, so there is nothing to roll back to.")
@@ -59,7 +62,8 @@ def _chosen(versions: Mapping[str, Version], name: str) -> Version:
             f"{name} was never champion: its publication did not finish, so nothing was served "
             "from it. Choose a version that was."
         )
-    if version == leader:
+    tip = repository.tip()
+    if version == leader and tip and named_by(repository, tip) == name:
         raise ReleaseError(f"{name} is the champion already, so there is nothing to do.")
     return version
 
@@ -106,11 +110,16 @@ def require_project(repository: Repository) -> None:
 def _commit(repository: Repository, version: Version) -> str:
     """The commit on the branch that restores the folder of the champion."""
     tip = repository.tip()
-    assert tip
+    if tip is None:
+        raise ReleaseError(
+            f"{repository.folder} has the tags of versions, but not the branch {BRANCH}. "
+            f"Get it with `git fetch origin {BRANCH}:{BRANCH}`."
+        )
     with tempfile.TemporaryDirectory() as folder:
         env = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
         repository.git("read-tree", tip, env=env)
-        entries = champion_entries(repository, version.commit, tip)
+        source, target = ((c, champion_folder(repository, c)) for c in (version.commit, tip))
+        entries = champion_entries(repository, source, target)
         repository.update_index(entries, env)
         tree = repository.git("write-tree", env=env)
     message = f"Roll back to {ARTIFACT}@{version.name}\n\nChampion: {version.name}\n"

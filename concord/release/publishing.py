@@ -18,12 +18,9 @@ from __future__ import annotations
 
 import json
 import re
-import tempfile
 from pathlib import Path
 
-from ruamel.yaml import YAML
-
-from concord.release.environment import ENVIRONMENT, environment
+from concord.release.release_tree import POINTERS, RECORD, params_of, release_tree
 from concord.release.repository import (
     ARTIFACT,
     BRANCH,
@@ -35,14 +32,9 @@ from concord.release.repository import (
     parts,
     references,
 )
-from concord.release.store import dvc
-from concord.stage.params import read
-from concord.stage.paths import CANDIDATE, REPORTS
+from concord.release.store import absent, contents, dvc, remote_folder
+from concord.stage.paths import REPORTS
 
-RECORD = ("dvc.lock", "dvc.yaml", "params.yaml", REPORTS.as_posix())
-"""What a release commits from the workspace, apart from pointers to data."""
-POINTERS = (":(glob)**/*.dvc", ":(glob)**/.gitignore")
-"""What DVC writes beside the data that it tracks."""
 RECIPE = ("params.yaml", "dvc.yaml", "concord", "tasks", "templates")
 """What a version is made with, apart from data."""
 TRAILER = re.compile(r"^Champion: (v\d+\.\d+\.\d+)$", re.MULTILINE)
@@ -69,8 +61,9 @@ def publish(workspace: Path, message: str) -> Version:
     _require_accepted(workspace)
     _require_committed_code(repository)
     _require_finished(workspace)
-    dvc(workspace, "push", "--quiet")
-    return complete(repository, _release_commit(repository, message))
+    tree = release_tree(repository)
+    _push_data(repository, tree)
+    return complete(repository, _release_commit(repository, tree, message))
 
 
 def finish(workspace: Path) -> Version | None:
@@ -87,15 +80,42 @@ def finish(workspace: Path) -> Version | None:
     return champion(repository.versions())
 
 
+def _push_data(repository: Repository, tree: str) -> None:
+    """Pushes what a tree names to the remote, and looks whether the remote has it."""
+    folder = repository.folder
+    try:
+        dvc(folder, "push", "--quiet")
+    except ReleaseError as error:
+        raise ReleaseError(
+            f"{error} Nothing was published; check the remote (`dvc remote list`) and run again."
+        ) from None
+    remote = remote_folder(folder)
+    if remote is None:
+        return
+    wanted = contents(repository, tree)
+    gaps = [content for content in wanted if any(absent(remote, content, by_content=False))]
+    if not gaps:
+        return
+    for content in gaps:  # DVC believes that a folder is complete if the remote has its listing
+        content.inside(remote).unlink(missing_ok=True)
+    dvc(folder, "push", "--quiet")
+    missing = [path for content in gaps for path in absent(remote, content, by_content=False)]
+    if missing:
+        raise ReleaseError(
+            f"The remote {remote} lacks {', '.join(missing[:3])} ({len(missing)} files in all) "
+            "after `dvc push`. Nothing was published."
+        )
+
+
 def named_by(repository: Repository, commit: str) -> str | None:
     """The version that a commit on the branch makes champion; None for other commits."""
     trailer = TRAILER.search(repository.git("show", "--no-patch", "--format=%B", commit))
     return trailer[1] if trailer else None
 
 
-def _release_commit(repository: Repository, message: str) -> str:
-    """The commit of the run: the tip of the branch if a killed call pushed it, or a new one."""
-    tree, tip = _release_tree(repository), repository.tip()
+def _release_commit(repository: Repository, tree: str, message: str) -> str:
+    """The commit of a tree: the tip of the branch if a killed call pushed it, or a new one."""
+    tip = repository.tip()
     head = repository.git("rev-parse", "HEAD")
     if tip and _tree_of(repository, tip) == tree and named_by(repository, tip):
         return tip
@@ -119,52 +139,11 @@ def complete(repository: Repository, commit: str) -> Version:
         tag = f"{ARTIFACT}@{name}"
         tagged.append((tag, repository.tag(tag, target, f"Version {name}")))
     if leader is None or leader.name != name:
-        last = max(
-            (version.stages[-1] for version in versions.values() if version.stages), default=0
-        )
-        tag = f"{ARTIFACT}#{STAGE}#{last + 1}"
+        tag = f"{ARTIFACT}#{STAGE}#{leader.stages[-1] + 1 if leader else 1}"
         tagged.append((tag, repository.tag(tag, target, f"{name} is the {STAGE}", len(tagged))))
-    if tagged:
-        branch = {f"refs/heads/{BRANCH}": commit}
-        repository.push({**branch, **references(tagged)})
+    if tagged or repository.tip() != commit:
+        repository.push({f"refs/heads/{BRANCH}": commit, **references(tagged)})
     return repository.versions()[name]
-
-
-def _release_tree(repository: Repository) -> str:
-    """The hash of the release's tree: that of HEAD, the record, the pointers, the new champion."""
-    with tempfile.TemporaryDirectory() as folder:
-        env = {"GIT_INDEX_FILE": str(Path(folder) / "index")}
-        repository.git("read-tree", "HEAD", env=env)
-        repository.git("add", "--all", "--", *RECORD, env=env)
-        listing = ("ls-files", "--cached", "--others", "--exclude-standard", "--")
-        if repository.git(*listing, *POINTERS, env=env):
-            repository.git("add", "--all", "--", *POINTERS, env=env)
-        entries = champion_entries(repository, env)
-        text = json.dumps(environment(), sort_keys=True, indent=1) + "\n"
-        blob = repository.git("hash-object", "-w", "--stdin", text=text)
-        entries.append(f"100644 {blob} 0\t{ENVIRONMENT.as_posix()}")
-        index = "".join(f"{entry}\0" for entry in entries)
-        repository.git("update-index", "-z", "--index-info", text=index, env=env)
-        return repository.git("write-tree", env=env)
-
-
-def champion_entries(repository: Repository, env: dict[str, str]) -> list[str]:
-    """Changes of the index that make the results of the candidate those of the champion."""
-    folder = champion_folder(repository.folder)
-    listing = ("ls-files", "--stage", "-z", "--")
-    before = repository.git(*listing, folder.as_posix(), env=env).split("\0")
-    after = repository.git(*listing, CANDIDATE.as_posix(), env=env).split("\0")
-    paths = [Path(entry.partition("\t")[2]) for entry in before if entry]
-    entries = [f"0 {'0' * 40} 0\t{path}" for path in paths if path.name != "README.md"]
-    for entry in filter(None, after):
-        file, _, path = entry.partition("\t")
-        entries.append(f"{file}\t{(folder / Path(path).relative_to(CANDIDATE)).as_posix()}")
-    return entries
-
-
-def champion_folder(root: Path) -> Path:
-    """Where the results of the champion are, relative to the project: `gate.champion`."""
-    return Path(read(root / "params.yaml")["gate"]["champion"])
 
 
 def _next_name(repository: Repository, tree: str) -> str:
@@ -184,8 +163,7 @@ def _next_name(repository: Repository, tree: str) -> str:
 
 
 def _objectives(repository: Repository, tree: str) -> set[str]:
-    text = repository.git("show", f"{tree}:params.yaml")
-    return set(YAML(typ="safe", pure=True).load(text).get("objectives", {}))
+    return set(params_of(repository, tree).get("objectives", {}))
 
 
 def _tree_of(repository: Repository, commit: str) -> str:

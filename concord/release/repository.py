@@ -14,7 +14,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -142,6 +142,11 @@ class Repository:
         env = {f"GIT_{person}_NAME": name for person in people}
         env |= {f"GIT_{person}_EMAIL": address.rstrip(">") for person in people}
         return self.git("commit-tree", tree, "-p", parent, "-F", "-", text=message, env=env)
+
+    def update_index(self, entries: Iterable[str], env: Mapping[str, str]) -> None:
+        """Changes entries of the index that `env` names; each is as `git ls-tree` prints it."""
+        text = "".join(f"{entry}\0" for entry in entries)
+        self.git("update-index", "-z", "--index-info", text=text, env=env)
 
     def push(self, references: Mapping[str, str]) -> None:
         """Sets references (name -> hash) of the remote: all of them, or none.
