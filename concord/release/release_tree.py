@@ -47,15 +47,16 @@ def champion_entries(
 
     Both are given as a commit or tree, and the path of the folder in it.
     """
-    (here, folder), (there, other) = target, source
+    (tree, folder), (source_tree, source_folder) = target, source
     listing = ("ls-tree", "-r", "-z")
-    before = repository.git(*listing, here, "--", f"{folder}/").split("\0")
+    before = repository.git(*listing, tree, "--", f"{folder}/").split("\0")
+    after = repository.git(*listing, source_tree, "--", f"{source_folder}/").split("\0")
     paths = [Path(entry.partition("\t")[2]) for entry in before if entry]
     entries = [f"0 {'0' * 40}\t{path}" for path in paths if path.name != README]
-    for entry in filter(None, repository.git(*listing, there, "--", f"{other}/").split("\0")):
+    for entry in filter(None, after):
         file, _, path = entry.partition("\t")
         if Path(path).name != README:
-            entries.append(f"{file}\t{folder / Path(path).relative_to(other)}")
+            entries.append(f"{file}\t{folder / Path(path).relative_to(source_folder)}")
     return entries
 
 

@@ -6,7 +6,10 @@ shows them if their data set is registered there as a benchmark.
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
+
+from ruamel.yaml import YAML
 
 from concord.evaluation.policies.published import SPLITS, Published, Row
 
@@ -57,7 +60,6 @@ def model_index(record: Published, name: str, benchmark: str) -> str:
 def eval_results(record: Published, benchmark: str) -> str:
     """The file of `.eval_results`: an entry per objective, which is the name of its task."""
     from huggingface_hub import EvalResultEntry, eval_result_entries_to_yaml
-    from huggingface_hub.utils import yaml_dump
 
     measure = METRICS[record.results["conditions"]["protocol"]][1]
     entries = [
@@ -69,7 +71,11 @@ def eval_results(record: Published, benchmark: str) -> str:
         )
         for row in record.rows
     ]
-    return yaml_dump(eval_result_entries_to_yaml(entries))
+    yaml = YAML()
+    yaml.width = 10_000
+    with io.StringIO() as text:
+        yaml.dump(eval_result_entries_to_yaml(entries), text)
+        return text.getvalue()
 
 
 def _notes(row: Row, measure: str, benchmark: str) -> str:

@@ -137,11 +137,16 @@ def undisturbed(template: Path, project: Project) -> dict[str, str]:
 
 
 KILLS = [
-    ("dvc", 1, True), ("dvc", 1, False),
-    *((step, count, before) for step, count in
-      (("hash-object", 1), ("write-tree", 2), ("commit-tree", 1), ("mktag", 1), ("mktag", 2), ("push", 1))
-      for before in (True, False)),
-]  # fmt: skip
+    ("dvc", 1, False),
+    ("hash-object", 1, False),
+    ("write-tree", 2, False),
+    ("commit-tree", 1, False),
+    ("mktag", 1, False),
+    ("mktag", 2, False),
+    ("push", 1, True),
+    ("push", 1, False),
+]
+"""Command, which of its calls, and whether the kill is before it."""
 
 
 @pytest.mark.parametrize(("step", "count", "before"), KILLS)
