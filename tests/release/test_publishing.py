@@ -14,10 +14,7 @@ import pytest
 from concord.release import ReleaseError, current, finish, publish, publishing
 from concord.release.former import roll_back
 from concord.release.repository import Repository
-from tests.release.projects import PARAMS, Project, git, write
-
-STEPS = ("hash-object", "write-tree", "commit-tree", "mktag", "push")
-"""Commands of git that write."""
+from tests.release.projects import PARAMS, Project, finish_run, git, write
 
 
 def test_a_release_holds_the_record_and_the_new_champion(project: Project) -> None:
@@ -120,20 +117,6 @@ def die_at(monkeypatch: pytest.MonkeyPatch, step: str, count: int, before: bool)
         return output
 
     monkeypatch.setattr(Repository, "git", wrapped)
-
-
-@pytest.fixture
-def undisturbed(template: Path, project: Project) -> dict[str, str]:
-    """The final state of a publication after another one, without disturbance."""
-    twin = Project(project.root.with_name("twin"))
-    git(project.root.parent, "clone", "--quiet", "--no-hardlinks", str(project.root), "twin")
-    git(twin.root, "clone", "--quiet", "--no-hardlinks", str(twin.root), "runs/retrain")
-    for folder in (twin.root, project.root):
-        git(folder, "config", "receive.denyCurrentBranch", "refuse")
-    git(twin.root, "remote", "remove", "origin")
-    twin.publish(1)
-    twin.publish(2)
-    return twin.state()
 
 
 KILLS = [
@@ -241,8 +224,6 @@ def test_of_two_publishers_at_once_one_loses(
     git(project.root, "clone", "--quiet", "--no-hardlinks", str(project.root), "runs/other")
     rival = project.root / "runs/other"
     git(rival, "checkout", "--quiet", "--detach", "origin/released")
-    from tests.release.projects import finish_run
-
     finish_run(rival, 2)
     original, waiting = Repository.push, [True]
 
