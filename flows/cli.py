@@ -8,6 +8,9 @@
     concord report                                  # write the report page again
     concord study                                   # compare policies at equal KL, over seeds
     concord score MODEL FILE                        # does a reward model agree with these labels?
+    concord rollback                                # the former champion again, without training
+    concord lineage                                 # what the champion was made of and from
+    concord reproduce v1.2.0                        # build a version again, and compare hashes
     concord regrade reports/samples/mah_dpo.parquet # recompute the gold scores of saved answers
 
 Run it in the root of the project, or of a clone under `runs/`. Most commands start `python -m ...`
@@ -29,6 +32,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from typer.core import TyperGroup
 
+from concord import release
+from concord.release import lineage as lineages
+from concord.release import reproduce as rebuilds
 from concord.stage.errors import ConcordError
 from concord.stage.params import read
 from concord.stage.paths import REPORTS
@@ -170,6 +176,50 @@ def score(
     """Score a file with a reward model, and compare with the labels in it."""
     arguments = (str(model), str(file), objective, format_name, _options(option), out)
     _python("concord.evaluation.rewards.score_file", *arguments)
+
+
+@app.command()
+def rollback(
+    version: Annotated[
+        str, typer.Argument(help="A version, such as v1.2.0. Default: the former champion.")
+    ] = "",
+) -> None:
+    """Make a former champion the champion again. Nothing is trained."""
+    _require_project()
+    restored = release.roll_back(Path.cwd(), version)
+    typer.echo(f"{restored.name} is the champion again, and the next gate compares with it")
+    typer.echo(f"its checkpoint: {release.how_to_get(restored)}")
+
+
+@app.command()
+def lineage(
+    version: Annotated[
+        str, typer.Argument(help="A version, such as v1.2.0. Default: the champion.")
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything, as JSON.")] = False,
+) -> None:
+    """Show what a version was made of and from: data, licences, code, models, weights, verdict."""
+    _require_project()
+    record = lineages.lineage(Path.cwd(), version)
+    typer.echo(json.dumps(record, indent=1) if as_json else lineages.in_words(record))
+
+
+@app.command()
+def reproduce(
+    version: Annotated[str, typer.Argument(help="A version, such as v1.2.0.")],
+    check: Annotated[
+        bool, typer.Option("--check", help="Only look whether cache and remote still have it.")
+    ] = False,
+) -> None:
+    """Build a version again in a clone and compare hashes. Exits with 1 if some differ."""
+    _require_project()
+    if check:
+        kept = rebuilds.check(Path.cwd(), version)
+        typer.echo(rebuilds.kept_in_words(kept))
+        raise typer.Exit(1 if kept.lost or kept.unsaved else 0)
+    rebuilt = rebuilds.reproduce(Path.cwd(), version)
+    typer.echo(rebuilds.rebuilt_in_words(rebuilt))
+    raise typer.Exit(1 if rebuilt.different else 0)
 
 
 @app.command()
