@@ -198,10 +198,10 @@ def size_lines(report: Mapping[str, Mapping[str, Any]]) -> list[str]:
     ]
     warnings = [
         f"warning: prepare.{split} asks for {entry['asked']:.1%} of the prompts, and the split has "
-        f"{entry['got']:.1%}, which is more than chance; a group cannot be divided, so few groups "
+        f"{entry['got']:.1%}, which is more than chance. A group cannot be divided, so few groups "
         f"with many prompts each, here {entry['groups']} groups with {entry['prompts']} prompts, "
-        "give uneven splits, and groups that are merged are held out if one of them is; give "
-        "smaller groups, or change the share"
+        "give uneven splits; and groups that are merged are held out if one of them is. Give "
+        "smaller groups, name the group of a prompt alike in all sources, or change the share"
         for split, entry in report.items()
         if split != "train" and not entry["by_chance"]
     ]
