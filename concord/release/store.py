@@ -7,6 +7,7 @@ their names.
 
 from __future__ import annotations
 
+import configparser
 import hashlib
 import json
 import os
@@ -22,6 +23,7 @@ from ruamel.yaml import YAML
 
 from concord.release.repository import ReleaseError, Repository
 
+LOCAL_SETTINGS = Path(".dvc/config.local")
 LISTING = ".dir"
 """End of the hash of a folder; its object lists the files of the folder as JSON."""
 
@@ -79,7 +81,7 @@ def contents(repository: Repository, commit: str) -> list[Content]:
     files = set(repository.git("ls-tree", "-r", "-t", "-z", "--name-only", commit).split("\0"))
     lock = _yaml(repository, commit, "dvc.lock") if "dvc.lock" in files else {}
     outs = [out for stage in lock.get("stages", {}).values() for out in stage.get("outs", [])]
-    for name in sorted(file for file in files if file.endswith(".dvc")):
+    for name in sorted(file for file in files if Path(file).suffix == ".dvc"):
         for out in _yaml(repository, commit, name).get("outs", []):
             outs.append({**out, "path": (Path(name).parent / out["path"]).as_posix()})
     return [
@@ -98,11 +100,17 @@ def cache(folder: Path) -> Path:
     return Path(dvc(folder, "cache", "dir").strip())
 
 
+def remotes(folder: Path) -> Iterator[tuple[str, str, bool]]:
+    """Name and address of each remote, and whether it is the default."""
+    for line in dvc(folder, "remote", "list").splitlines():
+        name, _, url = line.partition(" ") if "\t" not in line else line.partition("\t")
+        yield name, url.strip().removesuffix("(default)").strip(), line.endswith("(default)")
+
+
 def remote_folder(folder: Path) -> Path | None:
     """The default remote, if it is a folder; None if it is elsewhere, or there is none."""
-    for line in dvc(folder, "remote", "list").splitlines():
-        if "(default)" in line:
-            url = line.removesuffix("(default)").strip().partition("\t")[2].strip()
+    for _, url, default in remotes(folder):
+        if default:
             return Path(url) if Path(url).is_absolute() else None
     return None
 
@@ -171,10 +179,17 @@ def clone_at(repository: Repository, commit: str, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     repository.git("clone", "--quiet", "--shared", "--no-checkout", str(root), str(folder))
     Repository(folder).git("checkout", "--quiet", "--detach", commit)
-    local = Path(".dvc/config.local")
-    if (root / local).is_file():
-        shutil.copyfile(root / local, folder / local)
-    dvc(folder, "config", "--local", "cache.dir", str(cache(root)))
-    for line in dvc(root, "remote", "list").splitlines():
-        name, _, url = line.removesuffix("(default)").strip().partition("\t")
-        dvc(folder, "remote", "modify", "--local", name.strip(), "url", url.strip())
+    # The settings of the project, with addresses that hold in another folder.
+    settings = configparser.ConfigParser(interpolation=None)
+    settings.read(root / LOCAL_SETTINGS, encoding="utf-8")
+    for name, url, _ in remotes(root):
+        _set(settings, f"'remote \"{name}\"'", "url", url)
+    _set(settings, "cache", "dir", str(cache(root)))
+    with (folder / LOCAL_SETTINGS).open("w", encoding="utf-8") as file:
+        settings.write(file)
+
+
+def _set(settings: configparser.ConfigParser, section: str, key: str, value: str) -> None:
+    if not settings.has_section(section):
+        settings.add_section(section)
+    settings.set(section, key, value)

@@ -66,10 +66,10 @@ def test_numbers_say_what_changed(project: Project) -> None:
 
 
 def test_gto_agrees_about_versions_and_champion(project: Project) -> None:
-    """Twelve assignments within a second, the tenth of which sorts before the second."""
+    """Ten assignments within a second, the tenth of which sorts before the second."""
     for score in range(4):
         project.publish(score)
-    for _ in range(4):
+    for _ in range(3):
         for name in ("v1.0.0", "v1.0.3"):
             roll_back(project.root, name)
             shown = gto.api.show(str(project.root), "aligned#champion")
