@@ -83,7 +83,8 @@ class Devices:
                     yield None
                     return
                 _reset_limit(device.limit)
-                with concurrency(device.limit, strict=True):
+                # The file lock holds even if the server loses the lease, so training continues.
+                with concurrency(device.limit, strict=True, raise_on_lease_renewal_failure=False):
                     yield Slot(device, descriptor)
         finally:
             self._free.put(device)
