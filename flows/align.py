@@ -15,27 +15,36 @@ from pathlib import Path
 from prefect import flow
 
 from concord.stage.errors import ConcordError
-from flows import labels, publish, request, terminal
+from flows import labels, presence, publish, request, terminal
 from flows.graph import Stage, of_phase, read_graph
 from flows.nodes import bring_up_to_date, machine_for
-from flows.request import Force, Recipe, Stages, Weights
+from flows.request import Weights
 from flows.stage import Outcome
 
 
 @flow(persist_result=False, flow_run_name=labels.run_name)
 def align(
-    recipe: Recipe = request.DEFAULT,
+    recipe: str = request.DEFAULT,
     weights: Weights = request.NO_WEIGHTS,
-    stages: Stages = request.ALL_STAGES,
-    force: Force = False,
+    stages: list[str] = request.ALL_STAGES,
+    force: bool = False,
 ) -> list[Outcome]:
     """Brings stages up to date, phase by phase, and publishes the results.
 
-    Raises ConcordError if a parameter is invalid or a stage failed.
+    Args:
+        recipe: A params file. Another one than params.yaml runs in a clone under `runs/`.
+        weights: Objective -> what it is worth to you, as in `select.weights`. The other objectives
+            keep the weights of the recipe. The run is in a clone.
+        stages: Stages to bring up to date, with all that they depend on: `sft`, `policy@grpo`, or
+            `policy` for all policies. Empty: all stages.
+        force: Whether these stages run although nothing has changed.
+
+    Raises:
+        ConcordError: a parameter is invalid, or a stage failed.
     """
     terminal.shorten_errors()
     label = labels.label(recipe, weights, Path.cwd())
-    with request.folder_of(recipe, weights), labels.set_label(label):
+    with presence.held(), request.folder_of(recipe, weights), labels.set_label(label):
         labels.tag_run(["concord", label.split()[0], publish.policy()])
         todo, named = request.chosen(read_graph(), stages)
         with machine_for(todo, forced=named if force else set()) as machine:

@@ -1,7 +1,7 @@
 """What one run of the flow does: a recipe, other weights, some stages. Checked before any work.
 
-The types are those of the flow's parameters. Prefect draws a form from them, and refuses values of
-another type before a run is created.
+Prefect draws a form from the parameters of the flow, and refuses values of another type before it
+creates a run.
 """
 
 import contextlib
@@ -20,28 +20,7 @@ from flows.graph import Stage
 
 DEFAULT = "params.yaml"
 
-Recipe = Annotated[
-    str,
-    Field(description="A params file. Another one than params.yaml runs in a clone under runs/."),
-]
-Weights = Annotated[
-    dict[str, Annotated[float, Field(ge=0)]],
-    Field(
-        description="Objective -> what it is worth to you, instead of the recipe's "
-        "`select.weights`; the others keep theirs. Runs in a clone."
-    ),
-]
-Stages = Annotated[
-    list[str],
-    Field(
-        description="Stages to bring up to date, with what they depend on: `sft`, `policy@grpo`, "
-        "or `policy` for all policies. Empty: all stages."
-    ),
-]
-Force = Annotated[
-    bool,
-    Field(description="Whether these stages run although nothing has changed."),
-]
+Weights = dict[str, Annotated[float, Field(ge=0)]]
 NO_WEIGHTS: dict[str, float] = {}
 ALL_STAGES: list[str] = []
 
