@@ -3,6 +3,7 @@
     concord check [RECIPE] [--explain]              # is it right? every value, with its meaning
     concord run [RECIPE] [KEY=VALUE ...]            # the whole pipeline
     concord demo                                    # the tiny recipe, in a few minutes
+    concord retrain                                 # train on what is new; publish or refuse
     concord inspect FILE                            # what is this file, and how is it read?
     concord status                                  # what would rerun, and why
     concord report                                  # write the report page again
@@ -142,6 +143,19 @@ def study(
     """Compare steered policies with specialists, over weights and seeds, at equal KL."""
     _require_project()
     _python("flows.study", recipe, str(at_once))
+
+
+@app.command()
+def retrain(
+    force: Annotated[bool, typer.Option(help="Train and publish although nothing is new.")] = False,
+    retry_refused: Annotated[
+        bool, typer.Option(help="Try inputs again that an earlier run refused.")
+    ] = False,
+) -> None:
+    """Train on new data and code in runs/retrain; publish if the gate accepts."""
+    _require_project()
+    options = {"--force": force, "--retry-refused": retry_refused}
+    _python("flows.retrain", *(option for option, given in options.items() if given))
 
 
 @app.command()

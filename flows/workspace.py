@@ -9,6 +9,7 @@ read or changed.
 
 from __future__ import annotations
 
+import configparser
 import shutil
 import subprocess
 import sys
@@ -49,7 +50,10 @@ def origin_of(root: Path) -> Origin:
 
 
 def create(root: Path) -> Repository:
-    """The workspace, which is cloned if it is missing."""
+    """The workspace, which is cloned if it is missing. To be called with the lock of runs held.
+
+    Commits of the project need not be fetched, because the clone reads the project's objects.
+    """
     folder = root / FOLDER
     if not (folder / ".git").exists():
         shutil.rmtree(folder, ignore_errors=True)
@@ -60,6 +64,8 @@ def create(root: Path) -> Repository:
                 *("clone", "--quiet", "--shared", "--no-checkout"), str(root.resolve()), str(new)
             )
             new.rename(folder)
+    for left in (folder / ".git").glob("*.lock"):  # by a git that was killed: one run at a time
+        left.unlink()
     return Repository(folder, "origin")
 
 
@@ -70,7 +76,6 @@ def reset(root: Path, origin: Origin) -> str:
     compares with what they should be, and unfinished checkpoints.
     """
     workspace = create(root)
-    workspace.git("fetch", "--quiet", "origin", origin.head)
     workspace.fetch()
     commit = _merge_commit(workspace, origin)
     workspace.git("checkout", "--quiet", "--force", "--detach", commit)
@@ -165,20 +170,27 @@ def _pointers(workspace: Repository, commit: str) -> list[str]:
 
 def _share_cache(root: Path, folder: Path) -> None:
     """Gives the workspace the project's DVC cache, its remotes and its local settings."""
-    local, done = Path(".dvc/config.local"), folder / ".dvc/tmp/shared"
-    settings = "".join(
-        file.read_text(encoding="utf-8")
-        for file in (root / ".dvc/config", root / local)
-        if file.is_file()
-    )
-    if done.is_file() and done.read_text(encoding="utf-8") == settings:
+    files = [root / ".dvc" / name for name in ("config", "config.local")]
+    texts = [file.read_text(encoding="utf-8") if file.is_file() else "" for file in files]
+    local, done = folder / ".dvc/config.local", folder / ".dvc/tmp/shared"
+    if done.is_file() and done.read_text(encoding="utf-8") == "".join(texts):
         return
-    (folder / local).unlink(missing_ok=True)
-    if (root / local).is_file():
-        shutil.copyfile(root / local, folder / local)
-    dvc(folder, "config", "--local", "cache.dir", str(cache(root)))
-    for line in dvc(root, "remote", "list").splitlines():
-        name, _, url = line.removesuffix("(default)").strip().partition("\t")
-        dvc(folder, "remote", "modify", "--local", name.strip(), "url", url.strip())
+    settings = _dvc_config(texts[1])
+    for name, section in _dvc_config("\n".join(texts)).items():
+        # DVC takes a relative path from the folder of the file that has it.
+        if "://" not in (url := section.get("url", "://")):
+            settings.setdefault(name, {})["url"] = str((root / ".dvc" / url).resolve())
+    settings.setdefault("cache", {})["dir"] = str(cache(root))
+    writer = configparser.RawConfigParser()
+    writer.read_dict(settings)
+    with local.open("w", encoding="utf-8") as stream:
+        writer.write(stream)
     done.parent.mkdir(parents=True, exist_ok=True)
-    done.write_text(settings, encoding="utf-8")
+    done.write_text("".join(texts), encoding="utf-8")
+
+
+def _dvc_config(text: str) -> dict[str, dict[str, str]]:
+    """The sections of a configuration of DVC; those that stand twice are joined."""
+    parser = configparser.RawConfigParser(strict=False)
+    parser.read_string(text)
+    return {name: dict(parser[name]) for name in parser.sections()}

@@ -16,8 +16,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from concord.annotations import reader
+from concord.annotations import files, reader
 from concord.annotations.chunks import chunks
+from concord.annotations.filetypes.folders import METADATA
 from concord.annotations.quarantine import check_quarantine_share
 from concord.annotations.source_tables import SourceTables
 from concord.stage.errors import DataError, command
@@ -36,8 +37,11 @@ def problem(file: Path, name: str, source: Mapping[str, Any], max_share: float) 
         source: its entry in params.yaml.
         max_share: the largest share of the rows that may be bad.
     """
+    if file.name in METADATA:
+        return f"{file.name} is a name for metadata, which is not read; rename the file"
     options, columns = source.get("options", {}), source.get("columns", {})
     try:
+        files.listing(file)
         with tempfile.TemporaryDirectory() as folder, SourceTables(name, Path(folder)) as tables:
             for chunk in chunks(reader.read_one(source["format"], file, options, columns, {})):
                 tables.add(chunk)
@@ -53,9 +57,9 @@ def main(name: str) -> None:
     """Prints what is wrong with each of the files that standard input names."""
     params = read()
     share = params.get("ingest", {}).get("max_quarantine_share", MAX_SHARE)
-    files = json.load(sys.stdin)
     source = params["sources"][name]
-    print(json.dumps({file: problem(Path(file), name, source, share) for file in files}))
+    paths = json.load(sys.stdin)
+    print(json.dumps({path: problem(Path(path), name, source, share) for path in paths}))
 
 
 if __name__ == "__main__":
