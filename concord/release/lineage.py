@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def lineage(root: Path, name: str = "") -> dict[str, Any]:
         "code": {
             "commit": version.commit,
             "published": repository.git("show", "--no-patch", "--format=%cI", version.commit),
-            "project": repository.git("rev-parse", f"{version.commit}^"),
+            "project": read.project(),
             "digests": read.outs.get(CODE.as_posix()),
         },
         "sources": {name: read.source(name) for name in params["sources"]},
@@ -95,6 +96,12 @@ class _Record:
                 f"{self._version.name} has no {path} in its commit {self._version.commit[:12]}, so "
                 "`concord` did not publish it. Choose another version."
             ) from None
+
+    def project(self) -> str | None:
+        """The commit of the project whose code ran."""
+        message = self._repository.git("show", "--no-patch", "--format=%B", self._version.commit)
+        trailer = re.search(r"^Project: (\w+)$", message, re.MULTILINE)
+        return trailer[1] if trailer else None
 
     def json(self, path: Path) -> Any:
         return json.loads(self._text(path.as_posix()))
@@ -141,8 +148,8 @@ def _lines(record: Mapping[str, Any]) -> Iterator[str]:
     yield f"gate         {gate['verdict']}"
     yield f"checkpoint   {ALIGNED} md5 {record['checkpoint']['md5']}"
     yield f"             SHA-256 of the evaluated files {record['checkpoint']['sha256']}"
-    yield f"code         commit {code['commit']}"
-    yield f"             follows {code['project']}; digests of the code md5 {code['digests']}"
+    yield f"code         commit {code['project']} of the project"
+    yield f"             released in {code['commit']}; digests of the code md5 {code['digests']}"
     packages = (f"{name} {environment['packages'].get(name, 'absent')}" for name in SHOWN)
     yield f"environment  Python {environment['python']}, {', '.join(packages)}"
     yield f"             {environment['system']}"

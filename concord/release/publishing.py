@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from concord.release.release_tree import POINTERS, RECORD, params_of, release_tree
@@ -38,7 +39,7 @@ from concord.stage.paths import REPORTS
 RECIPE = ("params.yaml", "dvc.yaml", "concord", "tasks", "templates")
 """What a version is made with, apart from data."""
 TRAILER = re.compile(r"^Champion: (v\d+\.\d+\.\d+)$", re.MULTILINE)
-"""The last line of the message of a commit on the branch: which version it makes champion."""
+"""A line of the message of each commit on the branch: which version it makes champion."""
 
 
 def publish(workspace: Path, message: str) -> Version:
@@ -57,13 +58,22 @@ def publish(workspace: Path, message: str) -> Version:
             published then.
     """
     repository = Repository(workspace, "origin")
+    try:
+        commit = _prepared(repository, message)
+    except ReleaseError as error:
+        raise ReleaseError(f"{error} Nothing was published.") from None
+    return complete(repository, commit)
+
+
+def _prepared(repository: Repository, message: str) -> str:
+    """Checks the run, pushes its data, and returns its commit, which nobody sees yet."""
     repository.fetch()
-    _require_accepted(workspace)
+    _require_accepted(repository.folder)
     _require_committed_code(repository)
-    _require_finished(workspace)
+    _require_finished(repository.folder)
     tree = release_tree(repository)
     _push_data(repository, tree)
-    return complete(repository, _release_commit(repository, tree, message))
+    return _release_commit(repository, tree, message)
 
 
 def finish(workspace: Path) -> Version | None:
@@ -83,12 +93,7 @@ def finish(workspace: Path) -> Version | None:
 def _push_data(repository: Repository, tree: str) -> None:
     """Pushes what a tree names to the remote, and looks whether the remote has it."""
     folder = repository.folder
-    try:
-        dvc(folder, "push", "--quiet")
-    except ReleaseError as error:
-        raise ReleaseError(
-            f"{error} Nothing was published; check the remote (`dvc remote list`) and run again."
-        ) from None
+    dvc(folder, "push", "--quiet")
     remote = remote_folder(folder)
     if remote is None:
         return
@@ -103,7 +108,7 @@ def _push_data(repository: Repository, tree: str) -> None:
     if missing:
         raise ReleaseError(
             f"The remote {remote} lacks {', '.join(missing[:3])} ({len(missing)} files in all) "
-            "after `dvc push`. Nothing was published."
+            "after `dvc push`."
         )
 
 
@@ -122,28 +127,36 @@ def _release_commit(repository: Repository, tree: str, message: str) -> str:
     if tip and not repository.contains(head, tip):
         raise ReleaseError(
             f"The branch {BRANCH} is at {tip[:12]}, which this run does not start from: another "
-            "publication or rollback was faster. Nothing was published; run again from its result."
+            "publication or rollback was faster. Run again from its result."
         )
-    name = _next_name(repository, tree)
-    return repository.commit(tree, head, f"{message}\n\nChampion: {name}\n")
+    trailers = f"Champion: {_next_name(repository, tree)}\nProject: {_project(repository, head)}\n"
+    return repository.commit(tree, head, f"{message}\n\n{trailers}")
+
+
+def _project(repository: Repository, head: str) -> str:
+    """The newest commit of the project, apart from its releases, that the run contains."""
+    repository.git("fetch", "--quiet", "--no-tags", repository.remote, "HEAD")
+    return repository.git("merge-base", head, "FETCH_HEAD")
 
 
 def complete(repository: Repository, commit: str) -> Version:
-    """Pushes the commit and the tags that the remote lacks; returns the champion."""
+    """Pushes a commit of the branch and the tags that it lacks; returns the new champion."""
     name = named_by(repository, commit)
     assert name
     versions = repository.versions()
-    leader, tagged = champion(versions), []
-    target = versions[name].commit if name in versions else commit
+    leader, version = champion(versions), versions.get(name, Version(name, commit))
+    tagged = []
     if name not in versions:
         tag = f"{ARTIFACT}@{name}"
-        tagged.append((tag, repository.tag(tag, target, f"Version {name}")))
+        tagged.append((tag, repository.tag(tag, version.commit, f"Version {name}")))
     if leader is None or leader.name != name:
-        tag = f"{ARTIFACT}#{STAGE}#{leader.stages[-1] + 1 if leader else 1}"
-        tagged.append((tag, repository.tag(tag, target, f"{name} is the {STAGE}", len(tagged))))
+        number = leader.stages[-1] + 1 if leader else 1
+        tag, says = f"{ARTIFACT}#{STAGE}#{number}", f"{name} is the {STAGE}"
+        tagged.append((tag, repository.tag(tag, version.commit, says, len(tagged))))
+        version = replace(version, stages=(*version.stages, number))
     if tagged or repository.tip() != commit:
         repository.push({f"refs/heads/{BRANCH}": commit, **references(tagged)})
-    return repository.versions()[name]
+    return version
 
 
 def _next_name(repository: Repository, tree: str) -> str:
@@ -171,12 +184,12 @@ def _tree_of(repository: Repository, commit: str) -> str:
 
 
 def _require_accepted(workspace: Path) -> None:
-    gate = json.loads((workspace / REPORTS / "gate.json").read_text(encoding="utf-8"))
+    verdict = workspace / REPORTS / "gate.json"
+    if not verdict.is_file():
+        raise ReleaseError(f"{verdict} does not exist: no candidate was judged. Run the pipeline.")
+    gate = json.loads(verdict.read_text(encoding="utf-8"))
     if not gate["accepted"]:
-        raise ReleaseError(
-            f"The gate refused the candidate in {workspace} ({gate['verdict']}). "
-            "Nothing was published."
-        )
+        raise ReleaseError(f"The gate refused the candidate in {workspace} ({gate['verdict']}).")
 
 
 def _require_committed_code(repository: Repository) -> None:
@@ -187,8 +200,8 @@ def _require_committed_code(repository: Repository) -> None:
     if changed:
         raise ReleaseError(
             f"{', '.join(changed.splitlines())} in {repository.folder} differ from the commit that "
-            "the run started from, so the release would not hold what made it. Nothing was "
-            "published; commit the change in the project and run again."
+            "the run started from, so the release would not hold what made it. Commit the change "
+            "in the project and run again."
         )
 
 
@@ -198,5 +211,5 @@ def _require_finished(workspace: Path) -> None:
     if stale:
         raise ReleaseError(
             f"{', '.join(sorted(stale))} in {workspace} changed since the run, or did not finish. "
-            "Nothing was published; run the pipeline again."
+            "Run the pipeline again."
         )

@@ -66,7 +66,7 @@ class Repository:
         )
         if done.returncode:
             raise ReleaseError(
-                f"`git {' '.join(arguments[:2])}` failed in {self.folder}: {_reason(done.stderr)}"
+                f"`git {arguments[0]}` failed in {self.folder}: {_reason(done.stderr)}."
             )
         return done.stdout.strip()
 
@@ -96,7 +96,11 @@ class Repository:
 
     def contains(self, commit: str, ancestor: str) -> bool:
         """Whether `ancestor` is `commit` or in its history."""
-        return self.git("merge-base", commit, ancestor) == ancestor
+        try:
+            self.git("merge-base", "--is-ancestor", ancestor, commit)
+        except ReleaseError:
+            return False
+        return True
 
     def versions(self) -> dict[str, Version]:
         """Name -> version, in the order of their numbers."""
@@ -157,22 +161,21 @@ class Repository:
         try:
             self.git("push", "--quiet", "--atomic", self.remote, *names)
         except ReleaseError as error:
-            raise ReleaseError(f"{self._why(str(error))} Nothing was published.") from None
-        self.fetch()
+            raise ReleaseError(self._why(str(error))) from None
 
     def _why(self, problem: str) -> str:
         where = self.git("remote", "get-url", self.remote) if self.remote != "." else self.folder
         if "checked out branch" in problem:
             return (
                 f"The branch {BRANCH} is checked out in {where}, so git refuses to move it. "
-                "Check out another branch there, and try again."
+                "Nothing was changed; check out another branch there, and try again."
             )
         if any(words in problem for words in LOST):
             return (
                 f"Another publication or rollback in {where} was faster than this one. "
-                "Start again from its result."
+                "Nothing was changed; start again from its result."
             )
-        return f"{problem}."
+        return f"{problem} If it arrived all the same, a second call finds it and changes nothing."
 
     def _identity(self) -> str:
         """`Name <address>` of the user of git, or of Concord if git knows none."""
@@ -207,7 +210,7 @@ def _reason(stderr: str) -> str:
     """The lines of git's message that say why, as one line."""
     lines = [line.strip() for line in stderr.splitlines()]
     marked = [line for line in lines if re.match(r"(fatal|error|remote: error|! \[)", line)]
-    return "; ".join(marked or [line for line in lines if line] or ["no message"])
+    return "; ".join(marked or [line for line in lines if line] or ["no message"]).rstrip(".")
 
 
 def references(tagged: Sequence[tuple[str, str]]) -> dict[str, str]:

@@ -179,7 +179,14 @@ def clone_at(repository: Repository, commit: str, folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     repository.git("clone", "--quiet", "--shared", "--no-checkout", str(root), str(folder))
     Repository(folder).git("checkout", "--quiet", "--detach", commit)
-    # The settings of the project, with addresses that hold in another folder.
+    share_store(root, folder)
+
+
+def share_store(root: Path, folder: Path) -> None:
+    """Gives a clone the project's cache, its remotes and its local settings (credentials).
+
+    Addresses that are relative to the project are written so that they hold in the clone.
+    """
     settings = configparser.ConfigParser(interpolation=None)
     settings.read(root / LOCAL_SETTINGS, encoding="utf-8")
     for name, url, _ in remotes(root):

@@ -207,7 +207,8 @@ def test_a_remote_that_is_gone_publishes_nothing(
     with pytest.raises(ReleaseError) as error:
         publish(project.workspace, "Score 2")
     assert "\n" not in str(error.value)
-    assert "no route" in str(error.value) or "Nothing was published" in str(error.value)
+    assert ("no route" if step == "dvc" else "does not appear") in str(error.value)
+    assert str(error.value).endswith(". Nothing was published.")
     assert project.state() == seen
     monkeypatch.setattr(publishing, "dvc", original)
     git(project.workspace, "remote", "set-url", "origin", "../..")
@@ -233,7 +234,7 @@ def test_of_two_publishers_at_once_one_loses(
         original(self, references)
 
     monkeypatch.setattr(Repository, "push", push)
-    with pytest.raises(ReleaseError, match=r"faster.*Nothing was published"):
+    with pytest.raises(ReleaseError, match=r"faster.*Nothing was changed"):
         publish(project.workspace, "Score 3")
     assert other.champion() == "v1.0.1"
     assert other.file("aligned@v1.0.1", "models/champion/results.json") == '{"score": 2}'
@@ -247,6 +248,7 @@ def test_of_two_publishers_at_once_one_loses(
     ("problem", "message"),
     [
         ("refused", "gate refused"),
+        ("unjudged", r"gate\.json does not exist"),
         ("code", r"concord/code\.py .* differ from the commit"),
         ("stale", "gate, sft .* changed since the run"),
         ("checked out", "released is checked out"),
@@ -260,6 +262,8 @@ def test_what_must_not_be_published(
     if problem == "refused":
         gate = json.dumps({"accepted": False, "verdict": "refused: helpful -0.2"})
         write(project.workspace, {"reports/gate.json": gate})
+    if problem == "unjudged":
+        (project.workspace / "reports/gate.json").unlink()
     if problem == "code":
         write(project.workspace, {"concord/code.py": "x = 2\n"})
     if problem == "stale":
