@@ -80,21 +80,30 @@ def test_the_server_shows_tasks_lines_and_artifacts(finished: Finished) -> None:
     artifacts = {
         artifact["key"]: artifact for artifact in finished.ask("artifacts") if artifact["key"]
     }
-    assert '"stage": "part@a"' in artifacts["stages"]["data"]
-    assert json.loads(artifacts["results"]["data"]) == [{"policy": "a", "helpful": 0.25}]
+    assert '"stage": "part@a"' in artifacts["stages-params"]["data"]
+    assert json.loads(artifacts["results-params"]["data"]) == [{"policy": "a", "helpful": 0.25}]
     assert (
-        artifacts["results"]["description"]
+        artifacts["results-params"]["description"]
         == "gold mean of each policy at equal weights, by objective"
     )
-    assert f"file://{finished.project}/reports/index.html" in artifacts["report"]["data"]
+    page = f"file://{finished.project}/reports/index.html"
+    assert page in artifacts["report-params"]["data"]
+    assert page in artifacts["summary-params"]["data"]
+    (run,) = [run for run in finished.ask("flow_runs") if run["name"] == "params"]
+    progress = artifacts[f"progress-params-{run['id'][:8]}-part-a"]
+    assert (progress["type"], progress["data"]) == ("progress", 100.0)
+    assert progress["description"].startswith("part@a: toy: 1 of 2")
 
 
 def test_phases_are_flows_in_order(finished: Finished) -> None:
     names = {flow["id"]: flow["name"] for flow in finished.ask("flows")}
     runs = sorted(finished.ask("flow_runs"), key=lambda run: run["start_time"])
-    assert [names[run["flow_id"]] for run in runs][:6] == [
-        "align", "ingestion", "rewards", "process-rewards", "policies", "evaluation",
+    phases = ["ingestion", "rewards", "process-rewards", "policies", "evaluation"]
+    assert [names[run["flow_id"]] for run in runs][:6] == ["align", *phases]
+    assert [run["name"] for run in runs][:6] == [
+        "params", *(f"{phase} of params" for phase in phases)
     ]  # fmt: skip
+    assert runs[0]["tags"] == ["concord", "params"]
 
 
 def test_a_second_run_starts_no_stage(finished: Finished, server: dict[str, str]) -> None:
