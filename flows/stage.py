@@ -244,12 +244,11 @@ def _fail(stage: Stage, code: int, last: list[str], ended: bool) -> None:
 
 def _reason(last: list[str]) -> str:
     """The stage's own explanation, if it gave one; otherwise its last lines."""
+    is_bug = any(text.lstrip().startswith('File "') for text in last)
     for start, text in enumerate(last):
-        if EXPLAINED.match(text):
-            explained = itertools.takewhile(
-                lambda line: not line.startswith("ERROR: "), last[start:]
-            )
-            return ": " + "\n".join(explained)
+        if EXPLAINED.match(text) and not is_bug:
+            lines = itertools.takewhile(lambda line: not line.startswith("ERROR: "), last[start:])
+            return ": " + "\n".join(lines)
     last_lines = "\n".join(f"    {text}" for text in last)
     return (
         f"; last lines of its output:\n{last_lines}\n"
