@@ -23,6 +23,8 @@ from concord.stage.errors import DataError
 MAX_LENGTH = 512
 SIMILARITY = 0.8
 """Minimum similarity of near duplicates (`concord.prepared.near_duplicates`)."""
+NAMES = "order of names"
+"""Salt of the order in which merged groups take a name: another one than that of the folds."""
 OPTIONS: dict[str, dict[str, Any]] = {"mrbench": {"objectives": list(DIMENSIONS)}}
 """Format -> options with which it is read. All other formats have none."""
 
@@ -127,10 +129,10 @@ def merged(tables: dict[str, pd.DataFrame]) -> dict[str, str]:
     )
     groups = prompts["group_id"].tolist()
     print(f"{len(links)} pairs of groups have nearly equal prompts")
-    same_prompt = splits.merge_groups(tables.values())
+    same_prompt = splits.merge_groups(tables.values(), NAMES)
     near = [{groups[link.one], groups[link.other]} for link in links]
     equal = [{group, first} for group, first in same_prompt.items()]
-    return splits.join_groups([*equal, *near])
+    return splits.join_groups([*equal, *near], NAMES)
 
 
 def folds(data: Data, count: int) -> Iterator[tuple[Data, Data]]:

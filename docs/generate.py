@@ -130,7 +130,7 @@ def params_page() -> str:
     """Every key of params.yaml."""
     methods_, judges_ = methods(), judges()
     mappings = {**check.MAPPINGS, **check.OPTIONAL}
-    sections = {**check.SECTIONS, **mappings}
+    sections = {**check.SECTIONS, **mappings, **check.OF_FLOWS}
     shared = list(
         dict.fromkeys(
             part

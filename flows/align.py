@@ -10,55 +10,78 @@ UI.
 import signal
 import sys
 import time
+from pathlib import Path
 
 from prefect import flow
 
 from concord.stage.errors import ConcordError
-from flows import publish, terminal
+from flows import labels, presence, publish, request, terminal
 from flows.graph import Stage, of_phase, read_graph
 from flows.nodes import bring_up_to_date, machine_for
+from flows.request import Weights
 from flows.stage import Outcome
 
 
-@flow(persist_result=False)
-def align() -> list[Outcome]:
-    """Brings every stage up to date, phase by phase, and publishes the results."""
-    stages = read_graph()
-    with machine_for(stages) as machine:
-        ingestion(of_phase(stages, "ingestion"))
-        rewards(of_phase(stages, "rewards"))
-        process_rewards(of_phase(stages, "process_rewards"))
-        policies(of_phase(stages, "policies"))
-        evaluation(of_phase(stages, "evaluation"))
-    publish.results(machine.outcomes)
+@flow(persist_result=False, flow_run_name=labels.run_name)
+def align(
+    recipe: str = request.DEFAULT,
+    weights: Weights = request.NO_WEIGHTS,
+    stages: list[str] = request.ALL_STAGES,
+    force: bool = False,
+) -> list[Outcome]:
+    """Brings stages up to date, phase by phase, and publishes the results.
+
+    Args:
+        recipe: A params file. Another one than params.yaml runs in a clone under `runs/`.
+        weights: Objective -> what it is worth to you, as in `select.weights`. The other objectives
+            keep the weights of the recipe. The run is in a clone.
+        stages: Stages to bring up to date, with all that they depend on: `sft`, `policy@grpo`, or
+            `policy` for all policies. Empty: all stages.
+        force: Whether these stages run although nothing has changed.
+
+    Raises:
+        ConcordError: a parameter is invalid, or a stage failed.
+    """
+    terminal.shorten_errors()
+    label = labels.label(recipe, weights, Path.cwd())
+    with presence.held(), request.folder_of(recipe, weights), labels.set_label(label):
+        labels.tag_run(["concord", label.split()[0], publish.policy()])
+        todo, named = request.chosen(read_graph(), stages)
+        with machine_for(todo, forced=named if force else set()) as machine:
+            ingestion(of_phase(todo, "ingestion"))
+            rewards(of_phase(todo, "rewards"))
+            process_rewards(of_phase(todo, "process_rewards"))
+            policies(of_phase(todo, "policies"))
+            evaluation(of_phase(todo, "evaluation"))
+        publish.results(machine.outcomes, label)
     return machine.outcomes
 
 
-@flow(persist_result=False)
+@flow(persist_result=False, flow_run_name=labels.phase_name)
 def ingestion(stages: list[Stage]) -> None:
     """Validates the parameters; ingests, cleans and splits the data."""
     bring_up_to_date(stages)
 
 
-@flow(persist_result=False)
+@flow(persist_result=False, flow_run_name=labels.phase_name)
 def rewards(stages: list[Stage]) -> None:
     """Trains the SFT model and the reward models."""
     bring_up_to_date(stages)
 
 
-@flow(persist_result=False)
+@flow(persist_result=False, flow_run_name=labels.phase_name)
 def process_rewards(stages: list[Stage]) -> None:
     """Samples from the SFT model (anchors, rollouts, step labels); trains the process rewards."""
     bring_up_to_date(stages)
 
 
-@flow(persist_result=False)
+@flow(persist_result=False, flow_run_name=labels.phase_name)
 def policies(stages: list[Stage]) -> None:
     """Trains the policies."""
     bring_up_to_date(stages)
 
 
-@flow(persist_result=False)
+@flow(persist_result=False, flow_run_name=labels.phase_name)
 def evaluation(stages: list[Stage]) -> None:
     """Evaluates policies and rewards, chooses weights, exports the model and writes the report."""
     bring_up_to_date(stages)
@@ -73,7 +96,7 @@ def main() -> int:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.default_int_handler)
     try:
-        with terminal.server():
+        with terminal.server(), terminal.explain_loss():
             outcomes = align()
     except ConcordError as error:
         print(f"\n{error}", file=sys.stderr)

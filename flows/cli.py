@@ -3,11 +3,15 @@
     concord check [RECIPE] [--explain]              # is it right? every value, with its meaning
     concord run [RECIPE] [KEY=VALUE ...]            # the whole pipeline
     concord demo                                    # the tiny recipe, in a few minutes
+    concord retrain                                 # train on what is new; publish or refuse
     concord inspect FILE                            # what is this file, and how is it read?
     concord status                                  # what would rerun, and why
     concord report                                  # write the report page again
     concord study                                   # compare policies at equal KL, over seeds
     concord score MODEL FILE                        # does a reward model agree with these labels?
+    concord rollback                                # the former champion again, without training
+    concord lineage                                 # what the champion was made of and from
+    concord reproduce v1.2.0                        # build a version again, and compare hashes
     concord regrade reports/samples/mah_dpo.parquet # recompute the gold scores of saved answers
 
 Run it in the root of the project, or of a clone under `runs/`. Most commands start `python -m ...`
@@ -29,6 +33,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 from typer.core import TyperGroup
 
+from concord import release
+from concord.release import lineage as lineages
+from concord.release import reproduce as rebuilds
 from concord.stage.errors import ConcordError
 from concord.stage.params import read
 from concord.stage.paths import REPORTS
@@ -139,6 +146,19 @@ def study(
 
 
 @app.command()
+def retrain(
+    force: Annotated[bool, typer.Option(help="Train and publish although nothing is new.")] = False,
+    retry_refused: Annotated[
+        bool, typer.Option(help="Try inputs again that an earlier run refused.")
+    ] = False,
+) -> None:
+    """Train on new data and code in runs/retrain; publish if the gate accepts."""
+    _require_project()
+    options = {"--force": force, "--retry-refused": retry_refused}
+    _python("flows.retrain", *(option for option, given in options.items() if given))
+
+
+@app.command()
 def inspect(
     file: Annotated[Path, typer.Argument(help="A file or folder with annotations.")],
     format_name: Annotated[
@@ -170,6 +190,50 @@ def score(
     """Score a file with a reward model, and compare with the labels in it."""
     arguments = (str(model), str(file), objective, format_name, _options(option), out)
     _python("concord.evaluation.rewards.score_file", *arguments)
+
+
+@app.command()
+def rollback(
+    version: Annotated[
+        str, typer.Argument(help="A version, such as v1.2.0. Default: the former champion.")
+    ] = "",
+) -> None:
+    """Make a former champion the champion again. Nothing is trained."""
+    _require_project()
+    restored = release.roll_back(Path.cwd(), version)
+    typer.echo(f"{restored.name} is the champion again, and the next gate compares with it")
+    typer.echo(f"its checkpoint: {release.how_to_get(restored)}")
+
+
+@app.command()
+def lineage(
+    version: Annotated[
+        str, typer.Argument(help="A version, such as v1.2.0. Default: the champion.")
+    ] = "",
+    as_json: Annotated[bool, typer.Option("--json", help="Print everything, as JSON.")] = False,
+) -> None:
+    """Show what a version was made of and from: data, licences, code, models, weights, verdict."""
+    _require_project()
+    record = lineages.lineage(Path.cwd(), version)
+    typer.echo(json.dumps(record, indent=1) if as_json else lineages.in_words(record))
+
+
+@app.command()
+def reproduce(
+    version: Annotated[str, typer.Argument(help="A version, such as v1.2.0.")],
+    check: Annotated[
+        bool, typer.Option("--check", help="Only look whether cache and remote still have it.")
+    ] = False,
+) -> None:
+    """Build a version again in a clone and compare hashes. Exits with 1 if some differ."""
+    _require_project()
+    if check:
+        kept = rebuilds.check(Path.cwd(), version)
+        typer.echo(rebuilds.kept_in_words(kept))
+        raise typer.Exit(1 if kept.lost or kept.unsaved else 0)
+    rebuilt = rebuilds.reproduce(Path.cwd(), version)
+    typer.echo(rebuilds.rebuilt_in_words(rebuilt))
+    raise typer.Exit(1 if rebuilt.different else 0)
 
 
 @app.command()

@@ -35,7 +35,7 @@ class Device:
     @property
     def limit(self) -> str:
         """Name of its Prefect concurrency limit."""
-        return f"gpu-{platform.node()}-{self.id}"
+        return f"{_limits()}{self.id}"
 
     @property
     def lock(self) -> Path:
@@ -83,7 +83,8 @@ class Devices:
                     yield None
                     return
                 _reset_limit(device.limit)
-                with concurrency(device.limit, strict=True):
+                # The file lock holds even if the server loses the lease, so training continues.
+                with concurrency(device.limit, strict=True, raise_on_lease_renewal_failure=False):
                     yield Slot(device, descriptor)
         finally:
             self._free.put(device)
@@ -111,6 +112,23 @@ def _lock(descriptor: int, cancelled: Callable[[], bool]) -> bool:
         else:
             return True
     return False
+
+
+def is_unheld(limit: str) -> bool:
+    """Whether `limit` is that of a GPU of this machine whose file lock nobody holds."""
+    if not limit.startswith(_limits()):
+        return False
+    with _open_descriptor(Device(limit.removeprefix(_limits())).lock) as descriptor:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+    return True
+
+
+def _limits() -> str:
+    """How the limits of the GPUs of this machine begin."""
+    return f"gpu-{platform.node()}-"
 
 
 def _reset_limit(limit: str) -> None:

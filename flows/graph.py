@@ -166,9 +166,12 @@ def edges(dot: str) -> dict[str, tuple[str, ...]]:
     return {name: tuple(sorted(names)) for name, names in sorted(upstream.items())}
 
 
-def changed(stages: Iterable[Stage]) -> set[str]:
-    """Names of the stages that DVC reports as changed, and of all stages downstream of them."""
-    names = set(json.loads(ask("status", "--json") or "{}"))
+def changed(stages: Iterable[Stage], forced: Iterable[str] = ()) -> set[str]:
+    """Names of the stages that DVC reports as changed, and of all stages downstream of them.
+
+    `forced` are counted as changed.
+    """
+    names = {*json.loads(ask("status", "--json") or "{}"), *forced}
     for stage in stages:
         if names.intersection(stage.upstream):
             names.add(stage.name)

@@ -17,7 +17,8 @@ import time
 import psutil
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36
-SECONDS_TO_STOP = 10.0
+SECONDS_TO_STOP = 5.0
+"""A cancelled run has to be gone within ten seconds."""
 ENDED = 128 + signal.SIGTERM
 """Exit status if standard input was closed."""
 

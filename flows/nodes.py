@@ -1,7 +1,7 @@
 """One Prefect task per stage of DVC's graph."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -16,13 +16,17 @@ from prefect.states import Completed
 
 from concord.stage.errors import ConcordError
 from concord.stage.params import Runtime, load
+from flows import labels
 from flows.devices import Devices, visible_devices
 from flows.graph import Stage, changed
 from flows.progress import Progress
 from flows.repair import repair
 from flows.stage import Outcome, Processes, StageError, exclusive_run, run
 
-SECONDS_BEFORE_RETRY = 10
+SECONDS_BEFORE_RETRY = 5
+"""The wait before a stage that was killed runs again."""
+WAITS = (10, 30, 60, 120, 300)
+"""Seconds before each further attempt of a stage that could not reach a server."""
 
 
 class PhaseError(ConcordError):
@@ -65,6 +69,10 @@ class Machine:
 
     changed: set[str]
     """Names of the stages that may have to run."""
+    forced: Collection[str]
+    """Names of the stages that run in any case."""
+    key: str
+    """Beginning of the keys of the artifacts of this run."""
     cores: Cores
     """Limits the number of stages that run at the same time."""
     devices: Devices
@@ -77,8 +85,11 @@ _machine: ContextVar[Machine] = ContextVar("machine")
 
 
 @contextmanager
-def machine_for(stages: Sequence[Stage]) -> Iterator[Machine]:
-    """The resources of this machine for a run. Each stage uses `runtime.threads` cores."""
+def machine_for(stages: Sequence[Stage], forced: Collection[str] = ()) -> Iterator[Machine]:
+    """The resources of this machine for a run. Each stage uses `runtime.threads` cores.
+
+    The stages in `forced` run although nothing has changed.
+    """
     log = get_run_logger()
     runtime = load(Runtime, "runtime")
     at_once = max(1, len(os.sched_getaffinity(0)) // runtime.threads)
@@ -87,9 +98,10 @@ def machine_for(stages: Sequence[Stage]) -> Iterator[Machine]:
     )
     with exclusive_run(log.info) as folder:
         repair(log.warning)
-        work = changed(stages)
+        work = changed(stages, forced)
         log.info(f"{len(stages)} stages, {len(work)} may have to run; at most {at_once} at a time")
-        machine = Machine(work, Cores(at_once), devices, Processes(folder))
+        key = labels.run_key(labels.current.get())
+        machine = Machine(work, forced, key, Cores(at_once), devices, Processes(folder))
         token = _machine.set(machine)
         try:
             yield machine
@@ -160,8 +172,23 @@ def node(stage: Stage) -> State[None]:
 
 
 def _run(stage: Stage, machine: Machine) -> Outcome:
+    """Runs a stage. While a server does not answer, it waits and runs it again, without a slot."""
     log = get_run_logger()
-    progress = Progress(stage.name, log.info)
+    for seconds in WAITS:
+        try:
+            return _attempt(stage, machine)
+        except StageError as failed:
+            if not failed.unreachable:
+                raise
+            log.warning(f"a server does not answer; the next attempt is in {seconds} s")
+            if machine.processes.wait(seconds):
+                raise
+    return _attempt(stage, machine)
+
+
+def _attempt(stage: Stage, machine: Machine) -> Outcome:
+    log = get_run_logger()
+    progress = Progress(stage.name, log.info, machine.key)
     devices = machine.devices if stage.meta.gpu and machine.devices.count else None
     with (
         devices.slot(lambda: machine.processes.ended) if devices else nullcontext() as slot,
@@ -173,7 +200,8 @@ def _run(stage: Stage, machine: Machine) -> Outcome:
             else "started"
         )
         try:
-            outcome = run(stage, machine.processes, log.info, progress, slot)
+            force = stage.name in machine.forced
+            outcome = run(stage, machine.processes, log.info, progress, slot, force)
         except StageError as failed:
             log.error(str(failed).partition("\n")[0])
             raise

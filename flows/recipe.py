@@ -27,7 +27,8 @@ from tasks import check
 ORDER = [
     *("seeds", "runtime", "model", "sources", "objectives", "checks", "ingest", "prepare", "sft"),
     *("reward_models", "process_labels", "process_reward", "anchors", "rollouts", "policies"),
-    *("evaluate_rewards", "evaluate", "front", "select", "gate", "export", "budget"),
+    *("evaluate_rewards", "evaluate", "front", "select", "gate", "export"),
+    *("retrain", "budget"),
 ]
 """The sections in the order of the explanation; others follow."""
 
@@ -75,8 +76,8 @@ def complete(given: Mapping[str, Any], root: Path = Path(), name: str = "params.
 
 def _typed(key: str, content: Any) -> Any:
     """A section as instances of its dataclasses."""
-    if key in check.SECTIONS:
-        return section(check.SECTIONS[key], content, key)
+    if cls := (check.SECTIONS | check.OF_FLOWS).get(key):
+        return section(cls, content, key)
     if key in check.MAPPINGS:
         cls = check.MAPPINGS[key]
         return {name: section(cls, one, f"{key}.{name}") for name, one in content.items()}

@@ -1,6 +1,7 @@
 """Runs one stage: `dvc repro --single-item <stage>` under `flows.guard`, in separate processes."""
 
 import fcntl
+import itertools
 import json
 import os
 import re
@@ -16,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from concord.stage.errors import ConcordError
+from concord.stage.errors import TEMPORARY, ConcordError
 from flows import guard
 from flows.devices import Slot
 from flows.graph import Stage, dvc, environment
@@ -28,16 +29,21 @@ HINTS = re.compile(
 )
 KILLED = re.compile(r"exited with (-\d+|1(29|[3-8]\d|9[01]))\b")
 """Exit status after a signal: negative, or 128 + signal if a shell reports it."""
+UNREACHABLE = f"exited with {TEMPORARY}"
+EXPLAINED = re.compile(r"\w+Error: ")
+"""How the message of a stage begins that explains its error."""
 
 
 class StageError(ConcordError):
     """A stage failed, was killed, or exceeded its timeout."""
 
-    def __init__(self, message: str, killed: bool) -> None:
+    def __init__(self, message: str, killed: bool, unreachable: bool = False) -> None:
         super().__init__(message)
         self.killed = killed
         """Whether a signal killed the stage (out of memory, preemption), so that a retry may
         succeed."""
+        self.unreachable = unreachable
+        """Whether the stage could not reach a server, so that a later attempt may succeed."""
 
 
 @dataclass(frozen=True)
@@ -102,8 +108,17 @@ class Processes:
     folder: int
     """File descriptor of the lock on the project. A guard holds it until its stage has ended."""
     running: set[subprocess.Popen[bytes]] = field(default_factory=set)
-    ended: bool = False
+    over: threading.Event = field(default_factory=threading.Event)
     lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the run is being cancelled."""
+        return self.over.is_set()
+
+    def wait(self, seconds: float) -> bool:
+        """Waits, but not longer than until the run is cancelled. Returns whether it is."""
+        return self.over.wait(seconds)
 
     @contextmanager
     def start(
@@ -137,7 +152,7 @@ class Processes:
     def end(self) -> None:
         """Terminates all running stages and starts no more."""
         with self.lock:
-            self.ended = True
+            self.over.set()
             for process in self.running:
                 _close(process)
 
@@ -148,6 +163,7 @@ def run(
     line: Callable[[str], None],
     progress: Callable[[Path], None],
     slot: Slot | None = None,
+    force: bool = False,
 ) -> Outcome:
     """Brings one stage up to date. Raises StageError.
 
@@ -157,6 +173,7 @@ def run(
         line: called with each line of the stage's output.
         progress: called with the progress file of the stage, about once per second.
         slot: the reserved GPU, if the stage needs one.
+        force: whether it runs although nothing has changed.
     """
     began, last = time.monotonic(), [""] * LAST_LINES
     with tempfile.TemporaryDirectory() as folder:
@@ -168,7 +185,8 @@ def run(
         }
         if slot is not None:
             env["CUDA_VISIBLE_DEVICES"] = slot.device.id
-        with processes.start(dvc("repro", "--single-item", stage.name), env, slot) as process:
+        options = ["--single-item", *(["--force"] if force else [])]
+        with processes.start(dvc("repro", *options, stage.name), env, slot) as process:
             status: Status = "unchanged"
             for text in _lines(process, began + stage.meta.timeout, stage):
                 progress(reports)
@@ -217,11 +235,24 @@ def _status_of(text: str) -> Status | None:
 def _fail(stage: Stage, code: int, last: list[str], ended: bool) -> None:
     if ended:
         raise StageError(f"{stage.name} was terminated with the run", killed=False)
-    last_lines = "\n".join(f"    {text}" for text in last)
     raise StageError(
-        f"{stage.name} failed (exit status {code}); last lines of its output:\n{last_lines}\n"
-        "fix the cause and run again; finished stages are kept",
+        f"{stage.name} failed (exit status {code}){_reason(last)}",
         killed=128 < code < 192 or any(KILLED.search(text) for text in last),
+        unreachable=any(UNREACHABLE in text for text in last),
+    )
+
+
+def _reason(last: list[str]) -> str:
+    """The stage's own explanation, if it gave one; otherwise its last lines."""
+    is_bug = any(text.lstrip().startswith('File "') for text in last)
+    for start, text in enumerate(last):
+        if EXPLAINED.match(text) and not is_bug:
+            lines = itertools.takewhile(lambda line: not line.startswith("ERROR: "), last[start:])
+            return ": " + "\n".join(lines)
+    last_lines = "\n".join(f"    {text}" for text in last)
+    return (
+        f"; last lines of its output:\n{last_lines}\n"
+        "fix the cause and run again; finished stages are kept"
     )
 
 

@@ -58,6 +58,24 @@ def quieten() -> None:
             handler.addFilter(is_relevant)
 
 
+def shorten_errors() -> None:
+    """Removes the traceback from the log of a flow run that ends with a ConcordError.
+
+    Prefect would log its own engine's frames. The message says what to do.
+    """
+    for name in ("prefect.flow_runs", "prefect.task_runs"):
+        logger = logging.getLogger(name)
+        if _shorten not in logger.filters:
+            logger.addFilter(_shorten)
+
+
+def _shorten(record: logging.LogRecord) -> bool:
+    error = record.exc_info[1] if record.exc_info else None
+    if isinstance(error, ConcordError):
+        record.exc_info, record.msg, record.args = None, str(error), ()
+    return True
+
+
 @contextmanager
 def server() -> Iterator[None]:
     """Uses the server of `make ui` if it is running and no other server is configured.
@@ -96,6 +114,18 @@ def start_temporary_server() -> None:
                 return super()._run_uvicorn_command()
 
     DetachedServer().start()
+
+
+@contextmanager
+def explain_loss() -> Iterator[None]:
+    """Raises ServerError in one sentence if the server stops answering in the block."""
+    try:
+        yield
+    except httpx.TransportError as error:
+        raise ServerError(
+            f"the Prefect server at {PREFECT_API_URL.value()} stopped answering "
+            f"({type(error).__name__}); finished stages are kept: start the server and run again"
+        ) from error
 
 
 def _is_reachable(url: str) -> bool:

@@ -21,6 +21,7 @@ from typing import Any
 from concord import code, completion, references
 from concord.annotations import conversations, reader
 from concord.annotations.interchange import FIELDS
+from concord.annotations.watched import RetrainParams, watch_problems
 from concord.evaluation.policies import named_judges
 from concord.evaluation.policies.run_protocol import EvaluateParams
 from concord.objectives import Objective
@@ -78,6 +79,8 @@ MAPPINGS: dict[str, type] = {
 }
 OPTIONAL: dict[str, type] = {"checks": Check}
 """Mappings from names to entries that may be missing or empty."""
+OF_FLOWS: dict[str, type] = {"retrain": RetrainParams}
+"""Sections that may be missing, and that no stage reads."""
 STAGES: dict[str, str | None] = {
     **dict.fromkeys(
         ["check", "prepare", "sft", "process_labels", "process_reward", "anchors", "rollouts"]
@@ -112,7 +115,7 @@ def run(
 def section_problems(params: Mapping[str, Any]) -> Iterator[str]:
     """Problems within single sections: keys, types, ranges, names."""
     required = [*SECTIONS, *MAPPINGS, "policies"]
-    known = [*required, *OPTIONAL, "budget"]
+    known = [*required, *OPTIONAL, *OF_FLOWS, "budget"]
     yield from (
         f"{key} is an unknown key; {suggest(str(key), known)}" for key in params if key not in known
     )
@@ -121,7 +124,7 @@ def section_problems(params: Mapping[str, Any]) -> Iterator[str]:
         for key in required
         if key not in params and key not in OPTIONAL_STAGES
     )
-    for key, cls in SECTIONS.items():
+    for key, cls in {**SECTIONS, **OF_FLOWS}.items():
         if key in params:
             yield from errors_of(section, cls, params[key], key)
     for key, cls in {**MAPPINGS, **OPTIONAL}.items():
@@ -166,6 +169,8 @@ def reference_problems(
     yield from preflight.layers(params, root)
     yield from preflight.positions(params, root)
     yield from references.role_problems(params["sources"], checks_of(params))
+    retrain = section(RetrainParams, params.get("retrain", {}), "retrain")
+    yield from watch_problems(retrain, params["sources"], root)
     domains = {objective.domain for objective in objectives.values()}
     for name, source in mapping_of(ingest.Source, params, "sources").items():
         yield from _source_problems(name, source, domains, root)

@@ -16,14 +16,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from concord.evaluation.policies.published import Published
 from concord.lm.load import load_tokenizer
 from concord.policies.publish import CARD
 from concord.report import card as cards
+from concord.report import hub_results
 from concord.stage import outputs
 from concord.stage.errors import DataError, command
 from concord.stage.params import FORBID, Dtype, Model, load, read
@@ -48,6 +50,9 @@ class ExportParams:
     dtype: Dtype = "float32"
     """Data type of the exported weights, and of the evaluation of the candidate. `bfloat16` is
     refused if rounding would undo more than a tenth of what training changed."""
+    benchmark: Annotated[str, Field(pattern=r"^[\w.-]+/[\w.-]+$")] = hub_results.LOCAL
+    """ID of the held-out data on the Hugging Face Hub, which the files in `.eval_results` name. The
+    default says that the data are not there."""
 
 
 def run(params: ExportParams, base: Model, all_params: Mapping[str, Any]) -> bool:
@@ -60,8 +65,12 @@ def run(params: ExportParams, base: Model, all_params: Mapping[str, Any]) -> boo
         write(policy, choice["weights"], params.dtype, folder, choice["strength"])
         check_evaluated(folder, record.results)
         tokenizer = load_tokenizer(folder)
-        card = cards.card(record, data, base, tokenizer, target, lineage(policy))
+        hashes = lineage(policy)
+        card = cards.card(record, data, base, tokenizer, target, hashes, params.benchmark)
         outputs.write_text(folder / CARD, card)
+        outputs.write_text(
+            folder / hub_results.FILE, hub_results.eval_results(record, params.benchmark)
+        )
     if gate["accepted"]:
         _only_a_card(REFUSED, cards.published(gate))
     elif not ALIGNED.exists():

@@ -1,6 +1,7 @@
 """Reads one source of annotations, validates every row, and writes clean tables.
 
-Invalid rows go to the quarantine table.
+Invalid rows go to the quarantine table. If files were added to the folder of a source, the others
+are not parsed again (`concord.annotations.parsed_files`).
 
     sources.<name>.path
     -> data/ingested/<name>/{prompts,demonstrations,comparisons,ratings,steps}.parquet,
@@ -19,12 +20,14 @@ from pydantic import Field
 from pydantic.dataclasses import dataclass
 
 from concord.annotations import accounting, reader
+from concord.annotations.parsed_files import ParsedFiles
 from concord.annotations.quarantine import check_quarantine_share
-from concord.annotations.table_builder import TableBuilder
-from concord.stage import outputs, progress
+from concord.annotations.source_files import Contents, Given, read_source
+from concord.stage import outputs
+from concord.stage.closure import digests
 from concord.stage.errors import DataError, command
 from concord.stage.params import FORBID, load, suggest
-from concord.stage.paths import INGESTED
+from concord.stage.paths import INGESTED, WORK
 
 
 @dataclass(frozen=True, config=FORBID)
@@ -72,26 +75,40 @@ class IngestParams:
     """The stage fails if a larger share of the rows of a source is quarantined."""
 
 
-def run(name: str, source: Source, params: IngestParams, out: Path) -> dict[str, Any]:
-    """Ingests one source into the folder `out`; returns the report. Raises DataError."""
-    given = (source.format, Path(source.path), source.options, source.columns)
-    reader.require_keys(*given)
-    reading = reader.read(*given)
+def run(
+    name: str,
+    source: Source,
+    params: IngestParams,
+    out: Path,
+    parsed: ParsedFiles | None = None,
+) -> dict[str, Any]:
+    """Ingests one source into the folder `out`; returns the report. Raises DataError.
+
+    Files that are in `parsed` are not parsed again.
+    """
+    given = Given(source.format, Path(source.path), source.options, source.columns, source.prompts)
+    reader.require_keys(*given[:4])
     with outputs.directory(out) as folder:
-        with TableBuilder(name, folder, source.prompts) as intake:
-            for record in progress.count(reading, f"rows of {name}"):
-                intake.add(record)
-        if intake.read == 0:
+        contents = read_source(name, given, folder, parsed)
+        tables = contents.tables
+        if tables.read == 0:
             raise DataError(
                 f"source {name}: {source.path} has no rows; give a file with annotations"
             )
-        check_quarantine_share(intake.quarantine, intake.read, params.max_quarantine_share, name)
-        report = summary(intake, reading)
+        check_quarantine_share(tables.quarantine, tables.read, params.max_quarantine_share, name)
+        report = summary(contents)
         outputs.write_json(folder / "report.json", report)
     return report
 
 
-def summary(intake: TableBuilder, reading: reader.Reading) -> dict[str, Any]:
+def parsed_files(name: str, source: Source) -> ParsedFiles:
+    """The files of a source that were parsed before with the same settings and code."""
+    named = {"concord.annotations.formats": [source.format]}
+    settings = [source.format, source.options, source.columns, source.prompts]
+    return ParsedFiles(WORK / "parsed" / name, settings, digests(__file__, named=named))
+
+
+def summary(contents: Contents) -> dict[str, Any]:
     """What became of the rows and of the annotations made from them.
 
     `rows` counts rows: found = kept + quarantined + left out, the last two by reason. `read`,
@@ -99,30 +116,28 @@ def summary(intake: TableBuilder, reading: reader.Reading) -> dict[str, Any]:
     several. `removed` counts the parts that were removed from annotations, such as empty system
     turns.
     """
-    by_reason = intake.quarantine.by_reason()
+    tables = contents.tables
+    by_reason = tables.quarantine.by_reason()
     rejected = sum(by_reason.values())
-    assert intake.read == intake.kept + rejected
+    assert tables.read == tables.kept + rejected
     return {
-        "rows": intake.outcomes.summary(reading.rows_found()),
-        "read": intake.read,
-        "kept": intake.kept,
+        "rows": tables.outcomes.summary(contents.totals),
+        "read": tables.read,
+        "kept": tables.kept,
         "quarantined": rejected,
         "by_reason": by_reason,
-        "by_table": intake.by_table,
-        "removed": dict(intake.changes.most_common()),
-        "unused_columns": reading.unused_columns(),
-        "unread_files": reading.unread_files,
+        "by_table": tables.by_table,
+        "removed": dict(tables.changes.most_common()),
+        "unused_columns": contents.unused_columns,
+        "unread_files": contents.unread_files,
     }
 
 
 def main(name: str) -> None:
     """Runs the stage for one source."""
-    report = run(
-        name,
-        load(Source, "sources", name),
-        load(IngestParams, "ingest"),
-        INGESTED / name,
-    )
+    source = load(Source, "sources", name)
+    params = load(IngestParams, "ingest")
+    report = run(name, source, params, INGESTED / name, parsed_files(name, source))
     print("\n".join(accounting.sentences(name, report)))
 
 

@@ -206,7 +206,7 @@ def _grouped(
 
     The result is that of `splits.merge_near_duplicates`; the report is None if they are ignored.
     """
-    tables = splits.regroup_all(tables, splits.merge_groups(tables.values()))
+    tables = splits.regroup_all(tables, splits.merge_groups(tables.values(), salt))
     if params.near_duplicates is None:
         return tables, None, {}
     domains = {name: objective.domain for name, objective in plan.objectives.items()}

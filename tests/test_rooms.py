@@ -22,6 +22,7 @@ ORDER = [
     "steering",
     "evaluation",
     "report",
+    "release",
 ]
 """Packages of `concord`, from the bottom up: each may import itself and the packages before it."""
 ANYWHERE = {"code", "references", "completion"}

@@ -53,6 +53,7 @@ class Renamed:
         self.found_keys: set[str] = set()
         self.read_keys: set[str] = set()
         self.rows = 0
+        self.is_any_valid = False
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """The row with each renamed column under the key that the format reads.
@@ -79,21 +80,46 @@ class Renamed:
                 renamed[key] = value
         return renamed
 
+    def watch(self, records: Iterable[Record]) -> Iterator[Record]:
+        """The records; notes whether any is valid."""
+        for record in records:
+            self.is_any_valid = self.is_any_valid or record.row is not None
+            yield record
+
     def check(self, records: Iterable[Record]) -> Iterator[Record]:
         """The records; after the last one, raises DataError for a name that fits no row."""
-        is_any_valid = False
-        for record in records:
-            is_any_valid = is_any_valid or record.row is not None
-            yield record
+        yield from self.watch(records)
+        self.require()
+
+    def require(self) -> None:
+        """Raises DataError for a name that fits no row. To be called after the last record."""
         for key, path in self.columns.items() if self.rows else ():
             if key not in self.found_keys:
                 raise no_column(key, path, self.names)
             # A row that is rejected may be rejected before all of its keys are read.
-            if is_any_valid and key not in self.read_keys:
+            if self.is_any_valid and key not in self.read_keys:
                 raise DataError(
                     f"columns.{key}: the format reads no key {key!r}; "
                     f"{suggest(key, sorted(self.read_keys))}"
                 )
+
+    def notes(self) -> dict[str, Any]:
+        """What was noted, as JSON, for `include`."""
+        return {
+            "names": [*self.names],
+            "found": sorted(self.found_keys),
+            "read": sorted(self.read_keys),
+            "rows": self.rows,
+            "valid": self.is_any_valid,
+        }
+
+    def include(self, notes: Mapping[str, Any]) -> None:
+        """Adds what was noted about another file of the source."""
+        self.names.update(dict.fromkeys(notes["names"]))
+        self.found_keys.update(notes["found"])
+        self.read_keys.update(notes["read"])
+        self.rows += notes["rows"]
+        self.is_any_valid = self.is_any_valid or notes["valid"]
 
     def unused(self) -> list[str]:
         """The columns of the first rows that the format did not read."""

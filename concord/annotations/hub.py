@@ -26,7 +26,7 @@ from pydantic.dataclasses import dataclass
 
 from concord.annotations.filetypes.content import check_file
 from concord.annotations.record import Record
-from concord.stage.errors import DataError, ParamsError
+from concord.stage.errors import DataError, ParamsError, UnreachableError
 from concord.stage.params import FORBID, read, section, suggest
 
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -77,8 +77,15 @@ def read_spec(path: Path, formats: Collection[str]) -> Spec:
 
 
 def objects(spec: Spec) -> Iterator[Record]:
-    """Yields a Record for every row. Raises DataError if the data set cannot be read."""
+    """Yields a Record for every row.
+
+    Raises DataError if the data set cannot be read, and UnreachableError if the Hub cannot.
+    """
     import datasets  # type: ignore[import-untyped]
+    import httpx
+    from huggingface_hub.errors import OfflineModeIsEnabled
+
+    unreachable = httpx.TransportError, ConnectionError, TimeoutError
 
     try:
         rows = datasets.load_dataset(
@@ -86,7 +93,19 @@ def objects(spec: Spec) -> Iterator[Record]:
         )
         for number, row in enumerate(rows, start=1):
             yield Record(number, json.dumps(row, ensure_ascii=False, default=str), dict(row))
-    except (OSError, ValueError, OverflowError, datasets.exceptions.DatasetsError) as error:
+    except (
+        *unreachable,
+        OSError,
+        ValueError,
+        OverflowError,
+        datasets.exceptions.DatasetsError,
+    ) as error:
+        offline = isinstance(error, OfflineModeIsEnabled) or "OfflineMode" in str(error)
+        if isinstance(error, unreachable) and not offline:
+            raise UnreachableError(
+                f"the Hub cannot be reached for the data set {spec.dataset}: {error}; "
+                "check the network"
+            ) from None
         raise DataError(
             f"data set {spec.dataset} ({spec.split}) cannot be read: "
             f"{' '.join(str(error).split())}; correct dataset, name, split or revision. "

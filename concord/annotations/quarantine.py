@@ -71,10 +71,10 @@ class Quarantine:
             "source_file": location.file,
             "source_line": location.line,
             "table": table,
-            "column": rejection.column,
+            "column": encodable(rejection.column),
             "reason": reason,
-            "detail": _encodable(rejection.detail),
-            "raw": _encodable(raw[:RAW_CHARACTERS]),
+            "detail": encodable(rejection.detail),
+            "raw": encodable(raw[:RAW_CHARACTERS]),
         }
         self._counts[reason] += 1
         self._first.setdefault(reason, row)
@@ -142,6 +142,6 @@ def samples(frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
     }
 
 
-def _encodable(text: str) -> str:
+def encodable(text: str) -> str:
     """Replaces what UTF-8 cannot encode, so that Parquet can store the text."""
     return text.encode("utf-8", errors="replace").decode("utf-8")

@@ -98,11 +98,7 @@ def read(name: str, path: Path, given: GivenOptions, columns: Columns) -> Readin
     if name in object_formats():
         totals: dict[str, int] = {}
         reading = convert_objects(module, files.objects(path, totals), given, columns)
-        inside = files.listing(path)
-        names = [file.relative_to(path).as_posix() for file in inside.others]
-        if len(names) > SHOWN_FILES:
-            names[SHOWN_FILES:] = [f"and {len(names) - SHOWN_FILES} more"]
-        return Reading(reading.records, reading.columns, names, lambda: totals)
+        return Reading(reading.records, reading.columns, unread_files(path), lambda: totals)
     assert not columns
     records: Iterator[Record] = module.read(path, given)
     if not hasattr(module, "files"):
@@ -115,22 +111,51 @@ def read(name: str, path: Path, given: GivenOptions, columns: Columns) -> Readin
     return Reading(records, totals=count)
 
 
+def unread_files(path: Path) -> list[str]:
+    """The files of a folder that are not read, at most `SHOWN_FILES` of them by name."""
+    names = [file.relative_to(path).as_posix() for file in files.listing(path).others]
+    if len(names) > SHOWN_FILES:
+        names[SHOWN_FILES:] = [f"and {len(names) - SHOWN_FILES} more"]
+    return names
+
+
+def read_one(
+    name: str, file: Path, given: GivenOptions, columns: Columns, totals: dict[str, int]
+) -> Reading:
+    """Reads one data file of a source in a format that converts one object at a time.
+
+    What `columns` names need not be in this file: call `Renamed.require` for the whole source.
+    `totals[""]` receives the number of rows.
+    """
+    objects = files.counted(file, "", totals)
+    return convert_objects(_module(name), objects, given, columns, whole=False)
+
+
 def object_formats() -> list[str]:
     """The names of the formats that convert one object at a time."""
     return plugins.names("concord.annotations.formats", entries=["annotations"])
 
 
 def convert_objects(
-    module: ModuleType, objects: Iterator[Record], given: GivenOptions, columns: Columns
+    module: ModuleType,
+    objects: Iterator[Record],
+    given: GivenOptions,
+    columns: Columns,
+    whole: bool = True,
 ) -> Reading:
-    """Renames the keys of each object and converts it with the format `module`."""
+    """Renames the keys of each object and converts it with the format `module`.
+
+    If `objects` are the whole source, DataError is raised after the last one for a column that no
+    object has.
+    """
     options = section(module.Options, dict(given), "options")
     renamed = Renamed(columns)
 
     def annotations(row: dict[str, Any]) -> Iterable[dict[str, Any] | RowError]:
         return module.annotations(renamed(row), options)  # type: ignore[no-any-return]
 
-    return Reading(renamed.check(convert(objects, annotations)), renamed)
+    records = convert(objects, annotations)
+    return Reading(renamed.check(records) if whole else renamed.watch(records), renamed)
 
 
 def require_keys(name: str, path: Path, given: GivenOptions, columns: Columns) -> None:

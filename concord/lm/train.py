@@ -3,7 +3,8 @@
 Each step uses one global batch of `batch_size` rows. Each row has a `weight`, and the loss of the
 batch is the sum over rows of weight times row loss. Splitting the batch into micro-batches
 (`micro_batch`) or across processes therefore does not change the gradient. An incomplete last batch
-is filled with rows of weight 0.
+is filled with rows of weight 0. For the same reason, micro-batches that do not fit in memory are
+halved (`concord.lm.split_step`).
 
 With a `work` folder, the state is saved every `checkpoint_every` steps. A fit that was killed
 resumes from its last complete checkpoint; on a CPU, the result is bit-identical to that of an
@@ -201,6 +202,7 @@ def fit(
     dtype: str = "float32",
     label: str = "training",
     report_to: Sequence[str] = (),
+    restart: Callable[[int, int], None] | None = None,
 ) -> None:
     """Trains `model`, whose parameters are float32, in place and leaves it in evaluation mode.
 
@@ -219,9 +221,11 @@ def fit(
         dtype: `loss` and `evaluate` run in `concord.lm.precision.autocast` with this data type.
         label: description of the progress bar, and name of the run where logs are sent.
         report_to: services that logs are sent to (`runtime.report_to`).
+        restart: called with a step and its number of forward passes, before the step is repeated
+            with smaller micro-batches.
 
-    Raises DataError if there are no rows, and ModelError if the loss is not finite or a checkpoint
-    does not fit the model.
+    Raises DataError if there are no rows, ModelError if the loss is not finite or a checkpoint does
+    not fit the model, and DeviceMemoryError if a single row does not fit in memory.
     """
     # Imported here because it imports torch and transformers.
     from concord.lm.trainer import StepTrainer
@@ -237,7 +241,9 @@ def fit(
             save=work is not None,
             reporting=trackers.arguments(report_to, label),
         )
-        trainer = StepTrainer(model, arguments, plan, collate, loss, evaluate, rates, dtype, label)
+        trainer = StepTrainer(
+            model, arguments, plan, collate, loss, evaluate, rates, dtype, label, restart
+        )
         trainer.train(resume_from_checkpoint=trainer.last_complete_checkpoint())
     model.eval()
     if curve is not None and trainer.is_world_process_zero():

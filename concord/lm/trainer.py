@@ -8,15 +8,18 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
+from accelerate.utils import send_to_device  # type: ignore[import-untyped]
 from torch.utils.data import SequentialSampler
 from transformers import PrinterCallback, Trainer, TrainerCallback, TrainingArguments
 
 from concord.lm.learning_rates import separate
 from concord.lm.precision import autocast
+from concord.lm.split_step import SplitStep
 from concord.stage import progress, resume
 from concord.stage.errors import ModelError
 
@@ -24,10 +27,18 @@ if TYPE_CHECKING:
     from concord.lm.train import Evaluate, Loss, Plan, Row
 
 
+@dataclass(frozen=True)
+class MicroBatch:
+    """The rows of a micro-batch. They are collated when they are used, since they may be split."""
+
+    rows: list[Row]
+
+
 class StepTrainer(Trainer):
     """A Trainer whose loss is a weighted sum over the rows of the global batch.
 
-    The rows are used in the order of the plan.
+    The rows are used in the order of the plan. After an out-of-memory error, micro-batches are
+    split (`concord.lm.split_step`); `restart` is called with the step and its number of parts.
     """
 
     loss_is_scaled_for_ga = True  # The losses of micro-batches are summed, not averaged.
@@ -43,8 +54,13 @@ class StepTrainer(Trainer):
         rates: Mapping[str, float] | None = None,
         dtype: str = "float32",
         label: str = "training",
+        restart: Callable[[int, int], None] | None = None,
     ) -> None:
-        super().__init__(model, args, train_dataset=plan, data_collator=collate)
+        super().__init__(model, args, train_dataset=plan, data_collator=cast(Any, MicroBatch))
+        self._collate, self._restarted = collate, restart
+        self._split: SplitStep[list[Row]] = SplitStep(
+            self._backward, self._restart, "training.micro_batch", args.world_size
+        )
         self._plan, self._folder = plan, Path(str(args.output_dir))
         self._loss, self._evaluate_model, self._rates = loss, evaluate, dict(rates or {})
         self._dtype = dtype
@@ -57,6 +73,25 @@ class StepTrainer(Trainer):
         optimizer = super().create_optimizer(model)
         separate(optimizer, cast(Any, self.model), self._rates)
         return optimizer
+
+    def training_step(self, model: Any, inputs: Any, num_items_in_batch: Any = None) -> Any:
+        """The loss of a micro-batch, whose gradient is added to that of the step."""
+        rows = inputs.rows
+        return self._split(rows, len(rows), last=self.accelerator.sync_gradients)
+
+    def _backward(self, rows: list[Row], part: slice) -> Any:
+        batch = send_to_device(self._collate(rows[part]), self.args.device)
+        return super().training_step(self.model_wrapped, batch)
+
+    def _restart(self, rows: int) -> None:
+        """Removes what the step has added to gradients and metrics."""
+        cast(Any, self.model).zero_grad()
+        self._metrics.clear()
+        if self._restarted is not None:
+            parts = self.args.gradient_accumulation_steps * math.ceil(
+                self.args.per_device_train_batch_size / rows
+            )
+            self._restarted(self.state.global_step, parts)
 
     def compute_loss(self, model: Any, inputs: Any, *unused: Any, **also_unused: Any) -> Any:
         """The summed loss of one micro-batch; its metrics are stored for the training curve."""
@@ -106,6 +141,9 @@ class StepTrainer(Trainer):
         print(f"resuming from step {resume.step_of(newest)} of {self.args.max_steps}")
         return str(newest)
 
+    def _get_num_items_in_batch(self, batch_samples: Any, device: Any) -> None:
+        """None: the weights of the rows already say how much each of them counts."""
+
     def _get_train_sampler(self, train_dataset: Any = None) -> SequentialSampler:
         return SequentialSampler(self._plan)
 
@@ -133,18 +171,23 @@ class StepTrainer(Trainer):
 
 
 class _Progress(TrainerCallback):
-    """Advances the progress bar of the stage by one at each step."""
+    """Advances the progress bar of the stage by one at each step, which logs its loss."""
 
     def __init__(self, label: str) -> None:
         self.label = label
         self.steps: Iterator[int] = iter(())
+        self.figures: dict[str, float] = {}
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         steps, start = state.max_steps, state.global_step
-        self.steps = iter(progress.track(range(start, steps), steps, self.label, start))
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        todo = range(start, steps)
+        self.steps = iter(progress.track(todo, steps, self.label, start, self.figures))
         next(self.steps, None)
+
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if "loss" in (logs := kwargs["logs"]):
+            self.figures["loss"] = logs["loss"]
+            next(self.steps, None)
 
     def on_train_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         for _ in self.steps:

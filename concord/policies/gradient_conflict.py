@@ -55,6 +55,11 @@ class GradientConflict:
         """Starts at a step of a training that was interrupted."""
         self.seen = step * self.micro_batches
 
+    def restart(self, step: int, micro_batches: int) -> None:
+        """Starts a step again; from now on, steps have `micro_batches` forward passes."""
+        self.micro_batches, self.gradients = micro_batches, None
+        self.resume_at(step)
+
     def __call__(self, model: Any, losses: Mapping[str, Tensor]) -> tuple[Any, dict[str, float]]:
         """What to add to the loss of a micro-batch, and metrics.
 

@@ -147,6 +147,7 @@ def fit_pairs(
         dtype=job.runtime.dtype,
         label=f"policy {job.name}",
         report_to=job.runtime.report_to,
+        restart=conflict.restart if conflict is not None else None,
     )
     if params.lora is not None:
         merge(model.backbone)

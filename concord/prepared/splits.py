@@ -2,9 +2,11 @@
 
 The split of a group depends only on its name and the salt. Unless the annotations name a group, it
 is named after its prompt, so one prompt is in the same split whichever source it comes from. Groups
-that share a prompt or contain near duplicates are merged. The merged group takes the name of the
-member that is first in a fixed random order. This order does not depend on the splits, so the
-splits have the sizes that were asked, however many groups are merged.
+that share a prompt or contain near duplicates are merged. The merged group takes the name, and so
+the split, of its most held-out member: test before validation before train. New data can merge
+groups but never divide one, so a row that was held out is never trained on later: appended rows
+move other rows only from train to validation or test, or from validation to test. The cost is that
+merged groups are held out more often than asked.
 """
 
 import hashlib
@@ -20,8 +22,6 @@ from concord.prepared.union_find import Partition
 SPLITS = ("train", "validation", "test")
 Parts = Mapping[str, Mapping[str, pd.DataFrame]]
 """Table -> split -> the rows of the table in this split."""
-ORDER = "order of names"
-"""The salt of the order in which a merged group takes the name of a member."""
 CHANCE = 1e-3
 """The size of a split differs from what was asked if prompts that are drawn one by one would differ
 as much with this probability."""
@@ -86,25 +86,26 @@ def test_only_groups(
     return set(rows.loc[of_test, "group_id"]), report
 
 
-def merge_groups(frames: Iterable[pd.DataFrame]) -> dict[str, str]:
-    """Merges groups that share a prompt; see `join_groups` for the result."""
+def merge_groups(frames: Iterable[pd.DataFrame], salt: str) -> dict[str, str]:
+    """Merges groups that share a prompt; see `join_groups` for `salt` and the result."""
     members: dict[str, set[str]] = {}
     for frame in frames:
         for group, key in zip(frame["group_id"], prompt_keys(frame), strict=True):
             members.setdefault(key, set()).add(group)
-    return join_groups(members.values())
+    return join_groups(members.values(), salt)
 
 
-def join_groups(sets: Iterable[Iterable[str]]) -> dict[str, str]:
+def join_groups(sets: Iterable[Iterable[str]], salt: str) -> dict[str, str]:
     """Merges the groups within each set, transitively.
 
-    Returns group -> merged group, which is named after its first member by `ORDER`.
+    Returns group -> merged group. It is named after the member with the smallest `position`, which
+    is the most held-out one under any shares of validation and test. `salt` is that of the splits.
     """
     joined: Partition[str] = Partition()
     for members in sets:
         roots = sorted(
             {joined.root(member) for member in members},
-            key=lambda group: (position(group, ORDER), group),
+            key=lambda group: (position(group, salt), group),
         )
         joined.join(roots[0], roots)
     return joined.roots()
@@ -150,7 +151,7 @@ def merge_near_duplicates(
     links = near_duplicates.find_links(group_ids, texts, similarity)
     singles = [[group] for group in group_ids]
     linked = [[group_ids[link.one], group_ids[link.other]] for link in links]
-    groups = join_groups([*singles, *linked])
+    groups = join_groups([*singles, *linked], salt)
     near_duplicates.check_group_sizes(prompts, groups, similarity)
     before = [split_of(group, salt, validation, test) for group in group_ids]
     report = near_duplicates.report(texts, links, similarity, groups)
@@ -197,9 +198,10 @@ def size_lines(report: Mapping[str, Mapping[str, Any]]) -> list[str]:
     ]
     warnings = [
         f"warning: prepare.{split} asks for {entry['asked']:.1%} of the prompts, and the split has "
-        f"{entry['got']:.1%}, which is more than chance; a group cannot be divided, so few groups "
+        f"{entry['got']:.1%}, which is more than chance. A group cannot be divided, so few groups "
         f"with many prompts each, here {entry['groups']} groups with {entry['prompts']} prompts, "
-        "give uneven splits; give smaller groups, or change the share"
+        "give uneven splits; and groups that are merged are held out if one of them is. Give "
+        "smaller groups, name the group of a prompt alike in all sources, or change the share"
         for split, entry in report.items()
         if split != "train" and not entry["by_chance"]
     ]

@@ -11,7 +11,7 @@ from concord.evaluation.policies.published import Published, Row
 from concord.lm.chat import Messages
 from concord.lm.types import Tokenizer
 from concord.lm.usage import FRONT_MATTER, usage
-from concord.report import card_training
+from concord.report import card_training, hub_results
 from concord.stage.params import Model
 from concord.stage.preflight import REVISION
 
@@ -40,6 +40,7 @@ def card(
     tokenizer: Tokenizer,
     folder: Path,
     hashes: Mapping[str, str],
+    benchmark: str = hub_results.LOCAL,
 ) -> str:
     """The card.
 
@@ -50,13 +51,15 @@ def card(
         tokenizer: the tokenizer that is written beside the model.
         folder: where the checkpoint is written.
         hashes: path of an input -> its hash.
+        benchmark: the ID of the held-out data on the Hugging Face Hub.
     """
     gate, choice = record.gate, record.choice
     status = "Aligned model" if gate["accepted"] else "Refused candidate: do not publish"
     entry = record.params["policies"][record.policy]
     revision = f" at revision `{base.revision}`" if base.revision else ""
     return f"""---
-{card_training.licence(base)}{_base_model(base)}{FRONT_MATTER}---
+{card_training.licence(base)}{_base_model(base)}{FRONT_MATTER}\
+{hub_results.model_index(record, folder.name, benchmark)}---
 
 # {status}
 

@@ -101,29 +101,29 @@ def write_table(path: str | Path, frame: pd.DataFrame) -> None:
         pq.write_table(pa.table(columns), partial, compression="zstd")
 
 
+def arrow(frame: pd.DataFrame, types: Mapping[str, str]) -> pa.Table:
+    """The columns `types` of a frame as an Arrow table.
+
+    `types` maps a column to its pandas dtype; "object" is text unless `TYPES` lists the column.
+    """
+    schema = _schema(types)
+    columns = [_array(frame[name], schema.field(name).type) for name in schema.names]
+    return pa.Table.from_arrays(columns, schema=schema)
+
+
 class TableWriter:
     """Writes a Parquet table in chunks, so that it never has to fit in memory."""
 
     def __init__(self, path: str | Path, types: Mapping[str, str]) -> None:
-        """Opens `path`.
-
-        Args:
-            types: column -> pandas dtype; "object" is text unless `TYPES` lists the column.
-        """
-        self._schema = pa.schema(
-            {name: TYPES.get(name, ARROW[kind]) for name, kind in types.items()}
-        )
+        """Opens `path`. `types` are those of `arrow`."""
         # No dictionary encoding: most texts are unique, and zstd compresses those that repeat.
         self._writer = pq.ParquetWriter(
-            path, self._schema, compression="zstd", use_dictionary=False
+            path, _schema(types), compression="zstd", use_dictionary=False
         )
 
-    def add(self, frame: pd.DataFrame) -> None:
+    def add(self, rows: pa.Table) -> None:
         """Appends rows with the columns of the table."""
-        columns = [
-            _array(frame[name], self._schema.field(name).type) for name in self._schema.names
-        ]
-        self._writer.write_table(pa.Table.from_arrays(columns, schema=self._schema))
+        self._writer.write_table(rows)
 
     def close(self) -> None:
         """Closes the file."""
@@ -150,6 +150,10 @@ def _damaged(path: str | Path, error: Exception) -> DataError:
     return DataError(
         f"{path} is damaged ({reason}); delete it, and run the stage that writes it (`dvc repro`)"
     )
+
+
+def _schema(types: Mapping[str, str]) -> pa.Schema:
+    return pa.schema({name: TYPES.get(name, ARROW[kind]) for name, kind in types.items()})
 
 
 def _array(column: pd.Series, kind: pa.DataType | None) -> pa.Array:

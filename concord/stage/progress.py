@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -20,16 +20,23 @@ RECENT = 20
 """The speed is that of so many lines."""
 
 
-def track(iterable: Iterable[T], total: int, label: str, start: int = 0) -> Iterator[T]:
+def track(
+    iterable: Iterable[T],
+    total: int,
+    label: str,
+    start: int = 0,
+    figures: Mapping[str, float] | None = None,
+) -> Iterator[T]:
     """Yields the items of `iterable` and reports how many of `total` are done.
 
-    `start` items were done before, in a run that was interrupted.
+    `start` items were done before, in a run that was interrupted. The current values of `figures`,
+    such as the loss, are reported too.
     """
     report = Reporter(total, label, start)
     bar = tqdm(iterable, total=total, initial=start, desc=label, file=sys.stderr, mininterval=1.0)
     for done, item in enumerate(bar, start=start + 1):
         yield item
-        report(done)
+        report(done, figures)
 
 
 def count(iterable: Iterable[T], label: str, quiet: bool = False) -> Iterator[T]:
@@ -49,7 +56,7 @@ def count(iterable: Iterable[T], label: str, quiet: bool = False) -> Iterator[T]
 
 
 class Reporter:
-    """Appends {"stage", "label", "done", "total", "seconds_left"} to the progress file.
+    """Appends {"stage", "label", "done", "total", "seconds_left", "figures"} to the progress file.
 
     At most twice per second, but the last item is always reported. `start` items were done before.
     """
@@ -60,14 +67,14 @@ class Reporter:
         self._last = float("-inf")
         self._recent = deque([(time.monotonic(), start)], maxlen=RECENT)
 
-    def __call__(self, done: int) -> None:
+    def __call__(self, done: int, figures: Mapping[str, float] | None = None) -> None:
         now = time.monotonic()
         if self._path is None or (now - self._last < SECONDS_BETWEEN_LINES and done < self.total):
             return
         self._last = now
         self._recent.append((now, done))
         counts = {"done": done, "total": self.total, "seconds_left": self._seconds_left()}
-        line = {"stage": stage(), "label": self.label, **counts}
+        line = {"stage": stage(), "label": self.label, **counts, "figures": dict(figures or {})}
         with open(self._path, "a", encoding="utf-8") as lines:
             lines.write(json.dumps(line) + "\n")
 

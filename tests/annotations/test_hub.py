@@ -9,7 +9,7 @@ import pytest
 from concord.annotations import hub, reader
 from concord.annotations.formats import mrbench, trl
 from concord.annotations.record import Record
-from concord.stage.errors import DataError, ParamsError
+from concord.stage.errors import DataError, ParamsError, UnreachableError
 
 ROWS: list[dict[str, Any]] = [
     {"prompt": "Name a colour.", "chosen": "Red.", "rejected": "No."},
@@ -116,10 +116,6 @@ def test_missing_file_raises(tmp_path: Path) -> None:
     [
         ({"split": "test"}, "Bad split: test"),
         ({"name": "other"}, "BuilderConfig 'other' not found"),
-        (
-            {"dataset": "nobody/nothing", "revision": COMMIT},
-            "Couldn't reach 'nobody/nothing' on the Hub",
-        ),
     ],
 )
 def test_unavailable_data_set_raises(
@@ -129,6 +125,22 @@ def test_unavailable_data_set_raises(
     with pytest.raises(
         DataError, match=rf"cannot be read: .*{message}.*; correct dataset, name, split or revision"
     ):
+        read(spec(tmp_path, **keys))
+
+
+@pytest.mark.parametrize("offline", [False, True])
+def test_a_hub_that_does_not_answer_is_a_temporary_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, offline: bool
+) -> None:
+    import datasets  # type: ignore[import-untyped]
+
+    def load_dataset(*_: Any, **__: Any) -> Any:
+        reason = "OfflineModeIsEnabled" if offline else "ConnectError"
+        raise ConnectionError(f"Couldn't reach 'nobody/nothing' on the Hub ({reason})")
+
+    monkeypatch.setattr(datasets, "load_dataset", load_dataset)
+    keys = {"dataset": "nobody/nothing", "split": "train", "format": "trl", "revision": COMMIT}
+    with pytest.raises(DataError if offline else UnreachableError, match="Couldn't reach"):
         read(spec(tmp_path, **keys))
 
 

@@ -1,15 +1,13 @@
 """A toy project for each test, and one Prefect server for all of them."""
 
 import os
-import socket
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from tests.flows.toy import ROOT, answers, make_toy, wait_until
+from tests.flows.toy import ROOT, make_toy, running_server
 
 
 @pytest.fixture
@@ -36,19 +34,5 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 @pytest.fixture(scope="package")
 def server(environment: dict[str, str]) -> Iterator[dict[str, str]]:
     """A Prefect server; yields an environment in which it is found like that of `make ui`."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    env = environment | {"PREFECT_SERVER_API_PORT": str(port)}
-    command = [sys.executable, "-m", "prefect", "server", "start"]
-    log = Path(environment["PREFECT_HOME"], "server.log")
-    with (
-        log.open("w") as file,
-        subprocess.Popen(command, env=env, cwd=ROOT, stdout=file, stderr=file) as process,
-    ):
-        url = f"http://127.0.0.1:{port}/api"
-        try:
-            wait_until(lambda: answers(f"{url}/health"), 300, log.read_text)
-            yield env | {"TOY_API": url}
-        finally:
-            process.terminate()
+    with running_server(environment, Path(environment["PREFECT_HOME"], "server.log")) as env:
+        yield env

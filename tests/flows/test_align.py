@@ -31,7 +31,7 @@ class Finished:
 
 
 @pytest.fixture(scope="module")
-def finished(tmp_path_factory: pytest.TempPathFactory, server: dict[str, str]) -> Finished:
+def ran(tmp_path_factory: pytest.TempPathFactory, server: dict[str, str]) -> Finished:
     project = make_toy(tmp_path_factory.mktemp("finished") / "toy")
     # Long enough for both parts to run at the same time on a busy machine.
     longer = PARAMS.replace("seconds: 1.0", "seconds: 8.0")
@@ -40,66 +40,71 @@ def finished(tmp_path_factory: pytest.TempPathFactory, server: dict[str, str]) -
     return Finished(project, status, output, server["TOY_API"])
 
 
-def test_every_stage_ran_and_dvc_finds_nothing_to_do(finished: Finished) -> None:
-    assert finished.status == 0, finished.output
-    assert "6 stages in" in finished.output
-    assert "6 ran, 0 restored, 0 unchanged" in finished.output
-    assert (finished.project / "join.txt").read_text() == "hello\na\nhello\nb\n"
-    assert "up to date" in dvc(finished.project, "status")
-    assert "Running stage" not in dvc(finished.project, "repro")
+def test_every_stage_ran_and_dvc_finds_nothing_to_do(ran: Finished) -> None:
+    assert ran.status == 0, ran.output
+    assert "6 stages in" in ran.output
+    assert "6 ran, 0 restored, 0 unchanged" in ran.output
+    assert (ran.project / "join.txt").read_text() == "hello\na\nhello\nb\n"
+    assert "up to date" in dvc(ran.project, "status")
+    assert "Running stage" not in dvc(ran.project, "repro")
 
 
-def test_the_terminal_shows_stages_budgets_and_results(finished: Finished) -> None:
-    assert re.search(r"part@b +started\n", finished.output)
-    assert re.search(r"part@a +warning: took \d+\.\d s, over its budget of 0.01 s", finished.output)
-    assert re.search(r"part@a +ran +\d+\.\d s of 0.01 s", finished.output)
-    assert f"report page    {finished.project}/reports/index.html" in finished.output
-    assert "Finished in state" not in finished.output
-    assert "Traceback" not in finished.output
+def test_the_terminal_shows_stages_budgets_and_results(ran: Finished) -> None:
+    assert re.search(r"part@b +started\n", ran.output)
+    assert re.search(r"part@a +warning: took \d+\.\d s, over its budget of 0.01 s", ran.output)
+    assert re.search(r"part@a +ran +\d+\.\d s of 0.01 s", ran.output)
+    assert f"report page    {ran.project}/reports/index.html" in ran.output
+    assert "Finished in state" not in ran.output
+    assert "Traceback" not in ran.output
 
 
-def test_independent_stages_ran_at_the_same_time(finished: Finished) -> None:
-    lines = [line.split() for line in (finished.project / "times").read_text().splitlines()]
+def test_independent_stages_ran_at_the_same_time(ran: Finished) -> None:
+    lines = [line.split() for line in (ran.project / "times").read_text().splitlines()]
     (_, first_began, first_ended), (_, second_began, second_ended) = lines
     assert max(float(first_began), float(second_began)) < min(
         float(first_ended), float(second_ended)
     )
 
 
-def test_the_server_shows_tasks_lines_and_artifacts(finished: Finished) -> None:
-    tasks = {task["name"]: task for task in finished.ask("task_runs") if task["name"] in STAGES}
+def test_the_server_shows_tasks_lines_and_artifacts(ran: Finished) -> None:
+    tasks = {task["name"]: task for task in ran.ask("task_runs") if task["name"] in STAGES}
     assert {task["state_name"] for task in tasks.values()} == {"Ran"}
     assert set(tasks) == STAGES
     assert tasks["part@a"]["tags"] == ["gpu"]
     lines = [
-        log["message"]
-        for log in finished.ask("logs")
-        if log["task_run_id"] == tasks["part@a"]["id"]
+        log["message"] for log in ran.ask("logs") if log["task_run_id"] == tasks["part@a"]["id"]
     ]
     assert "Running stage 'part@a':" in lines
-    artifacts = {
-        artifact["key"]: artifact for artifact in finished.ask("artifacts") if artifact["key"]
-    }
-    assert '"stage": "part@a"' in artifacts["stages"]["data"]
-    assert json.loads(artifacts["results"]["data"]) == [{"policy": "a", "helpful": 0.25}]
+    artifacts = {artifact["key"]: artifact for artifact in ran.ask("artifacts") if artifact["key"]}
+    assert '"stage": "part@a"' in artifacts["stages-params"]["data"]
+    assert json.loads(artifacts["results-params"]["data"]) == [{"policy": "a", "helpful": 0.25}]
     assert (
-        artifacts["results"]["description"]
+        artifacts["results-params"]["description"]
         == "gold mean of each policy at equal weights, by objective"
     )
-    assert f"file://{finished.project}/reports/index.html" in artifacts["report"]["data"]
+    page = f"file://{ran.project}/reports/index.html"
+    assert page in artifacts["report-params"]["data"]
+    assert page in artifacts["summary-params"]["data"]
+    (run,) = [run for run in ran.ask("flow_runs") if run["name"] == "params"]
+    progress = artifacts[f"progress-params-{run['id'][:8]}-part-a"]
+    assert (progress["type"], progress["data"]) == ("progress", 100.0)
+    assert progress["description"].startswith("part@a: toy: 1 of 2")
 
 
-def test_phases_are_flows_in_order(finished: Finished) -> None:
-    names = {flow["id"]: flow["name"] for flow in finished.ask("flows")}
-    runs = sorted(finished.ask("flow_runs"), key=lambda run: run["start_time"])
-    assert [names[run["flow_id"]] for run in runs][:6] == [
-        "align", "ingestion", "rewards", "process-rewards", "policies", "evaluation",
+def test_phases_are_flows_in_order(ran: Finished) -> None:
+    names = {flow["id"]: flow["name"] for flow in ran.ask("flows")}
+    runs = sorted(ran.ask("flow_runs"), key=lambda run: run["start_time"])
+    phases = ["ingestion", "rewards", "process-rewards", "policies", "evaluation"]
+    assert [names[run["flow_id"]] for run in runs][:6] == ["align", *phases]
+    assert [run["name"] for run in runs][:6] == [
+        "params", *(f"{phase} of params" for phase in phases)
     ]  # fmt: skip
+    assert runs[0]["tags"] == ["concord", "params"]
 
 
-def test_a_second_run_starts_no_stage(finished: Finished, server: dict[str, str]) -> None:
+def test_a_second_run_starts_no_stage(ran: Finished, server: dict[str, str]) -> None:
     began = time.monotonic()
-    status, output = align(finished.project, server)
+    status, output = align(ran.project, server)
     assert status == 0, output
     assert "0 ran, 0 restored, 6 unchanged" in output
     assert "started" not in output

@@ -1,12 +1,15 @@
 """Which waiting stage starts next."""
 
+import logging
 import threading
+from typing import Any
 
 import pytest
 
+from flows import nodes
 from flows.graph import Meta, Stage, with_remaining
 from flows.nodes import Cores
-from flows.stage import StageError
+from flows.stage import Outcome, Processes, StageError
 from tests.flows.toy import wait_until
 
 
@@ -49,3 +52,43 @@ def test_a_failed_stage_releases_its_slot() -> None:
     with pytest.raises(StageError):
         fail()
     assert (cores.free, cores.waiting) == (2, [])
+
+
+@pytest.mark.parametrize(
+    ("failures", "cancelled", "attempts", "outcome"),
+    [
+        (["unreachable", "unreachable"], False, 3, "ran"),
+        (["unreachable"] * 9, False, 4, StageError),
+        (["bad input"], False, 1, StageError),
+        (["unreachable"], True, 1, StageError),
+    ],
+)
+def test_only_a_server_that_does_not_answer_is_waited_for(
+    monkeypatch: pytest.MonkeyPatch,
+    failures: list[str],
+    cancelled: bool,
+    attempts: int,
+    outcome: Any,
+) -> None:
+    """The first attempt, and one after each of three waits; none in a run that is cancelled."""
+    stage, calls, processes = Stage("sft", Meta(phase="rewards"), ()), list[int](), Processes(0)
+    machine = nodes.Machine(set(), (), "key", Cores(1), nodes.Devices([]), processes)
+
+    def attempt(one: Stage, _: nodes.Machine) -> Outcome:
+        calls.append(1)
+        if len(calls) <= len(failures):
+            kind = failures[len(calls) - 1]
+            raise StageError(kind, killed=False, unreachable=kind == "unreachable")
+        return Outcome(one, "ran", 1.0)
+
+    monkeypatch.setattr(nodes, "_attempt", attempt)
+    monkeypatch.setattr(nodes, "WAITS", (0, 0, 0))
+    monkeypatch.setattr(nodes, "get_run_logger", lambda: logging.getLogger("test"))
+    if cancelled:
+        processes.end()
+    if outcome is StageError:
+        with pytest.raises(StageError):
+            nodes._run(stage, machine)
+    else:
+        assert nodes._run(stage, machine).status == outcome
+    assert len(calls) == attempts

@@ -44,14 +44,15 @@ def artifacts(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Any, ...]]:
 def report(path: Path, done: int) -> None:
     with path.open("a") as file:
         line = {"stage": "sft", "label": "training", "done": done, "total": 40}
-        file.write(json.dumps({**line, "seconds_left": (40 - done) * 5.0}) + "\n")
+        more = {"seconds_left": (40 - done) * 5.0, "figures": {"loss": done / 8}}
+        file.write(json.dumps({**line, **more}) + "\n")
 
 
 def test_one_artifact_follows_the_newest_report(
     tmp_path: Path, clock: Clock, artifacts: list[tuple[Any, ...]]
 ) -> None:
     path, lines = tmp_path / "progress", []
-    progress = Progress("policy@mah_dpo", lines.append)
+    progress = Progress("policy@mah_dpo", lines.append, "tiny helpful=0.6-1a2b3c4d")
     clock.now += 5
     progress(path)
     report(path, 9)
@@ -66,11 +67,11 @@ def test_one_artifact_follows_the_newest_report(
     progress(path)
     progress.finish()
     assert artifacts == [
-        ("create", 25.0, "progress-policy-mah-dpo"),
-        ("update", 27.5, "policy@mah_dpo: training"),
+        ("create", 25.0, "progress-tiny-helpful-0-6-1a2b3c4d-policy-mah-dpo"),
+        ("update", 27.5, "policy@mah_dpo: training: 11 of 40, loss 1.375, 2 min left"),
         ("update", 100.0, ""),
     ]
-    assert lines == ["training: 11 of 40, 2 min left"]
+    assert lines == ["training: 11 of 40, loss 1.375, 2 min left"]
 
 
 def test_a_stage_that_reports_nothing_has_no_artifact(

@@ -48,7 +48,7 @@ def test_the_minimal_recipe_is_short_and_complete_after_completion() -> None:
     recipe = complete(read(MINIMAL), ROOT)
     assert is_short(read(MINIMAL), GRAPH)
     assert set(recipe.left_out) == {"process_labels", "process_reward", "rollouts"}
-    assert set(recipe.params) == set(ORDER) - {*recipe.left_out, "budget", "checks"}
+    assert set(recipe.params) == set(ORDER) - {*recipe.left_out, "budget", "checks", "retrain"}
     assert recipe.params["select"]["policy"] == "steered"
     assert recipe.params["policies"]["sft"] == {"method": "reference"}
     assert recipe.params["evaluate"]["protocol"] == "judged"

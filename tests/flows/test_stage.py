@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flows import guard
+from flows import guard, stage
 from flows.devices import Device, Slot
 from flows.graph import Meta, Stage
 from flows.stage import Outcome, Processes, StageError, exclusive_run, run
@@ -88,6 +88,32 @@ def test_a_failure_shows_its_output(project: Path) -> None:
     with pytest.raises(StageError, match=r"(?s)part@a failed.*what went wrong") as failed:
         run_part([])
     assert not failed.value.killed
+
+
+def test_a_stage_that_explains_itself_is_quoted_and_not_its_last_lines() -> None:
+    """75 is the exit status of a stage that could not reach a server."""
+    after = ["ERROR: failed to reproduce 'sft': failed to run: x, exited with {}"]
+    said = ["step 1", "UnreachableError: the judge does not answer;", "check its server"]
+    for status, unreachable in ((75, True), (1, False)):
+        with pytest.raises(StageError) as failed:
+            stage._fail(part(), 255, [*said, after[0].format(status)], ended=False)
+        assert str(failed.value) == (
+            "part@a failed (exit status 255): UnreachableError: the judge does not answer;\n"
+            "check its server"
+        )
+        assert (failed.value.unreachable, failed.value.killed) == (unreachable, False)
+    bug = ['  File "x.py", line 1, in f', "ValueError: 3", after[0].format(1)]
+    with pytest.raises(StageError, match=r'(?s)last lines of its output:.*File "x\.py"'):
+        stage._fail(part(), 255, bug, ended=False)
+
+
+def test_force_runs_what_is_up_to_date(project: Path) -> None:
+    (project / "params.yaml").write_text(PARAMS.replace("seconds: 1.0", "seconds: 0.0"))
+    statuses = [
+        run(part(), Processes(0), lambda _: None, lambda _: None, force=force).status
+        for force in (False, False, True)
+    ]
+    assert statuses == ["ran", "unchanged", "ran"]
 
 
 def test_a_killed_stage_is_recognised(project: Path) -> None:

@@ -8,10 +8,12 @@ start (params) -+            +-> join -> report
 
 import os
 import shutil
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -110,6 +112,30 @@ def answers(url: str) -> bool:
         return httpx.get(url).is_success
     except httpx.TransportError:
         return False
+
+
+def free_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+@contextmanager
+def running_server(environment: dict[str, str], log: Path) -> Iterator[dict[str, str]]:
+    """A Prefect server; yields an environment in which it is found like that of `make ui`."""
+    port = free_port()
+    env = environment | {"PREFECT_SERVER_API_PORT": str(port)}
+    command = [sys.executable, "-m", "prefect", "server", "start"]
+    with (
+        log.open("w") as file,
+        subprocess.Popen(command, env=env, cwd=ROOT, stdout=file, stderr=file) as process,
+    ):
+        url = f"http://127.0.0.1:{port}/api"
+        try:
+            wait_until(lambda: answers(f"{url}/health"), 300, log.read_text)
+            yield env | {"TOY_API": url}
+        finally:
+            process.terminate()
 
 
 def wait_until(condition: Callable[[], bool], seconds: float, why: Callable[[], str] = str) -> None:

@@ -148,6 +148,41 @@ def test_measuring_changes_nothing(project: Path, make_job: MakeJob) -> None:
     pd.testing.assert_frame_equal(curves[0], curves[1].drop(columns=measured.columns))
 
 
+def test_a_repeated_step_measures_its_gradients_again(
+    project: Path, make_job: MakeJob, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory for 2 of 4 pairs from the second step on: weights and cosines stay the same."""
+    curves, weights = [], []
+    plain = preference.make_loss
+    for micro, memory in ((2, 2), (4, 2)):
+        seen = list[int]()
+
+        def scarce(*arguments: Any, memory: int = memory, seen: list[int] = seen) -> Any:
+            loss = plain(*arguments)
+
+            def limited(model: Any, batch: Any) -> Any:
+                result, pairs = loss(model, batch), len(batch["weights"])
+                seen.append(pairs)
+                if pairs > memory and len(seen) > 3:
+                    raise torch.OutOfMemoryError("planted")
+                return result
+
+            return limited
+
+        monkeypatch.setattr(preference, "make_loss", scarce)
+        training = {**TRAINING, "batch_size": 8, "micro_batch": micro}
+        job = make_job(**MIXED, training=training, conflict="upgrad")
+        mah_dpo.run(job)
+        weights.append(load_file(job.folder / "model.safetensors"))
+        curves.append(pd.read_csv(job.curve))
+    assert seen[:7] == [4, 4, 4, 4, 2, 2, 2]
+    for name, expected in weights[0].items():
+        torch.testing.assert_close(weights[1][name], expected, atol=1e-5, rtol=1e-3)
+    names = [name for name in curves[0] if "cosine." in name or name in ("loss", "grad_norm")]
+    assert len(names) > 4
+    pd.testing.assert_frame_equal(curves[0][names], curves[1][names], atol=1e-3, rtol=1e-2)
+
+
 @pytest.mark.parametrize(
     ("entry", "message"),
     [

@@ -20,11 +20,23 @@ def test_items_are_yielded_and_lines_are_written(
         "label": "scoring",
         "done": 1,
         "total": 1000,
+        "figures": {},
     }
     assert lines[0]["seconds_left"] > 0
     assert lines[-1]["done"] == 1000
     assert lines[-1]["seconds_left"] == 0
     assert len(lines) < 10  # two per second, not one per item
+
+
+def test_figures_are_those_of_the_last_item(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CONCORD_PROGRESS", str(tmp_path / "lines"))
+    figures: dict[str, float] = {}
+    for step in progress.track(range(2), 2, "training", figures=figures):
+        figures["loss"] = 1.0 / (step + 1)
+    lines = [json.loads(line) for line in (tmp_path / "lines").read_text().splitlines()]
+    assert [line["figures"] for line in lines] == [{"loss": 1.0}, {"loss": 0.5}]
 
 
 def test_nothing_is_written_without_the_environment_variable(

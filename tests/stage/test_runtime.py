@@ -6,7 +6,13 @@ import numpy
 import pytest
 import torch
 
-from concord.stage.errors import ConcordError, ParamsError, command
+from concord.stage.errors import (
+    TEMPORARY,
+    ConcordError,
+    ParamsError,
+    UnreachableError,
+    command,
+)
 from concord.stage.params import Runtime
 from concord.stage.runtime import start
 
@@ -56,6 +62,40 @@ def test_a_command_ends_with_the_message_and_without_a_traceback(
     with pytest.raises(SystemExit, match="ParamsError: x cannot work"):
         command(main)
     assert issubclass(ParamsError, ConcordError)
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "printed"),
+    [
+        (UnreachableError("the judge does not answer"), TEMPORARY, "UnreachableError: the judge"),
+        (torch.OutOfMemoryError("planted"), 1, "DeviceMemoryError: planted"),
+    ],
+)
+def test_what_the_exit_status_says(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: Exception,
+    status: int,
+    printed: str,
+) -> None:
+    def main() -> None:
+        raise error
+
+    monkeypatch.setattr("sys.argv", ["stage"])
+    with pytest.raises(SystemExit) as ended:
+        command(main)
+    message = capsys.readouterr().err
+    assert printed in (message or str(ended.value.code))
+    assert ended.value.code == status or not message
+
+
+def test_other_errors_keep_their_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def main() -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("sys.argv", ["stage"])
+    with pytest.raises(RuntimeError, match="a bug"):
+        command(main)
 
 
 @pytest.mark.parametrize(("arguments", "code"), [(["--help"], 0), ([], 2), (["x", "y"], 2)])

@@ -64,9 +64,27 @@ def test_the_default_recipe_is_valid(sandbox: Params, root: Path) -> None:
     check.run(sandbox, root)
 
 
+def test_a_watched_source_is_a_folder_that_dvc_tracks(sandbox: Params, root: Path) -> None:
+    check.run(_edited(sandbox, "retrain", {}), root)
+    (root / "data/pairs").mkdir()
+    shutil.copy(ROOT / sandbox["sources"]["hazard"]["path"], root / "data/pairs")
+    params = _edited(sandbox, "sources/hazard/path", "data/pairs")
+    params["retrain"] = {"watch": {"hazard": "/srv/new"}}
+    with pytest.raises(ParamsError, match=r"DVC does not track .*run `dvc add data/pairs`, and co"):
+        check.run(params, root)
+    (root / "data/pairs.dvc").write_text("")
+    check.run(params, root)
+
+
 VALUES = {"domain": "values", "description": ""}
 CONTRAST = {"source": "hazard", "objective": "harmless", "at_least": 0.7}
 BAD = [
+    ("retrain", {"wach": {}}, r"retrain\.wach is an unknown key; did you mean watch\?"),
+    ("retrain", {"watch": {"hazard": 3}}, r"retrain\.watch\.hazard: .*valid string \(given 3\)"),
+    ("retrain", {"settle_seconds": -1}, r"retrain\.settle_seconds: .*equal to 0 \(given -1\)"),
+    ("retrain", {"watch": {"hazzard": "x"}}, r"watch\.hazzard: unknown source; did you mean haza"),
+    ("retrain", {"watch": {"sandbox": "x"}}, r"watch\.sandbox: the format sandbox reads files of"),
+    ("retrain", {"watch": {"hazard": "x"}}, r"sources\.hazard\.path is .*, which is not a folder"),
     ("checks", None, r"checks must be a mapping with at least one name, but is None"),
     ("checks/Hazard", CONTRAST, r"checks\.Hazard: invalid name; use lower-case"),
     ("checks/hazard/atleast", 0.7, r"checks\.hazard\.atleast is an unknown key; did you mean at_"),

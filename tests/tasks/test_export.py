@@ -8,13 +8,15 @@ from typing import Any
 import pandas as pd
 import pytest
 import torch
+from huggingface_hub import ModelCard, parse_eval_result_entries
+from ruamel.yaml import YAML
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from concord.policies.model import MultiHeadCausalLM
 from concord.report import card_training
 from concord.stage import outputs
 from concord.stage.errors import DataError, ParamsError
-from concord.stage.params import Model
+from concord.stage.params import Model, section
 from concord.steering.checkpoint import digest, write
 from tasks import export
 
@@ -121,11 +123,12 @@ def test_transformers_loads_the_weighted_logits(policy: MultiHeadCausalLM, base:
         assert not torch.allclose(policy(ids).logits, expected, atol=1e-2)
     assert type(stock).__name__ == "LlamaForCausalLM"
     assert AutoTokenizer.from_pretrained("models/aligned").chat_template
-    assert {file.suffix for file in Path("models/aligned").iterdir()} <= {
+    assert {file.suffix for file in Path("models/aligned").rglob("*") if file.is_file()} <= {
         ".json",
         ".safetensors",
         ".md",
         ".jinja",
+        ".yaml",
     }
 
 
@@ -193,6 +196,36 @@ def test_a_pair_accuracy_is_shown_beside_chance(policy: MultiHeadCausalLM, base:
     assert "0.5 is chance; below it, the model prefers the other answer" in text
     assert re.search(r"\| harmless \| 0\.000 \[.*\], below chance \|", text)
     assert re.search(r"\| helpful \| 1\.000 \[1\.000, 1\.000\] \| 1\.000", text)
+
+
+@pytest.mark.parametrize("benchmark", ["local/held-out", "me/my.benchmark"])
+def test_the_hub_reads_the_figures(policy: MultiHeadCausalLM, base: Model, benchmark: str) -> None:
+    """`model-index` in the card and the file in `.eval_results` have the means of the answers."""
+    export.run(export.ExportParams(benchmark=benchmark), base, PARAMS)
+    data = ModelCard.load("models/aligned/README.md").data
+    assert data.model_name == "aligned"
+    assert data.library_name == "transformers"
+    results = {result.metric_name: result for result in data.eval_results or []}
+    assert {name: result.metric_value for name, result in results.items()} == {
+        "helpful": pytest.approx(0.7),
+        "harmless": pytest.approx(0.4),
+    }
+    assert {result.dataset_type for result in results.values()} == {benchmark}
+    assert results["helpful"].dataset_config == "values"
+    file = Path("models/aligned/.eval_results/concord.yaml")
+    entries = parse_eval_result_entries(YAML(typ="safe").load(file))
+    assert {entry.task_id: entry.value for entry in entries} == {
+        name: result.metric_value for name, result in results.items()
+    }
+    assert {entry.dataset_id for entry in entries} == {benchmark}
+    notes = str(entries[0].notes)
+    assert "95 % interval 0.6" in notes
+    assert ("not on the Hub" in notes) == (benchmark == "local/held-out")
+
+
+def test_a_benchmark_needs_an_id_of_the_hub() -> None:
+    with pytest.raises(ParamsError, match=r"export\.benchmark"):
+        section(export.ExportParams, {"benchmark": "my benchmark"}, "export")
 
 
 def test_a_refusal_leaves_the_published_model_as_it_is(

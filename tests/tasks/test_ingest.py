@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from concord.annotations import reader, table_builder
+from concord.annotations import chunks, reader
 from concord.annotations.schemas import SCHEMAS
 from concord.stage import outputs, plugins
 from concord.stage.errors import DataError, ParamsError
 from concord.stage.params import section
+from tasks import ingest
 from tasks.ingest import IngestParams, Source, main, run
 
 HALF = IngestParams(0.5)
@@ -102,7 +103,7 @@ def test_chunk_size_does_not_change_the_result(
     lines[23] = lines[23][:-9]
     results = []
     for chunk in (1, 7, 50, 1000):
-        monkeypatch.setattr(table_builder, "CHUNK", chunk)
+        monkeypatch.setattr(chunks, "CHUNK", chunk)
         report = _run(tmp_path, "\n".join(lines))
         assert report["by_reason"] == {"duplicate": 10, "not_json": 1}
         assert (report["read"], report["kept"], report["quarantined"]) == (50, 39, 11)
@@ -392,7 +393,7 @@ def test_column_that_no_row_has_is_refused_before_the_rows_are_processed(
     path = _write(tmp_path, [*rows, {**PAIR, "winner": "Yes.", "gap": 2}])
     columns = {"chosen": "winner", "margin": "gap"}
     run("mine", Source("trl", path, columns=columns, options=TRL), HALF, tmp_path / "out")
-    monkeypatch.setattr(table_builder.TableBuilder, "add", None)
+    monkeypatch.setattr(ingest, "read_source", None)
     with pytest.raises(DataError, match=r"columns\.margin: no row has .*'gpa'; did you mean gap"):
         run(
             "mine",
@@ -407,7 +408,7 @@ def test_key_that_no_row_has_is_refused_with_the_columns(
 ) -> None:
     rows = [{"prompts": "Hi.", "chosen": "Hello!", "rejected": f"No {n}."} for n in range(300)]
     source = Source("table", "", options={"kind": "comparison", "prompt": "prompt"})
-    monkeypatch.setattr(table_builder.TableBuilder, "add", None)
+    monkeypatch.setattr(ingest, "read_source", None)
     path = _write(tmp_path, rows)
     with pytest.raises(
         DataError,

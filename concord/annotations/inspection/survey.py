@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tempfile
 from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -13,10 +14,11 @@ from typing import Any
 import pandas as pd
 
 from concord.annotations import files, interchange, reader
+from concord.annotations.chunks import chunks
 from concord.annotations.inspection.recognition import Way
 from concord.annotations.quarantine import Quarantine
 from concord.annotations.record import Record, RowError
-from concord.annotations.table_builder import TableBuilder
+from concord.annotations.source_tables import SourceTables
 from concord.stage import progress
 
 SAMPLE = 200
@@ -85,16 +87,22 @@ def survey(path: Path, way: Way) -> Survey:
     result = Survey()
     reading = reader.read(way.format, path, way.options, way.columns)
     with tempfile.TemporaryDirectory() as folder:
-        with TableBuilder("inspected", Path(folder), None) as builder:
-            for record in progress.count(reading, f"rows of {path.name}", quiet=True):
-                add_example(result.examples, record)
-                builder.add(record)
+        with SourceTables("inspected", Path(folder)) as tables:
+            records = progress.count(reading, f"rows of {path.name}", quiet=True)
+            for chunk in chunks(_with_examples(records, result.examples)):
+                tables.add(chunk)
         count_labels(result, Path(folder))
-    result.rows = builder.outcomes.summary(reading.rows_found())
-    result.read, result.kept, result.quarantine = builder.read, builder.kept, builder.quarantine
+    result.rows = tables.outcomes.summary(reading.rows_found())
+    result.read, result.kept, result.quarantine = tables.read, tables.kept, tables.quarantine
     result.columns = [] if reading.columns is None else list(reading.columns.names)
     result.unused, result.unread_files = reading.unused_columns(), reading.unread_files
     return result
+
+
+def _with_examples(records: Iterable[Record], examples: list[dict[str, Any]]) -> Iterator[Record]:
+    for record in records:
+        add_example(examples, record)
+        yield record
 
 
 def add_example(examples: list[dict[str, Any]], record: Record) -> None:

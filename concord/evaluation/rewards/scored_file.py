@@ -10,10 +10,11 @@ from typing import Any
 import pandas as pd
 
 from concord.annotations import reader
+from concord.annotations.chunks import chunks
 from concord.annotations.inspection.inspect_file import ways
 from concord.annotations.inspection.recognition import Way
 from concord.annotations.schemas import SCHEMAS
-from concord.annotations.table_builder import TableBuilder
+from concord.annotations.source_tables import SourceTables
 from concord.prepared import pairs as paired
 from concord.stage import progress
 from concord.stage.errors import DataError
@@ -59,14 +60,14 @@ def read_file(path: Path, format_name: str, options: dict[str, Any]) -> Labelled
     """Reads a file. Raises DataError or ParamsError if no format fits, or none of it is kept."""
     reading = ways(path, format_name, options)[0]
     with tempfile.TemporaryDirectory() as folder:
-        with TableBuilder("scored", Path(folder), None) as builder:
+        with SourceTables("scored", Path(folder)) as written:
             records = reader.read(reading.format, path, reading.options, reading.columns)
-            for record in progress.count(records, f"rows of {path.name}", quiet=True):
-                builder.add(record)
+            for chunk in chunks(progress.count(records, f"rows of {path.name}", quiet=True)):
+                written.add(chunk)
         tables = {name: read_table(Path(folder) / f"{name}.parquet") for name in SCHEMAS}
-    if builder.kept == 0:
+    if written.kept == 0:
         raise DataError(
-            f"{path}: none of {builder.read} rows can be read as `{reading.format}`; "
+            f"{path}: none of {written.read} rows can be read as `{reading.format}`; "
             f"`concord inspect {path}` says why"
         )
     ratings = tables["ratings"]
@@ -77,8 +78,8 @@ def read_file(path: Path, format_name: str, options: dict[str, Any]) -> Labelled
     ]
     return LabelledFile(
         reading,
-        builder.read,
-        builder.kept,
+        written.read,
+        written.kept,
         pd.concat([frame for frame in pairs if len(frame)] or pairs[:1], ignore_index=True),
         ratings[~is_ranked].reset_index(drop=True),
         tables["steps"],

@@ -1,8 +1,9 @@
 """The training loop of PPO with a vector critic.
 
 Each step samples answers from the policy, scores them (`concord.policies.ppo.experience`), and
-trains the policy and the critic on them for several epochs of minibatches. Models stay in
-evaluation mode: dropout would make the probability ratio noisy.
+trains the policy and the critic on them for several epochs of minibatches. A minibatch that does
+not fit in memory is split (`concord.lm.split_step`). Models stay in evaluation mode: dropout would
+make the probability ratio noisy.
 """
 
 from __future__ import annotations
@@ -11,12 +12,14 @@ import random
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from concord.lm.split_step import SplitStep
 from concord.lm.trackers import TrainingLog
 from concord.policies.ppo.answer_batch import (
     AnswerBatch,
@@ -38,6 +41,16 @@ from concord.stage.errors import ModelError
 
 STATE = "state.pt"
 KEPT_CHECKPOINTS = 2
+
+
+@dataclass(frozen=True)
+class Minibatch:
+    """The rows of an optimiser step."""
+
+    experience: Experience
+    rows: Tensor
+    """Indices `(rows,)` of the batch of answers."""
+    step: int
 
 
 class PpoTrainer:
@@ -85,6 +98,11 @@ class PpoTrainer:
             [{"params": self.weights[name], "lr": self.rates[name]} for name in self.rates],
             weight_decay=0.0,
         )
+        self.sums: dict[str, float] = defaultdict(float)
+        """The metrics of the current minibatch, summed over its parts."""
+        self.split: SplitStep[Minibatch] = SplitStep(
+            self._backward, lambda rows: self._begin(), "prompts_per_step"
+        )
 
     def train(self, label: str = "training") -> None:
         """Trains until the last step, from the newest checkpoint if there is one.
@@ -93,9 +111,10 @@ class PpoTrainer:
         """
         self._load()
         steps, start = self.settings.steps, len(self.history)
-        log = TrainingLog(self.report_to, label, steps, self.policy)
-        for step in progress.track(range(start, steps), steps, label, start):
+        log, figures = TrainingLog(self.report_to, label, steps, self.policy), dict[str, float]()
+        for step in progress.track(range(start, steps), steps, label, start, figures):
             self.history.append({"step": step + 1, **self.train_step(step)})
+            figures["loss"] = self.history[-1]["loss"]
             log.log(step + 1, self.history[-1])
             if self.work is not None and (step + 1) % self.settings.checkpoint_every == 0:
                 self._save(self.work, step + 1)
@@ -127,6 +146,19 @@ class PpoTrainer:
 
     def _update(self, experience: Experience, rows: Tensor, update: int) -> dict[str, float]:
         """One optimiser step on some rows of the batch; returns its metrics."""
+        self._begin()
+        step = update // self.settings.updates + 1
+        self.split(Minibatch(experience, rows, step), len(rows), last=True)
+        return {**self.sums, **self._step(update)}
+
+    def _begin(self) -> None:
+        """Removes gradients and metrics."""
+        self.optimizer.zero_grad()
+        self.sums.clear()
+
+    def _backward(self, minibatch: Minibatch, part: slice) -> Tensor:
+        """Adds the gradient and the metrics of some rows of a minibatch; returns their loss."""
+        experience, rows = minibatch.experience, minibatch.rows[part]
         batch, answer = experience.batch, experience.batch.trained[rows]
         inputs = batch.inputs_of(rows)
         loss, clip_share = policy_loss(
@@ -138,20 +170,27 @@ class PpoTrainer:
         )
         values = self.critic(inputs, batch.kept)
         errors = value_losses(values, experience.returns[rows], answer, experience.trained[rows])
-        metrics = {"loss": loss.item(), "clip_share": clip_share.item()}
+        # Both losses are means over tokens.
+        share = answer.sum() / batch.trained[minibatch.rows].sum().clamp(min=1)
+        loss, clip_share, errors = loss * share, clip_share * share, errors * share
+        total = loss + errors.sum()
+        self._check(total, minibatch.step)
+        torch.autograd.backward(total)
+        self.sums["loss"] += loss.item()
+        self.sums["clip_share"] += clip_share.item()
         for name, error in zip(self.streams, errors.tolist(), strict=True):
-            metrics[f"value_loss.{name}"] = error
-        return {**metrics, **self._step(loss + errors.sum(), update)}
+            self.sums[f"value_loss.{name}"] += error
+        return total.detach()
 
-    def _step(self, total: Tensor, update: int) -> dict[str, float]:
-        """Backward pass, clipping of each model's gradient, and optimiser step."""
+    def _check(self, total: Tensor, step: int) -> None:
         if not bool(total.isfinite()):
             raise ModelError(
-                f"The loss at step {update // self.settings.updates + 1} is {total.item()}: "
-                "training diverged. Lower `learning_rate` or `critic_learning_rate`."
+                f"The loss at step {step} is {total.item()}: training diverged. "
+                "Lower `learning_rate` or `critic_learning_rate`."
             )
-        self.optimizer.zero_grad()
-        torch.autograd.backward(total)
+
+    def _step(self, update: int) -> dict[str, float]:
+        """Clips each model's gradient and makes an optimiser step."""
         rate, limit = self.settings.rate(update), self.settings.max_grad_norm
         metrics = {"learning_rate": rate * self.settings.learning_rate}
         for group, (name, weights) in zip(

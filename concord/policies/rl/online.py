@@ -19,7 +19,7 @@ from concord.stage import outputs, resume, runtime
 from concord.stage.paths import SFT
 
 if TYPE_CHECKING:
-    from concord.policies.rl.online_trainer import LossType
+    from concord.policies.rl.split_grpo import LossType
 
 
 def run_stock(job: PolicyJob, module_file: str, loss: LossType = "dapo") -> None:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, cast
 
 # TRL warns that `rollout_func` is experimental. The pinned version supports it.
 os.environ.setdefault("TRL_EXPERIMENTAL_SILENCE", "1")
@@ -25,7 +25,6 @@ from datasets import Dataset  # type: ignore[import-untyped]
 from torch import Tensor
 from transformers import PrinterCallback, TrainerCallback
 from trl.trainer.grpo_config import GRPOConfig
-from trl.trainer.grpo_trainer import GRPOTrainer
 
 from concord.lm import trackers
 from concord.lm.learning_rates import separate
@@ -40,16 +39,16 @@ from concord.policies.objective_gradients import (
 from concord.policies.rl.online_sampler import Sampler
 from concord.policies.rl.reward_function import RewardFunction
 from concord.policies.rl.settings import OnlineParams
+from concord.policies.rl.split_grpo import LossType, SplitGRPOTrainer
 from concord.policies.rl.step_prompts import WEIGHTS
 from concord.stage import resume
 from concord.stage.progress import Reporter
 
-LossType = Literal["dapo", "luspo"]
 PARTS = "parts"
 """Key of a batch with the rewards of its samples, each normalised in its group."""
 
 
-class OnlineTrainer(GRPOTrainer):
+class OnlineTrainer(SplitGRPOTrainer):
     """The trainer of one job.
 
     Args:
@@ -84,6 +83,7 @@ class OnlineTrainer(GRPOTrainer):
         self.mixes: Tensor | None = None
         """`(rows, heads)`: the weights of the heads in the micro-batch; None without heads."""
         super().__init__(
+            loss,
             model=model,
             reward_funcs=[cast(Any, reward)],
             args=config(job, work, loss, model.device.type == "cpu"),
@@ -126,7 +126,11 @@ class OnlineTrainer(GRPOTrainer):
         every = self.params.cosines_every
         if every is not None and self.state.global_step % every == 0:
             self._measure_conflict(model, inputs)
-        return super()._compute_loss(model, inputs)  # type: ignore[no-untyped-call]
+        return super()._compute_loss(model, inputs)
+
+    def _restart(self, rows: int) -> None:
+        super()._restart(rows)
+        self.gradients.take()
 
     def _measure_conflict(self, model: Any, inputs: dict[str, Any]) -> None:
         """Adds the policy gradients of a micro-batch; compares them with the last of a step.
@@ -144,13 +148,13 @@ class OnlineTrainer(GRPOTrainer):
         parts = inputs[PARTS]  # (rows, objectives)
         self.gradients.add(
             {
-                name: -(parts[:, column] * logprobs).mean()
+                name: -(parts[:, column] * logprobs).mean() * self.share
                 for column, name in enumerate(self.reward.vector.names)
                 if parts[:, column].any()
             }
         )
         accumulation = self.params.prompts_per_step // self.params.micro
-        if (self._step + 1) % accumulation == 0:
+        if (self._step + 1) % accumulation == 0 and self.is_last_part:
             gradients = self.gradients.take()
             measured = self.reward.tracker.influences = influences(gradients)
             metrics = {f"{INFLUENCE}.{name}": value for name, value in measured.items()}
@@ -202,8 +206,10 @@ class Checkpoints(TrainerCallback):
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         self.tracker.end_step(state.global_step - 1)
-        assert self.report is not None
-        self.report(state.global_step)
+
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if "loss" in (logs := kwargs["logs"]) and self.report is not None:
+            self.report(state.global_step, {"loss": logs["loss"]})
 
     def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         folder = Path(args.output_dir)

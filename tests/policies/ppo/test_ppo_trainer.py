@@ -202,6 +202,34 @@ def test_a_diverged_training_stops() -> None:
         trainer(environment, settings(), ["a"]).train()
 
 
+def test_a_minibatch_that_does_not_fit_is_split() -> None:
+    """Memory for 8 of 32 rows; half of the answers are unfinished, so parts weigh differently."""
+    results = []
+    for memory in (64, 8):
+        environment = chain([0.5, 0.5])
+        learner = trainer(environment, settings(epochs=1), ["a", "b"])
+
+        def collect(step: int, sample: Environment = environment) -> Answers:
+            finished = [row % 3 > 0 for row in range(64)]
+            return Answers(**{**vars(sample(step)), "finished": finished})
+
+        plain = learner.critic.backbone.forward
+
+        def forward(input_ids: Any, memory: int = memory, plain: Any = plain, **kwargs: Any) -> Any:
+            if torch.is_grad_enabled() and len(input_ids) > memory:
+                raise torch.OutOfMemoryError("planted")
+            return plain(input_ids, **kwargs)
+
+        learner.collect, learner.critic.backbone.forward = collect, forward
+        learner.train()
+        results.append((environment.policy.table.detach(), learner.history))
+    assert learner.split.rows == 8
+    torch.testing.assert_close(results[0][0], results[1][0], atol=1e-6, rtol=1e-5)
+    assert float(results[0][0].abs().max()) > 0.1
+    for one, two in zip(results[0][1], results[1][1], strict=True):
+        assert one == pytest.approx(two, rel=1e-4, abs=1e-6)
+
+
 def test_batches_are_aligned_at_the_last_token() -> None:
     """Answers of 1 and 3 tokens after prompts of 2 and 1 tokens; the second did not finish."""
     answers = Answers(

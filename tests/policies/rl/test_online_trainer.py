@@ -185,3 +185,46 @@ def test_measuring_a_conflict_changes_nothing_else(reward_models: Path, make_job
     trainer._metrics["train"].clear()
     trainer.state.global_step = 1
     assert cosines_of(trainer, [batch]) == {}
+
+
+@pytest.mark.parametrize("loss", ["dapo", "luspo"])
+def test_micro_batches_that_do_not_fit_are_split(
+    reward_models: Path, make_job: MakeJob, loss: str
+) -> None:
+    """Memory for 2 of 3 rows, from the second micro-batch on: losses and gradients are the same."""
+    results = []
+    for memory in (3, 2):
+        changes = {"cosines_every": 1, "micro_prompts": 1, "checkpoint_every": 9, "steps": 2}
+        job = make_job(**{**ENTRY, **changes})
+        trainer = trainer_of(job, ["ab", "aabb.", "aaabbb"], loss=loss)
+        plain, calls = trainer._get_per_token_logps_and_entropies, list[int]()
+
+        def scarce(
+            model: Any,
+            ids: torch.Tensor,
+            *arguments: Any,
+            memory: int = memory,
+            plain: Any = plain,
+            calls: list[int] = calls,
+            **kwargs: Any,
+        ) -> Any:
+            calls.append(len(ids))
+            if torch.is_grad_enabled() and len(ids) > memory and len(calls) > 6:
+                raise torch.OutOfMemoryError("planted")
+            return plain(model, ids, *arguments, **kwargs)
+
+        trainer._get_per_token_logps_and_entropies = scarce
+        trainer.train()
+        weights = torch.cat([one.detach().flatten() for one in trainer.model.parameters()])
+        history = [entry for entry in trainer.state.log_history if "loss" in entry]
+        results.append((weights, history, trainer.split.rows))
+    (whole, before, none), (split, after, rows) = results
+    assert (none, rows) == (None, 2)
+    torch.testing.assert_close(split, whole, atol=1e-6, rtol=1e-4)
+    assert len(before) == len(after) == 2
+    for one, two in zip(before, after, strict=True):
+        names = [name for name in one if name in ("loss", "grad_norm") or "cosine." in name]
+        assert len(names) > 2
+        assert [one[name] for name in names] == pytest.approx(
+            [two[name] for name in names], abs=1e-4
+        )

@@ -17,7 +17,7 @@ from concord.rewards.process.judges.endpoint import EndpointJudge, EndpointJudge
 from concord.rewards.process.judges.local import LocalJudge, LocalJudgeParams
 from concord.rewards.process.judges.rubric import question
 from concord.rewards.process.judging import HeadJudge, judge_params, kind_of, load_judge
-from concord.stage.errors import ModelError, ParamsError
+from concord.stage.errors import ModelError, ParamsError, UnreachableError
 
 PROMPTS = [[{"role": "user", "content": f"q{n}?"}] for n in range(3)]
 ANSWERS = ["yes 0", "1", "2"]
@@ -121,7 +121,7 @@ def test_an_endpoint_without_a_verdict_is_an_error(serve: Any, tmp_path: Path) -
         judge(server, tmp_path, attempts=2).verdicts(PROMPTS[:1], ANSWERS[:1])
     assert len(server.requests) == 2
     gone = EndpointJudgeParams(rubric="r", model="m", endpoint="http://127.0.0.1:9", attempts=2)
-    with pytest.raises(ModelError, match="cannot be reached"):
+    with pytest.raises(UnreachableError, match="cannot be reached"):
         EndpointJudge(gone, tmp_path, wait=0.001).verdicts(PROMPTS[:1], ANSWERS[:1])
 
 

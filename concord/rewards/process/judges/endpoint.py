@@ -22,7 +22,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, cast
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -31,7 +31,7 @@ from pydantic.dataclasses import dataclass
 from concord.lm.chat import Messages
 from concord.rewards.process.judges.rubric import question
 from concord.stage import outputs, progress
-from concord.stage.errors import ModelError, ParamsError
+from concord.stage.errors import ConcordError, ModelError, ParamsError, UnreachableError
 from concord.stage.params import FORBID
 
 IN_JSON = (
@@ -130,6 +130,7 @@ class EndpointJudge:
 
         Raises:
             ModelError: the endpoint rejects a request, or returns no valid verdict in all attempts.
+            UnreachableError: it cannot be reached, or is busy, in the last attempt.
         """
         import httpx
 
@@ -170,17 +171,17 @@ class EndpointJudge:
             "messages": [{"role": "user", "content": text}], "response_format": SCHEMA,
         }  # fmt: skip
         address = f"{str(self.params.endpoint).rstrip('/')}/chat/completions"
-        problem = ""
+        problem, kind = "", cast(type[ConcordError], ModelError)
         for attempt in range(self.params.attempts):
             if attempt:
                 time.sleep(self.wait * 2 ** (attempt - 1))
             try:
                 reply = client.post(address, json=body)
             except httpx.TransportError as error:
-                problem = f"cannot be reached ({error})"
+                problem, kind = f"cannot be reached ({error})", UnreachableError
                 continue
             if reply.status_code in RETRIED:
-                problem = f"returned status {reply.status_code}"
+                problem, kind = f"returned status {reply.status_code}", UnreachableError
                 continue
             if reply.status_code != 200:
                 raise ModelError(
@@ -193,9 +194,9 @@ class EndpointJudge:
                     reply.json()["choices"][0]["message"]["content"]
                 ).verdict
             except (ValidationError, ValueError, KeyError, IndexError, TypeError) as error:
-                reason = " ".join(self._without_key(str(error)).split())
-                problem = f"returned no verdict ({reason[:200]})"
-        raise ModelError(
+                detail = " ".join(self._without_key(str(error)).split())[:200]
+                problem, kind = f"returned no verdict ({detail})", ModelError
+        raise kind(
             f"the judge at {address} {problem} in {self.params.attempts} attempts; "
             "check that its server works"
         )
