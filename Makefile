@@ -9,7 +9,7 @@ BIN := .venv/bin
 OLDEST := import sys; sys.version_info >= (3, 11) or sys.exit("Concord needs Python 3.11 or later, and $(PYTHON) is " + sys.version.split()[0] + "; name another one, as in: make PYTHON=python3.12")
 INSTALLED := .venv/.installed
 
-.PHONY: install run demo study test check docs ui base clean
+.PHONY: install run demo study test torture check docs ui base clean
 .DEFAULT_GOAL := run
 
 install: $(INSTALLED) ## installs everything into .venv, as pinned in constraints.txt
@@ -31,6 +31,9 @@ study: $(INSTALLED) ## compares policies at equal KL after a run; STUDY=<file>
 
 test: $(INSTALLED) ## runs the test suite
 	$(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+
+torture: $(INSTALLED) ## kills, cuts and damages on purpose, in at most 40 minutes
+	$(BIN)/python -m benchmarks.torture
 
 check: $(INSTALLED) ## checks style and types: ruff and mypy
 	$(BIN)/ruff check .

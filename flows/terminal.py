@@ -19,6 +19,7 @@ from prefect.settings import (
     temporary_settings,
 )
 
+from concord.release.logins import without_logins
 from concord.stage.errors import ConcordError
 from flows.stage import Outcome
 from tasks.report import produced
@@ -85,8 +86,8 @@ def server() -> Iterator[None]:
     if configured := PREFECT_API_URL.value():
         if not _is_reachable(configured):
             raise ServerError(
-                f"PREFECT_API_URL is {configured}, but no Prefect server answers there; start it, "
-                "or unset PREFECT_API_URL (and `prefect config unset PREFECT_API_URL`)"
+                f"PREFECT_API_URL is {without_logins(configured)}, but no Prefect server answers "
+                "there; start it, or unset PREFECT_API_URL (and `prefect config unset PREFECT_API_URL`)"
             )
         yield
         return
@@ -122,9 +123,10 @@ def explain_loss() -> Iterator[None]:
     try:
         yield
     except httpx.TransportError as error:
+        address = without_logins(str(PREFECT_API_URL.value()))
         raise ServerError(
-            f"the Prefect server at {PREFECT_API_URL.value()} stopped answering "
-            f"({type(error).__name__}); finished stages are kept: start the server and run again"
+            f"the Prefect server at {address} stopped answering ({type(error).__name__}); finished "
+            "stages are kept: start the server and run again"
         ) from error
 
 

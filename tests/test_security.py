@@ -18,16 +18,18 @@ from typing import Any
 
 import pytest
 import torch
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForSequenceClassification
 
 from concord.annotations.files import objects
 from concord.lm.load import INDEX, load_causal, load_strictly, load_tokenizer
+from concord.release.repository import ReleaseError, Repository
 from concord.rewards.outcome.probe import load_heads, weights_hash
 from concord.rewards.process.judging import judge_params
 from concord.stage.errors import DataError, ModelError, ParamsError
 from concord.stage.params import MOST_VALUES, read
-from flows import recipe
+from flows import recipe, terminal
 from tasks import check
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -260,3 +262,26 @@ def test_a_secret_in_params_is_refused_and_not_repeated(change: dict[str, str], 
     with pytest.raises(ParamsError, match=what) as refused:
         judge_params({**JUDGE, **change}, "process_labels.judges.tutor")
     assert "canary" not in str(refused.value)
+
+
+def test_no_message_shows_the_login_of_an_address() -> None:
+    address = f"https://me:{SECRET}@127.0.0.1:1"
+    with (
+        temporary_settings({PREFECT_API_URL: f"{address}/api"}),
+        pytest.raises(terminal.ServerError, match=r"https://\*\*\*@127\.0\.0\.1:1/api") as refused,
+        terminal.server(),
+    ):
+        pass
+    assert SECRET not in str(refused.value)
+
+
+def test_no_message_of_git_shows_the_login_of_a_remote(tmp_path: Path) -> None:
+    repository = Repository(tmp_path, "origin")
+    repository.git("init", "--quiet")
+    repository.git("remote", "add", "origin", f"https://me:{SECRET}@127.0.0.1:1/x.git")
+    with pytest.raises(ReleaseError) as refused:
+        repository.push({"refs/heads/released": "HEAD"})
+    assert SECRET not in str(refused.value)
+    with pytest.raises(ReleaseError) as refused:
+        repository.fetch()
+    assert SECRET not in str(refused.value)

@@ -1,5 +1,6 @@
 """Faults of a run: edited params, two runs at once, a wrong clock, locks, a lost remote."""
 
+import json
 import os
 import random
 import shutil
@@ -22,7 +23,7 @@ def rows(project: SmallProject, tries: int, deadline: float) -> Iterator[Row]:
     """A row per fault."""
     del tries
     faults: dict[str, tuple[int, Callable[[random.Random], str]]] = {
-        "the guard of a stage killed": (5, lambda _: killed_guard(project)),
+        "the guard of a stage killed": (3, lambda _: killed_guard(project)),
         "a lock left behind": (2, lambda draw: lock_left(project, draw)),
         "the clock set back": (2, lambda _: clock_back(project)),
         "two runs in one tree": (3, lambda _: two_runs(project)),
@@ -43,30 +44,43 @@ def up_to_date(project: SmallProject, before: dict[str, str]) -> None:
 
 
 def killed_guard(project: SmallProject) -> str:
-    """SIGKILL to the guard (flows/guard.py) of a command: what it guarded must not stay."""
-    script = "import subprocess, sys, time; subprocess.Popen(['sleep', '600']); time.sleep(600)"
+    """SIGKILL to the guard (flows/guard.py) of a stage: DVC and the stage must not stay."""
+    stage, before = "rollouts", tree.hashes(project.folder)
+    project.forget(stage)
+    env = tree.environment(sys.executable)  # forks have another parent
     process = subprocess.Popen(
-        [sys.executable, guard.__file__, sys.executable, "-c", script],
+        [sys.executable, guard.__file__, sys.executable, "-m", "dvc", "repro", "-s", stage],
         stdin=subprocess.PIPE,
-        cwd=project.base,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        cwd=project.folder,
+        env=env,
         start_new_session=True,
     )
     parent = psutil.Process(process.pid)
-    wait_until(lambda: len(parent.children(recursive=True)) == 2, 60, lambda: "the children")
+    wait_until(lambda: _runs_a_stage(parent), 120, lambda: "the stage")
     children = parent.children(recursive=True)
     process.send_signal(signal.SIGKILL)
     process.wait()
     _, left = psutil.wait_procs(children, timeout=15)
-    for one in left:
-        one.kill()
-    require(not left, f"{len(left)} of 2 processes stayed")
-    return "its processes ended within 15 s"
+    names = [" ".join(one.cmdline()[-3:]) for one in left if one.is_running()]
+    project.kill()
+    project.python("-m", "flows.repair")
+    up_to_date(project, before)
+    require(not left, f"stayed: {names}")
+    return f"its {len(children)} processes ended within 15 s, then the same hashes"
+
+
+def _runs_a_stage(parent: psutil.Process) -> bool:
+    commands = [one.cmdline() for one in parent.children(recursive=True)]
+    return any(command[-2:] == ["-m", "tasks.rollouts"] for command in commands)
 
 
 def lock_left(project: SmallProject, draw: random.Random) -> str:
     """Leaves DVC's lock files as a killed process does, whole or cut."""
     before = tree.hashes(project.folder)
-    text = '{"params.yaml": {"read": [{"pid": 999999, "cmd": "dvc repro"}]}}'
+    held = {str(project.folder / "params.yaml"): [{"pid": 999_999, "cmd": "dvc repro"}]}
+    text = json.dumps({"read": held, "write": {}})
     whole = draw.random() < 0.5
     (project.folder / ".dvc/tmp/rwlock").write_text(text if whole else text[:20])
     (project.folder / ".dvc/tmp/lock").touch()

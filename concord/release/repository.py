@@ -18,6 +18,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from concord.release.logins import without_logins
 from concord.stage.errors import ConcordError
 
 ARTIFACT = "aligned"
@@ -164,7 +165,9 @@ class Repository:
             raise ReleaseError(self._why(str(error))) from None
 
     def _why(self, problem: str) -> str:
-        where = self.git("remote", "get-url", self.remote) if self.remote != "." else self.folder
+        where: object = self.folder
+        if self.remote != ".":
+            where = without_logins(self.git("remote", "get-url", self.remote))
         if "checked out branch" in problem:
             return (
                 f"The branch {BRANCH} is checked out in {where}, so git refuses to move it. "
@@ -210,7 +213,8 @@ def _reason(stderr: str) -> str:
     """The lines of git's message that say why, as one line."""
     lines = [line.strip() for line in stderr.splitlines()]
     marked = [line for line in lines if re.match(r"(fatal|error|remote: error|! \[)", line)]
-    return "; ".join(marked or [line for line in lines if line] or ["no message"]).rstrip(".")
+    shown = "; ".join(marked or [line for line in lines if line] or ["no message"]).rstrip(".")
+    return without_logins(shown)
 
 
 def references(tagged: Sequence[tuple[str, str]]) -> dict[str, str]:
