@@ -87,7 +87,8 @@ def server() -> Iterator[None]:
         if not _is_reachable(configured):
             raise ServerError(
                 f"PREFECT_API_URL is {without_logins(configured)}, but no Prefect server answers "
-                "there; start it, or unset PREFECT_API_URL (and `prefect config unset PREFECT_API_URL`)"
+                "there; start it, or unset PREFECT_API_URL (and `prefect config unset "
+                "PREFECT_API_URL`)"
             )
         yield
         return
