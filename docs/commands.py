@@ -96,5 +96,6 @@ def other_modules() -> Iterator[tuple[str, str]]:
         for file in sorted((ROOT / room).rglob("*.py")):
             text = file.read_text(encoding="utf-8")
             if '__name__ == "__main__"' in text and file.stem not in INTERNAL:
-                module = ".".join(file.relative_to(ROOT).with_suffix("").parts)
+                parts = file.relative_to(ROOT).with_suffix("").parts
+                module = ".".join(parts).removesuffix(".__main__")
                 yield f"`python -m {module}`", cell(first_sentence(docstring(file)))
