@@ -35,6 +35,11 @@ SECONDS_TO_END = 20.0
 """Processes of a killed flow must have ended within so many seconds."""
 
 
+SECONDS_TO_FREE = 720.0
+"""A slot of a lost worker must be free again, and the next run have ended, within so many seconds:
+the grace period in prefect.yaml, and a run."""
+
+
 class Server:
     """A Prefect server with its own home."""
 
@@ -186,7 +191,7 @@ def kill_worker(server: Server, folder: Path, draw: random.Random) -> str:
     worker = start_worker(project, env)
     try:
         run = _id(prefect(project, env, "deployment", "run", "align/align"))
-        wait_until(lambda: _state(env, run) in ENDS, 180, lambda: "the next run")
+        _wait_with_watchdog(project, env, run)
         ended = _state(env, run)
         require(ended == "COMPLETED", f"killed in {state}, the next run ended as {ended}")
         require((project / "join.txt").read_text() == EXPECTED, "another result")
@@ -221,6 +226,16 @@ def prefect(project: Path, env: dict[str, str], *arguments: str) -> str:
     )
     require(done.returncode == 0, f"prefect {arguments[0]}: {(done.stdout + done.stderr)[-300:]}")
     return done.stdout
+
+
+def _wait_with_watchdog(project: Path, env: dict[str, str], run: str) -> None:
+    """Waits for a run, and runs the watchdog meanwhile, as its schedule does."""
+    deadline = time.monotonic() + SECONDS_TO_FREE
+    while _state(env, run) not in ENDS:
+        require(time.monotonic() < deadline, f"the next run was {_state(env, run)} at the end")
+        command = [sys.executable, "-m", "flows.watchdog"]
+        subprocess.run(command, cwd=project, env=env, capture_output=True, check=False)
+        time.sleep(5)
 
 
 def _id(output: str) -> str:
