@@ -161,9 +161,9 @@ def _train(run: Run, look: Look) -> Outcome:
     _complete_params(folder)
     _align(run, folder)
     released = look.origin.released
-    if released and not run.request.force and _unchanged(folder, released):
-        run.state.remember(new, "idle", "nothing that is computed has changed")
-        reason = "what is new changes nothing that is computed"
+    if released and not run.request.force and workspace.is_champion(folder, released):
+        reason = "what is new does not change the model: the candidate is the champion"
+        run.state.remember(new, "idle", reason)
         return _end(run, Outcome("idle", reason, described))
     gate = _verdict(folder)
     if not gate["accepted"]:
@@ -307,12 +307,6 @@ def _verdict(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise RetrainError(f"The stages wrote no {path}, so nothing was published; run `gate`.")
     return dict(json.loads(path.read_text(encoding="utf-8")))
-
-
-def _unchanged(folder: Path, released: str) -> bool:
-    """Whether every stage had the inputs and outputs of the release."""
-    before = Repository(folder).git("show", f"{released}:dvc.lock")
-    return _yaml(before) == read(folder / "dvc.lock")
 
 
 def _message(new: Sequence[Input]) -> str:

@@ -17,11 +17,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from concord.release.release_tree import champion_folder
+from concord.release.release_tree import README, champion_folder
 from concord.release.repository import Repository
 from concord.release.store import cache, dvc
 from concord.stage.errors import ConcordError
-from concord.stage.paths import REPORTS
+from concord.stage.paths import CANDIDATE, REPORTS
 
 FOLDER = Path("runs/retrain")
 RECORD = ("dvc.lock", REPORTS.as_posix())
@@ -84,6 +84,17 @@ def reset(root: Path, origin: Origin) -> str:
     if pointers := _pointers(workspace, commit):
         dvc(workspace.folder, "checkout", "--quiet", "--force", *pointers)
     return commit
+
+
+def is_champion(folder: Path, released: str) -> bool:
+    """Whether the candidate in the workspace is the champion of a release: its results say so."""
+    workspace = Repository(folder)
+    champion = champion_folder(workspace, released)
+    entries = _entries(workspace, released, champion.as_posix()).items()
+    former = {Path(path).name: entry.split()[1] for path, entry in entries}
+    former.pop(README, None)
+    files = (folder / CANDIDATE).iterdir()
+    return former == {file.name: workspace.git("hash-object", str(file)) for file in files}
 
 
 def _merge_commit(workspace: Repository, origin: Origin) -> str:

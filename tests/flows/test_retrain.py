@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from concord import release
@@ -29,7 +30,7 @@ from tests.flows.fake_project import (
     run,
     tree_of,
 )
-from tests.flows.toy import ROOT, dvc
+from tests.flows.toy import ROOT, dvc, wait_until
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -68,6 +69,9 @@ def second(released: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert champion(root) == {"rows": 10, "share": 1.0}
     assert history(root) == ["accepted", "failed", "accepted"]
     return root
+
+
+SAME = "what is new does not change the model: the candidate is the champion"
 
 
 def copy(root: Path, target: Path) -> Path:
@@ -113,7 +117,7 @@ def test_nothing_new_then_poisoned_then_unusable(second: Path, tmp_path: Path) -
     bad = {
         "broken.jsonl": (pairs(30) + "{broken\n" * 3, r"3 of 8 rows \(37.5%\) were rejected"),
         "empty.jsonl": ("", "empty|no rows"),
-        "zip.jsonl": ("PK\x03\x04", "(?i)zip"),
+        "zip.jsonl": ("PK\x03\x04", "[Zz][Ii][Pp]"),
         "model.bin": ("x", "none of the extensions"),
         "state.json": (pairs(30), "a name for metadata"),
     }
@@ -139,7 +143,7 @@ def test_commits_and_imports_are_new(second: Path, tmp_path: Path) -> None:
     project = copy(second, tmp_path / "copy")
     (project / "README.md").write_text("A better text.\n")
     commit(project, "Docs")
-    assert run(project).reason == "what is new changes nothing that is computed"
+    assert run(project).reason == SAME
     assert run(project).reason == "nothing is new"
 
     (project / "data/raw/pairs/by_hand.jsonl").write_text(pairs(30))
@@ -263,6 +267,43 @@ def test_a_file_that_is_still_written_waits(released: Path, tmp_path: Path) -> N
     assert look(project) == ["project"]
     os.utime(file, (time.time() - 61, time.time() - 61))
     assert look(project) == ["second.jsonl", "project"]
+
+
+def test_the_flow_emits_an_event_and_writes_an_artifact(
+    second: Path, tmp_path: Path, server: dict[str, str]
+) -> None:
+    """On a real server, with the stages as Prefect tasks. The automation is that of the docs."""
+    project, api = copy(second, tmp_path / "copy"), server["TOY_API"]
+    env = server | {"PYTHONPATH": str(ROOT), "PREFECT_API_URL": api}
+    page = (ROOT / "docs/how-to/deploy.md").read_text()
+    example = re.search(r"```yaml\n# refused\.yaml\n(.*?)```", page, re.DOTALL)
+    assert example
+    (tmp_path / "refused.yaml").write_text(example[1])
+
+    def python_m(*arguments: str) -> str:
+        command = [python(), "-m", *arguments]
+        done = subprocess.run(
+            command, cwd=project, env=env, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def stored(what: str, query: dict[str, Any]) -> Any:
+        return httpx.post(f"{api}/{what}/filter", json=query).raise_for_status().json()
+
+    automation = ("--from-file", str(tmp_path / "refused.yaml"))
+    python_m("prefect", "--no-prompt", "automation", "create", *automation)
+    arrives(project, "third.jsonl", pairs(10, chosen="bad"))
+    assert "refused: refused: 0.67 after 1.00" in python_m("flows.retrain")
+    assert python_m("flows.retrain").strip() == "idle: nothing is new"
+    wanted = {"filter": {"event": {"name": ["concord.candidate.refused"]}}}
+    wait_until(lambda: stored("events", wanted)["events"], 60)
+    (event,) = stored("events", wanted)["events"]
+    assert event["resource"]["prefect.resource.id"] == "concord.project.the project"
+    assert event["payload"]["reason"] == "refused: 0.67 after 1.00"
+    assert "third.jsonl" in event["payload"]["inputs"][0]
+    (artifact,) = stored("artifacts", {"artifacts": {"key": {"any_": ["retrain"]}}})
+    assert artifact["data"].startswith("# Refused\n\nrefused: 0.67 after 1.00\n")
 
 
 def test_no_model_code_is_imported_to_find_that_nothing_is_new() -> None:
