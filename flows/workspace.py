@@ -77,10 +77,10 @@ def reset(root: Path, origin: Origin) -> str:
     """
     workspace = create(root)
     workspace.fetch()
+    _share_cache(root, workspace.folder)
     commit = _merge_commit(workspace, origin)
     workspace.git("checkout", "--quiet", "--force", "--detach", commit)
     workspace.git("clean", "--quiet", "-d", "--force")
-    _share_cache(root, workspace.folder)
     if pointers := _pointers(workspace, commit):
         dvc(workspace.folder, "checkout", "--quiet", "--force", *pointers)
     return commit
@@ -194,9 +194,9 @@ def _share_cache(root: Path, folder: Path) -> None:
     settings.setdefault("cache", {})["dir"] = str(cache(root))
     writer = configparser.RawConfigParser()
     writer.read_dict(settings)
+    done.parent.mkdir(parents=True, exist_ok=True)
     with local.open("w", encoding="utf-8") as stream:
         writer.write(stream)
-    done.parent.mkdir(parents=True, exist_ok=True)
     done.write_text("".join(texts), encoding="utf-8")
 
 

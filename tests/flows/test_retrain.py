@@ -15,9 +15,10 @@ import httpx
 import pytest
 
 from concord import release
-from flows import inputs, retrain_state, retraining, workspace
+from flows import inputs, retrain_state, retraining, workspace, workspace_stages
+from flows.look import look_for_new
 from flows.retrain_state import State
-from flows.retraining import Request, RetrainError
+from flows.workspace_stages import RetrainError
 from tests.chain.tree import python
 from tests.flows.fake_project import (
     arrives,
@@ -83,8 +84,8 @@ def copy(root: Path, target: Path) -> Path:
 
 def look(root: Path) -> list[str]:
     """The names of new files, or the kind of other new inputs."""
-    seen = retraining._look(retraining.Run(root, State.load(root), Request(), print, 0))
-    return [Path(one.path).name if one.path else one.kind for one in seen.new]
+    new = look_for_new(State.load(root)).new
+    return [Path(one.path).name if one.path else one.kind for one in new]
 
 
 def test_nothing_new_then_poisoned_then_unusable(second: Path, tmp_path: Path) -> None:
@@ -199,7 +200,7 @@ KILLS = [
     (inputs, "problems", "after"),
     (inputs, "_copy", "after"),
     (inputs, "add_files", "after"),
-    (retraining, "_align", "after"),
+    (workspace_stages, "align", "after"),
     (release, "publish", "before"),
     (release, "publish", "after"),
 ]
@@ -294,7 +295,7 @@ def test_the_flow_emits_an_event_and_writes_an_artifact(
     automation = ("--from-file", str(tmp_path / "refused.yaml"))
     python_m("prefect", "--no-prompt", "automation", "create", *automation)
     arrives(project, "third.jsonl", pairs(10, chosen="bad"))
-    assert "refused: refused: 0.67 after 1.00" in python_m("flows.retrain")
+    assert python_m("flows.retrain").splitlines()[-1] == "refused: 0.67 after 1.00"
     assert python_m("flows.retrain").strip() == "idle: nothing is new"
     wanted = {"filter": {"event": {"name": ["concord.candidate.refused"]}}}
     wait_until(lambda: stored("events", wanted)["events"], 60)
