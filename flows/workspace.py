@@ -149,7 +149,7 @@ def _union(workspace: Repository, path: str, versions: tuple[str, str, str | Non
 
     `versions` are the entries in HEAD, in the release, and where both come from.
     """
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory(dir=workspace.folder, prefix=".merge-") as temporary:
         files = [Path(temporary) / name for name in ("head", "release", "base")]
         for file, entry in zip(files, versions, strict=True):
             blob = entry.split()[1] if entry else None
