@@ -115,8 +115,8 @@ def _merge_commit(workspace: Repository, origin: Origin) -> str:
 def _merged_tree(workspace: Repository, head: str, released: str) -> str:
     """The tree of HEAD with the record and the pointers of the release."""
     paths = [*RECORD, champion_folder(workspace, head).as_posix()]
-    ours, theirs = (_entries(workspace, commit, *paths) for commit in (head, released))
-    changes = {path: f"0 {NONE}\t{path}" for path in ours} | theirs
+    of_head, of_release = (_entries(workspace, commit, *paths) for commit in (head, released))
+    changes = {path: f"0 {NONE}\t{path}" for path in of_head} | of_release
     base = workspace.git("merge-base", head, released)
     pointers = [_entries(workspace, commit, ":(glob)**/*.dvc") for commit in (head, released, base)]
     for path in {*pointers[0], *pointers[1]}:

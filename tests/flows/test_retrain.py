@@ -31,7 +31,7 @@ from tests.flows.fake_project import (
     run,
     tree_of,
 )
-from tests.flows.toy import ROOT, dvc, wait_until
+from tests.flows.toy import ROOT, alive, dvc, wait_until
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -157,19 +157,26 @@ def test_commits_and_imports_are_new(second: Path, tmp_path: Path) -> None:
     (project / "dvc.yaml").write_text(
         graph.replace("data/raw/pairs]", "data/raw/pairs, data/raw/more]")
     )
-    (project / "train.py").write_text((project / "train.py").read_text() + "print('changed')\n")
+    code_before = (project / "train.py").read_text()
+    both = code_before.replace('"data/raw/pairs").iterdir()', '"data/raw").glob("*/*.jsonl")')
+    (project / "train.py").write_text(both)
     commit(project, "Code, data, and an import")
     outcome = run(project)
     assert (outcome.outcome, outcome.version) == ("accepted", "v1.1.0")
-    assert champion(project) == {"rows": 15, "share": 1.0}
-    assert "changed" in git(project, "show", "released:train.py")
+    assert champion(project) == {"rows": 20, "share": 1.0}
+    assert git(project, "show", "released:train.py") == both.strip()
     assert git(project, "merge-base", "released", "main") == git(project, "rev-parse", "main")
 
     (source / "import.jsonl").write_text(pairs(40, 6))
     outcome = run(project)
     assert (outcome.outcome, outcome.version) == ("accepted", "v1.1.1")
     assert outcome.inputs[0].startswith("a new version of data/raw/more.dvc")
-    assert run(project).outcome == "idle"
+    assert champion(project)["rows"] == 21
+
+    (source / "import.jsonl").write_text(pairs(40, chosen="bad"))
+    assert run(project).outcome == "refused"
+    assert run(project).outcome == "idle", "the refused version is not tried twice"
+    assert champion(project)["rows"] == 21
 
 
 def test_a_missing_folder_fails_in_one_sentence(released: Path, tmp_path: Path) -> None:
@@ -234,6 +241,27 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been(
     for path in ("dvc.lock", "data/raw/pairs.dvc", "models/champion/results.json"):
         assert git(project, "show", f"released:{path}") == git(second, "show", f"released:{path}")
     assert git(project, "tag").split() == git(second, "tag").split()
+
+
+def test_stages_end_with_a_run_that_is_killed_and_the_lock_is_free_then(
+    released: Path, tmp_path: Path
+) -> None:
+    project = copy(released, tmp_path / "copy")
+    arrives(project, "second.jsonl", pairs(5))
+    script = "import os, time; open('stage.pid', 'w').write(str(os.getpid())); time.sleep(99)"
+    child = os.fork()
+    if child == 0:
+        try:
+            run(project, align=(sys.executable, "-c", script))
+        finally:
+            os._exit(1)
+    pid = project / "runs/retrain/stage.pid"
+    wait_until(lambda: pid.is_file() and pid.read_text() != "", 100)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    with retrain_state.lock(project) as held:
+        assert held is not None
+        assert not alive(int(pid.read_text()))
 
 
 def test_a_second_run_says_so_and_ends(
