@@ -192,7 +192,11 @@ def share_store(root: Path, folder: Path) -> None:
     for name, url, _ in remotes(root):
         _set(settings, f"'remote \"{name}\"'", "url", url)
     _set(settings, "cache", "dir", str(cache(root)))
-    with (folder / LOCAL_SETTINGS).open("w", encoding="utf-8") as file:
+    target = folder / LOCAL_SETTINGS
+    target.touch()
+    if (root / LOCAL_SETTINGS).is_file():
+        shutil.copymode(root / LOCAL_SETTINGS, target)
+    with target.open("w", encoding="utf-8") as file:
         settings.write(file)
 
 
