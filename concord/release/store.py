@@ -21,6 +21,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from concord.release import rwlock
 from concord.release.repository import ReleaseError, Repository
 
 LOCAL_SETTINGS = Path(".dvc/config.local")
@@ -48,6 +49,7 @@ def dvc(folder: Path, *arguments: str, shown: bool = False) -> str:
 
     With `shown`, the output goes to the terminal instead.
     """
+    rwlock.remove_incomplete_lock(folder / rwlock.FILE)
     done = subprocess.run(
         [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments],
         cwd=folder,
