@@ -21,6 +21,7 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from concord.release import rwlock
 from concord.release.repository import ReleaseError, Repository
 
 LOCAL_SETTINGS = Path(".dvc/config.local")
@@ -48,6 +49,7 @@ def dvc(folder: Path, *arguments: str, shown: bool = False) -> str:
 
     With `shown`, the output goes to the terminal instead.
     """
+    rwlock.remove_incomplete_lock(folder / rwlock.FILE)
     done = subprocess.run(
         [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments],
         cwd=folder,
@@ -192,7 +194,11 @@ def share_store(root: Path, folder: Path) -> None:
     for name, url, _ in remotes(root):
         _set(settings, f"'remote \"{name}\"'", "url", url)
     _set(settings, "cache", "dir", str(cache(root)))
-    with (folder / LOCAL_SETTINGS).open("w", encoding="utf-8") as file:
+    target = folder / LOCAL_SETTINGS
+    target.touch()
+    if (root / LOCAL_SETTINGS).is_file():
+        shutil.copymode(root / LOCAL_SETTINGS, target)
+    with target.open("w", encoding="utf-8") as file:
         settings.write(file)
 
 
