@@ -53,7 +53,7 @@ def dvc(folder: Path, *arguments: str, shown: bool = False) -> str:
     done = subprocess.run(
         [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments],
         cwd=folder,
-        env={**os.environ, "PATH": _path()},
+        env={**os.environ, "PATH": _path(), "COLUMNS": "10000"},  # DVC wraps its tables
         stdin=subprocess.DEVNULL,
         capture_output=not shown,
         text=True,
