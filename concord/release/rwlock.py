@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-FILE = Path(".dvc/tmp/rwlock")
+LOCK = Path(".dvc/tmp/rwlock")
 
 
 def remove_incomplete_lock(path: Path) -> bool:

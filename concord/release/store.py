@@ -21,8 +21,8 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from concord.release import rwlock
 from concord.release.repository import ReleaseError, Repository
+from concord.release.rwlock import LOCK, remove_incomplete_lock
 
 LOCAL_SETTINGS = Path(".dvc/config.local")
 LISTING = ".dir"
@@ -49,7 +49,7 @@ def dvc(folder: Path, *arguments: str, shown: bool = False) -> str:
 
     With `shown`, the output goes to the terminal instead.
     """
-    rwlock.remove_incomplete_lock(folder / rwlock.FILE)
+    remove_incomplete_lock(folder / LOCK)
     done = subprocess.run(
         [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments],
         cwd=folder,
