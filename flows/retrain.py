@@ -24,7 +24,8 @@ from prefect.states import Completed
 from concord.stage.errors import ConcordError
 from flows import labels, presence, retraining, terminal
 from flows.retrain_state import Outcome, add_to_history
-from flows.retraining import Request, RetrainError
+from flows.retraining import Request
+from flows.workspace_stages import RetrainError
 
 EVENTS = {
     "accepted": "concord.candidate.accepted",
@@ -56,8 +57,8 @@ def retrain(force: bool = False, retry_refused: bool = False) -> State[dict[str,
             _announce(root, Outcome("failed", str(error)))
             raise
         _announce(root, outcome)
-    log.info(f"{outcome.outcome}: {outcome.reason}")
-    return Completed(name=outcome.outcome.capitalize(), message=outcome.reason)
+    log.info(in_words(outcome))
+    return Completed(name=outcome.outcome.capitalize(), message=in_words(outcome))
 
 
 def _announce(root: Path, outcome: Outcome) -> None:
@@ -88,8 +89,9 @@ def markdown(outcome: Outcome) -> str:
 
 def in_words(outcome: Outcome) -> str:
     """The outcome as a line of the terminal."""
-    version = f" ({outcome.version})" if outcome.version else ""
-    return f"{outcome.outcome}{version}: {outcome.reason}"
+    reason = outcome.reason.removeprefix(f"{outcome.outcome}: ")
+    version = f" as {outcome.version}" if outcome.version else ""
+    return f"{outcome.outcome}{version}: {reason}"
 
 
 def main() -> int:
@@ -114,6 +116,7 @@ def main() -> int:
         if not state.is_completed():
             error = state.result(raise_on_failure=False)
             raise error if isinstance(error, BaseException) else RetrainError(str(state.message))
+        print(state.message)
     except ConcordError as error:
         print(f"\n{error}", file=sys.stderr)
         return 1

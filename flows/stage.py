@@ -2,7 +2,6 @@
 
 import fcntl
 import itertools
-import json
 import os
 import re
 import select
@@ -17,6 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from concord.release.rwlock import remove_incomplete_lock
 from concord.stage.errors import TEMPORARY, ConcordError
 from flows import guard
 from flows.devices import Slot
@@ -72,33 +72,6 @@ def exclusive_run(log: Callable[[str], None]) -> Iterator[int]:
         if remove_incomplete_lock(path.with_name("rwlock")):
             log("removed .dvc/tmp/rwlock, which a killed DVC process left incomplete")
         yield file.fileno()
-
-
-def remove_incomplete_lock(path: Path) -> bool:
-    """Removes DVC's lock file at `path` if a killed process left it incomplete.
-
-    DVC cannot start with an incomplete lock file. Returns whether the file was removed.
-    """
-    if _is_complete(path):
-        return False
-    from dvc.lock import make_lock  # type: ignore[import-untyped]
-
-    # With this lock, no other process can be writing the file.
-    with make_lock(str(path.with_name("rwlock.lock")), tmp_dir=str(path.parent)):
-        incomplete = not _is_complete(path)
-        if incomplete:
-            path.unlink()
-    return incomplete
-
-
-def _is_complete(path: Path) -> bool:
-    try:
-        json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return True
-    except ValueError:
-        return False
-    return True
 
 
 @dataclass

@@ -17,11 +17,11 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from concord.release.release_tree import champion_folder
+from concord.release.release_tree import README, champion_folder
 from concord.release.repository import Repository
 from concord.release.store import cache, dvc
 from concord.stage.errors import ConcordError
-from concord.stage.paths import REPORTS
+from concord.stage.paths import CANDIDATE, REPORTS
 
 FOLDER = Path("runs/retrain")
 RECORD = ("dvc.lock", REPORTS.as_posix())
@@ -77,13 +77,24 @@ def reset(root: Path, origin: Origin) -> str:
     """
     workspace = create(root)
     workspace.fetch()
+    _share_cache(root, workspace.folder)
     commit = _merge_commit(workspace, origin)
     workspace.git("checkout", "--quiet", "--force", "--detach", commit)
     workspace.git("clean", "--quiet", "-d", "--force")
-    _share_cache(root, workspace.folder)
     if pointers := _pointers(workspace, commit):
         dvc(workspace.folder, "checkout", "--quiet", "--force", *pointers)
     return commit
+
+
+def is_champion(folder: Path, released: str) -> bool:
+    """Whether the candidate in the workspace is the champion of a release: its results say so."""
+    workspace = Repository(folder)
+    champion = champion_folder(workspace, released)
+    entries = _entries(workspace, released, champion.as_posix()).items()
+    former = {Path(path).name: entry.split()[1] for path, entry in entries}
+    former.pop(README, None)
+    files = (folder / CANDIDATE).iterdir()
+    return former == {file.name: workspace.git("hash-object", str(file)) for file in files}
 
 
 def _merge_commit(workspace: Repository, origin: Origin) -> str:
@@ -104,8 +115,8 @@ def _merge_commit(workspace: Repository, origin: Origin) -> str:
 def _merged_tree(workspace: Repository, head: str, released: str) -> str:
     """The tree of HEAD with the record and the pointers of the release."""
     paths = [*RECORD, champion_folder(workspace, head).as_posix()]
-    ours, theirs = (_entries(workspace, commit, *paths) for commit in (head, released))
-    changes = {path: f"0 {NONE}\t{path}" for path in ours} | theirs
+    of_head, of_release = (_entries(workspace, commit, *paths) for commit in (head, released))
+    changes = {path: f"0 {NONE}\t{path}" for path in of_head} | of_release
     base = workspace.git("merge-base", head, released)
     pointers = [_entries(workspace, commit, ":(glob)**/*.dvc") for commit in (head, released, base)]
     for path in {*pointers[0], *pointers[1]}:
@@ -138,7 +149,7 @@ def _union(workspace: Repository, path: str, versions: tuple[str, str, str | Non
 
     `versions` are the entries in HEAD, in the release, and where both come from.
     """
-    with tempfile.TemporaryDirectory() as temporary:
+    with tempfile.TemporaryDirectory(dir=workspace.folder, prefix=".merge-") as temporary:
         files = [Path(temporary) / name for name in ("head", "release", "base")]
         for file, entry in zip(files, versions, strict=True):
             blob = entry.split()[1] if entry else None
@@ -183,9 +194,9 @@ def _share_cache(root: Path, folder: Path) -> None:
     settings.setdefault("cache", {})["dir"] = str(cache(root))
     writer = configparser.RawConfigParser()
     writer.read_dict(settings)
+    done.parent.mkdir(parents=True, exist_ok=True)
     with local.open("w", encoding="utf-8") as stream:
         writer.write(stream)
-    done.parent.mkdir(parents=True, exist_ok=True)
     done.write_text("".join(texts), encoding="utf-8")
 
 

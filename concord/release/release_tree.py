@@ -28,8 +28,9 @@ def release_tree(repository: Repository) -> str:
         repository.git("read-tree", "HEAD", env=env)
         repository.git("add", "--all", "--", *RECORD, env=env)
         listing = ("ls-files", "--cached", "--others", "--exclude-standard", "--")
-        if repository.git(*listing, *POINTERS, env=env):
-            repository.git("add", "--all", "--", *POINTERS, env=env)
+        for pattern in POINTERS:
+            if repository.git(*listing, pattern, env=env):
+                repository.git("add", "--all", "--", pattern, env=env)
         tree = repository.git("write-tree", env=env)
         text = json.dumps(environment(), sort_keys=True, indent=1) + "\n"
         blob = repository.git("hash-object", "-w", "--stdin", text=text)

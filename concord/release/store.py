@@ -22,6 +22,7 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from concord.release.repository import ReleaseError, Repository
+from concord.release.rwlock import LOCK, remove_incomplete_lock
 
 LOCAL_SETTINGS = Path(".dvc/config.local")
 LISTING = ".dir"
@@ -48,10 +49,11 @@ def dvc(folder: Path, *arguments: str, shown: bool = False) -> str:
 
     With `shown`, the output goes to the terminal instead.
     """
+    remove_incomplete_lock(folder / LOCK)
     done = subprocess.run(
         [sys.executable, "-m", "dvc", "--wait-for-lock", *arguments],
         cwd=folder,
-        env={**os.environ, "PATH": _path()},
+        env={**os.environ, "PATH": _path(), "COLUMNS": "10000"},  # DVC wraps its tables
         stdin=subprocess.DEVNULL,
         capture_output=not shown,
         text=True,
@@ -192,7 +194,11 @@ def share_store(root: Path, folder: Path) -> None:
     for name, url, _ in remotes(root):
         _set(settings, f"'remote \"{name}\"'", "url", url)
     _set(settings, "cache", "dir", str(cache(root)))
-    with (folder / LOCAL_SETTINGS).open("w", encoding="utf-8") as file:
+    target = folder / LOCAL_SETTINGS
+    target.touch()
+    if (root / LOCAL_SETTINGS).is_file():
+        shutil.copymode(root / LOCAL_SETTINGS, target)
+    with target.open("w", encoding="utf-8") as file:
         settings.write(file)
 
 

@@ -22,6 +22,7 @@ sources:
 objectives: {helpful: {domain: values}}
 ingest: {max_quarantine_share: 0.2}
 gate: {champion: models/champion}
+runtime: {threads: 1, device: cpu}
 retrain: {watch: {pairs: ../inbox}, settle_seconds: 0}
 """,
     "dvc.yaml": """\
@@ -30,12 +31,14 @@ stages:
     cmd: python train.py
     deps: [train.py, data/raw/pairs]
     outs: [models/aligned]
+    meta: {phase: policies}
   gate:
     cmd: python gate.py
     deps: [gate.py, models/aligned, models/champion]
     outs:
       - reports/gate.json: {cache: false}
       - reports/candidate/results.json: {cache: false}
+    meta: {phase: evaluation}
 """,
     "train.py": """\
 import json, pathlib

@@ -11,12 +11,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from concord import release
-from flows import inputs, retrain_state, retraining, workspace
+from flows import inputs, retrain_state, retraining, workspace, workspace_stages
+from flows.look import look_for_new
 from flows.retrain_state import State
-from flows.retraining import Request, RetrainError
+from flows.workspace_stages import RetrainError
 from tests.chain.tree import python
 from tests.flows.fake_project import (
     arrives,
@@ -29,7 +31,7 @@ from tests.flows.fake_project import (
     run,
     tree_of,
 )
-from tests.flows.toy import ROOT, dvc
+from tests.flows.toy import ROOT, alive, dvc, wait_until
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -70,6 +72,9 @@ def second(released: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+SAME = "what is new does not change the model: the candidate is the champion"
+
+
 def copy(root: Path, target: Path) -> Path:
     """A copy of a project and its watched folder, without the workspace, which names its origin."""
     shutil.copytree(root.parent, target, symlinks=True)
@@ -79,8 +84,8 @@ def copy(root: Path, target: Path) -> Path:
 
 def look(root: Path) -> list[str]:
     """The names of new files, or the kind of other new inputs."""
-    seen = retraining._look(retraining.Run(root, State.load(root), Request(), print, 0))
-    return [Path(one.path).name if one.path else one.kind for one in seen.new]
+    new = look_for_new(State.load(root)).new
+    return [Path(one.path).name if one.path else one.kind for one in new]
 
 
 def test_nothing_new_then_poisoned_then_unusable(second: Path, tmp_path: Path) -> None:
@@ -113,7 +118,7 @@ def test_nothing_new_then_poisoned_then_unusable(second: Path, tmp_path: Path) -
     bad = {
         "broken.jsonl": (pairs(30) + "{broken\n" * 3, r"3 of 8 rows \(37.5%\) were rejected"),
         "empty.jsonl": ("", "empty|no rows"),
-        "zip.jsonl": ("PK\x03\x04", "(?i)zip"),
+        "zip.jsonl": ("PK\x03\x04", "[Zz][Ii][Pp]"),
         "model.bin": ("x", "none of the extensions"),
         "state.json": (pairs(30), "a name for metadata"),
     }
@@ -139,7 +144,7 @@ def test_commits_and_imports_are_new(second: Path, tmp_path: Path) -> None:
     project = copy(second, tmp_path / "copy")
     (project / "README.md").write_text("A better text.\n")
     commit(project, "Docs")
-    assert run(project).reason == "what is new changes nothing that is computed"
+    assert run(project).reason == SAME
     assert run(project).reason == "nothing is new"
 
     (project / "data/raw/pairs/by_hand.jsonl").write_text(pairs(30))
@@ -152,19 +157,26 @@ def test_commits_and_imports_are_new(second: Path, tmp_path: Path) -> None:
     (project / "dvc.yaml").write_text(
         graph.replace("data/raw/pairs]", "data/raw/pairs, data/raw/more]")
     )
-    (project / "train.py").write_text((project / "train.py").read_text() + "print('changed')\n")
+    code_before = (project / "train.py").read_text()
+    both = code_before.replace('"data/raw/pairs").iterdir()', '"data/raw").glob("*/*.jsonl")')
+    (project / "train.py").write_text(both)
     commit(project, "Code, data, and an import")
     outcome = run(project)
     assert (outcome.outcome, outcome.version) == ("accepted", "v1.1.0")
-    assert champion(project) == {"rows": 15, "share": 1.0}
-    assert "changed" in git(project, "show", "released:train.py")
+    assert champion(project) == {"rows": 20, "share": 1.0}
+    assert git(project, "show", "released:train.py") == both.strip()
     assert git(project, "merge-base", "released", "main") == git(project, "rev-parse", "main")
 
     (source / "import.jsonl").write_text(pairs(40, 6))
     outcome = run(project)
     assert (outcome.outcome, outcome.version) == ("accepted", "v1.1.1")
     assert outcome.inputs[0].startswith("a new version of data/raw/more.dvc")
-    assert run(project).outcome == "idle"
+    assert champion(project)["rows"] == 21
+
+    (source / "import.jsonl").write_text(pairs(40, chosen="bad"))
+    assert run(project).outcome == "refused"
+    assert run(project).outcome == "idle", "the refused version is not tried twice"
+    assert champion(project)["rows"] == 21
 
 
 def test_a_missing_folder_fails_in_one_sentence(released: Path, tmp_path: Path) -> None:
@@ -195,7 +207,7 @@ KILLS = [
     (inputs, "problems", "after"),
     (inputs, "_copy", "after"),
     (inputs, "add_files", "after"),
-    (retraining, "_align", "after"),
+    (workspace_stages, "align", "after"),
     (release, "publish", "before"),
     (release, "publish", "after"),
 ]
@@ -231,6 +243,27 @@ def test_a_run_that_is_killed_again_and_again_ends_as_if_it_had_not_been(
     assert git(project, "tag").split() == git(second, "tag").split()
 
 
+def test_stages_end_with_a_run_that_is_killed_and_the_lock_is_free_then(
+    released: Path, tmp_path: Path
+) -> None:
+    project = copy(released, tmp_path / "copy")
+    arrives(project, "second.jsonl", pairs(5))
+    script = "import os, time; open('stage.pid', 'w').write(str(os.getpid())); time.sleep(99)"
+    child = os.fork()
+    if child == 0:
+        try:
+            run(project, align=(sys.executable, "-c", script))
+        finally:
+            os._exit(1)
+    pid = project / "runs/retrain/stage.pid"
+    wait_until(lambda: pid.is_file() and pid.read_text() != "", 100)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    with retrain_state.lock(project) as held:
+        assert held is not None
+        assert not alive(int(pid.read_text()))
+
+
 def test_a_second_run_says_so_and_ends(
     released: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -263,6 +296,43 @@ def test_a_file_that_is_still_written_waits(released: Path, tmp_path: Path) -> N
     assert look(project) == ["project"]
     os.utime(file, (time.time() - 61, time.time() - 61))
     assert look(project) == ["second.jsonl", "project"]
+
+
+def test_the_flow_emits_an_event_and_writes_an_artifact(
+    second: Path, tmp_path: Path, server: dict[str, str]
+) -> None:
+    """On a real server, with the stages as Prefect tasks. The automation is that of the docs."""
+    project, api = copy(second, tmp_path / "copy"), server["TOY_API"]
+    env = server | {"PYTHONPATH": str(ROOT), "PREFECT_API_URL": api}
+    page = (ROOT / "docs/how-to/deploy.md").read_text()
+    example = re.search(r"```yaml\n# refused\.yaml\n(.*?)```", page, re.DOTALL)
+    assert example
+    (tmp_path / "refused.yaml").write_text(example[1])
+
+    def python_m(*arguments: str) -> str:
+        command = [python(), "-m", *arguments]
+        done = subprocess.run(
+            command, cwd=project, env=env, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    def stored(what: str, query: dict[str, Any]) -> Any:
+        return httpx.post(f"{api}/{what}/filter", json=query).raise_for_status().json()
+
+    automation = ("--from-file", str(tmp_path / "refused.yaml"))
+    python_m("prefect", "--no-prompt", "automation", "create", *automation)
+    arrives(project, "third.jsonl", pairs(10, chosen="bad"))
+    assert python_m("flows.retrain").splitlines()[-1] == "refused: 0.67 after 1.00"
+    assert python_m("flows.retrain").strip() == "idle: nothing is new"
+    wanted = {"filter": {"event": {"name": ["concord.candidate.refused"]}}}
+    wait_until(lambda: stored("events", wanted)["events"], 60)
+    (event,) = stored("events", wanted)["events"]
+    assert event["resource"]["prefect.resource.id"] == "concord.project.the project"
+    assert event["payload"]["reason"] == "refused: 0.67 after 1.00"
+    assert "third.jsonl" in event["payload"]["inputs"][0]
+    (artifact,) = stored("artifacts", {"artifacts": {"key": {"any_": ["retrain"]}}})
+    assert artifact["data"].startswith("# Refused\n\nrefused: 0.67 after 1.00\n")
 
 
 def test_no_model_code_is_imported_to_find_that_nothing_is_new() -> None:

@@ -46,6 +46,15 @@ def test_the_workspace_stays_as_it_was(project: Project) -> None:
     assert before == after
 
 
+def test_a_project_may_have_no_pointers(project: Project) -> None:
+    """Its sources are all in git."""
+    for name in ("data/rows.txt.dvc", ".gitignore"):
+        git(project.workspace, "rm", "--quiet", "--force", name)
+    git(project.workspace, "commit", "--quiet", "--message", "no pointers")
+    assert publish(project.workspace, "The first").name == "v1.0.0"
+    assert "data" not in git(project.root, "ls-tree", "--name-only", "released").split()
+
+
 def test_a_second_call_changes_nothing(project: Project) -> None:
     first = publish(project.workspace, "The first")
     references = git(project.root, "for-each-ref")

@@ -165,6 +165,7 @@ def test_the_commands_print_and_exit(root: Path, monkeypatch: pytest.MonkeyPatch
     refused = runner.invoke(cli.app, ["rollback"])
     assert refused.exit_code == 1
     assert "ReleaseError: v1.0.0 has no former version" in refused.stderr
+    (root / ".dvc/tmp/rwlock").write_text("")  # as a DVC process leaves it that was killed
     kept = runner.invoke(cli.app, ["reproduce", "v1.0.0", "--check"])
     assert kept.exit_code == 0
     assert "All are in the cache" in kept.stdout
