@@ -24,6 +24,7 @@ from flows.stage import Outcome
 
 PAGE = REPORTS / "index.html"
 FRONT = REPORTS / "front.svg"
+RESULTS = {True: "accepted", False: "**refused**", None: "not tested"}
 
 
 def results(outcomes: Sequence[Outcome], label: str) -> None:
@@ -95,17 +96,14 @@ def policies(reports: dict[str, Any]) -> list[dict[str, Any]]:
 def summary(
     label: str, gate: Mapping[str, Any] | None, select: Mapping[str, Any] | None
 ) -> Iterator[str]:
-    """Lines of Markdown: the verdict by objective, the weights, and links to the files."""
+    """Lines of Markdown: the verdict of each gate, the weights, and links to the files."""
     yield f"# {label}\n"
     if gate is not None:
-        verdict = "Accepted" if gate["accepted"] else "Refused"
-        yield f"**{verdict}**, compared with `{gate.get('champion')}`.\n"
-        yield "| objective | difference | lower bound | margin | holds |"
-        yield "|---|---|---|---|---|"
-        for name, row in gate.get("objectives", {}).items():
-            figures = (f"{row[column]:+.3f}" for column in ("difference", "lower_bound"))
-            holds = "yes" if row["holds"] else "**no**"
-            yield f"| {name} | {' | '.join(figures)} | {row['margin']:g} | {holds} |"
+        yield f"**{gate.get('verdict') or RESULTS[gate['accepted']]}**\n"
+        yield "| gate | result | why |"
+        yield "|---|---|---|"
+        for row in gate.get("gates", []):
+            yield f"| {row['name']} | {RESULTS[row['holds']]} | {row['why']} |"
         yield ""
     if select is not None:
         domains = select.get("domains", {}).values()

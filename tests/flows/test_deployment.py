@@ -41,8 +41,11 @@ class Deployed:
         return done.stdout
 
     def ask(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        url = f"{self.env['TOY_API']}/{path}"
-        return httpx.request("POST" if body is not None else "GET", url, json=body).json()
+        """The reply of the API. While SQLite is locked, the server replies 503: try again."""
+        url, method = f"{self.env['TOY_API']}/{path}", "GET" if body is None else "POST"
+        while (reply := httpx.request(method, url, json=body, timeout=60)).status_code == 503:
+            time.sleep(1)
+        return reply.json()
 
     def start(self, **parameters: Any) -> str:
         """Starts a run as the form in the UI does; returns its id."""
@@ -82,7 +85,8 @@ def deployed(
     }
     project = make_toy(tmp_path_factory.mktemp("deployed") / "toy")
     link_code(project)
-    (project / ".gitignore").write_text(".dvc/cache\n.dvc/tmp\n.dvc/config.local\n/runs/\n")
+    ignored = [".dvc/cache", ".dvc/tmp", ".dvc/config.local", "/runs/", "*.pids"]
+    (project / ".gitignore").write_text("\n".join(ignored))
     slow = PARAMS.replace("seconds: 1.0", "seconds: 100").replace("device: cpu", "device: auto")
     (project / "recipes").mkdir()
     (project / "recipes/slow.yaml").write_text(slow + "select: {policy: a}\n")

@@ -3,9 +3,10 @@
 import socket
 
 import pytest
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL, Settings, temporary_settings
 
 from flows import terminal
+from tests.flows.toy import ROOT
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:{port}/api", "127.0.0.1/api"])
@@ -21,3 +22,10 @@ def test_configured_server_that_is_gone_is_one_sentence(url: str) -> None:
     ):
         pass
     assert "\n" not in str(error.value)
+
+
+def test_a_server_of_the_project_keeps_its_leases_on_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prefect reads pyproject.toml in the folder where the server is started."""
+    monkeypatch.chdir(ROOT)
+    concurrency = Settings().server.concurrency
+    assert concurrency.lease_storage == "prefect.server.concurrency.lease_storage.filesystem"
