@@ -70,7 +70,7 @@ def _means(gate: str, params: MeansGate, compared: Compared, names: Sequence[str
     """A paired test of non-inferiority for each of the objectives `names`."""
     champion = compared.champion.name
     kind = "mean of each objective" if gate == "objectives" else "mean of each verified objective"
-    text = f"{kind}, candidate and {champion}, by {compared.standard}"
+    text = f"{kind} on held-out prompts, candidate and {champion}"
     rows = noninferiority.compare(
         compared.candidate.samples,
         compared.champion.samples,
@@ -107,7 +107,7 @@ def hypervolume(
 ) -> Row:
     """No domain has a lower hypervolume than the champion, at the points of both."""
     champion = compared.champion.name
-    text = f"hypervolume of each domain, candidate and {champion}, by {compared.standard}"
+    text = f"hypervolume of each domain on held-out prompts, candidate and {champion}"
     fronts = compared.candidate.front, compared.champion.front
     settings: dict[str, Any] = {
         "margin": params.margin,

@@ -77,7 +77,7 @@ def reference(policy: str, domains: Mapping[str, Sequence[str]]) -> Side:
     samples = outputs.read_table(SAMPLES / f"{policy}.parquet")
     held_out = samples[samples["split"] != "validation"]
     at_equal = held_out[held_out["point"] == EQUAL]
-    return Side(policy, report["conditions"], at_equal, front_units(held_out, domains))
+    return Side(policy, report["conditions"], at_equal, front_units(at_equal, domains))
 
 
 def front_units(held_out: pd.DataFrame, domains: Mapping[str, Sequence[str]]) -> pd.DataFrame:

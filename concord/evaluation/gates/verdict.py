@@ -12,6 +12,9 @@ PASSES = "equal_model_passes"
 """The figure of a test: how often it passes a model that is equal to the champion."""
 RESULTS = {True: "holds", False: "fails", None: "not tested"}
 
+MEANS = ("objectives", "verifiers")
+"""The gates with a test per objective."""
+
 
 @dataclass(frozen=True)
 class Row:
@@ -63,7 +66,7 @@ def means_of(content: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
     return {
         name: figures
         for row in content["gates"]
-        if row["name"] in ("objectives", "verifiers")
+        if row["name"] in MEANS
         for name, figures in row["figures"].items()
     }
 

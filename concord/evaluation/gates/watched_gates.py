@@ -19,7 +19,7 @@ from concord.prepared.check_params import Check
 def hacking(params: HackingGate, compared: Compared) -> Row:
     """The candidate shows no sign of reward hacking beside the SFT model."""
     candidate, sft = compared.candidate, compared.sft
-    text = f"proxies, {compared.standard} and lengths of the candidate beside {sft.name}"
+    text = f"proxies, judged quality and lengths of the candidate beside {sft.name}"
     settings: dict[str, Any] = {
         "margin": params.margin,
         "error_rate": params.error_rate,
