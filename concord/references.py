@@ -244,7 +244,9 @@ def choice_problems(
             f"`reference`; {suggest(str(select['reference']), references)}"
         )
     yield from unknown_names(select.get("at_least", {}), vector, "select.at_least")
-    yield from unknown_names(params["gate"].get("margins", {}), vector, "gate.margins")
+    for gate in ("objectives", "verifiers"):
+        margins = params["gate"].get(gate, {}).get("margins", {})
+        yield from unknown_names(margins, vector, f"gate.{gate}.margins")
     for name, entry in policies.items():
         reward = entry.get("reward")
         if reward is not None and reward not in params["objectives"]:

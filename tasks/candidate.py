@@ -1,20 +1,22 @@
 """Merges the selected policy at the selected weights, and evaluates that checkpoint.
 
     reports/select.json, models/policies/<policy>, models/sft, models/rewards, models/anchors.json,
-    data/prepared/{prompts,ratings,pairs}, data/prepared/checks.parquet
-    -> reports/candidate/results.json, reports/candidate/samples.parquet
+    data/prepared/{prompts,ratings,pairs}, data/prepared/checks.parquet,
+    reports/samples/<policy>.parquet
+    -> reports/candidate/{results.json,samples.parquet,front.parquet}
 
     python -m tasks.candidate
 
 The evaluated model is read from the files that `export` would publish, and runs in their data type.
 Their digest is part of the results, so that `export` can prove that it publishes what was
-evaluated.
+evaluated. The judged units of the policy at all its weights, front.parquet, are kept for the gate
+`hypervolume` of the next candidate. `prepare` adds the figures of the data, data.json.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -27,7 +29,7 @@ from concord.stage import outputs, runtime
 from concord.stage.errors import command
 from concord.stage.finished_parts import kept
 from concord.stage.params import Dtype, Runtime, Seeds, load, read
-from concord.stage.paths import CANDIDATE, POLICIES, REPORTS
+from concord.stage.paths import CANDIDATE, POLICIES, REPORTS, SAMPLES
 from concord.steering.checkpoint import digest, write
 
 if TYPE_CHECKING:
@@ -62,37 +64,47 @@ def _run(
         steered = run_protocol.steered(as_published, checkpoint, device)
         judged = run_protocol.judge(job, steered, {"held_out": points}, all_params, device)
         checks = policy_checks(steered, read_pairs(), objectives_of(all_params), points)
-    head = {"name": f"{choice['policy']} at the selected weights", "policy": choice["policy"]}
-    save({**head, "checkpoint": files, "checks": checks}, job, judged, all_params)
+    head: dict[str, Any] = {
+        "name": f"{choice['policy']} at the selected weights",
+        "policy": choice["policy"],
+    }
+    asked = {name: choice[name] for name in ("at_least", "max_kl")}
+    head |= {"checkpoint": files, "checks": checks, "constraints": asked}
+    save(head, job, judged, all_params)
 
 
 def save(
     head: Mapping[str, Any], job: EvaluateJob, judged: Judged, all_params: Mapping[str, Any]
 ) -> None:
-    """Writes the results, which begin with `head`, and the samples."""
+    """Writes the results, which begin with `head`, the samples, and the front of the policy."""
+    from concord.evaluation.gates.sides import ANSWERS, FRONT, RESULTS, front_units
+
+    objectives = objectives_of(all_params)
+    domains = by_domain({name: o.domain for name, o in objectives.items() if o.in_vector})
+    samples = outputs.read_table(SAMPLES / f"{head['policy']}.parquet")
     content = {
         **head,
         "conditions": job.conditions(),
         "prompts": judged.held_out.groupby("domain")["prompt_id"].nunique().to_dict(),
-        "domains": figures(job, judged.held_out, all_params),
+        "domains": figures(job, judged.held_out, domains),
         **judged.extra,
     }
-    outputs.write_table(CANDIDATE / "samples.parquet", judged.samples)
-    outputs.write_json(CANDIDATE / "results.json", content)
+    held_out = samples[samples["split"] != "validation"]
+    outputs.write_table(CANDIDATE / FRONT, front_units(held_out, domains))
+    outputs.write_table(CANDIDATE / ANSWERS, judged.samples)
+    outputs.write_json(CANDIDATE / RESULTS, content)
 
 
 def figures(
-    job: EvaluateJob, held_out: pd.DataFrame, all_params: Mapping[str, Any]
+    job: EvaluateJob, held_out: pd.DataFrame, domains: Mapping[str, Sequence[str]]
 ) -> dict[str, Any]:
     """Domain -> weights, means of its objectives with intervals, KL and length."""
     from concord.evaluation.policies import summary
 
-    objectives = objectives_of(all_params)
-    vector = by_domain({name: o.domain for name, o in objectives.items() if o.in_vector})
     count, seed = job.params.bootstrap, job.seeds.data
     return {
         domain: summary.figures(held_out[held_out["domain"] == domain], names, count, seed)[0]
-        for domain, names in vector.items()
+        for domain, names in domains.items()
         if (held_out["domain"] == domain).any()
     }
 

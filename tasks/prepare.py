@@ -9,7 +9,7 @@
        data/prepared/steps/{train,validation,test}.parquet
        data/prepared/checks.parquet
        data/prepared/quarantine.parquet
-       reports/data.json
+       reports/data.json, reports/candidate/data.json
 
     python -m tasks.prepare
 
@@ -18,6 +18,8 @@ checks.parquet alone. The stage reads these sections of params.yaml: seeds, mode
 and roles), objectives, reward_models (objectives and labels of each group), checks, prepare,
 evaluate (protocol and numbers of prompts: what the protocol cannot judge is an error here, before
 anything is trained).
+
+reports/candidate/data.json has the figures that the gate `data` compares with the champion's.
 """
 
 from collections.abc import Collection, Mapping, Sequence
@@ -38,6 +40,7 @@ from concord.prepared import check_pairs, labels, splits
 from concord.prepared import pairs as preferences
 from concord.prepared import table_checks as clean
 from concord.prepared.check_params import Check, read_checks
+from concord.prepared.data_figures import data_figures
 from concord.prepared.data_report import data_report
 from concord.prepared.preferred import preferred_answers
 from concord.prepared.requirements import require_labels, require_prompts
@@ -45,7 +48,7 @@ from concord.prepared.token_lengths import Tokens
 from concord.stage import outputs
 from concord.stage.errors import command
 from concord.stage.params import FORBID, Model, load, read
-from concord.stage.paths import REPORTS
+from concord.stage.paths import CANDIDATE, REPORTS
 
 Tables = dict[str, pd.DataFrame]
 Share = Annotated[float, Field(ge=0, lt=1)]
@@ -184,6 +187,9 @@ def run(params: PrepareParams, plan: Plan, model: Model, seed: int, root: Path) 
     _write(parts, plan.groups, quarantined, prepared)
     outputs.write_table(prepared / "checks.parquet", checked)
     outputs.write_json(root / REPORTS / "data.json", report)
+    read_rows = {name: int(report["sources"][name]["read"]) for name in plan.sources}
+    kept = data_figures(tables, plan.objectives, read_rows, quarantined, near)
+    outputs.write_json(root / CANDIDATE / "data.json", kept)
     return report
 
 

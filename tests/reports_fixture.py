@@ -90,7 +90,11 @@ def params() -> dict[str, Any]:
         "evaluate": {"sweep": 9, "bootstrap": 200, "weights": DEFAULT_WEIGHTS},
         "front": {"reference_point": 0.0},
         "select": {"policy": "mah_dpo", "reference": "sft"},
-        "gate": {"champion": "models/champion", "margin": 0.1},
+        "gate": {
+            "champion": "models/champion",
+            "objectives": {"margin": 0.1},
+            "checks": {"required": False},
+        },
         "checks": CHECKS,
     }
 

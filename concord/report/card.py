@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from concord.evaluation.gates.verdict import MEANS, RESULTS, means_of
 from concord.evaluation.metrics import Interval
 from concord.evaluation.policies.published import Published, Row
 from concord.lm.chat import Messages
@@ -94,6 +95,10 @@ of one training and one sampling seed; the change from the SFT model `{record.re
 Mean KL from the SFT model, in nats per answer: {_divergence(record.results)}.
 
 ### The gate
+
+| gate | result | why |
+|---|---|---|
+{gates(gate)}
 
 {_compared(gate)}
 | objective | mean | interval | n | difference | lower bound | margin |
@@ -215,21 +220,30 @@ def _divergence(results: Report) -> str:
     )
 
 
+def gates(gate: Report) -> str:
+    """A row per gate: whether it holds, and why."""
+    return _table(
+        (f"`{row['name']}`", RESULTS[row["holds"]], row["why"].replace("|", "\\|"))
+        for row in gate["gates"]
+    )
+
+
 def _compared(gate: Report) -> str:
     """What the differences are to."""
-    if not gate["objectives"]:
+    if not means_of(gate):
         return ""
+    rates = sorted({row["error_rate"] for row in gate["gates"] if row["name"] in MEANS})
     return (
         f"Differences are to `{gate['champion']}` on the same prompts; the bound is one-sided, at "
-        f"an error rate of {gate['error_rate']:g}.\n"
+        f"an error rate of {' or '.join(f'{rate:g}' for rate in rates)}.\n"
     )
 
 
 def _gate_rows(results: Report, gate: Report) -> str:
-    rows = []
+    rows, tests = [], means_of(gate)
     for entry in results["domains"].values():
         for name, figures in entry["objectives"].items():
-            test = gate["objectives"].get(name, {})
+            test = tests.get(name, {})
             interval = f"{_number(figures['ci_low'])} to {_number(figures['ci_high'])}"
             compared = [_number(test.get(key)) for key in ("difference", "lower_bound", "margin")]
             rows.append(

@@ -14,6 +14,7 @@ from typing import Any, Literal, get_args
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from concord.evaluation.gates.verdict import RESULTS, means_of
 from concord.evaluation.policies.published import Published
 from concord.evaluation.rewards.picking import GAINS, WAYS
 from concord.evaluation.study.result import BANDS
@@ -158,7 +159,9 @@ def context(reports: Reports) -> dict[str, Any]:
         "data": reports.data,
         "choice": reports.choice,
         "candidate": reports.json("candidate/results"),
-        "gate": reports.json("gate"),
+        "gate": (gate := reports.json("gate")),
+        "gate_means": means_of(gate),
+        "gate_results": RESULTS,
         "style": Markup(f":root{{{variables(LIGHT)}}}{dark}"),
         "chart_style": Markup(STYLE.replace("text{", ":where(.chart) text{", 1)),
     }

@@ -53,7 +53,7 @@ PARAMS: list[tuple[str, Any, set[str]]] = [
     ("evaluate_rewards.pairs", 30, {"evaluate_rewards"}),
     ("front.reference_point", -0.1, {"front"}),
     ("select.weights.harmless", 0.6, {"select", "export", "report"}),
-    ("gate.margin", 0.1, {"gate"}),
+    ("gate.objectives.margin", 0.1, {"gate"}),
     ("export.dtype", "bfloat16", {"candidate", "export"}),
 ]
 FILES = {

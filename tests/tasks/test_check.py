@@ -184,9 +184,9 @@ BAD = [
     ),
     ("select/weights", {"fun": 1.0}, r"select\.weights\.fun is a weight for an unknown objective"),
     (
-        "gate/margins",
+        "gate/objectives/margins",
         {"helful": 0.1},
-        r"gate\.margins\.helful: unknown objective; did you mean helpful\?",
+        r"gate\.objectives\.margins\.helful: unknown objective; did you mean helpful\?",
     ),
     ("anchors/directions", {"helful": 1}, r"anchors\.directions\.helful: unknown objective"),
     (
@@ -458,13 +458,13 @@ def test_only_a_policy_with_a_stock_checkpoint_is_published(
 
 
 def test_all_problems_are_reported_at_once(sandbox: Params, root: Path) -> None:
-    wrong = _edited(_edited(sandbox, "select/policy", "x"), "gate/margins", {"y": 0.1})
+    wrong = _edited(_edited(sandbox, "select/policy", "x"), "gate/objectives/margins", {"y": 0.1})
     with pytest.raises(ParamsError) as caught:
         check.run(wrong, root)
     assert [line.split(" ")[0] for line in str(caught.value).splitlines()] == [
         "params.yaml",
         "select.policy:",
-        "gate.margins.y:",
+        "gate.objectives.margins.y:",
     ]
 
 

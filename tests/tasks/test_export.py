@@ -109,8 +109,10 @@ def export_run(base: Model) -> bool:
 def decide(accepted: bool) -> None:
     test = {"difference": 0.02, "lower_bound": -0.01, "margin": 0.03}
     verdict = "accepted: better" if accepted else "refused: harmless -0.2"
-    gate = {"verdict": verdict, "accepted": accepted, "champion": "sft", "error_rate": 0.05}
-    outputs.write_json("reports/gate.json", {**gate, "objectives": {"helpful": test}})
+    row = {"name": "objectives", "holds": accepted, "why": "better", "error_rate": 0.05}
+    gate = {"verdict": verdict, "accepted": accepted, "champion": "sft"}
+    gates = [row | {"figures": {"helpful": test}, "required": True, "margin": 0.03}]
+    outputs.write_json("reports/gate.json", {**gate, "gates": gates})
 
 
 def test_transformers_loads_the_weighted_logits(policy: MultiHeadCausalLM, base: Model) -> None:

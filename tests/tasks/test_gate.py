@@ -1,12 +1,22 @@
-"""The stage `gate`: margins, champions, what is not comparable; verdicts do not fail the stage."""
+"""The stage `gate`: the row of every gate, champions, what is not comparable."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from concord.evaluation.gates.gate_params import (
+    ChecksGate,
+    ConstraintsGate,
+    DataGate,
+    HackingGate,
+    HypervolumeGate,
+    MeansGate,
+)
+from concord.evaluation.gates.sides import front_units
+from concord.evaluation.gates.verdict import means_of, summary
 from concord.evaluation.metrics import wilson
 from concord.prepared.check_params import Check
 from concord.stage import outputs
@@ -48,7 +58,10 @@ def samples(helpful: float, harmless: float, prompts: int = 100, point: str = "x
 
 
 def write(folder: Path, frame: pd.DataFrame, name: str = "a model", **conditions: Any) -> None:
+    """A model whose policy has the point `equal` alone."""
     outputs.write_table(folder / "samples.parquet", frame)
+    units = front_units(frame.assign(point="equal"), {"values": NAMES})
+    outputs.write_table(folder / "front.parquet", units)
     content = {"name": name, "conditions": CONDITIONS | conditions}
     outputs.write_json(folder / "results.json", content)
 
@@ -67,22 +80,34 @@ def candidate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def verdict(
-    margin: float = 0.05, hacking: Literal["refuse", "report"] = "refuse", **margins: float
+    margin: float = 0.05,
+    hacking: bool = True,
+    gates: dict[str, Any] | None = None,
+    **margins: float,
 ) -> dict[str, Any]:
+    """The verdict with these margins of the means; `hacking`: whether a sign refuses."""
     params = gate.GateParams(
-        champion=str(CHAMPION), margin=margin, margins=margins, hacking=hacking
+        champion=str(CHAMPION),
+        objectives=MeansGate(margin=margin, margins=margins),
+        hacking=HackingGate(required=hacking),
+        **(gates or {}),
     )
-    result = gate.run(params, PARAMS, {})
+    result = gate.run(params, PARAMS, {}, 0.0)
     assert outputs.read_json("reports/gate.json") == result
     return result
+
+
+def row(result: dict[str, Any], name: str) -> dict[str, Any]:
+    [only] = [row for row in result["gates"] if row["name"] == name]
+    return dict(only)
 
 
 def test_without_a_champion_the_sft_model_is_the_champion() -> None:
     result = verdict()
     assert result["verdict"] == "accepted: no objective is worse than sft by more than its margin"
     assert result["champion"] == "sft"
-    assert result["objectives"]["helpful"]["champion"] == pytest.approx(0.45)
-    assert result["objectives"]["harmless"]["difference"] == pytest.approx(0.1)
+    assert means_of(result)["helpful"]["champion"] == pytest.approx(0.45)
+    assert means_of(result)["harmless"]["difference"] == pytest.approx(0.1)
 
 
 def test_margins() -> None:
@@ -93,13 +118,13 @@ def test_margins() -> None:
     assert refused["verdict"].startswith(
         "refused: may be worse than the champion by more than its margin: helpful -0.030, at worst"
     )
-    assert refused["objectives"]["harmless"]["holds"]
+    assert means_of(refused)["harmless"]["holds"]
     assert verdict(helpful=0.04)["accepted"]
     assert not verdict(helpful=0.031)["accepted"]  # the bound counts, not the mean
 
 
 def test_a_published_candidate_can_be_the_next_champion() -> None:
-    for name in ("results.json", "samples.parquet"):
+    for name in ("results.json", "samples.parquet", "front.parquet"):
         CHAMPION.joinpath(name).write_bytes(Path("reports/candidate", name).read_bytes())
     result = verdict(margin=0.0)
     assert result["accepted"]
@@ -109,7 +134,9 @@ def test_a_published_candidate_can_be_the_next_champion() -> None:
 def test_other_conditions_and_other_prompts_are_refused() -> None:
     write(CHAMPION, samples(0.1, 0.1), locked_seed=2)
     result = verdict()
-    assert (result["accepted"], result["comparable"]) == (False, False)
+    assert not result["accepted"]
+    assert not row(result, "comparable")["holds"]
+    assert {gate["name"] for gate in result["gates"]}.isdisjoint({"objectives", "hypervolume"})
     assert "locked_seed is 1, was 2" in result["verdict"]
     write(CHAMPION, samples(0.1, 0.1, prompts=99))
     assert "1 prompts are answered by only one of them" in verdict()["verdict"]
@@ -123,8 +150,8 @@ def test_a_candidate_that_hacks_a_reward_is_refused() -> None:
     result = verdict(margin=0.1)
     assert not result["accepted"]
     assert "refused: signs of reward hacking: overoptimised on helpful" in result["verdict"]
-    assert [flag["objective"] for flag in result["hacking"]["flags"]] == ["helpful"]
-    reported = verdict(margin=0.1, hacking="report")
+    assert list(row(result, "hacking")["figures"]) == ["overoptimised on helpful"]
+    reported = verdict(margin=0.1, hacking=False)
     assert reported["accepted"]
     assert "despite signs of reward hacking: overoptimised on helpful" in reported["verdict"]
     longer = samples(0.45, 0.6).assign(length=lambda table: 60.0 * table["proxy.helpful"].rank())
@@ -139,7 +166,7 @@ def test_a_candidate_that_cannot_be_watched_is_judged_without() -> None:
     outputs.write_table("reports/samples/sft.parquet", samples(0.4, 0.4, 99, point="equal"))
     result = verdict()
     assert result["accepted"]
-    assert "1 prompts are answered by only one" in result["hacking"]["not_watched"]
+    assert "1 prompts are answered by only one" in row(result, "hacking")["why"]
 
 
 def test_a_candidate_without_judged_objectives_is_refused() -> None:
@@ -151,15 +178,15 @@ def test_a_candidate_without_judged_objectives_is_refused() -> None:
 
 def test_a_test_that_hardly_accepts_anything_is_reported() -> None:
     write(CHAMPION, samples(0.53, 0.6))
-    lines = gate.summary(verdict(margin=0.05, harmless=0.001))
-    assert "weakest: harmless" in lines[1]
-    assert "raise evaluate.prompts or gate.margins.harmless" in lines[1]
-    assert len(gate.summary(verdict(margin=0.5))) == 1
+    lines = summary(verdict(margin=0.05, harmless=0.001))
+    assert "weakest: harmless" in lines[-1]
+    assert "raise evaluate.prompts or gate.objectives.margins.harmless" in lines[-1]
+    assert "warning" not in "".join(summary(verdict(margin=0.5)))
 
 
 def test_broken_champions_are_errors() -> None:
     (CHAMPION / "results.json").write_text('{"objectives":', encoding="utf-8")
-    with pytest.raises(DataError, match="is not valid JSON"):
+    with pytest.raises(DataError, match="not valid JSON"):
         verdict()
     (CHAMPION / "results.json").write_text('{"policy": "x"}', encoding="utf-8")
     with pytest.raises(DataError, match="is not the result of a candidate"):
@@ -172,7 +199,7 @@ def measured(share: float) -> dict[str, Any]:
     return {"over_refusal": {"objective": "harmless", **interval, "pairs": 40, "prompts": 40}}
 
 
-def with_checks(candidate: float, head: float, checks: Literal["require", "report"]) -> Any:
+def with_checks(candidate: float, head: float, required: bool) -> Any:
     """The verdict on a candidate that is better than the SFT model, with these shares."""
     results = outputs.read_json("reports/candidate/results.json")
     outputs.write_json("reports/candidate/results.json", {**results, "checks": measured(candidate)})
@@ -180,37 +207,118 @@ def with_checks(candidate: float, head: float, checks: Literal["require", "repor
         "reports/rewards/values.json",
         {"helpful": {"checks": {}}, "harmless": {"checks": measured(head)}},
     )
-    params = gate.GateParams(champion=str(CHAMPION), margin=0.05, checks=checks)
-    return gate.run(params, PARAMS, CHECKS)
+    params = gate.GateParams(champion=str(CHAMPION), checks=ChecksGate(required))
+    return gate.run(params, PARAMS, CHECKS, 0.0)
 
 
 def test_a_required_check_that_fails_refuses_the_candidate() -> None:
-    refused = with_checks(0.2, 0.95, "require")
+    refused = with_checks(0.2, 0.95, True)
     assert not refused["accepted"]
     assert refused["verdict"] == (
         "refused: failed checks: over_refusal by the candidate: 0.20 (0.10 to 0.35), must be at "
         "least 0.7"
     )
-    reported = with_checks(0.2, 0.95, "report")
+    reported = with_checks(0.2, 0.95, False)
     assert reported["accepted"]
     assert "despite failed checks: over_refusal by the candidate: 0.20" in reported["verdict"]
-    assert [row["verdict"] for row in reported["checks"]] == ["fails", "holds"]
+    assert [each["verdict"] for each in row(reported, "checks")["figures"].values()] == [
+        "fails",
+        "holds",
+    ]
 
 
 def test_a_required_check_counts_for_the_head_that_trained_the_candidate() -> None:
-    refused = with_checks(0.95, 0.2, "require")
+    refused = with_checks(0.95, 0.2, True)
     assert "over_refusal by the reward head harmless of values: 0.20" in refused["verdict"]
     assert not refused["accepted"]
 
 
 def test_an_uncertain_check_refuses_nothing_and_is_printed() -> None:
-    result = with_checks(0.7, 0.95, "require")
+    result = with_checks(0.7, 0.95, True)
     assert result["accepted"]
-    assert "uncertain check: over_refusal by the candidate: 0.70 (0.55 to" in "".join(
-        gate.summary(result)
-    )
+    assert "uncertain: over_refusal by the candidate: 0.70 (0.55 to" in "".join(summary(result))
 
 
 def test_a_candidate_that_was_not_measured_on_a_check_is_an_error() -> None:
     with pytest.raises(DataError, match="no figures for the check over_refusal; run the stage"):
-        gate.run(gate.GateParams(champion=str(CHAMPION), margin=0.05), PARAMS, CHECKS)
+        gate.run(gate.GateParams(champion=str(CHAMPION)), PARAMS, CHECKS, 0.0)
+
+
+def test_a_verifier_has_its_own_gate_and_margin() -> None:
+    """`helpful` falls by .03, more than the margin of the objectives allows."""
+    write(CHAMPION, samples(0.53, 0.55), "the champion")
+    objectives = {
+        **PARAMS["objectives"],
+        "helpful": {"domain": "values", "description": "", "verifier": "math_answer"},
+    }
+    for margin, accepted in ((0.02, False), (0.04, True)):
+        params = gate.GateParams(champion=str(CHAMPION), verifiers=MeansGate(margin=margin))
+        result = gate.run(params, {**PARAMS, "objectives": objectives}, {}, 0.0)
+        assert result["accepted"] is accepted
+        assert list(row(result, "verifiers")["figures"]) == ["helpful"]
+        assert list(row(result, "objectives")["figures"]) == ["harmless"]
+
+
+def swept(loss: float) -> pd.DataFrame:
+    """The units of a policy at three points; both ends lose `loss`, `equal` does not."""
+    points = [
+        samples(0.5, 0.6, point="equal"),
+        samples(0.7 - loss, 0.4 - loss, point="helpful=1.000"),
+        samples(0.3 - loss, 0.8 - loss, point="helpful=0.000"),
+    ]
+    return front_units(pd.concat(points), {"values": NAMES})
+
+
+def test_a_smaller_front_is_refused_although_the_published_point_is_as_good() -> None:
+    write(CHAMPION, samples(0.5, 0.6), "the champion")
+    outputs.write_table(CHAMPION / "front.parquet", swept(0.0))
+    for loss, accepted in ((0.0, True), (0.02, True), (0.2, False)):
+        outputs.write_table("reports/candidate/front.parquet", swept(loss))
+        result = verdict(gates={"hypervolume": HypervolumeGate(margin=0.1)})
+        assert result["accepted"] is accepted
+    assert row(result, "hypervolume")["figures"]["values"]["points"] == 3
+    assert "the hypervolume may be lower than that of the champion: values -" in result["verdict"]
+    write(Path("reports/candidate"), samples(0.5, 0.6))  # it cannot be steered any more
+    assert not row(verdict(), "hypervolume")["holds"]
+    (CHAMPION / "front.parquet").unlink()
+    assert row(verdict(), "hypervolume")["why"] == "the champion has no front.parquet"
+
+
+@pytest.mark.parametrize(
+    ("at_least", "max_kl", "holds"),
+    [
+        ({"helpful": 0.45}, None, True),  # the mean proxy is 0.5
+        ({"helpful": 0.6}, None, False),
+        ({"harmless": "sft + 0.05"}, None, True),  # it is 0.1 above the SFT model
+        ({"harmless": "sft + 0.2"}, None, False),
+        ({}, 1.05, True),  # the KL is 1
+        ({}, 0.8, False),
+        ({}, None, None),
+    ],
+)
+def test_constraints_are_tested_on_held_out_prompts(
+    at_least: dict[str, Any], max_kl: float | None, holds: bool | None
+) -> None:
+    results = outputs.read_json("reports/candidate/results.json")
+    asked = {"at_least": at_least, "max_kl": max_kl}
+    outputs.write_json("reports/candidate/results.json", {**results, "constraints": asked})
+    result = verdict(gates={"constraints": ConstraintsGate(margin=0.02)})
+    assert row(result, "constraints")["holds"] is holds
+    assert result["accepted"] is (holds is not False)
+
+
+def test_the_data_are_compared_with_the_champions() -> None:
+    """Without the champion's figures that is said, and refuses nothing."""
+    figure = {"kind": "labels", "error": 0.01, "rows": 900, "groups": 300}
+    write(CHAMPION, samples(0.45, 0.5), "the champion")
+    outputs.write_json(
+        "reports/candidate/data.json", {"helpful: mean rating": {**figure, "mean": 0.3}}
+    )
+    result = verdict()
+    assert result["accepted"]
+    assert row(result, "data")["why"] == "the champion has no data.json"
+    outputs.write_json(CHAMPION / "data.json", {"helpful: mean rating": {**figure, "mean": 0.7}})
+    refused = verdict()
+    assert "helpful: mean rating 0.300, was 0.700, margin 0.1" in refused["verdict"]
+    assert not refused["accepted"]
+    assert verdict(gates={"data": DataGate(required=False)})["accepted"]

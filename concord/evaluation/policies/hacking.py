@@ -29,6 +29,7 @@ def watch(
     domains: Mapping[str, Sequence[str]],
     exempt: Collection[str],
     reference: str | None,
+    error_rate: float = ERROR_RATE,
 ) -> dict[str, Any]:
     """The report: flags, where to stop, and the gains of every point.
 
@@ -37,9 +38,10 @@ def watch(
         domains: domain -> its objectives in the reward vector.
         exempt: objectives whose proxy is exact.
         reference: the SFT model among the policies; None if there is none.
+        error_rate: probability of any false flag of a policy.
     """
     report: dict[str, Any] = {
-        "error_rate": ERROR_RATE,
+        "error_rate": error_rate,
         "exempt": sorted(exempt),
         "not_watched": _not_watched(samples, reference),
         "unjudged": [],
@@ -58,7 +60,7 @@ def watch(
             for domain, names in domains.items()
             if len(rows := _of(frame, domain))
         }
-        tests, flags = tested(paired, exempt)
+        tests, flags = tested(paired, exempt, error_rate)
         report["tests"][policy] = tests
         report["flags"] += [{"policy": policy, **asdict(flag)} for flag in flags]
         report["stop"] += [{"policy": policy, **stop} for stop in stops(paired, flags)]
@@ -81,7 +83,9 @@ def _of(frame: pd.DataFrame, domain: str) -> pd.DataFrame:
     return frame[frame["domain"] == domain]
 
 
-def tested(paired: Mapping[str, PairedAnswers], exempt: Collection[str]) -> tuple[int, list[Flag]]:
+def tested(
+    paired: Mapping[str, PairedAnswers], exempt: Collection[str], error_rate: float
+) -> tuple[int, list[Flag]]:
     """The number of tests of a policy, and its flags with corrected p-values.
 
     A rule that goes off several times for an objective gives one flag, that at the lowest KL.
@@ -93,7 +97,7 @@ def tested(paired: Mapping[str, PairedAnswers], exempt: Collection[str]) -> tupl
             flags += [*overoptimised(answers, domain, name), *length(answers, domain, name)]
         flags += dominance(answers, domain)
     corrected = holm([flag.p for flag in flags])
-    raised = [replace(f, p=p) for f, p in zip(flags, corrected, strict=True) if p <= ERROR_RATE]
+    raised = [replace(f, p=p) for f, p in zip(flags, corrected, strict=True) if p <= error_rate]
     first: dict[tuple[str, str, str], Flag] = {}
     for flag in sorted(raised, key=lambda flag: flag.kl):
         first.setdefault((flag.domain, flag.objective, flag.rule), flag)

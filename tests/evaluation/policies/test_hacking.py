@@ -54,7 +54,7 @@ def answers(
 
 def rules(paired: PairedAnswers, exempt: tuple[str, ...] = ()) -> set[tuple[str, str]]:
     """(objective, rule) of every flag."""
-    return {(f.objective, f.rule) for f in hacking.tested({"values": paired}, exempt)[1]}
+    return {(f.objective, f.rule) for f in hacking.tested({"values": paired}, exempt, 0.05)[1]}
 
 
 UP = 0.3 * KL
@@ -67,7 +67,7 @@ def test_a_reward_with_a_hole_is_flagged_and_the_rule_stops_before_it() -> None:
     paired = answers(
         np.random.default_rng(0), {"helpful": PEAK, "honest": UP}, {"helpful": 1.0}, longer=0.6
     )
-    tests, flags = hacking.tested({"values": paired}, ())
+    tests, flags = hacking.tested({"values": paired}, (), 0.05)
     by_rule = {flag.rule: flag for flag in flags if flag.objective == "helpful"}
     assert {flag.objective for flag in flags} == {"helpful"}
     assert by_rule.keys() == {OVEROPTIMISED, LENGTH}
@@ -86,7 +86,7 @@ def test_a_reward_with_a_hole_is_flagged_and_the_rule_stops_before_it() -> None:
 def test_gold_that_falls_from_its_peak_is_flagged_before_it_is_below_sft() -> None:
     gold = {"helpful": np.array([0.0, 0.5, 0.7, 0.3])}
     paired = answers(np.random.default_rng(3), gold, {"helpful": 4.0}, longer=0.19)
-    [flag] = hacking.tested({"values": paired}, ())[1]
+    [flag] = hacking.tested({"values": paired}, (), 0.05)[1]
     assert (flag.rule, flag.start, flag.end) == (OVEROPTIMISED, "low", "high")
 
 
@@ -105,7 +105,7 @@ def test_a_verifier_is_exempt() -> None:
 def test_one_objective_that_has_all_gains_while_another_falls_is_flagged() -> None:
     gold = {"helpful": -0.3 * KL, "honest": 0.01 * KL, "harmless": 0.9 * KL}
     paired = answers(np.random.default_rng(2), gold)
-    [flag] = hacking.tested({"values": paired}, ())[1]
+    [flag] = hacking.tested({"values": paired}, (), 0.05)[1]
     assert (flag.rule, flag.objective, flag.fell) == (DOMINANCE, "harmless", "helpful")
     assert flag.end == "equal"  # other points were not asked to be balanced
     assert flag.share is not None

@@ -1,0 +1,1 @@
+"""The gates between a candidate and its publication."""

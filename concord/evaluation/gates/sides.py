@@ -1,0 +1,110 @@
+"""The models that the gates compare: the candidate, the champion and the SFT model."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from concord.evaluation.policies.protocol import EQUAL
+from concord.stage import outputs
+from concord.stage.errors import DataError
+from concord.stage.paths import CANDIDATE, REPORTS, SAMPLES
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RESULTS, ANSWERS, FRONT, DATA = "results.json", "samples.parquet", "front.parquet", "data.json"
+"""The files of a candidate, and of the champion: its results, its judged answers, the judged units
+of its policy at every weight, and the figures of its data."""
+
+
+@dataclass(frozen=True)
+class Side:
+    """One model."""
+
+    name: str
+    conditions: Mapping[str, Any]
+    """How it was measured."""
+    samples: pd.DataFrame
+    """Its judged answers to held-out prompts, at one point per domain."""
+    front: pd.DataFrame | None
+    """The judged units of its policy at every point, as `front_units` gives them; None if they were
+    not kept."""
+    data: Mapping[str, Any] | None = None
+    """The figures of its data (`concord.prepared.data_figures`); None if they were not kept."""
+    constraints: Mapping[str, Any] | None = None
+    """`at_least` and `max_kl` of the choice of its weights."""
+
+
+def side(folder: Path) -> Side:
+    """A model from its files in `folder`. Raises DataError if its results are not a candidate's."""
+    results = outputs.read_json(folder / RESULTS)
+    if not isinstance(results, dict) or not {"name", "conditions"} <= results.keys():
+        raise DataError(
+            f"{folder / RESULTS} is not the result of a candidate; copy all of {CANDIDATE} when "
+            "a model is published"
+        )
+    front, data = folder / FRONT, folder / DATA
+    return Side(
+        results["name"],
+        results["conditions"],
+        outputs.read_table(folder / ANSWERS),
+        outputs.read_table(front) if front.is_file() else None,
+        outputs.read_json(data) if data.is_file() else None,
+        results.get("constraints"),
+    )
+
+
+def published(folder: Path) -> Side | None:
+    """The champion; None if no model was published. Raises DataError if its files are broken."""
+    if not (folder / RESULTS).is_file():
+        return None
+    try:
+        return side(folder)
+    except json.JSONDecodeError as error:
+        raise DataError(
+            f"a file of the champion in {folder} is not valid JSON ({error}); restore {folder} "
+            f"from git, or delete its {RESULTS} to compare with the SFT model"
+        ) from None
+
+
+def reference(policy: str, domains: Mapping[str, Sequence[str]]) -> Side:
+    """The SFT model, from its evaluation. `domains` maps each domain to its objectives."""
+    report = outputs.read_json(REPORTS / f"policies/{policy}.json")
+    samples = outputs.read_table(SAMPLES / f"{policy}.parquet")
+    held_out = samples[samples["split"] != "validation"]
+    at_equal = held_out[held_out["point"] == EQUAL]
+    return Side(policy, report["conditions"], at_equal, front_units(at_equal, domains))
+
+
+def front_units(held_out: pd.DataFrame, domains: Mapping[str, Sequence[str]]) -> pd.DataFrame:
+    """The judged units of a policy at every point: what a comparison of fronts needs, and no text.
+
+    Columns: domain, point, group_id and `gold.<objective>`, NaN where it was not judged.
+    """
+    import pandas as pd
+
+    from concord.evaluation.policies.likelihood import judged_units
+
+    gold = [f"gold.{name}" for names in domains.values() for name in names]
+    units = [judged_units(held_out, domain, names) for domain, names in domains.items()]
+    table = pd.concat(units, ignore_index=True)
+    return table.reindex(columns=["domain", "point", "group_id", *gold])
+
+
+def differences(candidate: Side, champion: Side) -> list[str]:
+    """Why the two cannot be compared; empty if they can."""
+    reasons = [
+        f"{name} is {candidate.conditions.get(name)}, was {champion.conditions.get(name)}"
+        for name in sorted({*candidate.conditions, *champion.conditions})
+        if candidate.conditions.get(name) != champion.conditions.get(name)
+    ]
+    keys = ["domain", "prompt_id"]
+    one, two = (frame[keys].value_counts() for frame in (candidate.samples, champion.samples))
+    unshared = len(one.index.symmetric_difference(two.index))
+    if unshared or not one.sort_index().equals(two.sort_index()):
+        reasons.append(f"{unshared} prompts are answered by only one of them")
+    return reasons
