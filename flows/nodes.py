@@ -1,7 +1,7 @@
 """One Prefect task per stage of DVC's graph."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -22,6 +22,8 @@ from flows.progress import Progress
 from flows.stage import Outcome, Processes, StageError, exclusive_run, run
 
 SECONDS_BEFORE_RETRY = 10
+PATIENCE = 10.0
+"""Seconds that a stage waits for one that should start before it, and has not asked for a slot."""
 
 
 class PhaseError(ConcordError):
@@ -31,31 +33,68 @@ class PhaseError(ConcordError):
 class Cores:
     """A limit on the number of stages that run at the same time.
 
-    Of the waiting stages, the one with the longest path to the end of its phase starts first, so
-    that no long stage or chain of stages runs alone at the end.
+    Of the stages that can start, the one with the longest path to the end of its phase starts
+    first, so that no long stage or chain of stages runs alone at the end. Prefect starts tasks in
+    any order, so a stage also waits for longer ones that are still to come, for `PATIENCE` seconds.
     """
 
     def __init__(self, count: int) -> None:
         self.free, self.waiting, self.changes = count, list[tuple[float, str]](), Condition()
+        self.unfinished: dict[str, Stage] = {}
+        self.arrived: set[str] = set()
+
+    def expect(self, stages: Iterable[Stage]) -> None:
+        """Announces the stages of a phase. Each takes a slot, or is finished without one."""
+        with self.changes:
+            self.unfinished, self.arrived = {stage.name: stage for stage in stages}, set()
+
+    def finish(self, stage: Stage) -> None:
+        """The stage has ended well, so those that wait for it alone can start."""
+        with self.changes:
+            self.unfinished.pop(stage.name, None)
+            self.changes.notify_all()
 
     @contextmanager
     def slot(self, stage: Stage) -> Iterator[None]:
         """Waits for a slot and holds it in the block."""
-        priority = (-stage.remaining, stage.name)
+        priority = _priority(stage)
         with self.changes:
+            self.arrived.add(stage.name)
             self.waiting.append(priority)
-            self.changes.wait_for(lambda: self.free > 0 and min(self.waiting) == priority)
+            self.changes.notify_all()
+            ready = False
+            while not ready:
+                self.changes.wait_for(lambda: self._is_next(priority, []))
+                self.changes.wait_for(lambda: self._is_next(priority, self._coming()), PATIENCE)
+                ready = self._is_next(priority, [])
             self.waiting.remove(priority)
             self._move(-1)
         try:
             yield
+            self.finish(stage)
         finally:
             with self.changes:
                 self._move(1)
 
+    def _is_next(self, priority: tuple[float, str], coming: list[tuple[float, str]]) -> bool:
+        """Whether a stage may take a slot now: there is one, and no other stage is before it."""
+        return self.free > 0 and min(self.waiting + coming) == priority
+
+    def _coming(self) -> list[tuple[float, str]]:
+        """The stages that can start and have not asked for a slot yet."""
+        return [
+            _priority(stage)
+            for name, stage in self.unfinished.items()
+            if name not in self.arrived and self.unfinished.keys().isdisjoint(stage.upstream)
+        ]
+
     def _move(self, slots: int) -> None:
         self.free += slots
         self.changes.notify_all()
+
+
+def _priority(stage: Stage) -> tuple[float, str]:
+    return (-stage.remaining, stage.name)
 
 
 @dataclass
@@ -104,6 +143,8 @@ def bring_up_to_date(stages: Sequence[Stage]) -> None:
     futures: dict[str, PrefectFuture[Any]] = {}
     with ExitStack() as on_interrupt:
         on_interrupt.callback(_machine.get().processes.end)
+        if not _machine.get().devices.count:  # else stages wait for a device before they ask
+            _machine.get().cores.expect(stages)
         for stage in stages:
             upstream = [futures[name] for name in stage.upstream if name in futures]
             stage_task: Task[..., Any] = node.with_options(**_options(stage))
@@ -152,6 +193,7 @@ def node(stage: Stage) -> State[None]:
         _run(stage, machine) if stage.name in machine.changed else Outcome(stage, "unchanged", 0.0)
     )
     machine.outcomes.append(outcome)
+    machine.cores.finish(stage)
     return Completed(
         name=outcome.status.capitalize(), message=f"{outcome.status} in {outcome.seconds:.1f} s"
     )

@@ -4,6 +4,7 @@ import threading
 
 import pytest
 
+from flows import nodes
 from flows.graph import Meta, Stage, with_remaining
 from flows.nodes import Cores
 from flows.stage import StageError
@@ -36,6 +37,47 @@ def test_the_longest_path_goes_first() -> None:
     for thread in threads:
         thread.join()
     assert order == ["short", "long", "middle", "none"]
+
+
+def test_a_stage_waits_for_a_longer_one_that_is_still_to_come(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """`short` asks first. `long` is still to come, and then `after`, which needs it."""
+    monkeypatch.setattr(nodes, "PATIENCE", 60.0)
+    cores, order, meta = Cores(1), list[str](), Meta(phase="rewards")
+    chain = [
+        Stage("short", meta, (), 5.0),
+        Stage("long", meta, (), 300.0),
+        Stage("after", meta, ("long",), 900.0),
+    ]
+    short, long, after = with_remaining(chain)
+    cores.expect([short, long, after])
+
+    def take(stage: Stage) -> None:
+        with cores.slot(stage):
+            order.append(stage.name)
+
+    threads = [threading.Thread(target=take, args=[stage]) for stage in (short, long, after)]
+    threads[0].start()
+    wait_until(lambda: len(cores.waiting) == 1, 10)
+    assert order == []
+    threads[1].start()
+    threads[1].join()
+    threads[2].start()
+    for thread in threads:
+        thread.join()
+    assert order == ["long", "after", "short"]
+
+
+def test_a_stage_does_not_wait_for_ever_for_one_that_never_comes(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(nodes, "PATIENCE", 0.1)
+    cores, meta = Cores(1), Meta(phase="rewards")
+    short, long = with_remaining([Stage("short", meta, (), 5.0), Stage("long", meta, (), 300.0)])
+    cores.expect([short, long])
+    with cores.slot(short):
+        assert cores.free == 0
 
 
 def test_a_failed_stage_releases_its_slot() -> None:
