@@ -23,7 +23,7 @@ from flows.stage import Outcome, Processes, StageError, exclusive_run, run
 
 SECONDS_BEFORE_RETRY = 10
 PATIENCE = 10.0
-"""Seconds that a stage waits for one that should start before it, and has not asked for a slot."""
+"""Seconds that a stage waits for one that should start before it, and does not wait for a slot yet."""
 
 
 class PhaseError(ConcordError):
@@ -49,7 +49,7 @@ class Cores:
             self.unfinished, self.arrived = {stage.name: stage for stage in stages}, set()
 
     def finish(self, stage: Stage) -> None:
-        """The stage has ended well, so those that wait for it alone can start."""
+        """The stage has succeeded, so those that wait for it alone can start."""
         with self.changes:
             self.unfinished.pop(stage.name, None)
             self.changes.notify_all()
@@ -81,7 +81,7 @@ class Cores:
         return self.free > 0 and min(self.waiting + coming) == priority
 
     def _coming(self) -> list[tuple[float, str]]:
-        """The stages that can start and have not asked for a slot yet."""
+        """The stages that can start and do not wait for a slot yet."""
         return [
             _priority(stage)
             for name, stage in self.unfinished.items()
