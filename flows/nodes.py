@@ -23,7 +23,7 @@ from flows.stage import Outcome, Processes, StageError, exclusive_run, run
 
 SECONDS_BEFORE_RETRY = 10
 PATIENCE = 10.0
-"""Seconds that a stage waits for one that should start before it, and does not wait for a slot yet."""
+"""Seconds that a stage waits for one that should start first and does not wait for a slot yet."""
 
 
 class PhaseError(ConcordError):
