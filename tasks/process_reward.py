@@ -15,10 +15,10 @@ from __future__ import annotations
 
 import resource
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple
 
 from pydantic import Field
 from pydantic.dataclasses import dataclass
@@ -139,39 +139,53 @@ def run(params: ProcessRewardParams, settings: Runtime, seed: int, max_length: i
     tokenizer: Tokenizer = load_tokenizer(SFT)
     # Saved with the model: scoring truncates like training.
     tokenizer.model_max_length = max_length
-    if params.architecture == "probe":
-        reward, parameters = _probe(job, train, names, tokenizer, device)
-        figures = quality(reward, train, validation)
+    data = StepData(train, validation, names, tokenizer)
+    frozen = params.architecture == "probe"
+    fitted = _probe(job, data, device) if frozen else _finetuned(job, data, device)
+    with outputs.directory(PROCESS_REWARD) as folder:
+        fitted.save(folder)
+    figures = quality(fitted.model, train, validation)
+    if frozen:
         _write_curve(figures)
-    else:
-        reward, parameters = _finetuned(job, train, validation, names, tokenizer, device)
-        figures = quality(reward, train, validation)
     timing = {
         "seconds": time.perf_counter() - started,
         "resumed": resumed,
         "validation": figures,
         "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024,
-        "parameters": parameters,
+        "parameters": fitted.parameters,
     }
     outputs.write_json(REPORTS / "timing/process_reward.json", timing)
 
 
-def _finetuned(
-    job: ProcessRewardJob,
-    train: pd.DataFrame,
-    validation: pd.DataFrame,
-    names: list[str],
-    tokenizer: Tokenizer,
-    device: torch.device,
-) -> tuple[ProcessRewardModel, int]:
-    """Trains and saves a model with a head per objective; returns it and its size."""
+class StepData(NamedTuple):
+    """What the model is fitted to and validated on."""
+
+    train: pd.DataFrame
+    validation: pd.DataFrame
+    names: list[str]
+    """Objectives in the order of the heads."""
+    tokenizer: Tokenizer
+
+
+class Fitted(NamedTuple):
+    """A fitted model, ready to be saved."""
+
+    model: ProcessRewardModel
+    save: Callable[[Path], Any]
+    """Writes the model into a folder."""
+    parameters: int
+    """Number of parameters; of a probe, those of its heads."""
+
+
+def _finetuned(job: ProcessRewardJob, data: StepData, device: torch.device) -> Fitted:
+    """Trains a model with a head per objective."""
     from concord.rewards.process.process_fit import StepFitSettings, fit_steps
     from concord.rewards.process.process_model import ProcessRewardModel, new_model
 
-    params = job.params
+    params, tokenizer = job.params, data.tokenizer
     assert params.training is not None
     reward = ProcessRewardModel(
-        new_model(SFT, names, tokenizer, device, "float32", job.seed), tokenizer
+        new_model(SFT, data.names, tokenizer, device, "float32", job.seed), tokenizer
     )
     fit_settings = StepFitSettings(
         training=params.training,
@@ -185,21 +199,17 @@ def _finetuned(
         curve=CURVE,
         report_to=job.settings.report_to,
     )
-    fit_steps(reward, train, validation, fit_settings)
-    with outputs.directory(PROCESS_REWARD) as folder:
+    fit_steps(reward, data.train, data.validation, fit_settings)
+
+    def save(folder: Path) -> None:
         reward.model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
-    return reward, reward.model.num_parameters()
+
+    return Fitted(reward, save, reward.model.num_parameters())
 
 
-def _probe(
-    job: ProcessRewardJob,
-    train: pd.DataFrame,
-    names: list[str],
-    tokenizer: Tokenizer,
-    device: torch.device,
-) -> tuple[ProcessRewardModel, int]:
-    """Fits and saves linear heads on the frozen model; returns the model and the heads' size."""
+def _probe(job: ProcessRewardJob, data: StepData, device: torch.device) -> Fitted:
+    """Fits linear heads on the frozen model."""
     from concord.rewards.process.step_probe_fit import StepProbeSettings, fit_step_probe
 
     params = job.params
@@ -211,12 +221,14 @@ def _probe(
         device=device,
         cache=FEATURES,
     )
-    reward, chosen = fit_step_probe(train, names, tokenizer, settings)
-    with outputs.directory(PROCESS_REWARD) as folder:
+    reward, chosen = fit_step_probe(data.train, data.names, data.tokenizer, settings)
+
+    def save(folder: Path) -> None:
         reward.save(folder, SFT, PROCESS_REWARD)
         if chosen is not None:
             outputs.write_json(folder / REGULARISATION, chosen.report())
-    return reward, sum(each.size for each in reward.heads.values())
+
+    return Fitted(reward, save, sum(each.size for each in reward.heads.values()))
 
 
 def _write_curve(figures: Mapping[str, Mapping[str, Any]]) -> None:

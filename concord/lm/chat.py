@@ -6,6 +6,7 @@ special token, such as `<|im_end|>`, they are encoded as ordinary text.
 
 import re
 from collections.abc import Sequence
+from functools import lru_cache
 from itertools import groupby
 from typing import Any
 
@@ -16,6 +17,8 @@ Messages = Sequence[dict[str, str]]
 """The turns of a conversation, each with the keys `role` and `content`."""
 AS_TEXT = {"add_special_tokens": False, "split_special_tokens": True}
 """Arguments with which a tokenizer encodes text: it neither adds nor recognises special tokens."""
+KEPT = 2048
+"""Number of prompts whose token ids are kept."""
 PRIVATE_USE = range(0xE000, 0xF900)
 """Unicode code points without a meaning."""
 
@@ -25,8 +28,20 @@ class TooLongError(DataError):
 
 
 def render(tokenizer: Tokenizer, messages: Messages) -> list[int]:
-    """Token ids of the prompt, including the header that starts the assistant's turn."""
-    return _apply_template(tokenizer, messages, header=True)
+    """Token ids of the prompt, including the header that starts the assistant's turn.
+
+    The ids of the last `KEPT` prompts are kept, because a prompt usually has several answers.
+    """
+    key: Any = tokenizer
+    turns = tuple(tuple(message.items()) for message in messages)
+    return list(_rendered(key, key.chat_template, turns))
+
+
+@lru_cache(maxsize=KEPT)
+def _rendered(
+    tokenizer: Any, _template: str, turns: tuple[tuple[tuple[str, str], ...], ...]
+) -> tuple[int, ...]:
+    return tuple(_apply_template(tokenizer, [dict(turn) for turn in turns], header=True))
 
 
 def text_ids(tokenizer: Tokenizer, text: str) -> list[int]:

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from concord.prepared.dedupe import prompt_keys
+from concord.prepared.prompt_keys import prompt_keys
 
 
 def survey(pairs: pd.DataFrame, ratings: pd.DataFrame, objectives: Sequence[str]) -> dict[str, Any]:

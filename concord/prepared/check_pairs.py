@@ -18,7 +18,7 @@ from concord.annotations.record import Rejection
 from concord.prepared import near_duplicates, table_checks
 from concord.prepared import pairs as preferences
 from concord.prepared.check_params import Check
-from concord.prepared.dedupe import prompt_keys
+from concord.prepared.prompt_keys import prompt_keys
 from concord.prepared.table_checks import Tables
 from concord.prepared.token_lengths import Tokens
 from concord.prepared.union_find import Partition

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
-from concord.prepared.dedupe import normalise, prompt_key
+from concord.prepared.prompt_keys import normalise, prompt_key
 
 WORDS = 8
 """Length of the phrases that are compared between splits, in words."""

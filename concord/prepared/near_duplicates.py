@@ -20,7 +20,7 @@ from zlib import crc32
 
 import pandas as pd
 
-from concord.prepared.dedupe import normalise, prompt_keys
+from concord.prepared.prompt_keys import normalise, prompt_keys
 from concord.prepared.union_find import Partition
 from concord.stage import progress
 from concord.stage.errors import DataError

@@ -11,8 +11,8 @@ from typing import Any
 
 import pandas as pd
 
-from concord.prepared.dedupe import prompt_keys
 from concord.prepared.labels import PLACE
+from concord.prepared.prompt_keys import prompt_keys
 
 AUTHORS = ["chosen_author", "rejected_author"]
 COLUMNS = [

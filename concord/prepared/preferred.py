@@ -9,7 +9,7 @@ import pandas as pd
 from concord.annotations import schemas
 from concord.annotations.interchange import content_hash
 from concord.objectives import Objective
-from concord.prepared.dedupe import prompt_keys
+from concord.prepared.prompt_keys import prompt_keys
 
 NAME = "preferred"
 """Author of a demonstration whose author is unknown."""

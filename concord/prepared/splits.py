@@ -16,7 +16,7 @@ from typing import Any
 import pandas as pd
 
 from concord.prepared import near_duplicates
-from concord.prepared.dedupe import prompt_keys
+from concord.prepared.prompt_keys import prompt_keys
 from concord.prepared.union_find import Partition
 
 SPLITS = ("train", "validation", "test")

@@ -64,7 +64,8 @@ FILES = {
 }
 CODE = {
     "tasks/prepare.py": {"prepare"},
-    "concord/prepared/dedupe.py": {"prepare"} | COMPARED,
+    "concord/prepared/dedupe.py": {"prepare"},
+    "concord/prepared/prompt_keys.py": {"prepare"} | COMPARED,
     "concord/prepared/labels.py": {"prepare", "process_reward"} | REWARD_MODEL | COMPARED,
     "concord/rewards/outcome/probe_fit.py": {"process_reward"} | REWARD_MODEL,
     "concord/annotations/formats/sandbox.py": {"ingest@sandbox"},

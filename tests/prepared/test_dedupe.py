@@ -6,7 +6,7 @@ import pandas as pd
 from hypothesis import given
 from hypothesis import strategies as st
 
-from concord.prepared import dedupe
+from concord.prepared import dedupe, prompt_keys
 
 
 def _frame(rows: list[dict[str, Any]]) -> pd.DataFrame:
@@ -32,12 +32,14 @@ def test_prompt_keys_ignore_case_spacing_and_the_system_turn() -> None:
         {"role": "system", "content": "Be brief."},
         {"role": "user", "content": " what  IS\nit?"},
     ]
-    assert dedupe.prompt_key(plain) == dedupe.prompt_key(same)
-    assert dedupe.prompt_key(plain) != dedupe.prompt_key(
+    assert prompt_keys.prompt_key(plain) == prompt_keys.prompt_key(same)
+    assert prompt_keys.prompt_key(plain) != prompt_keys.prompt_key(
         [{"role": "user", "content": "What is it"}]
     )
     turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-    assert dedupe.prompt_key(turns) != dedupe.prompt_key([{"role": "user", "content": "a b"}])
+    assert prompt_keys.prompt_key(turns) != prompt_keys.prompt_key(
+        [{"role": "user", "content": "a b"}]
+    )
 
 
 def test_the_first_of_equal_prompts_is_kept() -> None:
@@ -91,9 +93,9 @@ def test_an_empty_table_has_no_contradictions() -> None:
 
 @given(st.text())
 def test_normalising_is_idempotent(text: str) -> None:
-    once = dedupe.normalise(text)
+    once = prompt_keys.normalise(text)
     assert once == " ".join(once.split())
-    assert dedupe.normalise(f"  {text}\n") == once
+    assert prompt_keys.normalise(f"  {text}\n") == once
 
 
 def _ranking(line: int, *rows: str) -> list[dict[str, Any]]:

@@ -125,13 +125,13 @@ def bradley_terry(
 
     The fit is a logistic regression on differences of features.
     """
+    from scipy.sparse import vstack  # type: ignore[import-untyped]
     from sklearn.linear_model import LogisticRegression
 
     encoder = features([*train[better], *train[worse]])
-    good, bad = train[better].tolist(), train[worse].tolist()
-    differences = encoder.transform(good + bad) - encoder.transform(bad + good)
+    differences = encoder.transform(train[better]) - encoder.transform(train[worse])
     model = LogisticRegression(C=1.0 / L2, fit_intercept=False, max_iter=1000)
-    model.fit(differences, np.repeat([1, 0], len(train)))
+    model.fit(vstack([differences, -differences]), np.repeat([1, 0], len(train)))
     weight = model.coef_[0]
     return lambda test: (encoder.transform(test[better]) - encoder.transform(test[worse])) @ weight
 

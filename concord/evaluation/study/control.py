@@ -66,9 +66,10 @@ def control(
 ) -> dict[str, Any]:
     """Objective -> figures of the steered policy, and of every policy with a point at each cell.
 
-    `kendall_tau` is that between the objective's weight and its mean, over cells. `ranges` maps
-    policies to `range` with its interval. `shares` maps every policy but the steered one to
-    `share`, the steered policy's range divided by that policy's.
+    `kendall_tau` is that between the objective's weight and its mean, over cells; NaN at a single
+    weight. `ranges` maps policies to `range` with its interval. `shares` maps every policy but the
+    steered one to `share`, the steered policy's range divided by that policy's. A policy whose
+    range may be 0, by its interval, has no share.
     """
     cells = [cell for cell in curves.cells if cell.domain == domain]
     means = {
@@ -84,22 +85,26 @@ def control(
         ranges = {policy: _range(one, column, weights) for policy, one in of.items()}
         totals = {policy: curves.over_seeds(draws) for policy, (_, draws) in ranges.items()}
         values = {policy: float(np.mean(of_seed)) for policy, (of_seed, _) in ranges.items()}
+        spans = {policy: interval(values[policy], totals[policy]) for policy in ranges}
         figures[name] = {
-            "kendall_tau": float(
-                np.mean([stats.kendalltau(weights, row).statistic for row in rows])
-            ),
-            "ranges": {
-                policy: interval(values[policy], totals[policy]).named("range") for policy in ranges
-            },
+            "kendall_tau": _kendall_tau(weights, rows),
+            "ranges": {policy: span.named("range") for policy, span in spans.items()},
             "shares": {
                 policy: interval(
                     values[steered] / values[policy], totals[steered] / totals[policy]
                 ).named("share")
-                for policy in ranges
-                if policy != steered
+                for policy, span in spans.items()
+                if policy != steered and span.low > 0
             },
         }
     return figures
+
+
+def _kendall_tau(weights: np.ndarray, rows: np.ndarray) -> float:
+    """The mean over seeds of that between `weights` `(cells,)` and the means `(seeds, cells)`."""
+    if len(np.unique(weights)) == 1:
+        return float("nan")
+    return float(np.mean([stats.kendalltau(weights, row).statistic for row in rows]))
 
 
 def _range(means: ObjectiveMeans, column: int, weights: np.ndarray) -> tuple[np.ndarray, ...]:

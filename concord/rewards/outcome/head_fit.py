@@ -68,8 +68,8 @@ class Batch(LabelBatch):
     packed: packing.Rows | None
     """The same responses with each distinct token once, if that pays."""
     ends: Tensor
-    """Index of the last state of each response in the flattened packed rows, int64 `(responses,)`;
-    empty without `packed`."""
+    """Index of the state of each response that the heads read, int64 `(responses,)`, in the rows
+    of `packed`, or else of `input_ids`, one after the other."""
 
 
 class Thresholds(torch.nn.Module):
@@ -148,8 +148,16 @@ class LabelledModel(torch.nn.Module):
         if batch["packed"] is None:
             ids, mask = batch["input_ids"], batch["attention_mask"]
             return model(input_ids=ids, attention_mask=mask).logits  # type: ignore[no-any-return]
-        states = model.base_model(**batch["packed"]).last_hidden_state
-        return model.score(states.flatten(0, 1)[batch["ends"]])  # type: ignore[no-any-return]
+        return model.score(self.states(batch))  # type: ignore[no-any-return]
+
+    def states(self, batch: Batch) -> Tensor:
+        """The states that the heads read, `(responses, hidden)`."""
+        model: Any = self.model
+        rows: Any = batch["packed"]
+        if rows is None:
+            rows = {name: batch[name] for name in ("input_ids", "attention_mask")}
+        states: Tensor = model.base_model(**rows).last_hidden_state
+        return states.flatten(0, 1)[batch["ends"]]
 
     def can_pack(self) -> bool:
         """Whether the model computes the same scores from packed rows as from whole sequences."""
@@ -206,7 +214,12 @@ def collate(pad: int, *, share_tokens: bool = False) -> Callable[[list[Row]], Ba
         sequences = [sequence for example in examples for sequence in example.sequences]
         padded = pad_sequences(sequences, pad)
         packed = _pack(examples, pad) if share_tokens else None
-        ends = [states[-1] for states in packed.states] if packed else []
+        if packed:
+            ends = [states[-1] for states in packed.states]
+        else:
+            width = padded["input_ids"].shape[1]
+            lengths = [len(until_last_token(ids, pad)) for ids in sequences]
+            ends = [row * width + length - 1 for row, length in enumerate(lengths)]
         return {
             "input_ids": padded["input_ids"],
             "attention_mask": padded["attention_mask"],

@@ -10,16 +10,20 @@ import random
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from accelerate.utils import send_to_device  # type: ignore[import-untyped]
 
 from concord.lm.types import Tokenizer
 from concord.rewards.outcome.examples import Example, Scales, labelled_heads
-from concord.rewards.outcome.head_fit import LabelledModel, until_last_token
-from concord.rewards.outcome.probe import Probe
+from concord.rewards.outcome.head_fit import LabelledModel, collate, longest_answer
 from concord.rewards.outcome.probe_fit import fit_heads
 
-MAX_RESPONSES = 20_000
-"""Approximate limit of the labelled responses per head that the linear fit uses."""
+MAX_RESPONSES = 4_000
+"""Approximate limit of the labelled responses per head that the linear fit uses. Training starts
+from it, so it need not be exact."""
+BATCH = 16
+"""Examples per forward pass."""
 
 
 def initialise(
@@ -37,13 +41,8 @@ def initialise(
     """
     reward: Any = model.model
     subset = _subset(examples, len(names))
-    probe = Probe(reward, tokenizer, [reward.config.num_hidden_layers], names, {})
-    sequences = [
-        until_last_token(sequence, reward.config.pad_token_id)
-        for example in subset
-        for sequence in example.sequences
-    ]
-    heads, thresholds = fit_heads(probe.features(sequences), subset, scales, len(names), l2)
+    features = _features(model, subset, tokenizer.pad_token_id)
+    heads, thresholds = fit_heads(features, subset, scales, len(names), l2)
     seen = {(grade.scale, grade.level) for example in subset for grade in example.grades}
     with torch.no_grad():
         reward.score.weight.copy_(torch.from_numpy(heads["weight"]))
@@ -54,6 +53,24 @@ def initialise(
                 # Stock heads have no bias, so it is moved into the thresholds.
                 bias = float(heads["bias"][names.index(scale.objective)])
                 model.thresholds.free[index, 0] -= bias
+
+
+def _features(model: LabelledModel, examples: Sequence[Example], pad: int) -> np.ndarray:
+    """The states that the heads read, float32 `(responses, hidden)`, in the order of `examples`."""
+    reward: Any = model.model
+    rows = [{"example": example, "weight": 0.0} for example in examples]
+    order = sorted(range(len(rows)), key=lambda row: longest_answer(rows[row]))
+    make_batch = collate(pad, share_tokens=model.can_pack())
+    states: list[np.ndarray] = [np.zeros(0)] * len(rows)
+    for start in range(0, len(order), BATCH):
+        members = order[start : start + BATCH]
+        batch = send_to_device(make_batch([rows[row] for row in members]), reward.device)
+        with torch.inference_mode():
+            table = model.states(batch).float().cpu().numpy()
+        counts = [len(examples[row].sequences) for row in members]
+        for row, part in zip(members, np.split(table, np.cumsum(counts)[:-1]), strict=True):
+            states[row] = part
+    return np.concatenate(states)
 
 
 def _subset(examples: Sequence[Example], heads: int) -> list[Example]:

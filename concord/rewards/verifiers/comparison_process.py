@@ -28,6 +28,7 @@ def verdicts(questions: Sequence[Question], seconds: float) -> tuple[list[bool] 
     """The answers to questions about expressions, and the CPU time that they took.
 
     Without answers (None) if they were aborted at the limit of `seconds` of CPU time, or of memory.
+    Raises ComparisonError if the program of the process has a fault.
     """
     return _comparison_process().ask(questions, seconds)
 
@@ -35,6 +36,10 @@ def verdicts(questions: Sequence[Question], seconds: float) -> tuple[list[bool] 
 def aborted_comparisons() -> int:
     """Number of answers of this process whose comparison was aborted at a limit."""
     return _comparison_process().aborted
+
+
+class ComparisonError(Exception):
+    """A fault of the comparison itself, not of what is compared."""
 
 
 class _ComparisonProcess:
@@ -45,14 +50,17 @@ class _ComparisonProcess:
         self.aborted = 0
 
     def ask(self, questions: Sequence[Question], seconds: float) -> tuple[list[bool] | None, float]:
-        answers, used = None, 0.0
+        answers, used, fault = None, 0.0, None
         if seconds > LEAST_SECONDS:
             process = self._running()
             assert process.stdin is not None
             assert process.stdout is not None
             process.stdin.write(json.dumps([questions, seconds]) + "\n")
             process.stdin.flush()
-            answers, used = json.loads(process.stdout.readline() or "[null, 0]")
+            reply = process.stdout.readline() or "[null, 0, null]"
+            answers, used, fault = json.loads(reply)
+        if fault is not None:
+            raise ComparisonError(f"{questions} cannot be compared; please report this:\n{fault}")
         self.aborted += answers is None
         return answers, used
 

@@ -1,9 +1,10 @@
 r"""The program of the comparison process: whether expressions of LaTeX are equal, with sympy.
 
 It reads lines of JSON, `[questions, seconds]`. A question is (relation, left, right, tolerance).
-It replies to each line with `[verdicts, CPU seconds]`; the verdicts are null if they took more than
-`seconds` of CPU time, or too much memory. Each line is answered by a fork, which is killed at a
-limit; the next fork starts from the same warm state.
+It replies to each line with `[verdicts, CPU seconds, fault]`. The verdicts are null if they took
+more than `seconds` of CPU time, or too much memory. The fault is the traceback of an error of this
+file, else null. Each line is answered by a fork, which is killed at a limit; the next fork starts
+from the same warm state.
 
 Expressions are parsed as LaTeX only, because sympy's parser of plain expressions calls `eval`.
 """
@@ -14,6 +15,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from functools import cache
 from typing import Any
@@ -39,35 +41,52 @@ WARM = [
 ]
 """Questions that warm the process up: sympy and the parser load much of their code lazily."""
 RELATIONS = ("equal", "multiple", "positive multiple")
+FAULT = b"!"
+"""First byte of the reply of a fork that failed by a fault of this file."""
 Question = tuple[str, str, str, str]
 
 
+class UnreadableError(Exception):
+    """A text has no meaning that can be compared."""
+
+
 def holds(relation: str, left: str, right: str, tolerance: str) -> bool:
-    """Whether two expressions are in a relation; False if they cannot be read.
+    """Whether two expressions are in a relation; False if the parser or sympy fails on them.
 
     Relations: `equal`, for numbers up to the fraction `tolerance`; `multiple`, one is the other
-    times a number other than 0; `positive multiple`.
+    times a number other than 0; `positive multiple`. Raises the errors of this file, which are
+    faults of ours and no property of the text.
     """
+    try:
+        return _holds(relation, expression(left), expression(right), tolerance)
+    except (MemoryError, RecursionError, UnreadableError):
+        return False
+    except Exception as error:
+        if traceback.extract_tb(error.__traceback__)[-1].filename == __file__:
+            raise
+        return False
+
+
+def _holds(relation: str, one: Any, other: Any, tolerance: str) -> bool:
     from sympy import Expr, MatrixBase, Rational
 
-    try:
-        one, other = expression(left), expression(right)
-        if isinstance(one, MatrixBase) or isinstance(other, MatrixBase):
-            return relation == "equal" and _same_matrix(one, other)
-        if not isinstance(one, Expr) or not isinstance(other, Expr):
-            return relation == "equal" and bool(one == other)
-        if relation != "equal":
-            return _is_multiple(one, other, positive=relation == "positive multiple")
-        if tolerance != "0":
-            return _is_near(one, other, Rational(tolerance))
-        return _is_equal(one, other)
-    except Exception:  # noqa: BLE001 - of the parser or of sympy, on text that is no mathematics
-        return False
+    if isinstance(one, MatrixBase) or isinstance(other, MatrixBase):
+        return relation == "equal" and _same_matrix(one, other)
+    if not isinstance(one, Expr) or not isinstance(other, Expr):
+        return relation == "equal" and bool(one == other)
+    if relation != "equal":
+        return _is_multiple(one, other, positive=relation == "positive multiple")
+    if tolerance != "0":
+        return _is_near(one, other, Rational(tolerance))
+    return _is_equal(one, other)
 
 
 @cache
 def expression(text: str) -> Any:
-    """The sympy object that a text of LaTeX means. Decimals are exact."""
+    """The sympy object that a text of LaTeX means. Decimals are exact.
+
+    Raises UnreadableError if it means no object of sympy, and what the parser raises.
+    """
     import re
 
     from latex2sympy2_extended.latex2sympy2 import latex2sympy
@@ -79,6 +98,8 @@ def expression(text: str) -> Any:
     )
     text = normalize_latex(text, config)
     parsed = latex2sympy(text, is_real=True, convert_degrees=False, normalization_config=None)
+    if not hasattr(parsed, "doit"):
+        raise UnreadableError(text)
     return parsed.doit()
 
 
@@ -201,7 +222,9 @@ def _serve() -> None:
         print(json.dumps(_answer(*json.loads(line))), flush=True)
 
 
-def _answer(questions: list[Question], seconds: float) -> tuple[list[bool] | None, float]:
+def _answer(
+    questions: list[Question], seconds: float
+) -> tuple[list[bool] | None, float, str | None]:
     """Answers the questions in a forked process."""
     reader, writer = os.pipe()
     pid = os.fork()
@@ -210,14 +233,19 @@ def _answer(questions: list[Question], seconds: float) -> tuple[list[bool] | Non
             signal.signal(signal.SIGPROF, signal.SIG_DFL)
             signal.setitimer(signal.ITIMER_PROF, seconds)
             os.write(writer, bytes(holds(*question) for question in questions))
+        except Exception:  # noqa: BLE001 - the parent reports it
+            os.write(writer, FAULT + traceback.format_exc().encode())
         finally:
             os._exit(0)
     os.close(writer)
     with open(reader, "rb") as pipe:
         verdicts = pipe.read()
     usage = os.wait4(pid, 0)[2]
+    used = usage.ru_utime + usage.ru_stime
+    if verdicts.startswith(FAULT):
+        return None, used, verdicts.removeprefix(FAULT).decode()
     complete = len(verdicts) == len(questions)
-    return [bool(byte) for byte in verdicts] if complete else None, usage.ru_utime + usage.ru_stime
+    return [bool(byte) for byte in verdicts] if complete else None, used, None
 
 
 if __name__ == "__main__":

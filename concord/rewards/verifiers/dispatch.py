@@ -18,19 +18,24 @@ refuses it otherwise. The code of an installed package is not tracked.
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import math
 from collections.abc import Callable, Sequence
+from functools import cache
 from numbers import Real
 
 import numpy as np
 
-from concord.stage import plugins
+from concord.stage import plugins, user_function
 from concord.stage.errors import ConcordError, DataError, ParamsError
 from concord.stage.params import suggest
 
 Verifier = Callable[[str, str | None], float]
+ROLE = user_function.Role(
+    "verifier",
+    ("response", None),
+    "a response and a reference",
+    "(response: str, reference: str | None) -> float",
+)
 
 
 def score_all(name: str, responses: Sequence[str], references: Sequence[str | None]) -> np.ndarray:
@@ -59,41 +64,18 @@ def find(name: str) -> Verifier:
 
     Raises ParamsError if it does not exist or cannot be called with a response and a reference.
     """
-    module, colon, function = name.partition(":")
+    return user_function.find(name, ROLE) if ":" in name else _built_in(name)
+
+
+@cache
+def _built_in(name: str) -> Verifier:
     known = plugins.names("concord.rewards.verifiers")
-    if not colon and name not in known:
+    if name not in known:
         raise ParamsError(
             f"{name!r} is not a verifier; {suggest(name, known)}, "
             "or a custom one as module:function"
         )
-    if not colon:
-        verifier: Verifier = plugins.load("concord.rewards.verifiers", name, "verifier").verify
-        return verifier
-    custom = _import_function(name, module, function)
-    try:
-        inspect.signature(custom).bind("response", None)
-    except (TypeError, ValueError):
-        raise ParamsError(
-            f"{name!r} cannot be called with a response and a reference, so it is not a verifier; "
-            f"define it as {function}(response: str, reference: str | None) -> float"
-        ) from None
-    return custom
-
-
-def _import_function(name: str, module: str, function: str) -> Verifier:
-    try:
-        loaded = importlib.import_module(module)
-    except (Exception, SystemExit) as error:
-        raise ParamsError(
-            f"{name!r}: importing {module or 'it'} fails ({type(error).__name__}: {error}); "
-            "put the module into the root of the project and check that it can be imported there"
-        ) from error
-    verifier: Verifier | None = getattr(loaded, function, None)
-    if not callable(verifier):
-        defined = [key for key, value in vars(loaded).items() if inspect.isfunction(value)]
-        raise ParamsError(
-            f"{name!r}: {module} has no function {function!r}; {suggest(function, defined)}"
-        )
+    verifier: Verifier = plugins.load("concord.rewards.verifiers", name, "verifier").verify
     return verifier
 
 

@@ -165,3 +165,23 @@ def test_the_range_of_each_objective_beside_the_specialists() -> None:
         assert entry["ranges"]["dpo"]["range"] == pytest.approx(0.2)
         share = {"share": 0.5, "ci_low": 0.5, "ci_high": 0.5}
         assert entry["shares"] == {"dpo": pytest.approx(share)}
+
+
+def test_a_rival_that_does_not_move_has_no_share() -> None:
+    """Dividing by a range that may be 0 would give any number."""
+    tables = measured()
+    for seed, shift in ((0, 0.01), (1, -0.01), (2, 0.0)):
+        for line in (0, 1):
+            tables[f"dpo_w{line}", seed] = answers(line, 1.0, 1.0, 0.7 + shift * line, 0.5)
+    figures = control(Curves(study(), CELLS, VARIANTS, tables), VARIANTS, tables, "values")
+    assert figures["helpful"]["ranges"]["dpo"]["ci_low"] <= 0
+    assert "dpo" not in figures["helpful"]["shares"]
+
+
+def test_the_control_of_a_single_weight_vector_is_not_measured() -> None:
+    tables = measured()
+    one = Curves(study(weights=[{"helpful": 1.0}]), CELLS[:1], VARIANTS, tables)
+    for entry in control(one, VARIANTS, tables, "values").values():
+        assert np.isnan(entry["kendall_tau"])
+        assert entry["ranges"]["dpo"]["range"] == 0
+        assert entry["shares"] == {}

@@ -1,10 +1,14 @@
 """Comparisons of hostile answers are aborted within a second and do not affect the next one."""
 
+import io
+import json
 import resource
 import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
@@ -114,6 +118,31 @@ def test_a_dead_comparison_process_is_replaced() -> None:
     _process().kill()
     _process().wait()
     assert equivalence.equal(r"\sqrt{4}", "2")
+
+
+UNREADABLE = ["\\frac{1}{", "}{", "\\begin{pmatrix}1&2\\\\3\\end{pmatrix}", "\\lim_{x}", ""]
+
+
+@pytest.mark.parametrize("text", UNREADABLE)
+def test_what_the_parser_cannot_read_is_not_equal(text: str) -> None:
+    assert not comparison_worker.holds("equal", text, "2", "0")
+
+
+def test_a_fault_of_the_comparison_is_no_wrong_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparison_worker, "_values", None)
+    question = ("equal", "(x+1)^2", "x^2+2x+1", "0")
+    with pytest.raises(TypeError, match="NoneType"):
+        comparison_worker.holds(*question)
+    verdicts, _, fault = comparison_worker._answer([question], 5.0)
+    assert verdicts is None
+    assert fault is not None
+    assert "_is_equal" in fault
+    process = comparison_process._ComparisonProcess()
+    reply = io.StringIO(json.dumps([None, 0.1, fault]) + "\n")
+    running: Any = SimpleNamespace(stdin=io.StringIO(), stdout=reply)
+    monkeypatch.setattr(process, "_running", lambda: running)
+    with pytest.raises(comparison_process.ComparisonError, match="report this"):
+        process.ask([question], 1.0)
 
 
 def test_long_answers_are_compared_as_text() -> None:

@@ -11,8 +11,6 @@ prompt and the answer, and returns a number from 0 (bad) to 1 (good). Its file m
 
 from __future__ import annotations
 
-import importlib
-import inspect
 import math
 from collections.abc import Callable, Iterator, Sequence
 from numbers import Real
@@ -23,10 +21,17 @@ import numpy as np
 from pydantic.dataclasses import dataclass
 
 from concord.lm.chat import Messages
+from concord.stage import user_function
 from concord.stage.errors import ConcordError, DataError, ParamsError
-from concord.stage.params import FORBID, suggest
+from concord.stage.params import FORBID
 
 Grade = Callable[[Messages, str], float]
+ROLE = user_function.Role(
+    "judge",
+    ([], "answer"),
+    "messages and an answer",
+    "(messages: list[dict], answer: str) -> float",
+)
 
 
 @dataclass(frozen=True, config=FORBID)
@@ -82,28 +87,7 @@ class FunctionJudge:
 
 def find(name: str) -> Grade:
     """The function `module:name`. Raises ParamsError if it does not exist or takes no answer."""
-    module, _, function = name.partition(":")
-    try:
-        loaded = importlib.import_module(module)
-    except (Exception, SystemExit) as error:
-        raise ParamsError(
-            f"{name!r}: importing {module} fails ({type(error).__name__}: {error}); put the module "
-            "into the root of the project and check that it can be imported there"
-        ) from error
-    grade: Grade | None = getattr(loaded, function, None)
-    if not callable(grade):
-        defined = [key for key, value in vars(loaded).items() if inspect.isfunction(value)]
-        raise ParamsError(
-            f"{name!r}: {module} has no function {function!r}; {suggest(function, defined)}"
-        )
-    try:
-        inspect.signature(grade).bind([], "answer")
-    except (TypeError, ValueError):
-        raise ParamsError(
-            f"{name!r} cannot be called with messages and an answer, so it is not a judge; define "
-            f"it as {function}(messages: list[dict], answer: str) -> float"
-        ) from None
-    return grade
+    return user_function.find(name, ROLE)
 
 
 def load(params: FunctionJudgeParams, device: Any, dtype: str, cache: Path) -> FunctionJudge:
