@@ -27,7 +27,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from concord.objectives import Objective
-from concord.prepared.dedupe import prompt_keys
+from concord.prepared.prompt_keys import prompt_keys
 
 WORDS = 24
 """Number of words per objective."""
