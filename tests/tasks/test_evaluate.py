@@ -263,6 +263,8 @@ def test_every_policy_is_measured_on_the_checks(chain: Path) -> None:
         {
             "policy": "mah_dpo",
             "strength": 1,
+            "at_least": {},
+            "max_kl": None,
             "weights": content["evaluate"]["weights"],
             "domains": {"values": {"weights": content["evaluate"]["weights"]}},
         },
@@ -464,8 +466,10 @@ def test_a_stopped_evaluation_of_the_candidate_resumes(chain: Path) -> None:
     content["evaluate"]["batch_size"] = 2
     Path("params.yaml").write_text(json.dumps(content), encoding="utf-8")
     weights = {"weights": dict.fromkeys(VALUES, 1.0)}
+    constraints = {"at_least": {}, "max_kl": None}
     choice = {"policy": "mah_dpo", "strength": 1, **weights, "domains": {"values": weights}}
-    outputs.write_json("reports/select.json", choice)
+    outputs.write_json("reports/select.json", choice | constraints)
+    evaluate.main("mah_dpo")
     written = [f"reports/candidate/{name}" for name in ("results.json", "samples.parquet")]
     check_resume(candidate.main, written, share=0.4)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -64,10 +63,10 @@ def published(folder: Path) -> Side | None:
         return None
     try:
         return side(folder)
-    except json.JSONDecodeError as error:
+    except DataError as error:
         raise DataError(
-            f"a file of the champion in {folder} is not valid JSON ({error}); restore {folder} "
-            f"from git, or delete its {RESULTS} to compare with the SFT model"
+            f"the champion cannot be read: {error}. Restore {folder} from git, or delete its "
+            f"{RESULTS} to compare with the SFT model"
         ) from None
 
 
