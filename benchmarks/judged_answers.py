@@ -30,7 +30,7 @@ from concord.stage.paths import MINILM, PREPARED, SFT
 from concord.steering.steered import Sampling, Steered
 
 BOOTSTRAP = 1000
-TABLES = ("prompts/test", "ratings/test", "prompts/validation")
+PROMPTS = ("prompts/test", "prompts/validation")
 
 
 def main() -> None:
@@ -76,9 +76,10 @@ def judge(
         of_domain = operating_points(domain, members, equal, 3)
         points += of_domain if policy.heads else of_domain[:1]
     judge_params = JudgeParams(embeddings=MINILM.is_dir())
+    test, validation = (outputs.read_table(PREPARED / f"{table}.parquet") for table in PROMPTS)
     return judged.judge(
         policy,
-        judged.JudgedData(*(outputs.read_table(PREPARED / f"{table}.parquet") for table in TABLES)),
+        judged.JudgedData(test, run_protocol.labels_of("test"), validation),
         objectives_of(params),
         names,
         {"held_out": points},
