@@ -77,7 +77,8 @@ class Hashes:
 def watched_files(root: Path, params: RetrainParams, hashes: Hashes) -> Iterator[Input]:
     """The files in the watched folders, apart from hidden ones and those that are still written.
 
-    Raises InputError if a folder does not exist.
+    Raises InputError if a folder does not exist, or if a link in it leads out of it: what is read
+    would not be what somebody put there.
     """
     now = time.time()
     for source, where in params.watch.items():
@@ -91,6 +92,11 @@ def watched_files(root: Path, params: RetrainParams, hashes: Hashes) -> Iterator
             hidden = any(part.startswith(".") for part in file.relative_to(folder).parts)
             if hidden or not file.is_file():
                 continue
+            if not file.resolve().is_relative_to(folder.resolve()):
+                raise InputError(
+                    f"{file} is a link to {file.resolve()}, outside of the watched folder; copy "
+                    "the file into the folder, or remove the link"
+                )
             if now - file.stat().st_mtime >= params.settle_seconds:
                 yield Input("file", source, hashes.of(file), str(file))
 
