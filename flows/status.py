@@ -9,7 +9,6 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from concord.code import read_listing
 from concord.stage.params import read
 from concord.stage.paths import CODE
 from flows.graph import ask, read_graph
@@ -66,6 +65,8 @@ class Listings:
         """Files whose code changed since the stage ran; empty if the old listing is not cached."""
         if self.cache is None:
             self.cache = Path(ask("cache", "dir").strip())
+        from concord.code import read_listing  # imports pandas
+
         md5 = self.hashes.get((stage, listing), "")
         old = self.cache / "files/md5" / md5[:2] / md5[2:]
         new = self.root / listing
