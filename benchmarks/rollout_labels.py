@@ -103,9 +103,7 @@ def rollout_tables(settings: Settings, largest: int) -> Tables:
         "seed": settings.seeds.sampling,
     }
     model = load_causal(SFT, settings.device, settings.runtime.dtype)
-    sampler = AnswerSampler(
-        Sampler(model, load_tokenizer(SFT), sampling), params.completions, Path(f"texts-{largest}")
-    )
+    sampler = AnswerSampler(Sampler(model, load_tokenizer(SFT), sampling), params.completions)
     context, tables = Context(settings.objective, gamma=1.0), {}
     for name, divisor in SPLITS.items():
         prompts = outputs.read_table(PREPARED / f"prompts/{name}.parquet")

@@ -51,7 +51,7 @@ PARAMS: list[tuple[str, Any, set[str]]] = [
     ("evaluate.weights.harmless", 0.6, JUDGED | {"front"}),
     ("evaluate.locked_seed", 2, {"evaluate_rewards"} | JUDGED),
     ("evaluate_rewards.pairs", 30, {"evaluate_rewards"}),
-    ("front.reference_point", -0.1, {"front"}),
+    ("front.reference_point", -0.1, {"front", "gate"}),
     ("select.weights.harmless", 0.6, {"select", "export", "report"}),
     ("gate.objectives.margin", 0.1, {"gate"}),
     ("export.dtype", "bfloat16", {"candidate", "export"}),
