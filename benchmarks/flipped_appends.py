@@ -30,7 +30,7 @@ from concord.evaluation.metrics import wilson
 from concord.objectives import Objective, objectives_of
 from concord.prepared import label_keys
 from concord.prepared import pairs as preferences
-from concord.prepared.data_figures import data_figures, label_figures
+from concord.prepared.data_figures import data_figures
 from concord.sandbox.source import Spec, read_spec, records_of
 from concord.stage.closure import ROOT
 from concord.stage.params import read
@@ -106,8 +106,7 @@ class Trial:
     def refused(self, append: Tables) -> dict[str, bool]:
         """Whether the gate refuses, with the figures of all data alone and with both."""
         tables = joined(self.old, append)
-        new = label_keys.unknown(tables, self.known)
-        added = NewLabels(sum(map(len, new.values())), label_figures(new, self.objectives))
+        added = NewLabels.of(tables, self.objectives, self.known)
         candidate = self.side(tables)
         rows_ = {
             name: data(DataGate(), candidate, self.champion, given)

@@ -52,9 +52,13 @@ def all_keys(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame({"key": np.unique(np.concatenate(keys))})
 
 
-def unknown(tables: Mapping[str, pd.DataFrame], known: np.ndarray) -> dict[str, pd.DataFrame]:
-    """Table -> its labels whose keys are not in `known`, `(labels,)`."""
-    return {
-        table: tables[table][~np.isin(label_keys(tables[table]), known)].reset_index(drop=True)
-        for table in TABLES
-    }
+def divide(
+    tables: Mapping[str, pd.DataFrame], known: np.ndarray
+) -> tuple[dict[str, pd.DataFrame], dict[str, pd.DataFrame]]:
+    """The labels whose keys are in `known`, `(labels,)`, and the other ones, by table."""
+    old, new = {}, {}
+    for name in TABLES:
+        is_known = np.isin(label_keys(tables[name]), known)
+        old[name] = tables[name][is_known].reset_index(drop=True)
+        new[name] = tables[name][~is_known].reset_index(drop=True)
+    return old, new

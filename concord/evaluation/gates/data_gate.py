@@ -7,7 +7,8 @@ its error rate says. The margin keeps changes that are certain but small, as in 
 refusing a candidate.
 
 In all data a small append is diluted. So the figures of the labels are also measured on the new
-labels alone, those that the champion's data do not have, and tested against the champion's. Holm's
+labels alone, those that the champion's data do not have, and tested against the champion's. So is
+how often they prefer what the known labels predict (`concord.prepared.word_preferences`). Holm's
 correction covers all tests.
 """
 
@@ -19,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from scipy import stats  # type: ignore[import-untyped]
 
 from concord.evaluation.gates.gate_params import DataGate
@@ -28,6 +30,7 @@ from concord.evaluation.paired_tests import holm
 from concord.objectives import Objective
 from concord.prepared import label_keys
 from concord.prepared.data_figures import label_figures
+from concord.prepared.word_preferences import agreement_figures
 
 SHOWN = 3
 """Number of figures that the verdict names; gate.json has all that fail."""
@@ -43,6 +46,21 @@ class NewLabels:
     count: int
     figures: Figures
     """Figure -> its mean and error, for figures of enough labels."""
+    known: Figures
+    """The figures of the known labels that are not among the champion's figures."""
+
+    @classmethod
+    def of(
+        cls,
+        tables: Mapping[str, pd.DataFrame],
+        objectives: Mapping[str, Objective],
+        known: np.ndarray,
+    ) -> NewLabels:
+        """Measures the labels whose keys are not in `known`, `(labels,)`."""
+        old, new = label_keys.divide(tables, known)
+        before, after = agreement_figures(old["pairs"], new["pairs"], objectives)
+        figures = {**label_figures(new, objectives), **after}
+        return cls(sum(map(len, new.values())), figures, before)
 
 
 def new_labels(
@@ -51,8 +69,7 @@ def new_labels(
     """Measures the new labels in the prepared data; None if the champion's are not known."""
     if champion.labels is None:
         return None
-    added = label_keys.unknown(label_keys.read_labels(prepared), champion.labels)
-    return NewLabels(sum(map(len, added.values())), label_figures(added, objectives))
+    return NewLabels.of(label_keys.read_labels(prepared), objectives, champion.labels)
 
 
 def data(params: DataGate, candidate: Side, champion: Side, added: NewLabels | None) -> Row:
@@ -65,7 +82,7 @@ def data(params: DataGate, candidate: Side, champion: Side, added: NewLabels | N
     if candidate.data is None or champion.data is None:
         who = champion.name if candidate.data is not None else "the candidate"
         return Row("data", text, f"{who} has no {DATA}", None, **settings)
-    tests = compare(params, candidate.data, champion.data, added.figures if added else {})
+    tests = compare(params, candidate.data, champion.data, added)
     if not tests:
         return Row("data", text, "no figure is in both", None, **settings)
     failed = {name: row for name, row in tests.items() if not row["holds"]}
@@ -82,22 +99,22 @@ def data(params: DataGate, candidate: Side, champion: Side, added: NewLabels | N
 
 
 def compare(
-    params: DataGate, candidate: Figures, champion: Figures, added: Figures
+    params: DataGate, candidate: Figures, champion: Figures, added: NewLabels | None = None
 ) -> dict[str, dict[str, Any]]:
     """Figure -> its test, for the figures that the champion has too.
 
-    `added` are figures of the new labels alone; the names of their tests begin with `NEW`. `p` is
-    corrected for all tests.
+    The names of tests of the new labels alone begin with `NEW`. `p` is corrected for all tests.
     """
+    before = {**champion, **added.known} if added else champion
     rows = {
         name: _change(one, champion[name], getattr(params, one["kind"]))
         for name, one in candidate.items()
         if name in champion
     }
     rows |= {
-        f"{NEW}{name}": _change(one, champion[name], params.new_labels)
-        for name, one in added.items()
-        if name in champion
+        f"{NEW}{name}": _change(one, before[name], params.new_labels)
+        for name, one in (added.figures.items() if added else ())
+        if name in before
     }
     corrected = holm([row["p"] for row in rows.values()])
     return {
