@@ -54,8 +54,8 @@ def tables_of(spec: Spec) -> Tables:
     built: dict[str, list[dict[str, Any]]] = {name: [] for name in TABLES}
     for line, record in enumerate(records_of(spec), 1):
         if (table := table_of(record)) in built:
-            place = {"source": "sandbox", "source_file": "", "source_line": line}
-            built[table] += [{**place, **row} for row in rows(record)]
+            origin = {"source": "sandbox", "source_file": "", "source_line": line}
+            built[table] += [{**origin, **row} for row in rows(record)]
     tables = {name: schemas.build(name, content) for name, content in built.items()}
     compared = preferences.from_comparisons(tables.pop("comparisons"))
     implied = preferences.from_ratings(tables["ratings"])
@@ -96,8 +96,8 @@ class Trial:
         """A model of which only the data are known."""
         count = sum(map(len, tables.values()))
         nothing = pd.DataFrame({"source": [], "reason": []})
-        found = data_figures(tables, self.objectives, {"sandbox": count}, nothing, None)
-        return Side("champion", {}, pd.DataFrame(), None, found)
+        kept = data_figures(tables, self.objectives, {"sandbox": count}, nothing, None)
+        return Side("champion", {}, pd.DataFrame(), None, kept)
 
     def append(self, share: float) -> Tables:
         """An honest append."""
@@ -122,7 +122,7 @@ def measure(seeds: int, shares: Sequence[float], size: float) -> pd.DataFrame:
     params = read(ROOT / "params.yaml")
     objectives = objectives_of(params)
     spec = scaled(read_spec(ROOT / params["sources"]["sandbox"]["path"]), size, 0)
-    found = []
+    results = []
     for seed in range(seeds):
         trial = Trial(spec, objectives, seed)
         flipped = random.Random(seed).choice(list(objectives))
@@ -131,8 +131,8 @@ def measure(seeds: int, shares: Sequence[float], size: float) -> pd.DataFrame:
             for labels, tables in (("honest", append), (flipped, flip(append, flipped))):
                 print(f"seed {seed}, {share:.0%}, {labels}", file=sys.stderr, flush=True)
                 case = {"seed": seed, "share": share, "flipped": labels != "honest"}
-                found.append({**case, "labels": labels, **trial.refused(tables)})
-    return pd.DataFrame(found)
+                results.append({**case, "labels": labels, **trial.refused(tables)})
+    return pd.DataFrame(results)
 
 
 def markdown(table: pd.DataFrame) -> str:
