@@ -69,14 +69,18 @@ def flip(tables: Tables, objective: str) -> Tables:
     sides = ["chosen", "rejected"]
     pairs.loc[of_pairs, sides] = pairs.loc[of_pairs, sides[::-1]].to_numpy()
     of_ratings = ratings["objective"] == objective
-    ratings.loc[of_ratings, "rating"] = 1 - ratings.loc[of_ratings, "rating"]
+    ratings["rating"] = ratings["rating"].where(~of_ratings, 1 - ratings["rating"])
+    other_end = ratings["scale_low"] + ratings["scale_high"] - ratings["raw_rating"]
+    ratings["raw_rating"] = ratings["raw_rating"].where(~of_ratings, other_end)
     for changed in (ratings, steps):  # another content
         changed["row_id"] += np.where(changed["objective"] == objective, "flipped", "")
-    steps["labels"] = [
-        [label if label is None else 1 - label for label in labels] if flips else labels
-        for labels, flips in zip(steps["labels"], steps["objective"] == objective, strict=True)
-    ]
+    of_steps = steps["objective"] == objective
+    steps["labels"] = steps["labels"].where(~of_steps, steps["labels"].map(_turned))
     return {**tables, "pairs": pairs, "ratings": ratings, "steps": steps}
+
+
+def _turned(labels: Sequence[float | None]) -> list[float | None]:
+    return [label if label is None else 1 - label for label in labels]
 
 
 def joined(one: Tables, other: Tables) -> Tables:
@@ -118,20 +122,21 @@ class Trial:
 
 
 def measure(seeds: int, shares: Sequence[float], size: float) -> pd.DataFrame:
-    """A row per seed, append and labels (`honest` or the flipped objective)."""
+    """A row per seed, append and kind of labels: what refused it."""
     params = read(ROOT / "params.yaml")
     objectives = objectives_of(params)
     spec = scaled(read_spec(ROOT / params["sources"]["sandbox"]["path"]), size, 0)
     results = []
     for seed in range(seeds):
         trial = Trial(spec, objectives, seed)
-        flipped = random.Random(seed).choice(list(objectives))
+        objective = random.Random(seed).choice(list(objectives))
         for share in shares:
             append = trial.append(share)
-            for labels, tables in (("honest", append), (flipped, flip(append, flipped))):
+            for flipped in (False, True):
+                labels = f"{objective} flipped" if flipped else "as they are"
                 print(f"seed {seed}, {share:.0%}, {labels}", file=sys.stderr, flush=True)
-                case = {"seed": seed, "share": share, "flipped": labels != "honest"}
-                results.append({**case, "labels": labels, **trial.refused(tables)})
+                refused = trial.refused(flip(append, objective) if flipped else append)
+                results.append({"seed": seed, "share": share, "flipped": flipped, **refused})
     return pd.DataFrame(results)
 
 

@@ -64,6 +64,9 @@ def test_flipping_changes_the_labels_of_one_objective_only(append: Tables) -> No
         pd.testing.assert_frame_equal(turned[name][others], append[name][others])
         keys = label_keys.label_keys(append[name]), label_keys.label_keys(turned[name])
         assert ((keys[0] != keys[1]) == ~others).all()
+    scale = [append["ratings"][name] for name in ("scale_low", "scale_high")]
+    share = (turned["ratings"]["raw_rating"] - scale[0]) / (scale[1] - scale[0])
+    pd.testing.assert_series_equal(share, turned["ratings"]["rating"], check_names=False)
     again = flip(turned, FLIPPED)
     assert again["pairs"].equals(append["pairs"])
 
