@@ -27,7 +27,8 @@ from concord.policies.publish import CARD
 from concord.report import card as cards
 from concord.report import hub_results
 from concord.stage import outputs
-from concord.stage.errors import DataError, command
+from concord.stage.command import command
+from concord.stage.errors import DataError
 from concord.stage.params import FORBID, Dtype, Model, load, read
 from concord.stage.paths import (
     ALIGNED,
