@@ -69,7 +69,7 @@ class FunctionJudge:
 
     def _verdict(self, messages: Messages, answer: str) -> float:
         given = f"the answer {answer[:200]!r}"
-        verdict = user_function.call(self.grade, self.name, ROLE, given, messages, answer)
+        verdict: float = user_function.call(self.grade, self.name, ROLE, given, messages, answer)
         if not isinstance(verdict, Real) or not 0 <= verdict <= 1 or math.isnan(verdict):
             raise DataError(
                 f"the judge {self.name} returned {verdict!r} for {given}; it "
