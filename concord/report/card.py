@@ -73,7 +73,7 @@ Concord merged it at the weights below into a stock checkpoint.
 
 
 def _weights(record: Published) -> str:
-    """What was asked for each objective, and the weights that were chosen."""
+    """The weights of the user and those that were chosen."""
     rows = [
         (name, record.objectives[name].description, f"{asked:.4f}", f"{entry['weights'][name]:.4f}")
         for entry in record.choice["domains"].values()
