@@ -24,7 +24,7 @@ from concord.annotations.inspection.recognition import (
     ways_to_read,
 )
 from concord.annotations.inspection.survey import Survey, first_rows, survey
-from concord.annotations.inspection.table_guess import looks_like_data
+from concord.annotations.inspection.unknown_table import looks_like_data
 from concord.annotations.quarantine import REASONS
 from concord.stage.errors import DataError, ParamsError, command
 from concord.stage.params import read, suggest

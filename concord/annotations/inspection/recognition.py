@@ -27,6 +27,8 @@ TABLE = "table"
 ALMOST = 0.3
 """A more particular form is preferred if it reads at least this share of what another one reads."""
 HALF = 0.5
+MOST_GUESSED = 3
+"""A form with more keys than this is preferred even if it reads nothing, so that it says why."""
 LEAST_KEYS = 2
 """A form is recognised under other names only if at least this many of its keys are there."""
 
@@ -66,6 +68,7 @@ def ways_to_read(rows: Sequence[Row]) -> list[Way]:
     def rank(way: Way) -> tuple[bool, int, bool, int, float]:
         is_exact = not way.guessed
         is_good = way.read >= ALMOST * most or (is_exact and way.weight == heaviest)
+        is_good = is_good and (way.read > 0 or most == 0 or way.weight > MOST_GUESSED)
         return (is_good, way.weight, is_exact, -len(way.columns), way.read)
 
     best: dict[str, Way] = {}
@@ -89,7 +92,7 @@ def proposals(rows: Sequence[Row]) -> Iterator[Way]:
                 options = shape.options_for(named)
                 said = (f"the names of the columns: {', '.join(names.values())}",)
                 yield Way(name, options, names, shape.keys, shape.weight(), guessed=said)
-    guess = table_guess.guess(rows, columns)
+    guess = table_guess.guess(rows)
     if guess is not None:
         yield Way(
             TABLE, guess.options, guess.columns, guess.keys, len(guess.keys), guessed=guess.said
@@ -187,7 +190,12 @@ def nearest(rows: Sequence[Row]) -> Nearest | None:
         present = tuple(head for head in heads if head in columns)
         missing = tuple(head for head in heads if head not in columns)
         share = len(present) / len(heads) if heads else 0.0
-        if missing and share >= HALF and (best is None or (share, len(present)) > best[:2]):
+        if (
+            missing
+            and len(present) >= LEAST_KEYS
+            and share >= HALF
+            and (best is None or (share, len(present)) > best[:2])
+        ):
             best = (share, len(present), Nearest(name, present, missing))
     return best[2] if best else None
 
