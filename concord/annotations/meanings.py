@@ -124,14 +124,19 @@ def sides(said: Collection[str], one: str, other: str) -> dict[str, str] | None:
     """
     if said and all(word(value) in WORDS for value in said):
         return {}
-    names = names_of_sides(one, other)
-    meaning: dict[str, str | None] = {value: _side_in(value, names) for value in said}
-    if said and all(meaning.values()):
-        return {value: str(meaning[value]) for value in said}
+    if (named := named_sides(said, one, other)) is not None:
+        return named
     for numbered in SIDE_NUMBERS if len(said) > 1 else ():  # one number alone may mean either
         if {*said} <= numbered.keys():
             return {value: numbered[value] for value in said}
     return None
+
+
+def named_sides(said: Collection[str], one: str, other: str) -> dict[str, str] | None:
+    """Value -> a, b or tie, if all values name an answer by a word, or as its column does."""
+    names = names_of_sides(one, other)
+    meaning = {value: known for value in said if (known := _side_in(value, names)) is not None}
+    return meaning if said and len(meaning) == len({*said}) else None
 
 
 def names_of_sides(one: str, other: str) -> dict[str, str]:

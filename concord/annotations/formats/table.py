@@ -25,6 +25,9 @@ Several labels in one row become one annotation each with `objectives`: the obje
 column with its label. With `kind: comparison`, `objectives: {helpful: more_helpful, harmless:
 safer}` reads two preferences about the same pair.
 
+A row of ratings or binary labels may hold a list of answers and a list of labels: with `columns:
+{response: generations, rating: ratings}`, each answer becomes an annotation.
+
 If the interchange format requires a number or a list and the column holds text, as in CSV, the text
 is parsed: numbers like 0.5, .5 or 1e-3, lists as JSON. A label may also be true or false. A
 preference may also be A, model_a, response_a, left or a kind of tie. A prompt that is a transcript
@@ -57,7 +60,7 @@ from pydantic.dataclasses import dataclass
 from concord.annotations.columns import MISSING, at
 from concord.annotations.context import with_context
 from concord.annotations.dialogues import Tools, group_id, spoken, turns
-from concord.annotations.fields import NUMBER, is_empty, shorten, wrong_type
+from concord.annotations.fields import NUMBER, is_empty, items, shorten, wrong_type
 from concord.annotations.interchange import FIELDS
 from concord.annotations.meanings import side
 from concord.annotations.record import RowError, unique_keys
@@ -74,6 +77,20 @@ LABELS = {
     "steps": "labels",
 }
 """Kind of annotation -> the key of its label."""
+SHARED = ("group_id", "messages", "finish_reason")
+JUDGED = ("objective", "annotator")
+KEYS = {
+    "prompt": ("domain", "reference"),
+    "demonstration": ("response", "domain", "author"),
+    "comparison": (*JUDGED, "a", "b", "preferred", "margin", "authors"),
+    "rating": (*JUDGED, "response", "rating", "scale", "author"),
+    "ranking": (*JUDGED, "responses", "ranks", "authors"),
+    "binary": (*JUDGED, "response", "label", "author"),
+    "steps": ("objective", "steps", "labels", "label_kind"),
+}
+"""Kind of annotation -> the keys that it has. Other columns are ignored."""
+SINGLE = ("rating", "binary")
+"""Kinds with one answer, of which a row may hold a list."""
 
 
 @dataclass(frozen=True, config=FORBID)
@@ -121,6 +138,10 @@ class Options:
 
 def annotations(row: dict[str, Any], options: Options) -> Iterator[dict[str, Any] | RowError]:
     """Yields the annotations of a row."""
+    if options.kind in SINGLE and isinstance(row.get("response"), list):
+        for part in parts(row, LABELS[options.kind]):
+            yield from annotations(part, options)
+        return
     if not options.objectives:
         yield annotation(row, options)
     for objective, column in options.objectives.items():
@@ -129,6 +150,19 @@ def annotations(row: dict[str, Any], options: Options) -> Iterator[dict[str, Any
             yield annotation(row | label, options)
         except RowError as error:
             yield error
+
+
+def parts(row: dict[str, Any], label: str) -> Iterator[dict[str, Any]]:
+    """The row once for each of its answers, with the label and the author of the answer."""
+    answers = items(row, "response")
+    listed = {"response": answers} | {
+        key: items(row, key) for key in (label, "author") if isinstance(row.get(key), list)
+    }
+    if label not in listed or len({len(values) for values in listed.values()}) > 1:
+        given = len(listed[label]) if label in listed else 0
+        raise wrong_type(label, f"one per answer ({len(answers)})", f"{given} values")
+    for values in zip(*listed.values(), strict=True):
+        yield row | dict(zip(listed, values, strict=True))
 
 
 def at_path(row: dict[str, Any], column: str) -> Any:
@@ -143,19 +177,21 @@ def annotation(row: dict[str, Any], options: Options) -> dict[str, Any]:
     """The annotation of a row with one label."""
     made = {
         key: converted(key, translated(key, row[key], options.values))
-        for key in FIELDS
+        for key in (*SHARED, *KEYS[options.kind])
         if key in row
     }
     made = {**made, **options.constants, "kind": options.kind}
+    ignore = options.ignore
     if options.prompt is not None:
         asked = {options.prompt: at_path(row, options.prompt)}
+        ignore = [*ignore, options.prompt.partition(".")[0]]
         prompt = spoken(row | asked, options.prompt, options.tools)
         system = [] if options.system is None else [{"role": "system", "content": options.system}]
         made["messages"] = [*system, *prompt]
     elif made.get("messages") is not None:
         made["messages"] = spoken(made, "messages", options.tools)
     if made.get("messages") is not None:
-        made["messages"] = with_context(row, made["messages"], options.ignore, options.tools)
+        made["messages"] = with_context(row, made["messages"], ignore, options.tools)
     if made.get("group_id") is None:
         made["group_id"] = group_id(turns(made, "messages"))
     return made

@@ -8,10 +8,17 @@ from typing import Any, NamedTuple
 from concord.annotations import meanings
 from concord.annotations.fields import NUMBER
 from concord.annotations.formats.table import BOOLEANS
-from concord.annotations.inspection.names import column_for, judges, measures, two_sides
+from concord.annotations.inspection.names import (
+    column_for,
+    judges,
+    measures,
+    names_author,
+    two_sides,
+)
 from concord.annotations.inspection.unknown_table import (
     MOST,
     Table,
+    flat,
     holds_lists,
     holds_objects,
     holds_text,
@@ -29,39 +36,48 @@ class Kind(NamedTuple):
 def comparison(table: Table) -> Kind | None:
     """Two answers, and a column for each objective that says which one is preferred."""
     for one, other in two_sides(table.free()):
-        if not (holds_text(table, one) and holds_text(table, other)):
+        if names_author(one) or not (holds_text(table, one) and holds_text(table, other)):
             continue
         before = dict(table.taken)
         table.taken |= {"a": one, "b": other}
         column = table.find("preferred")
-        if column is not None:
-            meaning = meanings.sides(table.distinct(column), one, other)
-            if meaning is not None:
-                table.find("margin")
-                said = f"which value of {column} prefers {one}"
-                return Kind("comparison", *meaning_options("preferred", meaning, said))
+        if column is not None and (kind := one_preference(table, column, one, other)):
+            return kind
         table.taken = {**before, "a": one, "b": other}
         if kind := several_preferences(table, one, other):
             return kind
-        table.taken = before
+        table.taken = dict(before)
     return None
 
 
+def one_preference(table: Table, column: str, one: str, other: str) -> Kind | None:
+    """Two answers, and a column that says which one is preferred."""
+    meaning = meanings.sides(table.distinct(column), one, other)
+    if meaning is None:
+        return None
+    table.taken["preferred"] = column
+    table.find("margin")
+    said = f"which value of {column} prefers {one}"
+    return Kind("comparison", *meaning_options("preferred", meaning, said))
+
+
 def several_preferences(table: Table, one: str, other: str) -> Kind | None:
-    """Two answers, and a column for each of several objectives."""
-    columns, meaning = [], {}
+    """Two answers, and a column for each of several objectives. One alone is a preference."""
+    meaning: dict[str, str] = {}
+    columns = []
     for column in table.free():
         said = table.distinct(column)
-        sides = meanings.sides(said, one, other)
-        if said and sides is not None and not measures(column):
+        if not said or measures(column):
+            continue
+        if (known := meanings.named_sides(said, one, other)) is not None:
             columns.append(column)
-            meaning |= sides or {value: meanings.side(value) for value in said}
-    if not columns:
-        return None
+            meaning |= known
+    if len(columns) < 2:
+        return one_preference(table, columns[0], one, other) if columns else None
     is_known = all(meanings.word(value) in meanings.WORDS for value in meaning)
     options = {} if is_known else {"values": {"preferred": meaning}}
-    said_ = f"that {' and '.join(columns)} say which answer is preferred"
-    return Kind("comparison", {"objectives": objectives(columns), **options}, (said_,))
+    text = f"that {' and '.join(columns)} say which answer is preferred"
+    return Kind("comparison", {"objectives": objectives(columns), **options}, (text,))
 
 
 def objectives(columns: Sequence[str]) -> dict[str, str]:
@@ -74,7 +90,7 @@ def chosen_pair(table: Table) -> Kind | None:
     before = dict(table.taken)
     one, other = table.find("chosen"), table.find("rejected")
     if one is None or other is None or not (holds_text(table, one) and holds_text(table, other)):
-        table.taken = before
+        table.taken = dict(before)
         return None
     table.taken = {**before, "a": one, "b": other}
     table.find("margin")
@@ -97,14 +113,14 @@ def both(table: Table, first: str, second: str, kind: str) -> Kind | None:
     before = dict(table.taken)
     columns = table.find(first), table.find(second)
     if not all(column is not None and holds_lists(table, column) for column in columns):
-        table.taken = before
+        table.taken = dict(before)
         columns = parts_of_objects(table, first, second)
     if (
         None not in columns
         and (options := label_options(table, str(columns[1]), second)) is not None
     ):
         return Kind(kind, options, (f"that {columns[1]} belongs to {columns[0]}",))
-    table.taken = before
+    table.taken = dict(before)
     return None
 
 
@@ -140,32 +156,52 @@ def rating(table: Table) -> Kind | None:
     before = dict(table.taken)
     answer = table.find("response")
     if answer is None or not holds_text(table, answer):
-        table.taken = before
-        return None
+        table.taken = dict(before)
+        return rated_lists(table)
     column = table.find("rating")
     kind = several_ratings(table) if column is None else one_rating(table, column)
     if kind is None:
-        table.taken = before
+        table.taken = dict(before)
     return kind
+
+
+def rated_lists(table: Table) -> Kind | None:
+    """A list of answers and a list of their ratings, or a list of objects with both."""
+    before = dict(table.taken)
+    answers, column = table.find("responses"), table.find("ratings")
+    if answers is None or column is None or not holds_lists(table, column):
+        table.taken = dict(before)
+        answers, column = parts_of_objects(table, "responses", "ratings")
+    given = [] if column is None else meanings.numbers(flat(table.values(column)))
+    if not given:
+        table.taken = dict(before)
+        return None
+    table.taken["response"], table.taken["rating"] = (
+        table.taken.pop("responses"),
+        table.taken.pop("ratings"),
+    )
+    said = f"the scale, from ratings of {min(given):g} to {max(given):g} in {column}"
+    return Kind("rating", {"constants": {"scale": meanings.scale(given)}}, (said,))
 
 
 def one_rating(table: Table, column: str) -> Kind | None:
     """The kind of a column with a rating of each answer."""
     said = table.distinct(column)
-    given = meanings.numbers(table.values(column))
-    if given and len(given) == len(table.values(column)):
-        if table.find("scale") is not None:
-            return Kind("rating", {}, ())
-        scale = f"the scale, from ratings of {min(given):g} to {max(given):g}"
-        return Kind("rating", {"constants": {"scale": meanings.scale(given)}}, (scale,))
-    if (ordered := meanings.grades(said)) is not None:
+    is_numeric = all(NUMBER.fullmatch(value) for value in said)
+    if not is_numeric and (ordered := meanings.grades(said)) is not None:
         places, best = ordered
         options = {"values": {"rating": places}, "constants": {"scale": [0, best]}}
         return Kind("rating", options, (f"the order of the grades in {column}",))
-    if (written := meanings.written_ratings(said)) is not None:
+    if not is_numeric and (written := meanings.written_ratings(said)) is not None:
         options = {"values": {"rating": written[0]}, "constants": {"scale": written[1]}}
         return Kind("rating", options, (f"the number that each rating in {column} stands for",))
-    return None
+    given = meanings.numbers(table.values(column))
+    if not given:
+        return None
+    if table.find("scale") is not None:
+        return Kind("rating", {}, ())
+    scale = f"the scale, from ratings of {min(given):g} to {max(given):g}"
+    return Kind("rating", {"constants": {"scale": meanings.scale(given)}}, (scale,))
 
 
 def several_ratings(table: Table) -> Kind | None:
@@ -199,7 +235,7 @@ def binary(table: Table) -> Kind | None:
         if meaning is not None:
             said = f"which value of {column} is good"
             return Kind("binary", *meaning_options("label", meaning, said))
-    table.taken = before
+    table.taken = dict(before)
     return None
 
 

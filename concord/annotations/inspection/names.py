@@ -31,8 +31,11 @@ OTHER_NAMES: dict[str, tuple[str, ...]] = {
         "thumb", "thumbs", "approved", "safe", "is_safe", "verdict",
     ),
     "margin": ("margin", "gap", "strength", "difference"),
-    "responses": ("responses", "answers", "completions", "outputs", "candidates", "replies"),
+    "responses": (
+        "responses", "answers", "completions", "outputs", "candidates", "replies", "generations",
+    ),
     "ranks": ("ranks", "ranking", "rank", "order", "places"),
+    "ratings": ("ratings", "scores", "rating", "score", "pm_score", "grades", "rewards"),
     "item": ("text", "response", "answer", "completion", "content", "output", "step", "solution"),
     "steps": ("steps", "completions", "solution_steps"),
     "labels": ("labels", "step_labels", "ratings", "step_ratings", "label", "rating", "ratings"),
@@ -111,6 +114,11 @@ def judges(column: str) -> bool:
     words = plain(column).split("_")
     known = {name for key in LABELS for name in OTHER_NAMES[key]}
     return plain(column) in known or not {*JUDGING, *PEOPLE}.isdisjoint(words)
+
+
+def names_author(column: str) -> bool:
+    """Whether a column is called like the one who wrote an answer, as in model_a."""
+    return not {"model", "author", "winner"}.isdisjoint(plain(column).split("_"))
 
 
 def measures(column: str) -> bool:

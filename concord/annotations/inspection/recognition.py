@@ -27,8 +27,8 @@ TABLE = "table"
 ALMOST = 0.3
 """A more particular form is preferred if it reads at least this share of what another one reads."""
 HALF = 0.5
-MOST_GUESSED = 3
-"""A form with more keys than this is preferred even if it reads nothing, so that it says why."""
+MOST_GUESSED = 4
+"""The weight of a guess is at most this."""
 LEAST_KEYS = 2
 """A form is recognised under other names only if at least this many of its keys are there."""
 
@@ -68,7 +68,6 @@ def ways_to_read(rows: Sequence[Row]) -> list[Way]:
     def rank(way: Way) -> tuple[bool, int, bool, int, float]:
         is_exact = not way.guessed
         is_good = way.read >= ALMOST * most or (is_exact and way.weight == heaviest)
-        is_good = is_good and (way.read > 0 or most == 0 or way.weight > MOST_GUESSED)
         return (is_good, way.weight, is_exact, -len(way.columns), way.read)
 
     best: dict[str, Way] = {}
@@ -95,7 +94,12 @@ def proposals(rows: Sequence[Row]) -> Iterator[Way]:
     guess = table_guess.guess(rows)
     if guess is not None:
         yield Way(
-            TABLE, guess.options, guess.columns, guess.keys, len(guess.keys), guessed=guess.said
+            TABLE,
+            guess.options,
+            guess.columns,
+            guess.keys,
+            min(len(guess.keys), MOST_GUESSED),
+            guessed=guess.said,
         )
 
 

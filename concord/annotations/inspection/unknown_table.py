@@ -42,12 +42,15 @@ class Table:
 
     def distinct(self, column: str) -> list[str]:
         """The distinct values, or items of lists, as text, sorted; empty if they are too many."""
-        values = self.values(column)
-        flat = [
-            item for value in values for item in (value if isinstance(value, list) else [value])
-        ]
-        said = {text_of(value) for value in flat if not isinstance(value, list | dict)}
+        values = flat(self.values(column))
+        said = {text_of(value) for value in values if not isinstance(value, list | dict)}
         return sorted(said) if len(said) <= MOST else []
+
+
+def flat(values: Sequence[Any]) -> list[Any]:
+    """The values, with the items of lists in place of the lists."""
+    lists = (value if isinstance(value, list) else [value] for value in values)
+    return [item for items in lists for item in items]
 
 
 def leaves(rows: Sequence[Row], depth: int = 3) -> list[str]:
