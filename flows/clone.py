@@ -29,7 +29,7 @@ from ruamel.yaml import YAML
 from concord.stage.errors import ConcordError
 from concord.stage.params import read
 from concord.stage.paths import REPORTS
-from concord.stage.stage_graph import GRAPH, graph_of, is_short
+from concord.stage.stage_graph import GRAPH, is_short, write_graph
 from flows.graph import dvc
 
 KEPT = ("dvc.lock", str(REPORTS))
@@ -68,8 +68,7 @@ def clone(recipe: Path, root: Path, changes: Sequence[str] = ()) -> Path:
         _remove_results(folder)
         _move_results(Path(backup), folder)
     (folder / "params.yaml").write_text(params, encoding="utf-8")
-    graph = graph_of((folder / GRAPH).read_text(encoding="utf-8"), read(folder / "params.yaml"))
-    (folder / GRAPH).write_text(graph, encoding="utf-8")
+    write_graph(folder, read(folder / "params.yaml"))
     _share_cache(root, folder)
     return folder
 

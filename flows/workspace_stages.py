@@ -9,12 +9,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from concord.stage.errors import ConcordError
 from concord.stage.params import read
 from concord.stage.paths import REPORTS
-from concord.stage.stage_graph import GRAPH, graph_of, is_short
+from concord.stage.stage_graph import GRAPH, is_short, write_graph
 from flows import guard
 from flows.graph import environment
 
@@ -27,10 +25,15 @@ class RetrainError(ConcordError):
 
 
 def complete_params(folder: Path) -> None:
-    """Completes a short params.yaml, and leaves out the stages that it does not need."""
+    """Completes a short params.yaml; fits dvc.yaml to the stages and functions that it names."""
     params = folder / "params.yaml"
-    if not is_short(read(params), folder / GRAPH):
-        return
+    if is_short(read(params), folder / GRAPH):
+        params.write_text(_completed(folder), encoding="utf-8")
+    write_graph(folder, read(params))
+
+
+def _completed(folder: Path) -> str:
+    """The completed params.yaml. Raises RetrainError if it is invalid."""
     done = subprocess.run(
         [sys.executable, "-m", "flows.recipe", "params.yaml", "--explain"],
         cwd=folder,
@@ -41,10 +44,7 @@ def complete_params(folder: Path) -> None:
     )
     if done.returncode:
         raise RetrainError(done.stderr.strip())
-    completed = YAML(typ="safe", pure=True).load(done.stdout)
-    graph = graph_of((folder / GRAPH).read_text(encoding="utf-8"), completed)
-    (folder / GRAPH).write_text(graph, encoding="utf-8")
-    params.write_text(done.stdout, encoding="utf-8")
+    return done.stdout
 
 
 def align(folder: Path, command: Sequence[str], held: int, say: Say) -> None:

@@ -11,9 +11,8 @@ params.yaml names a built-in verifier, `verifier: math_answer`, or a custom one 
     def is_even(response: str, reference: str | None) -> float:
         return float(response.strip()[-1:] in tuple("02468"))
 
-A custom verifier may return any number in [0, 1]. Its time and memory are not limited. Its file
-must be a dep of `check` in dvc.yaml, so that an edit reruns the stages that score with it; `check`
-refuses it otherwise. The code of an installed package is not tracked.
+A custom verifier may return any number in [0, 1]. Its time and memory are not limited. An edit of
+its file reruns the stages that score with it. The code of an installed package is not tracked.
 """
 
 from __future__ import annotations

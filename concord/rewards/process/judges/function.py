@@ -5,8 +5,8 @@ process_labels:
     polite: {kind: function, function: "my_judges:polite"}
 
 The function, here `polite` in `my_judges.py` in the root of the project, takes the messages of the
-prompt and the answer, and returns a number from 0 (bad) to 1 (good). Its file must be a dep of
-`check` in dvc.yaml, so that an edit of it reruns the stages that call it.
+prompt and the answer, and returns a number from 0 (bad) to 1 (good). An edit of its file reruns the
+stages that call it.
 """
 
 from __future__ import annotations
