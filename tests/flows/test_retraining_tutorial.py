@@ -36,6 +36,7 @@ stages:
   train:
     cmd: python train.py
     deps: [train.py, data/raw/pairs]
+    params: [seeds, sources, select]
     outs: [models/aligned]
     meta: {phase: policies}
   gate:
