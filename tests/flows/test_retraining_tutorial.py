@@ -1,10 +1,10 @@
 """The tutorial on retraining, every command as written, with a real server and a real worker.
 
 Real are the clone, git, DVC, the tags, Prefect's server, pool, deployments and worker, and
-Concord's commands and flows. Two things are replaced: the port of the server, and the stages. The
-dvc.yaml of this test has two, which take seconds: the "model" is the share of comparisons that
-prefer the right answer, and its gate refuses a lower share than the champion's. With
-CONCORD_REAL_WALK=1, the stages are the project's own, with real models; that takes long.
+Concord's commands and flows. Two things are replaced: the port of the server, and the stages. Apart
+from `check`, the dvc.yaml of this test has two, which take seconds: the "model" is the share of
+comparisons that prefer the right answer, and its gate refuses a lower share than the champion's.
+With CONCORD_REAL_WALK=1, the stages are the project's own, with real models; that takes long.
 """
 
 import contextlib
@@ -33,6 +33,11 @@ END = "-- the block has ended --"
 FILES = {
     "dvc.yaml": """\
 stages:
+  check:
+    cmd: python -m tasks.check
+    deps: [params.yaml, concord, tasks]
+    outs: [data/code, data/checks.json]
+    meta: {phase: ingestion}
   train:
     cmd: python train.py
     deps: [train.py, data/raw/pairs]
@@ -162,7 +167,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not REAL:
         for name, text in FILES.items():
             (project / name).write_text(text)
-        commit(project, "two stages that take seconds")
+        commit(project, "stages that take seconds")
     return project
 
 
