@@ -11,11 +11,13 @@ runs/torture/pending.
 
 import argparse
 import contextlib
+import os
 import re
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,8 @@ from benchmarks.torture import process_kills
 from benchmarks.torture.process_kills import ENDS, Server, prefect, start_worker
 from tests.flows.toy import ROOT, link_code, wait_until
 
-START_NOTHING = "sleep 100000"
+START_NOTHING = f"sleep {100_000 + os.getpid()}"
+"""The command of the run whose worker is killed. No other process has it."""
 SECONDS_AFTER_GRACE = 240.0
 """The second run must have ended so many seconds after the grace period."""
 
@@ -42,29 +45,21 @@ def kill_pending(server: Server, folder: Path, grace: int, watchdog: bool) -> st
     (project / "prefect.yaml").write_text(changed, encoding="utf-8")
     link_code(project)
     env = {name: value for name, value in server.env.items() if name != "PYTHONPATH"}
+    env["PREFECT_CLIENT_MAX_RETRIES"] = "8"  # SQLite is locked now and then on a busy machine
     prefect(project, env, "work-pool", "create", "--type", "process", "--overwrite", "concord")
     prefect(project, env, "deploy", "--name", "align")
-    worker = start_worker(project, env)
-    first = _start(server, command=START_NOTHING)
-    wait_until(lambda: _started(project), 120, lambda: _state(server, first))
-    assert (_state(server, first), _slots(server)) == ("PENDING", 1)
-    worker.send_signal(signal.SIGKILL)
-    worker.wait()
-    killed = time.monotonic()
-    for process in process_kills.of(project):
-        with contextlib.suppress(psutil.NoSuchProcess):
-            process.kill()
-    worker = start_worker(project, env)
-    try:
+    with running_worker(project, env) as worker:
+        first = _start(server, command=START_NOTHING)
+        wait_until(lambda: bool(_started()), 240, lambda: _state(server, first))
+        assert (_state(server, first), _slots(server)) == ("PENDING", 1)
+        worker.send_signal(signal.SIGKILL)
+        killed = time.monotonic()
+    with running_worker(project, env):
         second = _start(server)
-        seconds = _wait(server, project, second, killed, grace, watchdog)
-        assert _state(server, second) == "COMPLETED", _state(server, second)
-    finally:
-        worker.kill()
-        worker.wait()
+        free, ended = _wait(server, project, second, killed, grace, watchdog)
+    assert _state(server, second) == "COMPLETED", _state(server, second)
     result = (project / "join.txt").read_text(encoding="utf-8")
     assert result == process_kills.EXPECTED, "another result"
-    free, ended = seconds
     return (
         f"killed while PENDING with the slot taken; the next run had the slot {free:.0f} s and was "
         f"COMPLETED {ended:.0f} s after the kill; the killed run is {_state(server, first)}"
@@ -88,13 +83,24 @@ def _wait(
     return free, time.monotonic() - killed
 
 
-def _started(project: Path) -> bool:
-    """Whether the worker has started the command of the run."""
-    for process in process_kills.of(project):
-        with contextlib.suppress(psutil.Error):
-            if process.cmdline() == START_NOTHING.split():
-                return True
-    return False
+@contextlib.contextmanager
+def running_worker(project: Path, env: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker in the block. What it started ends with it, as on a machine that is lost."""
+    worker = start_worker(project, env)
+    try:
+        yield worker
+    finally:
+        worker.kill()
+        worker.wait()
+        for process in [*_started(), *process_kills.of(project)]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                process.kill()
+
+
+def _started() -> list[psutil.Process]:
+    """The process that the worker has started for the run."""
+    processes = psutil.process_iter(["cmdline"])
+    return [one for one in processes if one.info["cmdline"] == START_NOTHING.split()]
 
 
 def _ask(server: Server, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -139,8 +145,8 @@ def main() -> int:
             for number in range(given.tries):
                 try:
                     text = kill_pending(server, base / "toy", given.grace, kind == "watchdog")
-                except AssertionError as error:
-                    failed, text = 1, f"not survived: {error}"
+                except Exception as error:  # noqa: BLE001 - a failure is a figure too
+                    failed, text = 1, f"not survived: {type(error).__name__}: {error}"
                 print(f"{kind} {number + 1}, grace {given.grace} s: {text}", flush=True)
     finally:
         server.kill()

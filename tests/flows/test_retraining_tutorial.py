@@ -23,7 +23,7 @@ import pytest
 from concord.release.repository import Repository
 from flows.retrain_state import HISTORY
 from tests.chain.tree import commit, copy_project, environment
-from tests.chain.tutorial import blocks
+from tests.chain.tutorial import Block, blocks
 from tests.flows.toy import ROOT, answers, free_port, wait_until
 
 PAGE = ROOT / "docs/tutorial/retraining.md"
@@ -91,17 +91,19 @@ for name, content in reports.items():
 class Terminal:
     """A shell that keeps its folder and its variables between blocks, and ends on an error."""
 
-    def __init__(self, folder: Path, env: dict[str, str]) -> None:
-        self.process = subprocess.Popen(
-            ["bash", "-eu"],
-            cwd=folder,
-            env=env,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+    def __init__(self, folder: Path, env: dict[str, str], log: Path) -> None:
+        self.log = log
+        with log.open("w") as file:
+            self.process = subprocess.Popen(
+                ["bash", "-eu"],
+                cwd=folder,
+                env=env,
+                stdin=subprocess.PIPE,
+                stdout=file,
+                stderr=file,
+                text=True,
+                start_new_session=True,
+            )
 
     def send(self, text: str) -> None:
         """Types the commands, and does not wait."""
@@ -111,23 +113,21 @@ class Terminal:
 
     def run(self, text: str) -> str:
         """The output of the commands, all of which must succeed."""
-        assert self.process.stdout is not None
+        before = len(self.log.read_text())
         self.send(f"{text}\necho '{END}'\n")
-        lines: list[str] = []
-        for line in iter(self.process.stdout.readline, ""):
-            if line.strip() == END:
-                return "".join(lines)
-            lines.append(line)
-        raise AssertionError(f"{text}\nfailed:\n{''.join(lines)}")
+        while not (output := self.log.read_text()[before:]).endswith(f"{END}\n"):
+            assert self.process.poll() is None, f"{text}\nfailed:\n{output}"
+            time.sleep(0.1)
+        return output.removesuffix(f"{END}\n")
 
     def close(self) -> None:
         """Ends the shell and what it runs in the foreground."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGTERM)
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            self.process.communicate(timeout=20)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
+        for number in (signal.SIGTERM, signal.SIGKILL):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self.process.pid, number)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.process.communicate(timeout=20)
+                return
 
 
 @pytest.fixture(scope="module")
@@ -173,39 +173,44 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def walk(project: Path, env: dict[str, str]) -> dict[str, list[str]]:
-    """Heading of a section -> the output of each of its blocks."""
+    """Heading of a section -> the output of each of its blocks in the first terminal."""
     port = env["PREFECT_SERVER_API_PORT"]
-    first, others = Terminal(project, env), []
-    clone = project.parent / "plants"
+    health = f"http://127.0.0.1:{port}/api/health"
+    terminals: list[Terminal] = []
+
+    def terminal() -> Terminal:
+        log = project.parent / f"terminal-{len(terminals) + 1}"
+        terminals.append(Terminal(project, env, log))
+        return terminals[-1]
+
+    first = terminal()
     output: dict[str, list[str]] = {}
     try:
-        for heading, section in sections():
-            output[heading] = []
-            for block in blocks(section):
-                text = block.text.replace("4200", port)
-                if block.title and block.language != "bash":
-                    (clone / block.title).write_text(text)
-                elif block.title:
-                    others.append(Terminal(project, env))
-                    others[-1].send(text)
-                    if "server start" in text:
-                        wait_until(lambda: answers(f"http://127.0.0.1:{port}/api/health"), 300)
-                elif block.language == "bash":
-                    began = time.monotonic()
-                    output[heading].append(first.run(text))
-                    print(
-                        f"{heading}, {time.monotonic() - began:.0f} s\n{text}{output[heading][-1]}"
-                    )
+        for heading, block in parts():
+            text = block.text.replace("4200", port)
+            if block.title and block.language != "bash":
+                (project.parent / "plants" / block.title).write_text(text)
+            elif block.title:
+                other = terminal()
+                other.send(text)
+                if "server start" in text:
+                    wait_until(lambda: answers(health), 600, other.log.read_text)
+            else:
+                began = time.monotonic()
+                output.setdefault(heading, []).append(first.run(text))
+                print(f"{time.monotonic() - began:.0f} s: {text}{output[heading][-1]}")
+        return output
     finally:
-        for terminal in [first, *others[::-1]]:
-            terminal.close()
-    return output
+        for one in terminals[::-1]:
+            one.close()
 
 
-def sections() -> Iterator[tuple[str, str]]:
-    """The headings of the page, with what is below them."""
-    parts = re.split(r"^## (.+)$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    yield from zip(parts[1::2], parts[2::2], strict=True)
+def parts() -> Iterator[tuple[str, Block]]:
+    """The blocks of the page, each with the heading above it."""
+    text = re.split(r"^## (.+)$", PAGE.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    for heading, section in zip(text[1::2], text[2::2], strict=True):
+        for block in blocks(section):
+            yield heading, block
 
 
 def last(output: str) -> dict[str, str]:
