@@ -10,9 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from concord.stage.errors import ConcordError
-from concord.stage.params import read
 from concord.stage.paths import REPORTS
-from concord.stage.stage_graph import GRAPH, is_short, write_graph
 from flows import guard
 from flows.graph import environment
 
@@ -22,29 +20,6 @@ Say = Callable[[str], None]
 
 class RetrainError(ConcordError):
     """The stages of a run failed."""
-
-
-def complete_params(folder: Path) -> None:
-    """Completes a short params.yaml; fits dvc.yaml to the stages and functions that it names."""
-    params = folder / "params.yaml"
-    if is_short(read(params), folder / GRAPH):
-        params.write_text(_completed(folder), encoding="utf-8")
-    write_graph(folder, read(params))
-
-
-def _completed(folder: Path) -> str:
-    """The completed params.yaml. Raises RetrainError if it is invalid."""
-    done = subprocess.run(
-        [sys.executable, "-m", "flows.recipe", "params.yaml", "--explain"],
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise RetrainError(done.stderr.strip())
-    return done.stdout
 
 
 def align(folder: Path, command: Sequence[str], held: int, say: Say) -> None:
