@@ -1,6 +1,7 @@
 """A project of this code that runs in a few minutes, and its undisturbed run."""
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -60,8 +61,7 @@ class SmallProject:
     def __init__(self, folder: Path) -> None:
         self.base, self.folder, self.cache = folder, folder / "project", folder / "cache"
         self.forks = Forks(folder / f"forks-{os.getpid()}", os.getpid())
-        self.durations: dict[str, float] = {}
-        """Stage -> seconds that an undisturbed run of it took, where known."""
+        self._durations, self._record = folder / "durations.json", folder / "undisturbed.lock"
 
     def start(self) -> None:
         """Starts the process from which the others are forked."""
@@ -83,8 +83,22 @@ class SmallProject:
         began = time.monotonic()
         code, output = self.run("repro", limit=1800)
         assert code == 0, output[-3000:]
+        shutil.copyfile(self.folder / "dvc.lock", self._record)
         (self.base / "output").write_text(output)
         return time.monotonic() - began
+
+    def restore(self) -> None:
+        """Brings the project back to its undisturbed run, after a try that was interrupted."""
+        if (self.folder / "dvc.lock").read_bytes() == self._record.read_bytes():
+            return
+        self.kill()
+        shutil.copyfile(self._record, self.folder / "dvc.lock")
+        before = tree.hashes(self.folder)
+        self.run("checkout", "--force")
+        for command in (("-m", "flows.repair"), ("-m", "dvc", "repro")):
+            code, output = self.python(*command)
+            assert code == 0, output[-3000:]
+        assert tree.hashes(self.folder) == before
 
     def command(self, *arguments: str) -> list[str]:
         """The command line of a DVC command."""
@@ -135,6 +149,20 @@ class SmallProject:
                 victim.kill()
         psutil.wait_procs(victims, timeout=10)
         return len(victims)
+
+    def duration(self, stage: str) -> float:
+        """Seconds that a run of a stage takes, as far as is known."""
+        return float(self._known_durations().get(stage, 6.0))
+
+    def took(self, stage: str, seconds: float) -> None:
+        """Keeps the longest time of a stage, up to a minute, for later tries."""
+        known = self._known_durations()
+        known[stage] = max(known.get(stage, 0.0), min(seconds, 60.0))
+        self._durations.write_text(json.dumps(known))
+
+    def _known_durations(self) -> dict[str, float]:
+        file = self._durations
+        return dict(json.loads(file.read_text())) if file.is_file() else {}
 
     def forget(self, stage: str) -> None:
         """Lets DVC run a stage again: without its record, its outputs and the run cache."""
