@@ -14,7 +14,6 @@ right to mount a tmpfs. docs/results/reliability.md has the tables.
 
 import argparse
 import shutil
-import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -31,6 +30,7 @@ from benchmarks.torture import (
 )
 from benchmarks.torture.fault_tries import Fault, append, attempt, load, next_fault, table
 from benchmarks.torture.small_project import SmallProject
+from concord.release.repository import Repository
 
 ROOT = Path(__file__).resolve().parents[2]
 GROUPS = ("stages", "processes", "disk", "runs", "publication", "fuzz")
@@ -62,19 +62,13 @@ class _Plain(argparse.RawDescriptionHelpFormatter):
 
 def run(base: Path, file: Path, groups: Sequence[str], tries: int, deadline: float) -> None:
     """Adds tries of the groups to a file until the deadline, or until all are made."""
-    git = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+    revision = Repository(ROOT).git("rev-parse", "--short", "HEAD")
     with ExitStack() as stack:
         start = _Start(base, tries, stack)
         group_of = {fault: group for group in groups for fault in start.group(group)}
         while time.monotonic() < deadline and (chosen := next_fault([*group_of], load(file))):
             fault, number = chosen
-            one = attempt(group_of[fault], fault, number, git.stdout.strip())
+            one = attempt(group_of[fault], fault, number, revision)
             append(file, one)
             print(f"{one.fault} {number}: {one.seen} ({one.seconds:.0f} s)", flush=True)
 
@@ -112,6 +106,7 @@ class _Start:
             if not (self._base / "output").is_file():
                 shutil.rmtree(self._project.folder, ignore_errors=True)
                 print(f"the undisturbed run took {self._project.make():.0f} s", flush=True)
+            self._project.restore()
         return self._project
 
 

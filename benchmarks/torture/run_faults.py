@@ -23,7 +23,7 @@ def faults(project: SmallProject, tries: int) -> list[Fault]:
     del tries
     return [
         Fault("the guard of a stage killed", 3, lambda *_: killed_guard(project)),
-        Fault("a lock left behind", 2, lambda number, _: lock_left(project, whole=number % 2 == 0)),
+        Fault("a lock left behind", 4, lambda number, _: lock_left(project, whole=number % 2 == 0)),
         Fault("the clock set back", 2, lambda *_: clock_back(project)),
         Fault("two runs in one tree", 3, lambda *_: two_runs(project)),
         Fault("params edited during a run", 3, lambda _, draw: edited_params(project, draw)),
