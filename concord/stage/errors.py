@@ -18,7 +18,6 @@ import shutil
 import sys
 from collections.abc import Callable
 
-from concord.stage.edited_params import edited, params_text
 from concord.stage.parent import end_with_dvc
 
 LITTLE = 2**20
@@ -62,7 +61,7 @@ def command(main: Callable[..., None]) -> None:
     A `ConcordError` exits with its message and no traceback. The status is `TEMPORARY` for an
     `UnreachableError`, and otherwise 1. With `--help`, or with a wrong number of arguments, the
     docstring of the module is printed. A stage that DVC started ends with
-    DVC (`concord.stage.parent`), and fails if its values in params.yaml were edited meanwhile.
+    DVC (`concord.stage.parent`).
     """
     arguments = sys.argv[1:]
     help_requested = bool({"-h", "--help"}.intersection(arguments))
@@ -70,11 +69,8 @@ def command(main: Callable[..., None]) -> None:
         print(inspect.getdoc(inspect.getmodule(main)))
         sys.exit(0 if help_requested else 2)
     end_with_dvc()
-    params = params_text()
     try:
         main(*arguments)
-        if problem := edited(params):
-            raise ParamsError(problem)
     except UnreachableError as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         sys.exit(TEMPORARY)
