@@ -7,6 +7,7 @@ killed is taken up by the next one, or has no effect.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import time
@@ -16,6 +17,7 @@ from pathlib import Path
 
 from concord import release
 from concord.release.repository import Repository
+from concord.stage.errors import DiskError
 from flows import inputs, workspace, workspace_stages
 from flows.inputs import Input
 from flows.look import Look, look_for_new, new_imports
@@ -23,6 +25,7 @@ from flows.retrain_state import Outcome, State, add_to_history, lock
 from flows.workspace_stages import Say
 
 ALIGN = (sys.executable, "-m", "flows.align")
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 BUSY = "another retraining run is active, so this one has ended"
 
 
@@ -62,9 +65,22 @@ def is_new(root: Path, request: Request) -> bool:
 def retrain(root: Path, request: Request, say: Say) -> Outcome:
     """Runs all steps for the project at `root`; returns the outcome, which is in the history too.
 
-    Raises ConcordError if a step failed; the history then has the outcome `failed`. The next run
-    takes it up.
+    Raises ConcordError if a step failed; the history then has the outcome `failed`, unless the disk
+    is full. The next run takes it up.
     """
+    try:
+        return _alone(root, request, say)
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        raise DiskError(
+            f"{error}. Free some space, or make it writable for this user, and run again: the next "
+            "run takes up what this one left."
+        ) from error
+
+
+def _alone(root: Path, request: Request, say: Say) -> Outcome:
+    """As `retrain`, apart from errors of the disk."""
     began = time.time()
     with lock(root) as held:
         if held is None:

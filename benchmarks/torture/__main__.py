@@ -1,7 +1,7 @@
 """Kills, cuts and damages on purpose, and prints what became of each fault (`make torture`).
 
     python -m benchmarks.torture [--only GROUP] [--minutes 40] [--tries 10]
-    python -m benchmarks.torture --tables            # of the tries so far
+    python -m benchmarks.torture --tables [FILE]     # of the tries so far, or of those in FILE
 
 The groups are stages, processes, disk, runs, publication and fuzz.
 
@@ -34,6 +34,7 @@ from concord.release.repository import Repository
 
 ROOT = Path(__file__).resolve().parents[2]
 GROUPS = ("stages", "processes", "disk", "runs", "publication", "fuzz")
+TRIES = ROOT / "runs/torture/tries.jsonl"
 ROWS_PER_FORMAT, PARAMS_FILES = 10_000, 1_000
 
 
@@ -43,12 +44,11 @@ def main() -> int:
     parser.add_argument("--only", choices=GROUPS, action="append")
     parser.add_argument("--minutes", type=float, default=40.0)
     parser.add_argument("--tries", type=int, default=10, help="per stage, process and place")
-    parser.add_argument("--tables", action="store_true", help="print the tables and end")
+    parser.add_argument("--tables", nargs="?", const=TRIES, type=Path, metavar="FILE")
     given = parser.parse_args()
-    base = ROOT / "runs/torture"
-    base.mkdir(parents=True, exist_ok=True)
-    file = base / "tries.jsonl"
+    base, file = TRIES.parent, given.tables or TRIES
     if not given.tables:
+        base.mkdir(parents=True, exist_ok=True)
         deadline = time.monotonic() + 60 * given.minutes
         run(base, file, given.only or GROUPS, given.tries, deadline)
     for group in GROUPS:

@@ -87,7 +87,8 @@ def append(path: Path, one: Try) -> None:
 def table(tries: Sequence[Try], group: str) -> str:
     """The tries of a group in Markdown, a row per fault."""
     head = "| fault | tries | not survived | seconds per try | what happened (tries) |"
-    names = dict.fromkeys(one.fault for one in tries if one.group == group)
+    tries = [one for one in tries if one.group == group]
+    names = dict.fromkeys(one.fault for one in tries)
     rows = [_row([one for one in tries if one.fault == name]) for name in names]
     return "\n".join([head, "|---|---|---|---|---|", *rows])
 
