@@ -29,8 +29,9 @@ from benchmarks.torture import (
     stage_kills,
 )
 from benchmarks.torture.fault_tries import Fault, append, attempt, load, next_fault, table
-from benchmarks.torture.small_project import SmallProject
+from benchmarks.torture.small_project import SmallProject, start_forks
 from concord.release.repository import Repository
+from tests.chain.forks import Forks
 
 ROOT = Path(__file__).resolve().parents[2]
 GROUPS = ("stages", "processes", "disk", "runs", "publication", "fuzz")
@@ -78,6 +79,7 @@ class _Start:
 
     def __init__(self, base: Path, tries: int, stack: ExitStack) -> None:
         self._base, self._tries, self._stack = base, tries, stack
+        self._started: Forks | None = None
         self._project: SmallProject | None = None
 
     def group(self, name: str) -> list[Fault]:
@@ -87,7 +89,9 @@ class _Start:
             "processes": self._processes,
             "disk": lambda: disk_faults.faults(self._small_project(), self._tries),
             "runs": lambda: run_faults.faults(self._small_project(), self._tries),
-            "publication": lambda: publication_faults.faults(self._base, self._tries),
+            "publication": lambda: publication_faults.faults(
+                self._base, self._tries, self._forks()
+            ),
             "fuzz": lambda: fuzzing.faults(ROWS_PER_FORMAT, PARAMS_FILES),
         }
         return groups[name]()
@@ -98,11 +102,15 @@ class _Start:
         self._stack.callback(server.kill)
         return process_kills.faults(server, self._base, self._tries)
 
+    def _forks(self) -> Forks:
+        if self._started is None:
+            self._started = start_forks(self._base)
+        return self._started
+
     def _small_project(self) -> SmallProject:
         """The small project; it is made if it does not exist."""
         if self._project is None:
-            self._project = SmallProject(self._base)
-            self._project.start()
+            self._project = SmallProject(self._base, self._forks())
             if not (self._base / "output").is_file():
                 shutil.rmtree(self._project.folder, ignore_errors=True)
                 print(f"the undisturbed run took {self._project.make():.0f} s", flush=True)

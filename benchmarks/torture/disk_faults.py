@@ -48,8 +48,7 @@ def full_disk(project: SmallProject, stage: str, draw: random.Random) -> str:
     try:
         shutil.copytree(project.folder, disk / "project", symlinks=True)
         shutil.copytree(project.cache, disk / "cache", symlinks=True)
-        copy = SmallProject(disk)
-        copy.forks, copy.env = project.forks, project.env
+        copy = SmallProject(disk, project.forks)
         copy.run("config", "--local", "cache.dir", str(disk / "cache"))
         copy.forget(stage)
         used = shutil.disk_usage(disk).used

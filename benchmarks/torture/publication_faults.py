@@ -21,22 +21,27 @@ from benchmarks.torture.fault_tries import Fault, clear_error, require
 from benchmarks.torture.process_kills import of
 from concord.release.repository import Repository, champion
 from concord.release.store import absent, contents
+from tests.chain.forks import Forks
 from tests.chain.tree import environment
 from tests.flows import fake_project
 
 ROOT = Path(__file__).resolve().parents[2]
 SCRIPT = """
-import os, sys
+import sys
 from pathlib import Path
+from types import SimpleNamespace
+from concord.release import store
 from concord.stage.errors import ConcordError
 from flows.retraining import Request, retrain
-align = (sys.executable, "-m", "dvc", "--wait-for-lock", "repro", "--quiet")
+store.sys = SimpleNamespace(executable=sys.argv[1])
+align = (sys.argv[1], "-m", "dvc", "--wait-for-lock", "repro", "--quiet")
 try:
     print(retrain(Path.cwd(), Request(align=align), print).outcome)
 except ConcordError as error:
     sys.exit(f"{type(error).__name__}: {error}")
 """
-"""A run as `python -m flows.retrain` does it, without a Prefect server and its tasks."""
+"""A run as `python -m flows.retrain` does it, without a Prefect server and its tasks. DVC runs in the
+Python that the argument names."""
 FILES = ("dvc.lock", "data/raw/pairs.dvc", "models/champion/results.json")
 """Files that every release of the same data has in common."""
 
@@ -44,8 +49,8 @@ FILES = ("dvc.lock", "data/raw/pairs.dvc", "models/champion/results.json")
 class Releases:
     """A project with its first release and new data, and what its second release has to be."""
 
-    def __init__(self, base: Path) -> None:
-        self.base = base / "release"
+    def __init__(self, base: Path, forks: Forks) -> None:
+        self.forks, self.base = forks, base / "release"
         self.origin = self.base / "origin/project"
         if not (self.base / "complete").is_file():
             shutil.rmtree(self.base, ignore_errors=True)
@@ -73,9 +78,9 @@ class Releases:
     def begin(self, project: Path) -> subprocess.Popen[str]:
         """Starts a run."""
         return subprocess.Popen(
-            [sys.executable, "-c", SCRIPT],
+            [sys.executable, "-c", SCRIPT, str(self.forks.python)],
             cwd=project,
-            env=environment(sys.executable, PYTHONPATH=str(ROOT)),
+            env=environment(str(self.forks.python), PYTHONPATH=str(ROOT)),
             text=True,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
@@ -140,13 +145,13 @@ def files(project: Path) -> list[str]:
 
 
 def size(folder: Path) -> int:
-    """The bytes that a folder takes."""
-    return sum(path.lstat().st_blocks * 512 for path in folder.rglob("*"))
+    """The bytes that the files of a folder take on a tmpfs, where folders take none."""
+    return sum(path.lstat().st_blocks * 512 for path in folder.rglob("*") if path.is_file())
 
 
-def faults(base: Path, tries: int) -> list[Fault]:
+def faults(base: Path, tries: int, forks: Forks) -> list[Fault]:
     """The faults of this module."""
-    releases = Releases(base)
+    releases = Releases(base, forks)
     kinds: dict[str, Callable[[Releases, int, random.Random], str]] = {
         "a retraining run killed": kill,
         "a retraining run on a full disk": full_disk,

@@ -51,27 +51,27 @@ def small(params: dict[str, Any]) -> dict[str, Any]:
     return params
 
 
-class SmallProject:
-    """The project in `folder`, made by `make` or by an earlier call.
+def start_forks(base: Path) -> Forks:
+    """Starts the process from which those of Python are forked (`tests.chain.forks`).
 
-    Processes of Python are forks of one process (`tests.chain.forks`), so that a stage takes
-    seconds; they are killed by the same signals.
+    A stage then takes seconds. Forks are killed by the same signals.
     """
+    forks, patch = Forks(base / f"forks-{os.getpid()}", os.getpid()), base / "patch"
+    patch.mkdir(exist_ok=True)
+    (patch / "sitecustomize.py").write_text(PATCH)
+    os.environ["PYTHONPATH"] = str(patch)
+    forks.start()
+    del os.environ["PYTHONPATH"]
+    return forks
 
-    def __init__(self, folder: Path) -> None:
+
+class SmallProject:
+    """The project in `folder`, made by `make` or by an earlier call."""
+
+    def __init__(self, folder: Path, forks: Forks) -> None:
+        self.forks, self.env = forks, tree.environment(str(forks.python), **SECRETS)
         self.base, self.folder, self.cache = folder, folder / "project", folder / "cache"
-        self.forks = Forks(folder / f"forks-{os.getpid()}", os.getpid())
         self._durations, self._record = folder / "durations.json", folder / "undisturbed.lock"
-
-    def start(self) -> None:
-        """Starts the process from which the others are forked."""
-        patch = self.base / "patch"
-        patch.mkdir(exist_ok=True)
-        (patch / "sitecustomize.py").write_text(PATCH)
-        os.environ["PYTHONPATH"] = str(patch)
-        self.forks.start()
-        del os.environ["PYTHONPATH"]
-        self.env = tree.environment(str(self.forks.python), **SECRETS)
 
     def make(self) -> float:
         """Creates the project and runs all stages undisturbed; returns seconds."""
