@@ -40,8 +40,8 @@ try:
 except ConcordError as error:
     sys.exit(f"{type(error).__name__}: {error}")
 """
-"""A run as `python -m flows.retrain` does it, without a Prefect server and its tasks. DVC runs in the
-Python that the argument names."""
+"""A run as `python -m flows.retrain` does it, without a Prefect server and its tasks. DVC runs in
+the Python that the argument names."""
 FILES = ("dvc.lock", "data/raw/pairs.dvc", "models/champion/results.json")
 """Files that every release of the same data has in common."""
 
