@@ -14,6 +14,9 @@ from concord.stage.params import read
 from concord.stage.paths import PROCESS_REWARD
 
 GRAPH = Path("dvc.yaml")
+ABSENT = object()
+"""The value of a key that a mapping lacks."""
+TEMPLATE = re.compile(r"\$\{([\w.]+)\}")
 OPTIONAL_STAGES = {
     "reward_models": "reward_model",
     "process_labels": "process_labels",
@@ -36,8 +39,8 @@ def absent_keys(params: Mapping[str, Any], graph: Path) -> list[str]:
     stages = read(graph).get("stages", {}).values()
     listed = [str(key) for stage in stages for key in stage.get("do", stage).get("params", [])]
     keys = [key for key in listed if "${" not in key]
-    keys += [key for key in re.findall(r"\$\{([\w.]+)\}", text) if not _is_local(key)]
-    return [key for key in dict.fromkeys(keys) if not _has(params, key)]
+    keys += [key for key in TEMPLATE.findall(text) if not _is_local(key)]
+    return [key for key in dict.fromkeys(keys) if value_at(params, key) is ABSENT]
 
 
 def _is_local(key: str) -> bool:
@@ -45,12 +48,38 @@ def _is_local(key: str) -> bool:
     return key.split(".")[0] in ("key", "item")
 
 
-def _has(params: Any, key: str) -> bool:
+def value_at(params: Any, key: str) -> Any:
+    """The value at a path of keys such as `model.max_length`, or `ABSENT`."""
     for part in key.split("."):
-        if not isinstance(params, Mapping) or part not in params:
-            return False
-        params = params[part]
-    return True
+        names = {str(name): name for name in params} if isinstance(params, Mapping) else {}
+        if part not in names:
+            return ABSENT
+        params = params[names[part]]
+    return params
+
+
+def declared(
+    stage: str, graph: Mapping[str, Any], params: Mapping[str, Any]
+) -> tuple[list[str], list[str]]:
+    """The keys of the parameters and the paths of the deps that dvc.yaml declares for a stage.
+
+    Both are empty if `graph`, the content of dvc.yaml, has no such stage.
+
+    Args:
+        stage: DVC's name, such as `sft`, `policy@mah_dpo`, or `../dvc.yaml:sft` in a subfolder.
+        graph: the content of dvc.yaml.
+        params: the content of params.yaml, for the values of templates.
+    """
+    name, _, item = stage.rpartition(":")[2].partition("@")
+    entry = graph.get("stages", {}).get(name, {})
+    body, values = entry.get("do", entry), {"key": item, **params}
+    if section := TEMPLATE.fullmatch(str(entry.get("foreach"))):
+        values["item"] = value_at(params, f"{section[1]}.{item}")
+
+    def filled(texts: list[str]) -> list[str]:
+        return [TEMPLATE.sub(lambda key: str(value_at(values, key[1])), text) for text in texts]
+
+    return filled(body.get("params", [])), filled(body.get("deps", []))
 
 
 def graph_of(graph: str, params: Mapping[str, Any]) -> str:

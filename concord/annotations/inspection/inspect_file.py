@@ -26,7 +26,8 @@ from concord.annotations.inspection.recognition import (
 from concord.annotations.inspection.survey import Survey, first_rows, survey
 from concord.annotations.inspection.table_guess import looks_like_data
 from concord.annotations.quarantine import REASONS
-from concord.stage.errors import DataError, ParamsError, command
+from concord.stage.command import command
+from concord.stage.errors import DataError, ParamsError
 from concord.stage.params import read, suggest
 
 SPEC_ENDINGS = (".yaml", ".yml")
