@@ -7,6 +7,7 @@ killed is taken up by the next one, or has no effect.
 
 from __future__ import annotations
 
+import errno
 import sys
 import time
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from pathlib import Path
 
 from concord import release
 from concord.release.repository import Repository
+from concord.stage.errors import DiskError
 from flows import inputs, workspace, workspace_stages
 from flows.inputs import Input
 from flows.look import Look, look_for_new, new_imports
@@ -24,6 +26,7 @@ from flows.workspace_stages import Say
 ALIGN = (sys.executable, "-m", "flows.align")
 MOST_CHARACTERS = 500
 """Length of the reason of a failure in the history."""
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
 BUSY = "another retraining run is active; what is new is left to the run after it"
 
 
@@ -64,8 +67,21 @@ def retrain(root: Path, request: Request, say: Say) -> Outcome:
     """Runs all steps for the project at `root`; returns the outcome, which is in the history too.
 
     If another run is active, the outcome is `skipped`. Raises ConcordError if a step failed; the
-    history then has the outcome `failed`. The next run takes it up.
+    history then has the outcome `failed`, unless the disk is full. The next run takes it up.
     """
+    try:
+        return _alone(root, request, say)
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        raise DiskError(
+            f"{error}. Free some space, or make it writable for this user, and run again: the next "
+            "run takes up what this one left."
+        ) from error
+
+
+def _alone(root: Path, request: Request, say: Say) -> Outcome:
+    """As `retrain`, apart from errors of the disk."""
     began = time.time()
     with lock(root) as held:
         if held is None:

@@ -1,5 +1,6 @@
 """Scheduled retraining on a project of two stages: accepted, idle, refused, failed, killed."""
 
+import errno
 import json
 import os
 import re
@@ -16,6 +17,7 @@ import httpx
 import pytest
 
 from concord import release
+from concord.stage.errors import DiskError
 from flows import inputs, retrain_state, retraining, workspace, workspace_stages
 from flows.look import look_for_new
 from flows.retrain_state import State
@@ -303,6 +305,26 @@ def test_a_second_run_is_skipped_and_recorded(
         holder.kill()
     with retrain_state.lock(project, wait=1) as held:
         assert held is not None, "the kernel frees the lock of a holder that was killed"
+
+
+def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if the history cannot be written any more."""
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "runs/retrain-state.json")
+
+    monkeypatch.setattr(retraining, "_retrain", full)
+    with pytest.raises(DiskError, match=r"No space left .*retrain-state.*Free some space"):
+        run(tmp_path)
+    assert history(tmp_path) == ["failed"]
+    monkeypatch.setattr(retraining, "add_to_history", full)
+    with pytest.raises(DiskError, match="No space left"):
+        run(tmp_path)
+    other = OSError(errno.ENOEXEC, "Exec format error", "git")
+    monkeypatch.setattr(retraining, "add_to_history", lambda *_: None)
+    monkeypatch.setattr(retraining, "_retrain", lambda *_: (_ for _ in ()).throw(other))
+    with pytest.raises(OSError, match="Exec format"):
+        run(tmp_path)
 
 
 def test_a_file_that_is_still_written_waits(released: Path, tmp_path: Path) -> None:
