@@ -40,7 +40,7 @@ from concord.release import reproduce as rebuilds
 from concord.stage.errors import ConcordError
 from concord.stage.params import read
 from concord.stage.paths import REPORTS
-from concord.stage.stage_graph import is_short
+from concord.stage.stage_graph import is_short, write_graph
 from flows.clone import clone
 from flows.status import describe
 
@@ -88,6 +88,7 @@ def check(
     if explain or Path(recipe) != DEFAULT or _is_short():
         _python("flows.recipe", recipe, *(["--explain"] if explain else []))
         return
+    _fit_graph()
     _python("tasks.check")
     typer.echo(f"{DEFAULT} is valid; `concord status` shows what would run")
 
@@ -130,6 +131,7 @@ def status() -> None:
     """Show which stages would rerun, and why."""
     _require_project()
     _require_complete()
+    _fit_graph()
     _python("tasks.check")
     typer.echo(describe(Path.cwd()))
 
@@ -302,9 +304,18 @@ def _run(recipe: Path, changes: list[str]) -> Path:
     if recipe != DEFAULT or changes or _is_short():
         folder = clone(recipe, folder, changes)
         typer.echo(f"in {folder}")
+    else:
+        _fit_graph()
     _python("tasks.check", folder=folder)
     _python("flows.align", folder=folder)
     return folder
+
+
+def _fit_graph() -> None:
+    """Makes dvc.yaml depend on the files of the user's functions, if params.yaml names others."""
+    params = read(DEFAULT)
+    if not is_short(params) and write_graph(Path(), params):
+        typer.echo("dvc.yaml now depends on the files of the functions in params.yaml; commit it")
 
 
 def _python(module: str, *arguments: str, folder: Path | None = None) -> None:

@@ -27,7 +27,7 @@ def graph_for(folder: Path, params: Mapping[str, Any], recipe: str) -> str:
             f"{GRAPH} has no stage {', '.join(absent)}, which {recipe} needs: `concord use` "
             f"removed it for another recipe. {_how_to_restore(folder)}"
         )
-    return graph_of(text, params)
+    return graph_of(text, params, folder)
 
 
 def _absent(graph: str) -> set[str]:

@@ -1,16 +1,17 @@
 """Merges the selected policy at the selected weights, and evaluates that checkpoint.
 
     reports/select.json, models/policies/<policy>, models/sft, models/rewards, models/anchors.json,
-    data/prepared/{prompts,ratings,pairs}, data/prepared/checks.parquet,
+    data/prepared/{prompts,ratings,pairs,steps}, data/prepared/checks.parquet,
     reports/samples/<policy>.parquet
-    -> reports/candidate/{results.json,samples.parquet,front.parquet}
+    -> reports/candidate/{results.json,samples.parquet,front.parquet,labels.parquet}
 
     python -m tasks.candidate
 
 The evaluated model is read from the files that `export` would publish, and runs in their data type.
 Their digest is part of the results, so that `export` can prove that it publishes what was
-evaluated. The judged units of the policy at all its weights, front.parquet, are kept for the gate
-`hypervolume` of the next candidate. `prepare` adds the figures of the data, data.json.
+evaluated. Kept for the gates of the next candidate: front.parquet, the judged units of the policy
+at all its weights, for the gate `hypervolume`; labels.parquet, the keys of all labels, and
+data.json, the figures of the data, which `prepare` writes, for the gate `data`.
 """
 
 from __future__ import annotations
@@ -26,10 +27,10 @@ from concord.evaluation.policies.protocol import Judged, Point, by_domain
 from concord.evaluation.policies.run_protocol import INPUTS, EvaluateJob, EvaluateParams
 from concord.objectives import objectives_of
 from concord.stage import outputs, runtime
-from concord.stage.errors import command
+from concord.stage.command import command
 from concord.stage.finished_parts import kept
 from concord.stage.params import Dtype, Runtime, Seeds, load, read
-from concord.stage.paths import CANDIDATE, POLICIES, REPORTS, SAMPLES
+from concord.stage.paths import CANDIDATE, POLICIES, PREPARED, REPORTS, SAMPLES
 from concord.steering.checkpoint import digest, write
 
 if TYPE_CHECKING:
@@ -76,8 +77,11 @@ def _run(
 def save(
     head: Mapping[str, Any], job: EvaluateJob, judged: Judged, all_params: Mapping[str, Any]
 ) -> None:
-    """Writes the results, which begin with `head`, the samples, and the front of the policy."""
-    from concord.evaluation.gates.sides import ANSWERS, FRONT, RESULTS, front_units
+    """Writes the results, which begin with `head`, the samples, the front of the policy, and the
+    keys of the labels.
+    """
+    from concord.evaluation.gates.sides import ANSWERS, FRONT, LABELS, RESULTS, front_units
+    from concord.prepared.label_keys import all_keys, read_labels
 
     objectives = objectives_of(all_params)
     domains = by_domain({name: o.domain for name, o in objectives.items() if o.in_vector})
@@ -91,6 +95,7 @@ def save(
     }
     held_out = samples[samples["split"] != "validation"]
     outputs.write_table(CANDIDATE / FRONT, front_units(held_out, domains))
+    outputs.write_table(CANDIDATE / LABELS, all_keys(read_labels(PREPARED)))
     outputs.write_table(CANDIDATE / ANSWERS, judged.samples)
     outputs.write_json(CANDIDATE / RESULTS, content)
 

@@ -1,7 +1,8 @@
 """Lets the candidate pass a row of gates, most of them against the champion; writes the verdict.
 
     reports/candidate, models/champion, reports/samples/<reference>.parquet,
-    reports/policies/<reference>.json, reports/rewards, data/checks.json
+    reports/policies/<reference>.json, reports/rewards, data/checks.json,
+    data/prepared/{pairs,ratings,steps}
     -> reports/gate.json
 
     python -m tasks.gate
@@ -40,11 +41,12 @@ from concord.evaluation.policies.protocol import by_domain
 from concord.objectives import check_weights, objectives_of
 from concord.prepared.check_params import Check, read_checks
 from concord.stage import outputs
-from concord.stage.errors import command
+from concord.stage.command import command
 from concord.stage.params import FORBID, load, read
-from concord.stage.paths import CANDIDATE, REPORTS
+from concord.stage.paths import CANDIDATE, PREPARED, REPORTS
 
 if TYPE_CHECKING:
+    from concord.evaluation.gates.data_gate import NewLabels
     from concord.evaluation.gates.quality_gates import Compared
     from concord.evaluation.gates.verdict import Row
 
@@ -70,7 +72,7 @@ class GateParams:
     checks: ChecksGate = field(default_factory=ChecksGate)
     """No check of the section `checks` fails."""
     data: DataGate = field(default_factory=DataGate)
-    """The data have not changed much from the champion's."""
+    """The data, and the new labels alone, have not changed much from the champion's."""
 
 
 def run(
@@ -81,16 +83,19 @@ def run(
 ) -> dict[str, Any]:
     """Writes and returns the verdict. `reference_point` is that of the hypervolume."""
     from concord.evaluation.gates import sides
+    from concord.evaluation.gates.data_gate import new_labels
     from concord.evaluation.gates.quality_gates import Compared
 
-    objectives = {n: o for n, o in objectives_of(all_params).items() if o.in_vector}
+    labelled = objectives_of(all_params)
+    objectives = {name: objective for name, objective in labelled.items() if objective.in_vector}
     check_weights(params.objectives.margins, objectives, "gate.objectives.margins")
     check_weights(params.verifiers.margins, objectives, "gate.verifiers.margins")
     domains = by_domain({name: objective.domain for name, objective in objectives.items()})
     sft = sides.reference(all_params["select"]["reference"], domains)
     champion = sides.published(Path(params.champion)) or sft
     compared = Compared(sides.side(CANDIDATE), champion, sft, objectives)
-    content = verdict(champion.name, [*rows(params, compared, checks, reference_point)])
+    added = new_labels(PREPARED, labelled, champion)
+    content = verdict(champion.name, [*rows(params, compared, checks, reference_point, added)])
     outputs.write_json(REPORTS / "gate.json", content)
     return content
 
@@ -100,8 +105,12 @@ def rows(
     compared: Compared,
     checks: Mapping[str, Check],
     reference_point: float | Mapping[str, float],
+    added: NewLabels | None = None,
 ) -> Iterator[Row]:
-    """The row of every gate. Those against the champion need a comparable champion."""
+    """The row of every gate. Those against the champion need a comparable champion.
+
+    `added`: the labels that the champion's data do not have; None if that is not known.
+    """
     from concord.evaluation.gates import quality_gates, watched_gates
     from concord.evaluation.gates.data_gate import data
 
@@ -114,7 +123,7 @@ def rows(
     yield watched_gates.hacking(params.hacking, compared)
     measured = check_figures.of_candidate(checks, compared.objectives)
     yield watched_gates.checks(params.checks, checks, measured)
-    yield data(params.data, compared.candidate, compared.champion)
+    yield data(params.data, compared.candidate, compared.champion, added)
 
 
 def main() -> None:

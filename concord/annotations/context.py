@@ -27,10 +27,12 @@ def with_context(
     - `input` is appended to a prompt that is the row's `instruction`.
 
     Raises RowError `unused_context` for the columns in `UNREAD` that are not empty, and for an
-    `input` without an `instruction`. Columns in `ignore` are not looked at.
+    `input` without an `instruction`, unless it is a turn of the prompt. Columns in `ignore` are not
+    looked at.
     """
     for key in UNREAD if INSTRUCTION in row else (*UNREAD, INPUT):
-        if key not in ignore and row.get(key) not in (None, "", [], {}, "[]"):
+        is_read = {"role": "user", "content": row.get(key)} in messages
+        if not is_read and key not in ignore and row.get(key) not in (None, "", [], {}, "[]"):
             raise RowError(
                 "unused_context",
                 key,

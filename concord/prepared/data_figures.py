@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -69,11 +69,23 @@ def data_figures(
         near: the report on near duplicates; None if they were not searched for.
     """
     named = [
-        *(pair for name in objectives for pair in _labels(tables, name)),
+        *_labels(tables, objectives),
         *_coverage(tables["pairs"], objectives),
         *_lengths(tables, objectives),
         *_rejected(read, quarantined, near),
     ]
+    return _sufficient(named)
+
+
+def label_figures(
+    tables: Mapping[str, pd.DataFrame], objectives: Mapping[str, Objective]
+) -> Figures:
+    """Name -> figure, for those of the kind `labels` alone. `tables`: pairs, ratings and steps."""
+    figures = _sufficient(_labels(tables, objectives))
+    return {name: figure for name, figure in figures.items() if figure["kind"] == "labels"}
+
+
+def _sufficient(named: Iterable[tuple[str, Figure | None]]) -> Figures:
     return {
         name: asdict(figure)
         for name, figure in named
@@ -105,7 +117,16 @@ def binomial_error(successes: float, count: int) -> float:
     return float(np.sqrt(likely * (1 - likely) / (count + 4)))
 
 
-def _labels(tables: Mapping[str, pd.DataFrame], name: str) -> Iterator[tuple[str, Figure | None]]:
+def _labels(
+    tables: Mapping[str, pd.DataFrame], objectives: Mapping[str, Objective]
+) -> Iterator[tuple[str, Figure | None]]:
+    for name in objectives:
+        yield from _labels_of(tables, name)
+
+
+def _labels_of(
+    tables: Mapping[str, pd.DataFrame], name: str
+) -> Iterator[tuple[str, Figure | None]]:
     """What the labels of one objective prefer, and how far annotators agree."""
     pairs, ratings, steps = (
         table[table["objective"] == name]

@@ -12,6 +12,7 @@ import torch
 
 from concord.lm.load import load_tokenizer
 from concord.policies.model import MultiHeadCausalLM
+from concord.prepared.splits import SPLITS
 from concord.rewards.outcome import reward_model as outcome
 from concord.rewards.process import process_model as process
 from concord.rewards.vector.anchors import Anchor, Anchors
@@ -111,10 +112,10 @@ def _tables() -> None:
         for name in VALUES
         for text, value in (("Yes.", 1.0), ("No, never.", 0.0))
     ]
-    for split in ("test", "validation"):
-        outputs.write_table(
-            f"data/prepared/ratings/{split}.parquet", pd.DataFrame(rated).assign(kind="binary")
-        )
+    graded = pd.DataFrame(rated).assign(kind="binary")
+    graded["row_id"] = [f"rating {number}" for number in range(len(graded))]
+    for split, count in (("test", None), ("validation", None), ("train", 0)):
+        outputs.write_table(f"data/prepared/ratings/{split}.parquet", graded[:count])
     pairs = [
         {
             "messages": p.messages,
@@ -122,12 +123,13 @@ def _tables() -> None:
             "chosen": "Yes.",
             "rejected": "No.",
             "objective": name,
+            "annotator": "ada",
             "origin": "comparisons",
         }
         for p in prompts
         for name in VALUES
     ]
-    for split in ("test", "validation"):  # the labels are ratings, unless a test writes others
+    for split in SPLITS:  # the labels are ratings, unless a test writes others
         outputs.write_table(
             f"data/prepared/pairs/{split}.parquet", pd.DataFrame(pairs[:0], columns=list(pairs[0]))
         )
@@ -141,8 +143,9 @@ def _tables() -> None:
             "objective": "helpful",
         }
     ]
-    labels = pd.DataFrame(steps).assign(labels=[[1.0, 0.0]], label_kind="human")
-    outputs.write_table("data/prepared/steps/test.parquet", labels)
+    labels = pd.DataFrame(steps).assign(labels=[[1.0, 0.0]], label_kind="human", row_id="steps")
+    for split, count in (("test", 1), ("validation", 0), ("train", 0)):
+        outputs.write_table(f"data/prepared/steps/{split}.parquet", labels[:count])
     kind = pd.DataFrame(pairs).assign(check="kind_words")
     strict = kind.assign(check="strict", chosen="No.", rejected="Yes.")
     checks = pd.concat(
@@ -249,6 +252,8 @@ def test_the_published_file_is_evaluated(chain: Path, protocol: str) -> None:
     samples = outputs.read_table("reports/candidate/samples.parquet")
     assert set(samples["point"]) == {"candidate"}
     assert "validation" not in set(samples["split"])
+    labels = outputs.read_table("reports/candidate/labels.parquet")
+    assert len(labels) == 5 * len(VALUES) * 2 + 1  # validation has the ratings of test
 
 
 def test_every_policy_is_measured_on_the_checks(chain: Path) -> None:
@@ -470,7 +475,8 @@ def test_a_stopped_evaluation_of_the_candidate_resumes(chain: Path) -> None:
     choice = {"policy": "mah_dpo", "strength": 1, **weights, "domains": {"values": weights}}
     outputs.write_json("reports/select.json", choice | constraints)
     evaluate.main("mah_dpo")
-    written = [f"reports/candidate/{name}" for name in ("results.json", "samples.parquet")]
+    names = ("results.json", "samples.parquet", "labels.parquet")
+    written = [f"reports/candidate/{name}" for name in names]
     check_resume(candidate.main, written, share=0.4)
 
 

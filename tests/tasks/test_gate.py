@@ -19,6 +19,7 @@ from concord.evaluation.gates.sides import front_units
 from concord.evaluation.gates.verdict import means_of, summary
 from concord.evaluation.metrics import wilson
 from concord.prepared.check_params import Check
+from concord.prepared.label_keys import all_keys
 from concord.stage import outputs
 from concord.stage.errors import DataError
 from tasks import gate
@@ -324,3 +325,32 @@ def test_the_data_are_compared_with_the_champions() -> None:
     assert "helpful: mean rating 0.300, was 0.700, margin 0.1" in refused["verdict"]
     assert not refused["accepted"]
     assert verdict(gates={"data": DataGate(required=False)})["accepted"]
+
+
+def test_new_labels_are_compared_alone() -> None:
+    """The ratings that the champion's data do not have are low; one tenth of all is new."""
+    figure = {"kind": "labels", "error": 0.01, "rows": 900, "groups": 300}
+    write(CHAMPION, samples(0.45, 0.5), "the champion")
+    for folder, mean in ((Path("reports/candidate"), 0.65), (CHAMPION, 0.7)):
+        content = {"helpful: mean rating": {**figure, "mean": mean}}
+        outputs.write_json(folder / "data.json", content)
+    assert "because the champion has no labels.parquet" in row(verdict(), "data")["why"]
+    groups = [f"g{index}" for index in range(300)]
+    ratings = pd.DataFrame({"row_id": groups, "group_id": groups, "kind": "rating"})
+    ratings = ratings.assign(objective="helpful", rating=[0.7] * 270 + [0.2] * 30)
+    votes = {"messages": [[]] * 300, "response": groups, "annotator": "ada"}
+    ratings = ratings.assign(**votes, scale_low=1.0, scale_high=5.0)
+    texts = ["messages", "group_id", "objective", "annotator", "chosen", "rejected", "origin"]
+    none = pd.DataFrame({name: pd.Series(dtype=object) for name in texts})
+    steps = pd.DataFrame({name: [] for name in ("row_id", "objective", "labels", "group_id")})
+    for split, part in (("train", ratings), ("validation", ratings[:0]), ("test", ratings[:0])):
+        for table, rows in (("ratings", part), ("pairs", none), ("steps", steps)):
+            outputs.write_table(f"data/prepared/{table}/{split}.parquet", rows)
+    known = {"ratings": ratings[:270], "pairs": none, "steps": steps}
+    outputs.write_table(CHAMPION / "labels.parquet", all_keys(known))
+    refused = verdict()
+    assert "new labels, helpful: mean rating 0.200, was 0.700, margin 0.25" in refused["verdict"]
+    assert verdict(gates={"data": DataGate(new_labels=0.6)})["accepted"]
+    known["ratings"] = ratings
+    outputs.write_table(CHAMPION / "labels.parquet", all_keys(known))
+    assert "no label is new" in row(verdict(), "data")["why"]

@@ -94,6 +94,10 @@ class DataGate:
     labels: Margin = 0.1
     """Margin of the mean labels of an objective, from 0 to 1: its ratings, its step labels, and how
     often the longer answer, or the answer with a frequent word, is preferred."""
+    new_labels: Margin = 0.25
+    """Margin of the same figures of the labels that the champion's data do not have, against those
+    of the champion's data. A small delivery varies more than all data. Flipping all labels of a
+    figure that is 0.75 changes it by 0.5."""
     coverage: Margin = 0.2
     """Margin of the share of an objective among the pairs of its domain."""
     agreement: Margin = 0.15

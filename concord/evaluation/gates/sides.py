@@ -13,11 +13,13 @@ from concord.stage.errors import DataError
 from concord.stage.paths import CANDIDATE, REPORTS, SAMPLES
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
 
 RESULTS, ANSWERS, FRONT, DATA = "results.json", "samples.parquet", "front.parquet", "data.json"
+LABELS = "labels.parquet"
 """The files of a candidate, and of the champion: its results, its judged answers, the judged units
-of its policy at every weight, and the figures of its data."""
+of its policy at every weight, the figures of its data, and the keys of its labels."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,8 @@ class Side:
     """The figures of its data (`concord.prepared.data_figures`); None if they were not kept."""
     constraints: Mapping[str, Any] | None = None
     """`at_least` and `max_kl` of the choice of its weights."""
+    labels: np.ndarray | None = None
+    """The keys of its labels (`concord.prepared.label_keys`); None if they were not kept."""
 
 
 def side(folder: Path) -> Side:
@@ -46,7 +50,7 @@ def side(folder: Path) -> Side:
             f"{folder / RESULTS} is not the result of a candidate; copy all of {CANDIDATE} when "
             "a model is published"
         )
-    front, data = folder / FRONT, folder / DATA
+    front, data, labels = folder / FRONT, folder / DATA, folder / LABELS
     return Side(
         results["name"],
         results["conditions"],
@@ -54,6 +58,7 @@ def side(folder: Path) -> Side:
         outputs.read_table(front) if front.is_file() else None,
         outputs.read_json(data) if data.is_file() else None,
         results.get("constraints"),
+        outputs.read_table(labels)["key"].to_numpy() if labels.is_file() else None,
     )
 
 

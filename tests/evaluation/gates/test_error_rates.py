@@ -129,7 +129,9 @@ def test_flipped_labels_of_one_objective_are_noticed() -> None:
             for _ in range(20)
             for flips in (share, 0.0)
         ]
-        verdicts = [data(GATES.data, *pair) for pair in zip(sides[::2], sides[1::2], strict=True)]
+        verdicts = [
+            data(GATES.data, *pair, None) for pair in zip(sides[::2], sides[1::2], strict=True)
+        ]
         assert np.mean([row.holds is False for row in verdicts]) >= least
         assert all("helpful" in row.why for row in verdicts if not row.holds)
 
