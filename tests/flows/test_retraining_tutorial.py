@@ -27,7 +27,7 @@ from tests.chain.tutorial import Block, blocks
 from tests.flows.toy import ROOT, answers, free_port, wait_until
 
 PAGE = ROOT / "docs/tutorial/retraining.md"
-pytestmark = pytest.mark.timeout(5400 if os.environ.get("CONCORD_REAL_WALK") else 900)
+pytestmark = pytest.mark.timeout(14400 if os.environ.get("CONCORD_REAL_WALK") else 1800)
 REAL = bool(os.environ.get("CONCORD_REAL_WALK"))
 END = "-- the block has ended --"
 FILES = {
