@@ -11,7 +11,7 @@ margins of the default recipe.
 
 To be affordable on one core, it has two objectives of one domain, with `PAIRS` pairs each; policies
 learn from these pairs, and reward models are probes, which have no seed. Finished models in the
-work folder are used again. Prints Markdown.
+work folder are used again; calls with other seeds can share it (`--first`). Prints Markdown.
 """
 
 from __future__ import annotations
@@ -233,6 +233,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--objective", choices=OBJECTIVES, default=OBJECTIVES[0])
     parser.add_argument("--seeds", type=int, default=8)
+    parser.add_argument("--first", type=int, default=0, help="the first seed")
     parser.add_argument("--minutes", type=float, default=90, help="no seed is begun after these")
     parser.add_argument("--work", type=Path, default=Path("runs/flipped_labels"))
     given = parser.parse_args()
@@ -243,9 +244,9 @@ def main() -> None:
     prepare(work / "honest", source, None)
     prepare(work / f"flipped-{given.objective}", source, given.objective)
     results: list[dict[str, Any]] = []
-    for seed in range(given.seeds):
+    for seed in range(given.first, given.first + given.seeds):
         if time.monotonic() - began > 60 * given.minutes:
-            print(f"{seed} of {given.seeds} seeds in {given.minutes:g} minutes", file=sys.stderr)
+            print(f"seed {seed} was not begun after {given.minutes:g} minutes", file=sys.stderr)
             break
         results += trial(work, given.objective, seed)
     if results:

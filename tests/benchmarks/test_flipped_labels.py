@@ -43,7 +43,12 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def recipe(seed: int) -> dict[str, Any]:
         params = real(seed)
-        params["policies"]["mah_dpo"]["training"] |= {"steps": 2, "batch_size": 4}
+        params["policies"]["mah_dpo"]["training"] |= {
+            "steps": 2,
+            "batch_size": 4,
+            "micro_batch": 4,
+        }
+        params["reward_models"]["values"]["l2"] = 10.0
         params["anchors"] = {"prompts": 4, "max_new_tokens": 8}
         params["evaluate"] |= {"validation_prompts": 2, "bootstrap": 20, "max_new_tokens": 8}
         return params
