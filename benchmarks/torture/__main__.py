@@ -23,6 +23,7 @@ from pathlib import Path
 from benchmarks.torture import (
     disk_faults,
     fuzzing,
+    pending_kills,
     process_kills,
     publication_faults,
     run_faults,
@@ -100,7 +101,10 @@ class _Start:
         server = process_kills.Server(self._base)
         server.start()
         self._stack.callback(server.kill)
-        return process_kills.faults(server, self._base, self._tries)
+        return [
+            *process_kills.faults(server, self._base, self._tries),
+            *pending_kills.faults(server, self._base, self._tries),
+        ]
 
     def _forks(self) -> Forks:
         if self._started is None:

@@ -31,8 +31,9 @@ def with_context(
     looked at.
     """
     for key in UNREAD if INSTRUCTION in row else (*UNREAD, INPUT):
-        is_read = {"role": "user", "content": row.get(key)} in messages
-        if not is_read and key not in ignore and row.get(key) not in (None, "", [], {}, "[]"):
+        if key in ignore or row.get(key) in (None, "", [], {}, "[]"):
+            continue
+        if {"role": "user", "content": row[key]} not in messages:
             raise RowError(
                 "unused_context",
                 key,
