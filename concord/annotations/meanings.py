@@ -164,7 +164,9 @@ def _side_in(value: str, names: Mapping[str, str]) -> str | None:
         left, sign, right = compared.groups()
         if {names.get(left), names.get(right)} != {"a", "b"}:
             return None
-        return "tie" if sign[0] == "=" else names[left if sign[0] == ">" else right]
+        if sign[0] == "=":
+            return "tie"
+        return names[left if sign[0] == ">" else right]
     better = BETTER.fullmatch(lower)
     return names.get(better[1]) if better else None
 

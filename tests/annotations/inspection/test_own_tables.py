@@ -1,4 +1,4 @@
-"""`concord inspect` on tables of one's own: labels in words, several labels, lists, nested columns.
+"""`concord inspect` on tables of no known format: labels in words, several labels, lists, paths.
 
 Each row is inspected, and read with the block that inspect prints. What is not understood must be
 said, and never be dropped in silence: a judged answer is no demonstration.
