@@ -39,12 +39,15 @@ def main() -> None:
     parser.add_argument("policy", type=Path)
     parser.add_argument("--prompts", type=int, default=60, help="per domain")
     parser.add_argument("--max-new-tokens", type=int, default=48)
+    parser.add_argument("--temperature", type=float, default=1.0, help="KL is that at 1")
     parser.add_argument("--samples", type=Path, help="file for the answers")
     arguments = parser.parse_args()
     params = read()
     names = by_domain({n: o.domain for n, o in objectives_of(params).items() if o.in_vector})
     results = {
-        path.name: judge(path, names, params, arguments.prompts, arguments.max_new_tokens)
+        path.name: judge(
+            path, names, params, arguments.prompts, arguments.max_new_tokens, arguments.temperature
+        )
         for path in (SFT, arguments.policy)
     }
     print("\n".join([*agreement(results[SFT.name]), "", *figures(results, names)]))
@@ -59,11 +62,12 @@ def judge(
     params: Mapping[str, Any],
     prompts: int,
     max_new_tokens: int,
+    temperature: float,
 ) -> Judged:
     """Answers of one policy, at equal weights and, if it can be steered, at both ends."""
     settings = section(Runtime, params["runtime"], "runtime")
     device = runtime.start(settings, params["seeds"]["sampling"])
-    sampling = Sampling(max_new_tokens, 1.0, 16, params["model"]["max_length"], 0)
+    sampling = Sampling(max_new_tokens, temperature, 16, params["model"]["max_length"], 0)
     policy = Steered(
         load(path, device, settings.dtype),
         load_causal(SFT, device, settings.dtype),

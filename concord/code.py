@@ -17,15 +17,16 @@ from concord.objectives import Objective, objectives_of
 from concord.rewards.process.judging import kind_of
 from concord.rewards.process.labelling import HUMAN, Labelling, derive
 from concord.stage import plugins
-from concord.stage.closure import ROOT, digests, files_of, local_imports
+from concord.stage.closure import ROOT, digests, local_imports
 from concord.stage.params import section
+from concord.stage.user_files import files_of_function, functions_in
 
 Params = Mapping[str, Any]
 Names = dict[str, set[str]]
 DISPATCH = ROOT / "concord/rewards/verifiers/dispatch.py"
 """A stage runs verifiers if it can import this file."""
-JUDGES = ROOT / "concord/rewards/process/judges/function.py"
-"""A stage calls functions as judges if it can import this file."""
+JUDGED = {"process_labels": {"process_labels"}, "evaluate": {"evaluate", "candidate"}}
+"""Section of params.yaml that may name functions as judges -> the stages that call them."""
 MODULES = {"select": "select_weights"}
 """Stages whose module in `tasks` has another name."""
 POLICY_PLUGINS = {
@@ -41,10 +42,10 @@ def listings(params: Params, stages: Mapping[str, str | None], root: Path) -> di
     Args:
         params: the whole params.yaml, already validated.
         stages: stage -> the section of params.yaml whose items it repeats for, or None.
-        root: the folder of params.yaml, where custom verifiers are.
+        root: the folder of params.yaml, where the functions of the user are.
     """
     objectives = objectives_of(params)
-    custom = {where: files_of_function(f, root) for where, f in custom_functions(params).items()}
+    custom = {where: files_of_function(f, root) for where, f in functions_in(params).items()}
     listing_by_stage = {}
     for stage, key in stages.items():
         for item in params[key] if key else [None]:
@@ -52,7 +53,8 @@ def listings(params: Params, stages: Mapping[str, str | None], root: Path) -> di
             files = [str(ROOT / f"tasks/{MODULES.get(stage, stage)}.py")]
             local = local_imports(*files, named=names)
             for where, its_files in custom.items():
-                if (DISPATCH if where.startswith("objectives.") else JUDGES) in local:
+                called = JUDGED.get(where.partition(".")[0])
+                if (DISPATCH in local) if called is None else (stage in called):
                     files += its_files
             lines = digests(*files, named=names).items()
             text = "".join(f"{digest}  {path}\n" for path, digest in lines)
@@ -70,32 +72,6 @@ def read_listing(text: str) -> dict[str, str]:
     return {
         path: digest for digest, _, path in (line.partition("  ") for line in text.splitlines())
     }
-
-
-def custom_functions(params: Params) -> dict[str, str]:
-    """Path of a key -> the function `module:function` of the user that it names.
-
-    They are verifiers, and judges of the kind `function`.
-    """
-    functions = {
-        f"objectives.{name}.verifier": objective.verifier
-        for name, objective in objectives_of(params).items()
-        if objective.verifier and ":" in objective.verifier
-    }
-    judges = {
-        "process_labels.judges": params.get("process_labels", {}).get("judges", {}),
-        "evaluate.judge.judges": (params["evaluate"].get("judge") or {}).get("judges", {}),
-    }
-    for where, entries in judges.items():
-        for name, entry in entries.items():
-            if "function" in entry:
-                functions[f"{where}.{name}.function"] = str(entry["function"])
-    return functions
-
-
-def files_of_function(name: str, root: Path) -> list[str]:
-    """The files of a function `module:function` that are below `root`."""
-    return [str(file) for file in files_of(name.partition(":")[0], root)]
 
 
 def _names(

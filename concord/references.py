@@ -11,17 +11,16 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from concord import code
 from concord.evaluation.policies.protocol import CONTROL
 from concord.objectives import Objective, check_weights, domain_weights
 from concord.prepared.check_params import Check
 from concord.rewards.process.labelling import Labelling, derive, discounted
 from concord.rewards.verifiers import dispatch
 from concord.sandbox.world import OBJECTIVES
-from concord.stage.closure import local_imports
 from concord.stage.errors import DataError, ParamsError
 from concord.stage.params import read, section, suggest
 from concord.stage.paths import MINILM
+from concord.stage.user_files import code_of_function, files_of_function, functions_in
 
 NAME = re.compile(r"[a-z][a-z0-9_]*")
 NAME_RULE = "use lower-case letters, digits and underscores, starting with a letter"
@@ -80,20 +79,19 @@ def custom_function_problems(params: Mapping[str, Any], root: Path) -> Iterator[
 
     They are called with what a model wrote, so no function of Python or of a package is accepted.
     """
-    base, graph = root.resolve(), root / "dvc.yaml"
+    graph = root / "dvc.yaml"
     deps = read(graph)["stages"]["check"]["deps"] if graph.is_file() else []
-    for key, name in code.custom_functions(params).items():
-        if not code.files_of_function(name, base):
+    for key, name in functions_in(params).items():
+        if not files_of_function(name, root):
             yield (
                 f"{key}: {name!r} is not in a file of this project; it would be called with what a "
                 "model wrote, so write the function in a module in the root of the project"
             )
-        for file in sorted(local_imports(*code.files_of_function(name, base), root=base)):
-            path = file.relative_to(base)
-            if deps and not any(path.is_relative_to(dep) for dep in deps):
+        for path in code_of_function(name, root):
+            if deps and not any(Path(path).is_relative_to(dep) for dep in deps):
                 yield (
-                    f"{key}: {path} is not a dep of `check` in dvc.yaml, so "
-                    f"an edit of it would rerun nothing; add {path} to stages.check.deps"
+                    f"{key}: {path} is not a dep of `check` in dvc.yaml, so an edit of it would "
+                    f"rerun nothing; use `concord check`, which adds {path} to stages.check.deps"
                 )
 
 

@@ -2,6 +2,7 @@
 
     concord check [RECIPE] [--explain]              # is it right? every value, with its meaning
     concord run [RECIPE] [KEY=VALUE ...]            # the whole pipeline
+    concord use RECIPE                              # makes a recipe the project's own
     concord demo                                    # the tiny recipe, in a few minutes
     concord retrain                                 # train on what is new; publish or refuse
     concord inspect FILE                            # what is this file, and how is it read?
@@ -39,7 +40,7 @@ from concord.release import reproduce as rebuilds
 from concord.stage.errors import ConcordError
 from concord.stage.params import read
 from concord.stage.paths import REPORTS
-from concord.stage.stage_graph import is_short
+from concord.stage.stage_graph import is_short, write_graph
 from flows.clone import clone
 from flows.status import describe
 
@@ -47,6 +48,7 @@ DEFAULT = Path("params.yaml")
 TINY = Path("recipes/tiny.yaml")
 STUDY = Path("recipes/studies/dev.yaml")
 PAGE = REPORTS / "index.html"
+SHORT = "`concord use params.yaml` writes every value of it, for DVC and for scheduled runs."
 
 
 class CommandError(ConcordError):
@@ -86,6 +88,7 @@ def check(
     if explain or Path(recipe) != DEFAULT or _is_short():
         _python("flows.recipe", recipe, *(["--explain"] if explain else []))
         return
+    _fit_graph()
     _python("tasks.check")
     typer.echo(f"{DEFAULT} is valid; `concord status` shows what would run")
 
@@ -109,6 +112,13 @@ def run(
 
 
 @app.command()
+def use(recipe: Annotated[str, typer.Argument(help="A params file, which may be short.")]) -> None:
+    """Make a recipe the project's own: a complete params.yaml, and dvc.yaml with its stages."""
+    _require_project()
+    _python("flows.use_recipe", recipe)
+
+
+@app.command()
 def demo() -> None:
     """Run the tiny recipe in a few minutes."""
     _require_project()
@@ -120,6 +130,8 @@ def demo() -> None:
 def status() -> None:
     """Show which stages would rerun, and why."""
     _require_project()
+    _require_complete()
+    _fit_graph()
     _python("tasks.check")
     typer.echo(describe(Path.cwd()))
 
@@ -128,6 +140,7 @@ def status() -> None:
 def report() -> None:
     """Write the report page again, and print its path."""
     _require_project()
+    _require_complete()
     if not (REPORTS / "front.json").is_file():
         raise CommandError(f"{Path.cwd() / REPORTS} holds no results to show. Run `concord run`.")
     _python("tasks.report")
@@ -270,6 +283,14 @@ def _require_project() -> None:
         )
 
 
+def _require_complete() -> None:
+    if _is_short():
+        raise CommandError(
+            f"{DEFAULT} is a short recipe, which DVC cannot read. {SHORT} `concord run` runs it as "
+            "it is, in a clone under runs/."
+        )
+
+
 def _is_short() -> bool:
     """Whether params.yaml lacks keys that dvc.yaml reads: it is then completed in a clone."""
     return is_short(read(DEFAULT))
@@ -278,12 +299,23 @@ def _is_short() -> bool:
 def _run(recipe: Path, changes: list[str]) -> Path:
     """Runs every stage; returns the folder of the run."""
     folder = Path.cwd()
+    if recipe == DEFAULT and not changes and _is_short():
+        typer.echo(f"{DEFAULT} is a short recipe, so it runs in a clone. {SHORT}")
     if recipe != DEFAULT or changes or _is_short():
         folder = clone(recipe, folder, changes)
         typer.echo(f"in {folder}")
+    else:
+        _fit_graph()
     _python("tasks.check", folder=folder)
     _python("flows.align", folder=folder)
     return folder
+
+
+def _fit_graph() -> None:
+    """Makes dvc.yaml depend on the files of the user's functions, if params.yaml names others."""
+    params = read(DEFAULT)
+    if not is_short(params) and write_graph(Path(), params):
+        typer.echo("dvc.yaml now depends on the files of the functions in params.yaml; commit it")
 
 
 def _python(module: str, *arguments: str, folder: Path | None = None) -> None:

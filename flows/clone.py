@@ -29,8 +29,9 @@ from ruamel.yaml import YAML
 from concord.stage.errors import ConcordError
 from concord.stage.params import read
 from concord.stage.paths import REPORTS
-from concord.stage.stage_graph import GRAPH, graph_of, is_short
+from concord.stage.stage_graph import GRAPH, is_short
 from flows.graph import dvc
+from flows.recipe_graph import graph_for
 
 KEPT = ("dvc.lock", str(REPORTS))
 """Results of a run that DVC does not cache. They survive an update of the clone."""
@@ -45,9 +46,6 @@ def clone(recipe: Path, root: Path, changes: Sequence[str] = ()) -> Path:
 
     `changes` are assignments such as `evaluate.prompts=50`. Raises CloneError.
     """
-    if not recipe.is_file():
-        recipes = ", ".join(sorted(str(path) for path in Path("recipes").glob("*.yaml"))) or "none"
-        raise CloneError(f"the recipe {recipe} does not exist; recipes here: {recipes}")
     params = complete_text(recipe, root, changes)
     assignments = [change.partition("=") for change in changes]
     suffixes = [f"{key.split('.')[-1]}-{value}" for key, _, value in assignments]
@@ -68,7 +66,7 @@ def clone(recipe: Path, root: Path, changes: Sequence[str] = ()) -> Path:
         _remove_results(folder)
         _move_results(Path(backup), folder)
     (folder / "params.yaml").write_text(params, encoding="utf-8")
-    graph = graph_of((folder / GRAPH).read_text(encoding="utf-8"), read(folder / "params.yaml"))
+    graph = graph_for(folder, read(folder / "params.yaml"), str(recipe))
     (folder / GRAPH).write_text(graph, encoding="utf-8")
     _share_cache(root, folder)
     return folder
@@ -90,10 +88,14 @@ def _file_name(text: str) -> str:
 def complete_text(recipe: Path, root: Path, changes: Sequence[str] = ()) -> str:
     """A complete params.yaml: the recipe with the assignments `changes`, each `path.of.key=value`.
 
-    Raises CloneError if a key does not exist, and ParamsError if the recipe is short and invalid.
+    Raises CloneError if the recipe or a key does not exist, and ParamsError if the recipe is short
+    and invalid.
     """
     from flows.recipe import complete
 
+    if not recipe.is_file():
+        recipes = ", ".join(sorted(str(path) for path in Path("recipes").glob("*.yaml"))) or "none"
+        raise CloneError(f"the recipe {recipe} does not exist; recipes here: {recipes}")
     yaml = YAML()
     yaml.width = 10_000
     given = read(recipe)

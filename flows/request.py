@@ -14,7 +14,7 @@ from pydantic import Field
 
 from concord.stage.errors import ConcordError
 from concord.stage.params import read, suggest
-from concord.stage.stage_graph import is_short
+from concord.stage.stage_graph import GRAPH, is_short, write_graph
 from flows.clone import clone
 from flows.graph import Stage
 
@@ -38,14 +38,18 @@ def folder_of(recipe: str, weights: Mapping[str, float]) -> Iterator[Path]:
     root, path = Path.cwd(), Path(recipe)
     changes = list(_changes(path, weights))
     is_other = path.resolve() != (root / DEFAULT).resolve()
-    folder = clone(path, root, changes) if is_other or changes or _is_short(root) else root
+    folder = root
+    if is_other or changes or _is_short(root):
+        folder = clone(path, root, changes)
+    elif (root / GRAPH).is_file():
+        write_graph(root, read(root / DEFAULT))
     with contextlib.chdir(folder):
         yield folder
 
 
 def _is_short(root: Path) -> bool:
     """Whether the project's params.yaml has to be completed in a clone."""
-    return (root / "dvc.yaml").is_file() and is_short(read(root / DEFAULT), root / "dvc.yaml")
+    return (root / GRAPH).is_file() and is_short(read(root / DEFAULT), root / GRAPH)
 
 
 def _changes(recipe: Path, weights: Mapping[str, float]) -> Iterator[str]:

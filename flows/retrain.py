@@ -31,6 +31,7 @@ EVENTS = {
     "accepted": "concord.candidate.accepted",
     "refused": "concord.candidate.refused",
     "idle": "concord.retrain.idle",
+    "skipped": "concord.retrain.skipped",
     "failed": "concord.retrain.failed",
 }
 """Outcome -> the event that is emitted."""

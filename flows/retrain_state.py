@@ -29,7 +29,7 @@ LOCK = Path("runs/retrain.lock")
 SECONDS_TO_WAIT = 15.0
 """How long a run waits for the lock: the stages of a killed run hold it until they have ended."""
 
-Result = Literal["accepted", "refused", "idle", "failed"]
+Result = Literal["accepted", "refused", "idle", "skipped", "failed"]
 
 
 class StateError(ConcordError):

@@ -7,7 +7,7 @@ killed is taken up by the next one, or has no effect.
 
 from __future__ import annotations
 
-import os
+import errno
 import sys
 import time
 from collections.abc import Sequence
@@ -16,6 +16,7 @@ from pathlib import Path
 
 from concord import release
 from concord.release.repository import Repository
+from concord.stage.errors import DiskError
 from flows import inputs, workspace, workspace_stages
 from flows.inputs import Input
 from flows.look import Look, look_for_new, new_imports
@@ -23,7 +24,10 @@ from flows.retrain_state import Outcome, State, add_to_history, lock
 from flows.workspace_stages import Say
 
 ALIGN = (sys.executable, "-m", "flows.align")
-BUSY = "another retraining run is active, so this one has ended"
+MOST_CHARACTERS = 500
+"""Length of the reason of a failure in the history."""
+DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+BUSY = "another retraining run is active; what is new is left to the run after it"
 
 
 @dataclass(frozen=True)
@@ -62,18 +66,33 @@ def is_new(root: Path, request: Request) -> bool:
 def retrain(root: Path, request: Request, say: Say) -> Outcome:
     """Runs all steps for the project at `root`; returns the outcome, which is in the history too.
 
-    Raises ConcordError if a step failed; the history then has the outcome `failed`. The next run
-    takes it up.
+    If another run is active, the outcome is `skipped`. Raises ConcordError if a step failed; the
+    history then has the outcome `failed`, unless the disk is full. The next run takes it up.
     """
+    try:
+        return _alone(root, request, say)
+    except OSError as error:
+        if error.errno not in DISK:
+            raise
+        raise DiskError(
+            f"{error}. Free some space, or make it writable for this user, and run again: the next "
+            "run takes up what this one left."
+        ) from error
+
+
+def _alone(root: Path, request: Request, say: Say) -> Outcome:
+    """As `retrain`, apart from errors of the disk."""
     began = time.time()
     with lock(root) as held:
         if held is None:
-            return Outcome("idle", BUSY)
+            skipped = Outcome("skipped", BUSY)
+            add_to_history(root, skipped, began)
+            return skipped
         try:
             outcome = _retrain(Run(root, State.load(root), request, say, held), began)
         except BaseException as error:
             if isinstance(error, Exception):
-                add_to_history(root, Outcome("failed", _first_line(error)), began)
+                add_to_history(root, Outcome("failed", _in_one_line(error)), began)
             raise
         add_to_history(root, outcome, began)
         return outcome
@@ -115,7 +134,6 @@ def _train(run: Run, look: Look) -> Outcome:
         return _end(run, Outcome("refused", f"new files cannot be used: {reason}", described))
     paths = {name: source["path"] for name, source in look.params["sources"].items()}
     inputs.add_files(folder, files, paths)
-    workspace_stages.complete_params(folder)
     workspace_stages.align(folder, run.request.align, run.held, run.say)
     released = look.origin.released
     if released and not run.request.force and workspace.is_champion(folder, released):
@@ -161,5 +179,5 @@ def _message(new: Sequence[Input]) -> str:
     return "\n".join([first, "", *(f"- {one}" for one in new)])
 
 
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).partition(os.linesep)[0]}"
+def _in_one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"[:MOST_CHARACTERS]

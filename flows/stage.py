@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Literal
 
 from concord.release.rwlock import remove_incomplete_lock
-from concord.stage.errors import TEMPORARY, ConcordError
+from concord.stage.command import TEMPORARY
+from concord.stage.errors import ConcordError
 from flows import guard
 from flows.devices import Slot
 from flows.graph import Stage, dvc, environment

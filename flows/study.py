@@ -39,7 +39,8 @@ from concord.evaluation.study.result import result
 from concord.objectives import objectives_of
 from concord.report.study import figure, text
 from concord.stage import outputs
-from concord.stage.errors import ConcordError, DataError, command
+from concord.stage.command import command
+from concord.stage.errors import ConcordError, DataError
 from concord.stage.params import read, section
 from concord.stage.paths import ANCHORS, POLICIES, PREPARED, REPORTS, REWARDS, ROLLOUTS, SFT, WORK
 from concord.steering.checkpoint import digest

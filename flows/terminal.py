@@ -16,6 +16,7 @@ from prefect.settings import (
     PREFECT_API_URL,
     PREFECT_SERVER_API_HOST,
     PREFECT_SERVER_API_PORT,
+    PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS,
     temporary_settings,
 )
 
@@ -106,7 +107,7 @@ def start_temporary_server() -> None:
 
     Ctrl-C goes to all processes of a terminal at once. The run still has to report its end to the
     server, and would wait minutes for a server that is gone. Prefect stops the server with this
-    process.
+    process. Raises ServerError if it does not start in time.
     """
     from prefect.server.api.server import SubprocessASGIServer  # importing it takes seconds
 
@@ -115,7 +116,15 @@ def start_temporary_server() -> None:
             with patch("subprocess.Popen", partial(subprocess.Popen, start_new_session=True)):
                 return super()._run_uvicorn_command()
 
-    DetachedServer().start()
+    try:
+        DetachedServer().start()
+    except RuntimeError as error:
+        seconds, why = PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS, str(error).split("\n")[0]
+        raise ServerError(
+            f"Prefect's temporary server did not start within {seconds.value()} s ({why}). If the "
+            f"machine is busy, run the command again, set {seconds.name} to more seconds, or start "
+            "a server with `make ui`"
+        ) from None
 
 
 @contextmanager

@@ -21,7 +21,9 @@ from concord.release.release_tree import README, champion_folder
 from concord.release.repository import Repository
 from concord.release.store import cache, dvc
 from concord.stage.errors import ConcordError
+from concord.stage.params import read
 from concord.stage.paths import CANDIDATE, REPORTS
+from concord.stage.stage_graph import GRAPH, absent_keys
 
 FOLDER = Path("runs/retrain")
 RECORD = ("dvc.lock", REPORTS.as_posix())
@@ -81,9 +83,20 @@ def reset(root: Path, origin: Origin) -> str:
     commit = _merge_commit(workspace, origin)
     workspace.git("checkout", "--quiet", "--force", "--detach", commit)
     workspace.git("clean", "--quiet", "-d", "--force")
+    _require_complete(workspace.folder)
     if pointers := _pointers(workspace, commit):
         dvc(workspace.folder, "checkout", "--quiet", "--force", *pointers)
     return commit
+
+
+def _require_complete(folder: Path) -> None:
+    """DVC can do nothing if dvc.yaml reads a key that params.yaml lacks."""
+    if absent := absent_keys(read(folder / "params.yaml"), folder / GRAPH):
+        raise WorkspaceError(
+            f"params.yaml of the project's commit has no {', '.join(absent[:3])}, which {GRAPH} "
+            "reads, so DVC cannot work on it. Run `concord use params.yaml`, which writes every "
+            "value, and commit the result."
+        )
 
 
 def is_champion(folder: Path, released: str) -> bool:

@@ -9,12 +9,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml import YAML
-
 from concord.stage.errors import ConcordError
-from concord.stage.params import read
 from concord.stage.paths import REPORTS
-from concord.stage.stage_graph import GRAPH, graph_of, is_short
 from flows import guard
 from flows.graph import environment
 
@@ -24,27 +20,6 @@ Say = Callable[[str], None]
 
 class RetrainError(ConcordError):
     """The stages of a run failed."""
-
-
-def complete_params(folder: Path) -> None:
-    """Completes a short params.yaml, and leaves out the stages that it does not need."""
-    params = folder / "params.yaml"
-    if not is_short(read(params), folder / GRAPH):
-        return
-    done = subprocess.run(
-        [sys.executable, "-m", "flows.recipe", "params.yaml", "--explain"],
-        cwd=folder,
-        env=environment(),
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        raise RetrainError(done.stderr.strip())
-    completed = YAML(typ="safe", pure=True).load(done.stdout)
-    graph = graph_of((folder / GRAPH).read_text(encoding="utf-8"), completed)
-    (folder / GRAPH).write_text(graph, encoding="utf-8")
-    params.write_text(done.stdout, encoding="utf-8")
 
 
 def align(folder: Path, command: Sequence[str], held: int, say: Say) -> None:

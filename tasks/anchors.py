@@ -21,7 +21,8 @@ from concord.lm.load import load_causal, load_tokenizer
 from concord.objectives import objectives_of
 from concord.rewards.vector.reward_vector import RewardVector
 from concord.stage import outputs, runtime
-from concord.stage.errors import ParamsError, command
+from concord.stage.command import command
+from concord.stage.errors import ParamsError
 from concord.stage.finished_parts import kept
 from concord.stage.params import FORBID, Runtime, load, read
 from concord.stage.paths import ANCHORS, PREPARED, REWARDS, SFT

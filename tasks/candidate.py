@@ -27,7 +27,7 @@ from concord.evaluation.policies.protocol import Judged, Point, by_domain
 from concord.evaluation.policies.run_protocol import INPUTS, EvaluateJob, EvaluateParams
 from concord.objectives import objectives_of
 from concord.stage import outputs, runtime
-from concord.stage.errors import command
+from concord.stage.command import command
 from concord.stage.finished_parts import kept
 from concord.stage.params import Dtype, Runtime, Seeds, load, read
 from concord.stage.paths import CANDIDATE, POLICIES, PREPARED, REPORTS, SAMPLES

@@ -30,7 +30,8 @@ from concord.references import errors_of
 from concord.rewards.process import judging
 from concord.sandbox.source import read_spec
 from concord.stage import outputs, paths, preflight
-from concord.stage.errors import DataError, ParamsError, command
+from concord.stage.command import command
+from concord.stage.errors import DataError, ParamsError
 from concord.stage.params import Model, Runtime, Seeds, mapping_of, read, section, suggest
 from concord.stage.stage_graph import GRAPH, OPTIONAL_STAGES
 from tasks import (

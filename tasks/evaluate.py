@@ -21,7 +21,7 @@ from concord.evaluation.policies.protocol import all_points, design_points, eval
 from concord.evaluation.policies.run_protocol import INPUTS, EvaluateJob, EvaluateParams
 from concord.objectives import check_weights, objectives_of
 from concord.stage import outputs, runtime
-from concord.stage.errors import command
+from concord.stage.command import command
 from concord.stage.finished_parts import kept
 from concord.stage.params import Runtime, Seeds, load, read
 from concord.stage.paths import POLICIES, REPORTS, SAMPLES, SCALED

@@ -29,7 +29,7 @@ from concord.objectives import objectives_of
 from concord.rewards.outcome import reward_model as outcome
 from concord.sandbox.world import World
 from concord.stage import outputs, runtime
-from concord.stage.errors import command
+from concord.stage.command import command
 from concord.stage.finished_parts import kept
 from concord.stage.params import FORBID, Runtime, Seeds, load, read
 from concord.stage.paths import PREPARED, PROCESS_REWARD, REPORTS, REWARDS, SFT

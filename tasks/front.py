@@ -17,7 +17,7 @@ from pydantic.dataclasses import dataclass
 from concord.evaluation.policies.protocol import CONTROL, by_domain
 from concord.objectives import domain_weights, objectives_of
 from concord.stage import outputs
-from concord.stage.errors import command
+from concord.stage.command import command
 from concord.stage.params import FORBID, load, read
 from concord.stage.paths import REPORTS, SAMPLES, SCALED
 

@@ -41,7 +41,7 @@ from concord.evaluation.policies.protocol import by_domain
 from concord.objectives import check_weights, objectives_of
 from concord.prepared.check_params import Check, read_checks
 from concord.stage import outputs
-from concord.stage.errors import command
+from concord.stage.command import command
 from concord.stage.params import FORBID, load, read
 from concord.stage.paths import CANDIDATE, PREPARED, REPORTS
 

@@ -25,7 +25,8 @@ from concord.annotations.quarantine import check_quarantine_share
 from concord.annotations.source_files import Contents, Given, read_source
 from concord.stage import outputs
 from concord.stage.closure import digests
-from concord.stage.errors import DataError, command
+from concord.stage.command import command
+from concord.stage.errors import DataError
 from concord.stage.params import FORBID, load, suggest
 from concord.stage.paths import INGESTED, WORK
 

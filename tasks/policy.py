@@ -16,7 +16,7 @@ from typing import Any
 from concord.objectives import objectives_of
 from concord.policies.job import PolicyJob
 from concord.stage import plugins
-from concord.stage.errors import command
+from concord.stage.command import command
 from concord.stage.params import Runtime, Seeds, load, section
 
 

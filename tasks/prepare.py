@@ -46,7 +46,7 @@ from concord.prepared.preferred import preferred_answers
 from concord.prepared.requirements import require_labels, require_prompts
 from concord.prepared.token_lengths import Tokens
 from concord.stage import outputs
-from concord.stage.errors import command
+from concord.stage.command import command
 from concord.stage.params import FORBID, Model, load, read
 from concord.stage.paths import CANDIDATE, REPORTS
 

@@ -35,7 +35,8 @@ from concord.rewards.process.labelling import (
 )
 from concord.rewards.process.sampled_answers import AnswerSampler
 from concord.stage import outputs, runtime
-from concord.stage.errors import DataError, ParamsError, command
+from concord.stage.command import command
+from concord.stage.errors import DataError, ParamsError
 from concord.stage.finished_parts import kept
 from concord.stage.params import FORBID, Runtime, load, read
 from concord.stage.paths import PREPARED, PROCESS_LABELS, REPORTS, REWARDS, SFT

@@ -27,7 +27,8 @@ from concord.lm.load import load_tokenizer
 from concord.lm.lora import Lora
 from concord.lm.train import Training
 from concord.stage import outputs, resume, runtime
-from concord.stage.errors import DataError, command
+from concord.stage.command import command
+from concord.stage.errors import DataError
 from concord.stage.params import FORBID, Runtime, load
 from concord.stage.paths import (
     CURVES,

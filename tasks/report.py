@@ -12,7 +12,7 @@ regret of the candidate, and the verdict of the gate. Everything else is in the 
 from __future__ import annotations
 
 from concord.stage import outputs
-from concord.stage.errors import command
+from concord.stage.command import command
 from concord.stage.params import read
 from concord.stage.paths import ALIGNED, REPORTS
 

@@ -30,7 +30,8 @@ from concord.lm.train import Training
 from concord.rewards.outcome.calibration import calibrate
 from concord.rewards.outcome.validation_pairs import encode_pairs, pair_margins
 from concord.stage import outputs, resume, runtime
-from concord.stage.errors import DataError, command
+from concord.stage.command import command
+from concord.stage.errors import DataError
 from concord.stage.params import FORBID, Runtime, load
 from concord.stage.paths import CURVES, PREPARED, REGULARISATION, REPORTS, REWARDS, SFT
 

@@ -23,7 +23,8 @@ from concord.objectives import Objective, objectives_of
 from concord.rewards.vector.reward_vector import RewardVector
 from concord.stage import outputs, runtime
 from concord.stage import params as parameters
-from concord.stage.errors import DataError, command
+from concord.stage.command import command
+from concord.stage.errors import DataError
 from concord.stage.finished_parts import kept
 from concord.stage.params import FORBID, Runtime
 from concord.stage.paths import PREPARED, REWARDS, ROLLOUTS, SFT

@@ -34,7 +34,8 @@ from concord.evaluation.policies.choice import (
 )
 from concord.objectives import check_weights, domain_weights, objectives_of
 from concord.stage import outputs, plugins
-from concord.stage.errors import DataError, command
+from concord.stage.command import command
+from concord.stage.errors import DataError
 from concord.stage.params import FORBID, load, read
 from concord.stage.paths import REPORTS, SAMPLES
 

@@ -17,7 +17,7 @@ from concord.lm.load import base_tokenizer, load_base
 from concord.lm.lora import Lora, attach, merge
 from concord.lm.train import Training, fit
 from concord.stage import outputs, resume, runtime
-from concord.stage.errors import command
+from concord.stage.command import command
 from concord.stage.params import FORBID, Model, Runtime, load
 from concord.stage.paths import CURVES, PREPARED, SFT
 

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -24,9 +25,11 @@ from concord.evaluation.rewards.judged_sets import Locked
 from concord.evaluation.rewards.picking import report_by_size
 from concord.evaluation.rewards.step_quality import processbench, step_quality
 from concord.evaluation.rewards.trust import head_diagnostics
+from concord.prepared.label_keys import PAIR, TABLES
 from concord.sandbox.world import World
 from concord.stage import outputs
 from concord.stage.params import Runtime, Seeds, read
+from concord.stage.paths import PREPARED
 from tasks import candidate, front, gate
 from tasks import select_weights as select
 
@@ -211,8 +214,13 @@ def measured_check(right: int, **more: float) -> dict[str, Any]:
 
 
 def write_reports() -> None:
-    """Writes every file under reports/ except the page, as the stages do, and data/checks.json."""
+    """Writes every file under reports/ except the page, as the stages do, data/checks.json, and
+    prepared tables without labels.
+    """
     outputs.write_json("data/checks.json", CHECKS)
+    no_labels = pd.DataFrame({name: [] for name in ("messages", *PAIR)}, dtype=object)
+    for table, split in product(TABLES, SPLITS):
+        outputs.write_table(PREPARED / table / f"{split}.parquet", no_labels)
     names = by_domain(OBJECTIVES)
     for policy in POLICIES:
         frame = outputs.read_table(f"reports/samples/{policy}.parquet")

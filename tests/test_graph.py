@@ -16,7 +16,7 @@ import pytest
 from concord import code
 from concord.stage.closure import ROOT
 from concord.stage.params import read
-from concord.stage.stage_graph import absent_keys, graph_of, is_short
+from concord.stage.stage_graph import absent_keys, graph_of, is_short, write_graph
 from flows.graph import Stage, of_phase, picture, read_graph
 from flows.recipe import complete
 from tasks.check import STAGES
@@ -210,6 +210,26 @@ def within(path: str, outputs: list[str]) -> bool:
 def test_the_graph_of_a_complete_recipe_is_dvc_yaml() -> None:
     text = (ROOT / "dvc.yaml").read_text(encoding="utf-8")
     assert graph_of(text, read(ROOT / "params.yaml")) == text
+
+
+def test_functions_of_the_user_are_deps_of_check(tmp_path: Path) -> None:
+    """With what they import. Nothing else of dvc.yaml changes, and a deleted file is no dep."""
+    (tmp_path / "dvc.yaml").write_text((ROOT / "dvc.yaml").read_text(encoding="utf-8"))
+    (tmp_path / "my_judges.py").write_text("from my_words import POLITE\n")
+    (tmp_path / "my_words.py").write_text("POLITE = ['please']\n")
+    judge = {"kind": "function", "function": "my_judges:polite"}
+    plain = read(ROOT / "params.yaml")
+    params = plain | {"evaluate": plain["evaluate"] | {"judge": {"judges": {"helpful": judge}}}}
+    assert write_graph(tmp_path, params)
+    before, after = ((folder / "dvc.yaml").read_text() for folder in (ROOT, tmp_path))
+    added = ["      - my_judges.py", "      - my_words.py"]
+    assert [line for line in after.splitlines() if line not in before.splitlines()] == added
+    assert after.replace("\n".join([*added, ""]), "") == before
+    assert not write_graph(tmp_path, params)
+    (tmp_path / "my_judges.py").unlink()
+    (tmp_path / "my_words.py").unlink()
+    assert write_graph(tmp_path, plain)
+    assert (tmp_path / "dvc.yaml").read_text() == before
 
 
 def test_the_run_cache_restores_what_is_expensive() -> None:

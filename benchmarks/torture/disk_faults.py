@@ -6,12 +6,11 @@ import os
 import random
 import shutil
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.torture.fault_rows import Row, attempt, clear_error, require
+from benchmarks.torture.fault_tries import Fault, clear_error, require
 from benchmarks.torture.small_project import SmallProject, outputs_of
 from benchmarks.torture.stage_kills import kinds
 from tests.chain import tree
@@ -20,22 +19,24 @@ MEBIBYTE = 2**20
 SHARDS = "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors"
 
 
-def rows(project: SmallProject, tries: int, deadline: float) -> Iterator[Row]:
-    """A row per fault."""
-    faults: dict[str, tuple[int, Callable[[random.Random], str]]] = {
-        "a model folder without a shard": (2, lambda _: missing_shard(project)),
-        "a file of the cache truncated": (tries, lambda draw: damaged(project, draw, cut)),
-        "a file of the cache with a flipped bit": (
+def faults(project: SmallProject, tries: int) -> list[Fault]:
+    """The faults of this module."""
+    places = list(kinds(project).values())[1 : tries + 1]
+    return [
+        Fault("a model folder without a shard", 2, lambda *_: missing_shard(project)),
+        Fault("a file of the cache truncated", tries, lambda _, draw: damaged(project, draw, cut)),
+        Fault(
+            "a file of the cache with a flipped bit",
             tries,
-            lambda draw: damaged(project, draw, flip),
+            lambda _, draw: damaged(project, draw, flip),
         ),
-        "a read-only cache": (2, lambda _: read_only_cache(project)),
-    }
-    full = iter(list(kinds(project).values())[1 : tries + 1])
-    faults["disk full (tmpfs)"] = (tries, lambda draw: full_disk(project, next(full), draw))
-    for number, (fault, (wanted, one_try)) in enumerate(faults.items()):
-        share = (deadline - time.monotonic()) / (len(faults) - number)
-        yield attempt(Row(fault, wanted), one_try, time.monotonic() + share)
+        Fault("a read-only cache", 2, lambda *_: read_only_cache(project)),
+        Fault(
+            "disk full (tmpfs)",
+            tries,
+            lambda number, draw: full_disk(project, places[number], draw),
+        ),
+    ]
 
 
 def full_disk(project: SmallProject, stage: str, draw: random.Random) -> str:
@@ -47,8 +48,7 @@ def full_disk(project: SmallProject, stage: str, draw: random.Random) -> str:
     try:
         shutil.copytree(project.folder, disk / "project", symlinks=True)
         shutil.copytree(project.cache, disk / "cache", symlinks=True)
-        copy = SmallProject(disk)
-        copy.forks, copy.env = project.forks, project.env
+        copy = SmallProject(disk, project.forks)
         copy.run("config", "--local", "cache.dir", str(disk / "cache"))
         copy.forget(stage)
         used = shutil.disk_usage(disk).used

@@ -3,16 +3,15 @@
 import os
 import signal
 import tempfile
-import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import hypothesis
 from hypothesis import HealthCheck, Phase, given, settings
 
-from benchmarks.torture.fault_rows import Row, UnsurvivedError
+from benchmarks.torture.fault_tries import Fault, UnsurvivedError, require
 from tests.annotations.fuzzed_rows import FORMATS, ROWS_PER_FILE, account, seeded
 from tests.tasks.fuzzed_params import ROOT, params_files, refusal
 
@@ -36,34 +35,29 @@ def no_hang() -> Iterator[None]:
         signal.signal(signal.SIGALRM, before)
 
 
-def rows(rows_per_format: int, params: int, deadline: float) -> Iterator[Row]:
-    """A row for all formats, and one for params files."""
-    began = time.monotonic()
-    yield fuzz_rows(rows_per_format, began + 0.6 * (deadline - began))
-    yield fuzz_params(params, deadline)
-
-
-def fuzz_rows(wanted: int, deadline: float) -> Row:
-    """Ingests files of fuzzed rows; all formats in turn, so that each gets the same number."""
-    row = Row("fuzzed rows", wanted * len(FORMATS))
-    began, counts, files = time.monotonic(), Counter[str](), -(-wanted // ROWS_PER_FILE)
-    os.environ.setdefault("TQDM_DISABLE", "1")
-    for number in range(files):
-        if time.monotonic() > deadline:
-            break
-        for name in FORMATS:
-            counts.update(_survived(row, lambda name=name, number=number: _file(name, number)))
-            row.tries += ROWS_PER_FILE
-    total = sum(counts[key] for key in ("kept", "quarantined", "left_out"))
-    row.seen = [
-        f"{len(FORMATS)} formats: {counts['found']} rows found = {counts['kept']} kept + "
-        f"{counts['quarantined']} quarantined + {counts['left_out']} left out; "
-        f"{counts['refused']} of {row.tries // ROWS_PER_FILE} files refused in words"
+def faults(rows_per_format: int, params: int) -> list[Fault]:
+    """Rows of all formats, and params files; one try each."""
+    return [
+        Fault("fuzzed rows", 1, lambda *_: fuzz_rows(rows_per_format)),
+        Fault("fuzzed params files", 1, lambda *_: fuzz_params(params)),
     ]
-    if total != counts["found"]:
-        row.failures.append(f"{counts['found'] - total} rows lost")
-    row.seconds = time.monotonic() - began
-    return row
+
+
+def fuzz_rows(per_format: int) -> str:
+    """Ingests files of fuzzed rows of every format."""
+    counts, files = Counter[str](), -(-per_format // ROWS_PER_FILE)
+    for name in FORMATS:
+        for number in range(files):
+            with no_hang():
+                counts.update(_file(name, number))
+    total = sum(counts[key] for key in ("kept", "quarantined", "left_out"))
+    require(total == counts["found"], f"{counts['found'] - total} rows lost")
+    return (
+        f"{len(FORMATS)} formats, {files * ROWS_PER_FILE * len(FORMATS):,} rows: "
+        f"{counts['found']} found = {counts['kept']} kept + {counts['quarantined']} quarantined + "
+        f"{counts['left_out']} left out; {counts['refused']} of {files * len(FORMATS)} files "
+        "refused in words"
+    )
 
 
 def _file(name: str, number: int) -> dict[str, int]:
@@ -72,18 +66,9 @@ def _file(name: str, number: int) -> dict[str, int]:
     return counts or {"refused": 1}
 
 
-def _survived(row: Row, one: Callable[[], dict[str, int]]) -> dict[str, int]:
-    try:
-        with no_hang():
-            return one()
-    except Exception as error:  # noqa: BLE001 - every failure is a figure of the table
-        row.failures.append(f"{type(error).__name__}: {str(error)[:200]}")
-        return {}
-
-
-def fuzz_params(wanted: int, deadline: float) -> Row:
+def fuzz_params(wanted: int) -> str:
     """Checks fuzzed params files."""
-    row, began, counts = Row("fuzzed params files", wanted), time.monotonic(), Counter[str]()
+    counts = Counter[str]()
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "params.yaml"
 
@@ -97,11 +82,9 @@ def fuzz_params(wanted: int, deadline: float) -> Row:
         )
         @given(params_files())
         def one(content: bytes) -> None:
-            if time.monotonic() > deadline:
-                return
             file.write_bytes(content)
-            row.tries += 1
-            counts.update(_survived(row, lambda: {_verdict(file): 1}))
+            with no_hang():
+                counts.update([_verdict(file)])
 
         before = Path.cwd()
         os.chdir(ROOT)
@@ -109,9 +92,7 @@ def fuzz_params(wanted: int, deadline: float) -> Row:
             one()
         finally:
             os.chdir(before)
-    row.seen = [f"{counts['refused']} refused in words, {counts['valid']} valid"]
-    row.seconds = time.monotonic() - began
-    return row
+    return f"{counts['refused']:,} refused in words, {counts['valid']:,} valid"
 
 
 def _verdict(file: Path) -> str:

@@ -9,13 +9,13 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import httpx
 import psutil
 
-from benchmarks.torture.fault_rows import Row, attempt, require
+from benchmarks.torture.fault_tries import Fault, require
 from tests.chain.tree import environment
 from tests.flows.toy import (
     PARAMS,
@@ -101,26 +101,19 @@ def of(project: Path) -> list[psutil.Process]:
     return running
 
 
-def rows(base: Path, tries: int, deadline: float) -> Iterator[Row]:
-    """A row for each kind of process."""
-    server = Server(base)
-    server.start()
-    try:
-        kinds: dict[str, Callable[[Server, Path, random.Random], str]] = {
-            "the flow": kill_flow,
-            "the server": kill_server,
-            "the worker": kill_worker,
-        }
-        for number, (kind, kill) in enumerate(kinds.items()):
-            share = (deadline - time.monotonic()) / (len(kinds) - number)
-            row = Row(f"SIGKILL of {kind}", tries)
-            yield attempt(
-                row,
-                lambda draw, kill=kill: kill(server, base / "toy", draw),
-                time.monotonic() + share,
-            )
-    finally:
-        server.kill()
+def faults(server: Server, base: Path, tries: int) -> list[Fault]:
+    """A fault for each kind of process."""
+    kinds: dict[str, Callable[[Server, Path, random.Random], str]] = {
+        "the flow": kill_flow,
+        "the server": kill_server,
+        "the worker": kill_worker,
+    }
+    return [
+        Fault(
+            f"SIGKILL of {kind}", tries, lambda _, draw, kill=kill: kill(server, base / "toy", draw)
+        )
+        for kind, kill in kinds.items()
+    ]
 
 
 def kill_flow(server: Server, folder: Path, draw: random.Random) -> str:

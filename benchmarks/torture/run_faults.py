@@ -8,32 +8,30 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
 
 import psutil
 
-from benchmarks.torture.fault_rows import Row, attempt, clear_error, require
+from benchmarks.torture.fault_tries import Fault, clear_error, require
 from benchmarks.torture.small_project import CANARY, SmallProject, outputs_of
 from flows import guard
 from tests.chain import tree
 from tests.flows.toy import wait_until
 
 
-def rows(project: SmallProject, tries: int, deadline: float) -> Iterator[Row]:
-    """A row per fault."""
+def faults(project: SmallProject, tries: int) -> list[Fault]:
+    """The faults of this module. Their number of tries is fixed."""
     del tries
-    faults: dict[str, tuple[int, Callable[[random.Random], str]]] = {
-        "the guard of a stage killed": (3, lambda _: killed_guard(project)),
-        "a lock left behind": (2, lambda draw: lock_left(project, draw)),
-        "the clock set back": (2, lambda _: clock_back(project)),
-        "two runs in one tree": (3, lambda _: two_runs(project)),
-        "params edited during a run": (3, lambda draw: edited_params(project, draw)),
-        "the remote gone in the middle of a push": (3, lambda draw: lost_remote(project, draw)),
-        "secrets in files, logs or reports": (1, lambda _: secrets(project)),
-    }
-    for number, (fault, (wanted, one_try)) in enumerate(faults.items()):
-        share = (deadline - time.monotonic()) / (len(faults) - number)
-        yield attempt(Row(fault, wanted), one_try, time.monotonic() + share)
+    return [
+        Fault("the guard of a stage killed", 3, lambda *_: killed_guard(project)),
+        Fault("a lock left behind", 4, lambda number, _: lock_left(project, whole=number % 2 == 0)),
+        Fault("the clock set back", 2, lambda *_: clock_back(project)),
+        Fault("two runs in one tree", 3, lambda *_: two_runs(project)),
+        Fault("params edited during a run", 3, lambda _, draw: edited_params(project, draw)),
+        Fault(
+            "the remote gone in the middle of a push", 3, lambda _, draw: lost_remote(project, draw)
+        ),
+        Fault("secrets in files, logs or reports", 1, lambda *_: secrets(project)),
+    ]
 
 
 def up_to_date(project: SmallProject, before: dict[str, str]) -> None:
@@ -76,12 +74,11 @@ def _runs_a_stage(parent: psutil.Process) -> bool:
     return any(command[-2:] == ["-m", "tasks.rollouts"] for command in commands)
 
 
-def lock_left(project: SmallProject, draw: random.Random) -> str:
+def lock_left(project: SmallProject, whole: bool) -> str:
     """Leaves DVC's lock files as a killed process does, whole or cut."""
     before = tree.hashes(project.folder)
     held = {str(project.folder / "params.yaml"): [{"pid": 999_999, "cmd": "dvc repro"}]}
     text = json.dumps({"read": held, "write": {}})
-    whole = draw.random() < 0.5
     (project.folder / ".dvc/tmp/rwlock").write_text(text if whole else text[:20])
     (project.folder / ".dvc/tmp/lock").touch()
     code, output = project.python("-m", "flows.repair")

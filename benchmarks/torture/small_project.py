@@ -1,6 +1,7 @@
 """A project of this code that runs in a few minutes, and its undisturbed run."""
 
 import contextlib
+import json
 import os
 import shutil
 import subprocess
@@ -50,28 +51,27 @@ def small(params: dict[str, Any]) -> dict[str, Any]:
     return params
 
 
-class SmallProject:
-    """The project in `folder`, made by `make` or by an earlier call.
+def start_forks(base: Path) -> Forks:
+    """Starts the process from which those of Python are forked (`tests.chain.forks`).
 
-    Processes of Python are forks of one process (`tests.chain.forks`), so that a stage takes
-    seconds; they are killed by the same signals.
+    A stage then takes seconds. Forks are killed by the same signals.
     """
+    forks, patch = Forks(base / f"forks-{os.getpid()}", os.getpid()), base / "patch"
+    patch.mkdir(exist_ok=True)
+    (patch / "sitecustomize.py").write_text(PATCH)
+    os.environ["PYTHONPATH"] = str(patch)
+    forks.start()
+    del os.environ["PYTHONPATH"]
+    return forks
 
-    def __init__(self, folder: Path) -> None:
+
+class SmallProject:
+    """The project in `folder`, made by `make` or by an earlier call."""
+
+    def __init__(self, folder: Path, forks: Forks) -> None:
+        self.forks, self.env = forks, tree.environment(str(forks.python), **SECRETS)
         self.base, self.folder, self.cache = folder, folder / "project", folder / "cache"
-        self.forks = Forks(folder / f"forks-{os.getpid()}", os.getpid())
-        self.durations: dict[str, float] = {}
-        """Stage -> seconds that an undisturbed run of it took, where known."""
-
-    def start(self) -> None:
-        """Starts the process from which the others are forked."""
-        patch = self.base / "patch"
-        patch.mkdir(exist_ok=True)
-        (patch / "sitecustomize.py").write_text(PATCH)
-        os.environ["PYTHONPATH"] = str(patch)
-        self.forks.start()
-        del os.environ["PYTHONPATH"]
-        self.env = tree.environment(str(self.forks.python), **SECRETS)
+        self._durations, self._record = folder / "durations.json", folder / "undisturbed.lock"
 
     def make(self) -> float:
         """Creates the project and runs all stages undisturbed; returns seconds."""
@@ -83,8 +83,23 @@ class SmallProject:
         began = time.monotonic()
         code, output = self.run("repro", limit=1800)
         assert code == 0, output[-3000:]
+        shutil.copyfile(self.folder / "dvc.lock", self._record)
         (self.base / "output").write_text(output)
         return time.monotonic() - began
+
+    def restore(self) -> None:
+        """Brings the project back to its undisturbed run, after a try that was interrupted."""
+        if (self.folder / "dvc.lock").read_bytes() == self._record.read_bytes():
+            return
+        self.kill()
+        shutil.copyfile(self._record, self.folder / "dvc.lock")
+        before = tree.hashes(self.folder)
+        self.run("checkout", "--force")
+        for command in (("-m", "flows.repair"), ("-m", "dvc", "repro")):
+            code, output = self.python(*command)
+            assert code == 0, output[-3000:]
+        assert tree.hashes(self.folder) == before
+        shutil.copyfile(self.folder / "dvc.lock", self._record)  # its run times are others
 
     def command(self, *arguments: str) -> list[str]:
         """The command line of a DVC command."""
@@ -135,6 +150,20 @@ class SmallProject:
                 victim.kill()
         psutil.wait_procs(victims, timeout=10)
         return len(victims)
+
+    def duration(self, stage: str) -> float:
+        """Seconds that a run of a stage takes, as far as is known."""
+        return float(self._known_durations().get(stage, 6.0))
+
+    def took(self, stage: str, seconds: float) -> None:
+        """Keeps the longest time of a stage, up to a minute, for later tries."""
+        known = self._known_durations()
+        known[stage] = max(known.get(stage, 0.0), min(seconds, 60.0))
+        self._durations.write_text(json.dumps(known))
+
+    def _known_durations(self) -> dict[str, float]:
+        file = self._durations
+        return dict(json.loads(file.read_text())) if file.is_file() else {}
 
     def forget(self, stage: str) -> None:
         """Lets DVC run a stage again: without its record, its outputs and the run cache."""

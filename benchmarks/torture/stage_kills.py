@@ -11,10 +11,9 @@ order.
 import os
 import random
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.torture.fault_rows import Row, attempt, require
+from benchmarks.torture.fault_tries import Fault, require
 from benchmarks.torture.small_project import SYNCED, SmallProject, outputs_of
 from tests.chain import tree
 
@@ -27,15 +26,12 @@ def kinds(project: SmallProject) -> dict[str, str]:
     return {name.partition("@")[0]: name for name in names}
 
 
-def rows(project: SmallProject, tries: int, deadline: float) -> Iterator[Row]:
-    """A row per kind of stage. Of the tries, every second one is followed by a power cut."""
-    chosen = kinds(project)
-    for number, (kind, stage) in enumerate(chosen.items()):
-        share = (deadline - time.monotonic()) / (len(chosen) - number)
-        row = Row(f"SIGKILL of {kind}", tries)
-        yield attempt(
-            row, lambda draw, stage=stage: one(project, stage, draw), time.monotonic() + share
-        )
+def faults(project: SmallProject, tries: int) -> list[Fault]:
+    """A fault per kind of stage. About half of the tries are followed by a power cut."""
+    return [
+        Fault(f"SIGKILL of {kind}", tries, lambda _, draw, stage=stage: one(project, stage, draw))
+        for kind, stage in kinds(project).items()
+    ]
 
 
 def one(project: SmallProject, stage: str, draw: random.Random) -> str:
@@ -58,10 +54,9 @@ def _one(project: SmallProject, stage: str, draw: random.Random, expected: dict[
     synced.write_text("")
     project.env[SYNCED] = str(synced)
     project.forget(stage)
-    seconds = project.durations.get(stage, 6.0)
     began = time.time()
     process = project.begin("repro", "--single-item", stage)
-    time.sleep(draw.random() * seconds)
+    time.sleep(draw.random() * project.duration(stage))
     running = process.poll() is None
     project.kill()
     process.communicate()
@@ -77,8 +72,7 @@ def _one(project: SmallProject, stage: str, draw: random.Random, expected: dict[
         code, output = project.run("repro", "--single-item", stage)
     require(code == 0, f"the rerun failed: {output[-300:]}")
     if running:
-        spent = time.monotonic() - again
-        project.durations[stage] = max(project.durations.get(stage, 0.0), min(spent, 60.0))
+        project.took(stage, time.monotonic() - again)
     actual = outputs_of(project.folder, stage)
     other = sorted(path for path in expected if actual.get(path) != expected[path])
     require(not other, f"other hashes: {other}")

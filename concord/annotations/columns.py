@@ -8,7 +8,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
-from concord.annotations.record import Record
+from concord.annotations.fields import listed, structure
+from concord.annotations.record import Record, RowError
 from concord.stage.errors import DataError
 from concord.stage.params import suggest
 
@@ -173,8 +174,8 @@ def at(row: Any, path: str) -> Any:
     Examples:
         >>> at({"answers": [{"rank": 1}, {"rank": 2}]}, "answers[].rank")
         [1, 2]
-        >>> at({"a.b": 1, "a": {"b": 2}}, "a.b")
-        1
+        >>> at({"a.b": 1, "a": {"b": 2}}, "a.b"), at({"a": '{"b": 2}'}, "a.b")
+        (1, 2)
     """
     if isinstance(row, dict) and path in row:
         return row[path]
@@ -182,9 +183,13 @@ def at(row: Any, path: str) -> Any:
     name = head.removesuffix(EACH)
     if not isinstance(row, dict) or name not in row or (not tail and name == head):
         return MISSING
-    value = row[name]
+    try:
+        value = structure(row[name], name)
+    except RowError:
+        return MISSING
     if name == head:
         return at(value, tail)
+    value = listed(value)
     if not isinstance(value, list):
         return MISSING
     values = [at(item, tail) for item in value] if tail else value

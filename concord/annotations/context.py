@@ -27,10 +27,13 @@ def with_context(
     - `input` is appended to a prompt that is the row's `instruction`.
 
     Raises RowError `unused_context` for the columns in `UNREAD` that are not empty, and for an
-    `input` without an `instruction`. Columns in `ignore` are not looked at.
+    `input` without an `instruction`, unless it is a turn of the prompt. Columns in `ignore` are not
+    looked at.
     """
     for key in UNREAD if INSTRUCTION in row else (*UNREAD, INPUT):
-        if key not in ignore and row.get(key) not in (None, "", [], {}, "[]"):
+        if key in ignore or row.get(key) in (None, "", [], {}, "[]"):
+            continue
+        if {"role": "user", "content": row[key]} not in messages:
             raise RowError(
                 "unused_context",
                 key,

@@ -1,14 +1,13 @@
 """Dialogues as lists of chat turns {role, content}, and the prompts of a tutor."""
 
-import ast
 import json
 import re
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
-from concord.annotations.fields import Object, mappings, required, shorten, text
+from concord.annotations.fields import Object, mappings, parsed, required, shorten, text
 from concord.annotations.interchange import content_hash
-from concord.annotations.record import RowError, unique_keys
+from concord.annotations.record import RowError
 from concord.annotations.transcripts import Turn as Turn
 from concord.annotations.transcripts import transcript
 
@@ -19,11 +18,15 @@ NAMES = {
     **dict.fromkeys(("system", "developer"), "system"),
 }
 """Name of a speaker, in lower case -> role."""
+SPEAKERS = ("role", "from", "speaker")
+CONTENTS = ("content", "value", "text", "utterance")
+"""What a turn calls its speaker and its text; the first that is there counts."""
 TOOL_CALLS = ("function_call", "tool_call")
 TOOL_ROLES = (*TOOL_CALLS, "tool", "tool_response", "function", "observation", "ipython")
-TURN_LIST = re.compile(r"""\s*\[?\s*\{\s*["'](role|from|content|value)["']\s*:""")
+TURN_LIST = re.compile(
+    r"""\s*\[?\s*\{\s*["'](role|from|speaker|content|value|text|utterance)["']\s*:"""
+)
 """Beginning of turns that are written as JSON text, or as Python writes a list."""
-PYTHON_TEXT = re.compile(r"\s*\[?\s*\{\s*'")
 TUTORING = "tutoring"
 """Domain of prompts in which a tutor answers a student."""
 SYSTEM = "You are a tutor. Help the student to see and mend the mistake."
@@ -34,8 +37,9 @@ OPENING = "You asked: {}\n\n{}"
 def turns(record: Object, key: str, tools: Tools = "reject") -> list[Turn]:
     """The turns under `key`, reduced to {role, content}. Raises RowError.
 
-    A turn is {role, content} or {from, value}. The turns are a list, one turn alone, an object of
-    lists as `datasets` stores them, or any of these as text in JSON or in Python's notation.
+    A turn is {role, content}, {from, value} or {speaker, text}. The turns are a list, one turn
+    alone, an object of lists as `datasets` stores them, or any of these as text in JSON or in
+    Python's notation.
 
     Args:
         tools: what becomes of tool calls and of a tool's turns. "reject" rejects the row, "text"
@@ -52,30 +56,19 @@ def turn_list(record: Object, key: str) -> Any:
     if not isinstance(value, dict):
         return value
     columns = {name: column for name, column in value.items() if isinstance(column, list)}
-    if "role" not in columns and "from" not in columns:
+    if columns.keys().isdisjoint(SPEAKERS):
         return [value]
     if len({len(column) for column in columns.values()}) > 1:
         raise RowError("wrong_type", key, "is an object of lists of different lengths")
     return [dict(zip(columns, parts, strict=True)) for parts in zip(*columns.values(), strict=True)]
 
 
-def parsed(value: str, key: str) -> Any:
-    """What is written as JSON text, or as Python writes it. Raises RowError."""
-    try:
-        if PYTHON_TEXT.match(value):
-            return ast.literal_eval(value.strip())
-        return json.loads(value, object_pairs_hook=unique_keys)
-    except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
-        detail = f"must be JSON, but is {shorten(value)}: {' '.join(str(error).split())}"
-        raise RowError("not_json", key, detail) from None
-
-
 def turn(item: Object, key: str, tools: Tools = "reject") -> Turn:
     """One turn as {role, content}, with the role system, user or assistant."""
-    spoken = "from" if item.get("role") is None and "from" in item else "role"
+    spoken = next((name for name in SPEAKERS if item.get(name) is not None), "role")
     role = text(item, spoken, key).strip()
     role = NAMES.get(role.casefold(), role)
-    content = item.get("value" if spoken == "from" else "content")
+    content = next((item[name] for name in CONTENTS if item.get(name) is not None), None)
     calls = item.get("tool_calls") or item.get("function_call")
     if calls or role in TOOL_ROLES:
         if tools == "reject":

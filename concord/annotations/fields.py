@@ -4,19 +4,24 @@ Each function returns the value under a key, or raises a RowError that names the
 is wrong with the value. The argument `column` replaces the key in the error.
 """
 
+import ast
+import json
 import math
 import re
 from collections.abc import Mapping
 from typing import Any
 
-from concord.annotations.record import RowError
+from concord.annotations.record import RowError, unique_keys
 
 Object = Mapping[str, Any]
 NUMBER = re.compile(r"\s*[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?\s*", re.ASCII | re.IGNORECASE)
 EMPTY = {"", "-", "na", "n/a", "nan", "none", "null"}
 """Texts that stand for an empty cell, in lower case."""
-TRUTH = {"true": True, "yes": True, "1": True, "1.0": True}
-TRUTH |= {"false": False, "no": False, "0": False, "0.0": False}
+TRUTH = dict.fromkeys(("true", "yes", "1", "1.0", "correct", "right", "good", "desirable"), True)
+TRUTH |= dict.fromkeys(
+    ("false", "no", "0", "0.0", "incorrect", "wrong", "bad", "undesirable"), False
+)
+PYTHON_TEXT = re.compile(r"\s*\[?\s*\{\s*'")
 
 
 def required(record: Object, key: str, column: str | None = None) -> Any:
@@ -37,6 +42,17 @@ def text(record: Object, key: str, column: str | None = None) -> str:
             "not_utf8", column or key, "contains a lone surrogate, which UTF-8 cannot encode"
         )
     return value
+
+
+def person(record: Object, key: str = "annotator") -> str:
+    """Who judged: text, or a whole number.
+
+    Examples:
+        >>> person({"annotator": 17})
+        '17'
+    """
+    value = record.get(key)
+    return str(value) if type(value) is int else text(record, key)
 
 
 def number(record: Object, key: str, column: str | None = None) -> float:
@@ -69,7 +85,7 @@ def boolean(record: Object, key: str, column: str | None = None) -> bool:
 
 
 def truth(record: Object, key: str, column: str | None = None) -> bool:
-    """True or false, also as 0 and 1, or as text: true, yes, 1, false, no, 0.
+    """True or false, also as 0 and 1, or as text: true, yes, 1, correct, false, no, 0, wrong.
 
     Examples:
         >>> truth({"label": "True"}, "label"), truth({"label": 0.0}, "label")
@@ -102,19 +118,56 @@ def given(record: Object, key: str, column: str | None = None) -> Any:
 
 
 def items(record: Object, key: str, column: str | None = None) -> list[Any]:
-    """A list."""
+    """A list, also as JSON text, or as `datasets` stores a list of objects: an object of lists."""
     value = record.get(key)
+    if isinstance(value, list):
+        return value
+    value = listed(structure(required(record, key, column), column or key))
     if not isinstance(value, list):
-        raise wrong_type(column or key, "a list", required(record, key, column))
+        raise wrong_type(column or key, "a list", record[key])
     return value
 
 
 def mapping(record: Object, key: str, column: str | None = None) -> dict[str, Any]:
-    """A JSON object."""
-    value = required(record, key, column)
+    """A JSON object, also as JSON text."""
+    value = structure(required(record, key, column), column or key)
     if not isinstance(value, dict):
         raise wrong_type(column or key, "an object", value)
     return value
+
+
+def structure(value: Any, column: str) -> Any:
+    """The list or object that a text holds, as in a CSV file; another value as it is."""
+    if isinstance(value, str) and value.lstrip()[:1] in ("[", "{"):
+        return parsed(value, column)
+    return value
+
+
+def parsed(value: str, key: str) -> Any:
+    """What is written as JSON text, or as Python writes it. Raises RowError."""
+    try:
+        if PYTHON_TEXT.match(value):
+            return ast.literal_eval(value.strip())
+        return json.loads(value, object_pairs_hook=unique_keys)
+    except (ValueError, SyntaxError, RecursionError, MemoryError) as error:
+        detail = f"must be JSON, but is {shorten(value)}: {' '.join(str(error).split())}"
+        raise RowError("not_json", key, detail) from None
+
+
+def listed(value: Any) -> Any:
+    """An object of lists of one length as a list of objects; another value as it is.
+
+    Examples:
+        >>> listed({"text": ["Red.", "No."], "rank": [1, 2]})
+        [{'text': 'Red.', 'rank': 1}, {'text': 'No.', 'rank': 2}]
+    """
+    if not isinstance(value, dict) or not value:
+        return value
+    if not all(isinstance(part, list) for part in value.values()):
+        return value
+    if len({len(part) for part in value.values()}) > 1:
+        return value
+    return [dict(zip(value, parts, strict=True)) for parts in zip(*value.values(), strict=True)]
 
 
 def texts(record: Object, key: str) -> list[str]:

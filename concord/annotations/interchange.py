@@ -43,6 +43,7 @@ from concord.annotations.fields import (
     is_empty,
     items,
     number,
+    person,
     required,
     shorten,
     text,
@@ -308,7 +309,7 @@ def _rating_row(
 
 
 def _objective_and_annotator(record: Mapping[str, Any]) -> Row:
-    return {"objective": text(record, "objective"), "annotator": text(record, "annotator")}
+    return {"objective": text(record, "objective"), "annotator": person(record)}
 
 
 def _messages(record: Mapping[str, Any]) -> list[dict[str, str]]:

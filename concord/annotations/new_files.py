@@ -21,7 +21,8 @@ from concord.annotations.chunks import chunks
 from concord.annotations.filetypes.folders import METADATA
 from concord.annotations.quarantine import check_quarantine_share
 from concord.annotations.source_tables import SourceTables
-from concord.stage.errors import DataError, command
+from concord.stage.command import command
+from concord.stage.errors import DataError
 from concord.stage.params import read
 
 MAX_SHARE = 0.1

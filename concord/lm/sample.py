@@ -60,31 +60,14 @@ def sample(
     messages_list: Sequence[Messages],
     *,
     max_new_tokens: int,
-    temperature: float = 1.0,
-    seed: int = 0,
-    batch_size: int = 128,
-    label: str | None = "sampling",
-    **forward: Any,
+    **settings: Any,
 ) -> list[str]:
     """Samples one response per prompt, in order, without special tokens.
 
-    A response ends at the end-of-sequence token or after `max_new_tokens`. Temperature 0 always
-    picks the most likely token. Prompts that leave no room for `max_new_tokens` are truncated on
-    the left. `forward` is passed to every call of the model (for example `head_weights`). The
-    global random generators are neither used nor changed.
+    `settings` are the other arguments of `sample_batches`.
     """
     prompts = prompt_ids(model, tokenizer, messages_list, max_new_tokens)
-    ids = sample_ids(
-        model,
-        tokenizer,
-        prompts,
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        seed=seed,
-        batch_size=batch_size,
-        label=label,
-        **forward,
-    )
+    ids = sample_ids(model, tokenizer, prompts, max_new_tokens=max_new_tokens, **settings)
     return [tokenizer.decode(row, skip_special_tokens=True) for row in ids]
 
 
@@ -97,33 +80,14 @@ def prompt_ids(
 
 
 def sample_ids(
-    model: CausalLM,
-    tokenizer: Tokenizer,
-    prompts: Sequence[Sequence[int]],
-    *,
-    max_new_tokens: int,
-    temperature: float = 1.0,
-    seed: int = 0,
-    batch_size: int = 128,
-    label: str | None = "sampling",
-    **forward: Any,
+    model: CausalLM, tokenizer: Tokenizer, prompts: Sequence[Sequence[int]], **settings: Any
 ) -> list[list[int]]:
-    """Token ids of one response per prompt, in order; see `sample`.
+    """Token ids of one response per prompt, in order.
 
-    The end-of-sequence token is included if it was reached.
+    `settings` are the other arguments of `sample_batches`.
     """
     responses: list[list[int]] = [[] for _ in prompts]
-    for batch in sample_batches(
-        model,
-        tokenizer,
-        prompts,
-        max_new_tokens=max_new_tokens,
-        temperature=temperature,
-        seed=seed,
-        batch_size=batch_size,
-        label=label,
-        **forward,
-    ):
+    for batch in sample_batches(model, tokenizer, prompts, **settings):
         for row, response in zip(batch.rows, batch.responses, strict=True):
             responses[row] = response
     return responses
@@ -142,7 +106,12 @@ def sample_batches(
     observe: Observer | None = None,
     **forward: Any,
 ) -> Iterator[Batch]:
-    """As `sample_ids`, a batch of prompts of similar length at a time.
+    """Samples one response per prompt, a batch of prompts of similar length at a time.
+
+    A response ends with the end-of-sequence token or after `max_new_tokens`. Temperature 0 always
+    picks the most likely token. Prompts that leave no room for `max_new_tokens` are truncated on
+    the left. `forward` is passed to every call of the model (for example `head_weights`). The
+    global random generators are neither used nor changed.
 
     Each batch is a finished part of the stage (`concord.stage.finished_parts`), with the result of
     `observe`, which must be of a type that can be kept.

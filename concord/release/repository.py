@@ -210,9 +210,14 @@ def current(root: Path) -> Version | None:
 
 
 def _reason(stderr: str) -> str:
-    """The lines of git's message that say why, as one line."""
+    """The lines of git's message that say why, as one line.
+
+    Examples:
+        >>> _reason("remote: fatal: No space left on device \\nTo ../x\\nerror: unpack failed")
+        'remote: fatal: No space left on device; error: unpack failed'
+    """
     lines = [line.strip() for line in stderr.splitlines()]
-    marked = [line for line in lines if re.match(r"(fatal|error|remote: error|! \[)", line)]
+    marked = [line for line in lines if re.match(r"((remote: )?(fatal|error)|! \[)", line)]
     shown = "; ".join(marked or [line for line in lines if line] or ["no message"]).rstrip(".")
     return without_logins(shown)
 

@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from concord.evaluation.gates.verdict import MEANS, RESULTS, means_of
-from concord.evaluation.metrics import Interval
-from concord.evaluation.policies.published import Published, Row
+from concord.evaluation.policies.published import Published
 from concord.lm.chat import Messages
 from concord.lm.types import Tokenizer
 from concord.lm.usage import FRONT_MATTER, usage
-from concord.report import card_training, hub_results
+from concord.report import card_figures, card_training, hub_results
 from concord.stage.params import Model
 from concord.stage.preflight import REVISION
 
 Report = Mapping[str, Any]
-CHANCE = 0.5
-"""Pair accuracy of a model that cannot tell the two answers apart."""
-MEASURES = {
-    "sandbox": "Mean gold reward of sampled answers to the locked world, from 0 to 1.",
-    "likelihood": (
-        "Pair accuracy: of two human-labelled answers to a held-out prompt, how often the "
-        f"preferred one has the higher likelihood per token. {CHANCE:g} is chance; below it, the "
-        "model prefers the other answer."
-    ),
-    "judged": (
-        "Mean rating, from 0 to 1, that a judge predicts for sampled answers to held-out prompts; "
-        "share of right answers where an objective has a verifier."
-    ),
-}
-"""Protocol -> what the figures are."""
 
 
 def card(
@@ -54,71 +37,69 @@ def card(
         hashes: path of an input -> its hash.
         benchmark: the ID of the held-out data on the Hugging Face Hub.
     """
-    gate, choice = record.gate, record.choice
-    status = "Aligned model" if gate["accepted"] else "Refused candidate: do not publish"
-    entry = record.params["policies"][record.policy]
+    conditions = record.results["conditions"]
+    sections = [
+        _front_matter(record, base, folder.name, benchmark),
+        _introduction(record, base),
+        usage(folder, tokenizer, _example(record), conditions["temperature"]),
+        _weights(record),
+        card_figures.effects(record),
+        card_figures.gate(record.results, record.gate),
+        f"## Training data\n\n{card_training.data(record.params, data)}",
+        f"## Limits\n\n{card_training.limits(record, base)}",
+        _lineage(record.results, hashes),
+    ]
+    return "\n".join(sections)
+
+
+def _front_matter(record: Published, base: Model, name: str, benchmark: str) -> str:
+    """The metadata for the Hub; `name` is that of the model."""
+    figures = hub_results.model_index(record, name, benchmark)
+    return f"---\n{card_training.licence(base)}{_base_model(base)}{FRONT_MATTER}{figures}---\n"
+
+
+def _introduction(record: Published, base: Model) -> str:
+    status = "Aligned model" if record.gate["accepted"] else "Refused candidate: do not publish"
+    method = record.params["policies"][record.policy]["method"]
     revision = f" at revision `{base.revision}`" if base.revision else ""
-    return f"""---
-{card_training.licence(base)}{_base_model(base)}{FRONT_MATTER}\
-{hub_results.model_index(record, folder.name, benchmark)}---
+    return f"""# {status}
 
-# {status}
-
-Gate: {gate["verdict"]}.
+Gate: {record.gate["verdict"]}.
 
 `{base.name}`{revision}, fine-tuned on demonstrations and then aligned to \
-{len(record.rows)} objectives by the policy `{record.policy}` (method `{entry["method"]}`). \
+{len(record.rows)} objectives by the policy `{record.policy}` (method `{method}`). \
 Concord merged it at the weights below into a stock checkpoint.
-{card_training.dequantised(base)}
-{usage(folder, tokenizer, _example(record), record.results["conditions"]["temperature"])}
-## Weights
+{card_training.dequantised(base)}"""
+
+
+def _weights(record: Published) -> str:
+    """The weights of the user and those that were chosen."""
+    rows = [
+        (name, record.objectives[name].description, f"{asked:.4f}", f"{entry['weights'][name]:.4f}")
+        for entry in record.choice["domains"].values()
+        for name, asked in entry["asked"].items()
+    ]
+    return f"""## Weights
 
 | objective | a high score means | asked | weight |
 |---|---|---|---|
-{_weights(record)}
+{card_figures.table(rows)}
 
-Rule `{choice["rule"]}`; weights sum to 1 within a domain. They were chosen by rewards that \
+Rule `{record.choice["rule"]}`; weights sum to 1 within a domain. They were chosen by rewards that \
 training saw, not by the figures below. They are fixed in this file: to move them, publish the \
 policy again.
+"""
 
-## What it gained and lost
 
-{MEASURES[record.results["conditions"]["protocol"]]} Intervals are 95 % bootstraps over prompts, \
-of one training and one sampling seed; the change from the SFT model `{record.reference}` is paired.
+def _lineage(results: Report, hashes: Mapping[str, str]) -> str:
+    return f"""## Lineage
 
-| objective | SFT | this model | change | held-out |
-|---|---|---|---|---|
-{_changes(record)}
-
-{_summary(record.rows)}
-{_agreement(record.results)}
-Mean KL from the SFT model, in nats per answer: {_divergence(record.results)}.
-
-### The gate
-
-| gate | result | why |
-|---|---|---|
-{gates(gate)}
-
-{_compared(gate)}
-| objective | mean | interval | n | difference | lower bound | margin |
-|---|---|---|---|---|---|---|
-{_gate_rows(record.results, gate)}
-
-## Training data
-
-{card_training.data(record.params, data)}
-## Limits
-
-{card_training.limits(record, base)}
-## Lineage
-
-The evaluated checkpoint has SHA-256 `{record.results["checkpoint"]}`. SHA-256 of what it was made \
+The evaluated checkpoint has SHA-256 `{results["checkpoint"]}`. SHA-256 of what it was made \
 from, computed by `concord/steering/checkpoint.py` over file names and contents:
 
 | step | hash |
 |---|---|
-{_table((f"`{step}`", f"`{value}`") for step, value in hashes.items())}
+{card_figures.table((f"`{step}`", f"`{value}`") for step, value in hashes.items())}
 """
 
 
@@ -148,113 +129,3 @@ def _example(record: Published) -> Messages:
     """A held-out prompt; the shortest, so that its format is easy to see."""
     prompts: list[Messages] = record.candidate()["messages"].tolist()
     return min(prompts, key=lambda turns: sum(len(turn["content"]) for turn in turns))
-
-
-def _weights(record: Published) -> str:
-    return _table(
-        (name, record.objectives[name].description, f"{asked:.4f}", f"{entry['weights'][name]:.4f}")
-        for entry in record.choice["domains"].values()
-        for name, asked in entry["asked"].items()
-    )
-
-
-def _changes(record: Published) -> str:
-    pairs = record.results["conditions"]["protocol"] == "likelihood"
-    units = {
-        name: figures["n"]
-        for entry in record.results["domains"].values()
-        for name, figures in entry["objectives"].items()
-    }
-    return _table(
-        (
-            row.objective,
-            _shown(row.sft, pairs),
-            _shown(row.candidate, pairs),
-            f"{row.change.value:+.3f} [{row.change.low:+.3f}, {row.change.high:+.3f}] "
-            f"{_direction(row)}",
-            f"{units[row.objective]} {'pairs' if pairs else 'answers'}",
-        )
-        for row in record.rows
-    )
-
-
-def _shown(value: Interval, pairs: bool) -> str:
-    below = ", below chance" if pairs and value.value < CHANCE else ""
-    return f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}]{below}"
-
-
-def _direction(row: Row) -> str:
-    if row.change.low > 0:
-        return "gained"
-    return "lost" if row.change.high < 0 else "no clear change"
-
-
-def _summary(rows: Sequence[Row]) -> str:
-    names: dict[str, list[str]] = {"gained": [], "lost": [], "no clear change": []}
-    for row in rows:
-        names[_direction(row)].append(row.objective)
-    parts = [f"{kind}: {', '.join(members) or 'none'}" for kind, members in names.items()]
-    return f"{'; '.join(parts).capitalize()}.\n"
-
-
-def _agreement(results: Report) -> str:
-    """How far the judge agrees with people; empty without a judge."""
-    judges = results.get("judge", {})
-    if not judges:
-        return ""
-    shown = "; ".join(
-        f"{name} {_number(figures['value'])} [{_number(figures['low'])}, "
-        f"{_number(figures['high'])}] on {figures['pairs']} pairs, the longer answer "
-        f"{_number(figures['longer'])}"
-        for name, figures in judges.items()
-    )
-    return (
-        "How often the judge prefers the better of two answers that people labelled "
-        f"({CHANCE:g} is chance): {shown}.\n"
-    )
-
-
-def _divergence(results: Report) -> str:
-    return ", ".join(
-        f"{domain} {_number(entry['kl'])}" for domain, entry in results["domains"].items()
-    )
-
-
-def gates(gate: Report) -> str:
-    """A row per gate: whether it holds, and why."""
-    return _table(
-        (f"`{row['name']}`", RESULTS[row["holds"]], row["why"].replace("|", "\\|"))
-        for row in gate["gates"]
-    )
-
-
-def _compared(gate: Report) -> str:
-    """What the differences are to."""
-    if not means_of(gate):
-        return ""
-    rates = sorted({row["error_rate"] for row in gate["gates"] if row["name"] in MEANS})
-    return (
-        f"Differences are to `{gate['champion']}` on the same prompts; the bound is one-sided, at "
-        f"an error rate of {' or '.join(f'{rate:g}' for rate in rates)}.\n"
-    )
-
-
-def _gate_rows(results: Report, gate: Report) -> str:
-    rows, tests = [], means_of(gate)
-    for entry in results["domains"].values():
-        for name, figures in entry["objectives"].items():
-            test = tests.get(name, {})
-            interval = f"{_number(figures['ci_low'])} to {_number(figures['ci_high'])}"
-            compared = [_number(test.get(key)) for key in ("difference", "lower_bound", "margin")]
-            rows.append(
-                (name, _number(figures["gold_mean"]), interval, str(figures["n"]), *compared)
-            )
-    return _table(rows)
-
-
-def _table(rows: Iterable[Sequence[str]]) -> str:
-    return "\n".join(f"| {' | '.join(cells)} |" for cells in rows)
-
-
-def _number(value: float | None) -> str:
-    return "not measured" if value is None else f"{value:.3f}"

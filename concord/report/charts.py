@@ -53,9 +53,9 @@ STYLE = (
     ".faint{opacity:.45}.dashed{stroke-dasharray:4 3}"
     + "".join(f".f{i}{{fill:var(--s{i})}}.l{i}{{stroke:var(--s{i})}}" for i in range(SERIES))
 )
-SHAPES = (
+SHAPES = (  # the first is an x, for the reference
+    "M-4.6 -2.6L-2.6 -4.6L0 -2L2.6 -4.6L4.6 -2.6L2 0L4.6 2.6L2.6 4.6L0 2L-2.6 4.6L-4.6 2.6L-2 0Z",
     "M-4.5 0A4.5 4.5 0 1 0 4.5 0A4.5 4.5 0 1 0 -4.5 0Z",  # circle
-    "M-4.5 0A4.5 4.5 0 1 0 4.5 0A4.5 4.5 0 1 0 -4.5 0Z",
     "M-4 -4H4V4H-4Z",  # square
     "M0 -5.6L5.6 0L0 5.6L-5.6 0Z",  # diamond
     "M0 -5.2L5 4H-5Z",  # triangle
@@ -132,6 +132,9 @@ class Chart:
     parts: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
+        if self.y_label:  # rotated, and 14 pixels wide
+            digits = max(len(number(value)) for value in ticks(*self.y))
+            self.left = max(self.left, 22 + 6.6 * digits)
         self.width = max(self.width, self.left + text_width(self.title) + self.right)
 
     def px(self, value: float) -> float:

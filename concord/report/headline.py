@@ -156,8 +156,9 @@ def _pin_answers(
     example = three_weights(held_out, [across, up])
     if example is None:
         return
-    prompt = " ".join(turn["content"] for turn in example["messages"])
-    axes.text(0.01, 0.02, _wrapped(f"Prompt: {prompt}", 60), transform=axes.transAxes, fontsize=8)
+    turns = "  ".join(f"{turn['role']}: {turn['content']}" for turn in example["messages"])
+    below = {"transform": axes.transAxes, "va": "top", "fontsize": 8}
+    axes.text(0, -0.16, _wrapped(f"The prompt of the three answers.  {turns}", 130), **below)
     by_weight = {round(entry["weights"][across], 3): entry for entry in swept}
     weighted = [(answer["weights"][across], answer["response"]) for answer in example["answers"]]
     placed = sorted(

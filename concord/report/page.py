@@ -19,12 +19,20 @@ from concord.evaluation.policies.published import Published
 from concord.evaluation.rewards.picking import GAINS, WAYS
 from concord.evaluation.study.result import BANDS
 from concord.report import claims, policy_figures, reward_figures, training_figures, watch
-from concord.report.charts import DARK, LIGHT, STYLE, Drawings, variables
+from concord.report.charts import DARK, LIGHT, SHAPES, STYLE, Drawings, variables
 from concord.report.check_table import check_rows
 from concord.report.example_answers import Effect, three_weights
 from concord.report.reports import POINTS, UNITS, Report, Reports
+from concord.report.result_chart import Side, result_chart
 from concord.stage import outputs
 from concord.stage.paths import REPORTS
+
+BASELINES = {
+    "tf_idf": "TF-IDF",
+    "author": "author only",
+    "unseen authors": "TF-IDF, unseen authors",
+}
+"""Baseline of a reward head -> the head of its column."""
 
 
 @dataclass(frozen=True)
@@ -44,7 +52,7 @@ class Section:
 
 
 SECTIONS = (
-    Section("fronts", "", "", policy_figures.fronts, "wide"),
+    Section("fronts", "", "", policy_figures.fronts, "three"),
     Section(
         "fronts",
         "Utility at equal KL",
@@ -123,9 +131,12 @@ def render(params: Report, root: Path = REPORTS) -> str:
 def context(reports: Reports) -> dict[str, Any]:
     """The variables of the template."""
     front, policy, policies = reports.front, reports.choice["policy"], reports.policies
+    published = Published(reports.params, reports.root.parent)
     dark = f"@media(prefers-color-scheme:dark){{:root{{{variables(DARK)}}}}}"
     return {
-        "sentence": Published(reports.params, reports.root.parent).sentence(),
+        "gains": published.gains(),
+        "comparison": published.comparison(),
+        "result": result(published, reports.colours),
         "claims": claims.claims(
             front,
             policy,
@@ -144,6 +155,7 @@ def context(reports: Reports) -> dict[str, Any]:
         },
         "kl_bands": [f"{kl:g}" for kl in BANDS],
         "colours": reports.colours,
+        "shapes": SHAPES,
         "differences": differences(front),
         "hacking": reports.hacking,
         "standard": reports.standard,
@@ -153,6 +165,7 @@ def context(reports: Reports) -> dict[str, Any]:
         "examples": examples(reports.root, policy, front),
         "checks": check_rows(reports),
         "heads": reports.heads,
+        "baselines": shown_baselines(reports.heads),
         "sharing": sharing(reports.heads),
         "process": reports.process,
         "labelling": reports.labelling,
@@ -206,6 +219,30 @@ def percent(share: float | None, digits: int) -> str:
         '12.5 %'
     """
     return "-" if share is None else f"{100 * share:.{digits}f} %"
+
+
+def result(published: Published, colours: Mapping[str, int]) -> Markup:
+    """What the candidate gained and lost over the SFT model; empty if nothing was judged."""
+    if not published.rows:
+        return Markup("")
+    candidate = "published model" if published.gate["accepted"] else "refused candidate"
+    rival = published.rival
+    chart = result_chart(
+        published.rows,
+        Side("SFT model", colours.get(published.reference, 0)),
+        Side(candidate, colours.get(published.policy, 1)),
+        Side(f"{rival}, not steerable", colours.get(rival, 2)) if rival else None,
+    )
+    return Markup(chart)
+
+
+def shown_baselines(heads: Sequence[Report]) -> dict[str, str]:
+    """The baselines that at least one head has, with the heads of their columns."""
+    return {
+        name: label
+        for name, label in BASELINES.items()
+        if any(head["baselines"][name] for head in heads)
+    }
 
 
 def differences(front: Report) -> dict[str, dict[str, Any]]:

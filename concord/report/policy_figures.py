@@ -26,16 +26,17 @@ CELL_WIDTH, CELL_HEIGHT, HEAD = 310.0, 262.0, 46.0
 
 
 def fronts(reports: Reports) -> Drawings:
-    """A panel for each pair of objectives of a domain, with all policies."""
+    """A panel for each pair of objectives of a domain, with all policies; then the legend."""
     front = reports.front
     if not domains(front):
         return {}
-    width, height, body = front_panels(front)
-    svg = (
-        f'<svg class="chart" viewBox="0 0 {width:g} {height:g}" role="img" '
-        f'aria-label="{escape(front_title(front))}">{body}</svg>'
+    height = 70 + 22 * len(reports.colours) + 34
+    key = (
+        f'<svg class="chart" viewBox="0 0 {CELL_WIDTH:g} {height}" role="img" '
+        f'aria-label="legend" style="max-width:{CELL_WIDTH:g}px">'
+        f"{legend(front, reports.colours)}</svg>"
     )
-    return {"": [svg]}
+    return {"": [*(panel.svg() for panel in front_charts(front)), key]}
 
 
 def equal_kl(reports: Reports) -> Drawings:
@@ -57,15 +58,8 @@ def standalone_fronts(front: Report) -> str:
 
 def front_panels(front: Report) -> tuple[float, float, str]:
     """Width, height and SVG elements of all panels and the legend."""
-    colours = policy_colours(front)
-    cells = [
-        front_chart(
-            front[name], pair, colours, panel_title(name, pair, len(front[name]["objectives"]))
-        ).markup()
-        for name in domains(front)
-        for pair in combinations(front[name]["objectives"], 2)
-    ]
-    cells.append(legend(front, colours))
+    cells = [panel.markup() for panel in front_charts(front)]
+    cells.append(legend(front, policy_colours(front)))
     columns = min(COLUMNS, len(cells))
     rows = -(-len(cells) // columns)
     title = escape(front_title(front))
@@ -76,10 +70,22 @@ def front_panels(front: Report) -> tuple[float, float, str]:
     return 20 + CELL_WIDTH * columns, HEAD + CELL_HEIGHT * rows + 8, body
 
 
+def front_charts(front: Report) -> list[Chart]:
+    """A chart for each pair of objectives of a domain."""
+    colours = policy_colours(front)
+    return [
+        front_chart(
+            front[name], pair, colours, panel_title(name, pair, len(front[name]["objectives"]))
+        )
+        for name in domains(front)
+        for pair in combinations(front[name]["objectives"], 2)
+    ]
+
+
 def front_title(front: Report) -> str:
     """Title of the figure of all fronts."""
     split = " and ".join(sorted({front[name]["split"] for name in domains(front)}))
-    return f"Trade-offs between objectives: means on {split} prompts"
+    return f"Trade-offs between objectives: means on {split} prompts (up and right is better)"
 
 
 def front_chart(

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 CELL = 46.0
 """Side of a square of a map, in pixels."""
+DEEPEST = 0.6
+"""Opacity of the deepest colour: the figures stay legible on it, in light and in dark."""
 
 
 def learning_curves(reports: Reports) -> Drawings:
@@ -114,9 +116,9 @@ def pair_map(cells: Mapping[tuple[str, str], Cell], names: Sequence[str], label:
     for pair, cell in cells.items():
         one, other = (positions[name] for name in pair)
         for row, column in ((one, other), (other, one)):
-            x, y = left + column * CELL, top + row * CELL
+            x, y, depth = left + column * CELL, top + row * CELL, DEEPEST * cell.depth
             parts.append(
-                f'<rect class="f{cell.colour}" style="opacity:{cell.depth:.2f}" x="{x + 1:g}" '
+                f'<rect class="f{cell.colour}" style="opacity:{depth:.2f}" x="{x + 1:g}" '
                 f'y="{y + 1:g}" width="{CELL - 2:g}" height="{CELL - 2:g}"/>'
                 f'<text class="strong" x="{x + CELL / 2:g}" y="{y + CELL / 2 + 4:g}" '
                 f'text-anchor="middle">{cell.text}<title>{escape(cell.hint)}</title></text>'

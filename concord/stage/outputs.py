@@ -32,6 +32,10 @@ ARROW = {"object": pa.string(), "int64": pa.int64(), "float64": pa.float64()}
 """pandas dtype -> Arrow type."""
 
 
+DAMAGED = (pa.ArrowInvalid, pa.ArrowNotImplementedError, UnicodeDecodeError)
+"""What reading a damaged Parquet file raises, beside an OSError without a number."""
+
+
 @contextmanager
 def directory(path: str | Path) -> Iterator[Path]:
     """Yields an empty folder to write to.
@@ -45,7 +49,7 @@ def directory(path: str | Path) -> Iterator[Path]:
     try:
         yield partial
     except BaseException:
-        shutil.rmtree(partial)
+        shutil.rmtree(partial, ignore_errors=True)  # the error of the block is more important
         raise
     obey_umask(*partial.rglob("*"))
     if target.exists():
@@ -140,7 +144,11 @@ def read_table(path: str | Path) -> pd.DataFrame:
     # Not pq.read_table, which would read `name=value` folders in the path as columns.
     try:
         table = pq.ParquetFile(path).read()
-    except (pa.ArrowException, OSError) as error:
+    except DAMAGED as error:
+        raise _damaged(path, error) from error
+    except OSError as error:
+        if error.errno is not None:  # of the system: not permitted, a disk that fails
+            raise
         raise _damaged(path, error) from error
     return pd.DataFrame({name: _series(table.column(name)) for name in table.column_names})
 

@@ -12,12 +12,14 @@ allowed keys. Floats must be finite. The file is parsed as YAML 1.2, as DVC does
 same values (1e-4 is a number).
 """
 
+import copy
 import dataclasses
 import difflib
 import json
 import types
 import typing
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -89,8 +91,7 @@ class Model:
 def read(path: str | Path = "params.yaml") -> dict[str, Any]:
     """Reads the file into plain dicts and lists. Raises ParamsError if it is not a YAML mapping."""
     try:
-        text = Path(path).read_text(encoding="utf-8")
-        params = YAML(typ="safe", pure=True).load(text)
+        params = copy.deepcopy(_parsed(Path(path).read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise ParamsError(f"{path} does not exist; run from the root of the project") from None
     except UnicodeDecodeError as error:
@@ -106,6 +107,12 @@ def read(path: str | Path = "params.yaml") -> dict[str, Any]:
             "or repeats too much; write the values without the alias"
         )
     return params
+
+
+@lru_cache(maxsize=4)
+def _parsed(text: str) -> Any:
+    """The parsed text. A stage reads the same file once per section, and parsing takes 0.1 s."""
+    return YAML(typ="safe", pure=True).load(text)
 
 
 def _is_larger(value: Any, most: int) -> bool:

@@ -12,8 +12,12 @@ from ruamel.yaml import YAML
 
 from concord.stage.params import read
 from concord.stage.paths import PROCESS_REWARD
+from concord.stage.user_files import code_of_function, functions_in
 
 GRAPH = Path("dvc.yaml")
+ABSENT = object()
+"""The value of a key that a mapping lacks."""
+TEMPLATE = re.compile(r"\$\{([\w.]+)\}")
 OPTIONAL_STAGES = {
     "reward_models": "reward_model",
     "process_labels": "process_labels",
@@ -36,8 +40,8 @@ def absent_keys(params: Mapping[str, Any], graph: Path) -> list[str]:
     stages = read(graph).get("stages", {}).values()
     listed = [str(key) for stage in stages for key in stage.get("do", stage).get("params", [])]
     keys = [key for key in listed if "${" not in key]
-    keys += [key for key in re.findall(r"\$\{([\w.]+)\}", text) if not _is_local(key)]
-    return [key for key in dict.fromkeys(keys) if not _has(params, key)]
+    keys += [key for key in TEMPLATE.findall(text) if not _is_local(key)]
+    return [key for key in dict.fromkeys(keys) if value_at(params, key) is ABSENT]
 
 
 def _is_local(key: str) -> bool:
@@ -45,23 +49,50 @@ def _is_local(key: str) -> bool:
     return key.split(".")[0] in ("key", "item")
 
 
-def _has(params: Any, key: str) -> bool:
+def value_at(params: Any, key: str) -> Any:
+    """The value at a path of keys such as `model.max_length`, or `ABSENT`."""
     for part in key.split("."):
-        if not isinstance(params, Mapping) or part not in params:
-            return False
-        params = params[part]
-    return True
+        names = {str(name): name for name in params} if isinstance(params, Mapping) else {}
+        if part not in names:
+            return ABSENT
+        params = params[names[part]]
+    return params
 
 
-def graph_of(graph: str, params: Mapping[str, Any]) -> str:
+def declared(
+    stage: str, graph: Mapping[str, Any], params: Mapping[str, Any]
+) -> tuple[list[str], list[str]]:
+    """The keys of the parameters and the paths of the deps that dvc.yaml declares for a stage.
+
+    Both are empty if `graph`, the content of dvc.yaml, has no such stage.
+
+    Args:
+        stage: DVC's name, such as `sft`, `policy@mah_dpo`, or `../dvc.yaml:sft` in a subfolder.
+        graph: the content of dvc.yaml.
+        params: the content of params.yaml, for the values of templates.
+    """
+    name, _, item = stage.rpartition(":")[2].partition("@")
+    entry = graph.get("stages", {}).get(name, {})
+    body, values = entry.get("do", entry), {"key": item, **params}
+    if section := TEMPLATE.fullmatch(str(entry.get("foreach"))):
+        values["item"] = value_at(params, f"{section[1]}.{item}")
+
+    def filled(texts: list[str]) -> list[str]:
+        return [TEMPLATE.sub(lambda key: str(value_at(values, key[1])), text) for text in texts]
+
+    return filled(body.get("params", [])), filled(body.get("deps", []))
+
+
+def graph_of(graph: str, params: Mapping[str, Any], root: Path = Path()) -> str:
     """The text of the dvc.yaml that runs `params`, from that of all stages.
 
     Stages whose section `params` lacks are removed. What only they write is no dependency of other
     stages, and their sections are no parameters. Policies depend on the process reward model if one
-    of them uses it.
+    of them uses it. `check` depends on the files of the user's functions, which are below `root`.
     """
     yaml = YAML()
     yaml.width = 10_000
+    yaml.preserve_quotes = True
     yaml.indent(mapping=2, sequence=4, offset=2)
     content = yaml.load(graph)
     stages = content["stages"]
@@ -76,11 +107,22 @@ def graph_of(graph: str, params: Mapping[str, Any]) -> str:
         _keep(body.get("deps", []), lambda dep: not _meets(dep, lost) or _meets(dep, kept))
         _keep(body.get("params", []), lambda key: str(key).split(".")[0] not in absent)
     waits = _add_process_reward(stages, params)
-    if not removed and not waits:
+    tracks = _track_functions(stages, params, root)
+    if not removed and not waits and not tracks:
         return graph
     with io.StringIO() as text:
         yaml.dump(content, text)
         return text.getvalue()
+
+
+def write_graph(folder: Path, params: Mapping[str, Any]) -> bool:
+    """Makes the dvc.yaml in `folder` that of `params`; returns whether it was another one."""
+    file = folder / GRAPH
+    before = file.read_text(encoding="utf-8")
+    graph = graph_of(before, params, folder)
+    if graph != before:
+        file.write_text(graph, encoding="utf-8")
+    return graph != before
 
 
 def lacks_process_reward(graph: Mapping[str, Any], params: Mapping[str, Any]) -> list[str]:
@@ -101,6 +143,20 @@ def _add_process_reward(stages: dict[str, Any], params: Mapping[str, Any]) -> bo
         return False
     stages["policy"]["do"]["deps"].append(str(PROCESS_REWARD))
     return True
+
+
+def _track_functions(stages: dict[str, Any], params: Mapping[str, Any], root: Path) -> bool:
+    """Makes `check` depend on the user's functions, and on no deleted file; whether it changed."""
+    deps = stages.get("check", {}).get("deps")
+    if deps is None:
+        return False
+    before = list(deps)
+    _keep(deps, lambda dep: not str(dep).endswith(".py") or (root / dep).is_file())
+    for name in functions_in(params).values():
+        for path in code_of_function(name, root):
+            if not any(Path(path).is_relative_to(dep) for dep in deps):
+                deps.append(path)
+    return list(deps) != before
 
 
 def _keep(items: list[Any], wanted: Callable[[Any], bool]) -> None:

@@ -5,10 +5,12 @@ The module is a file in the root of the project, or an installed package.
 
 import importlib
 import inspect
+import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
-from concord.stage.errors import ParamsError
+from concord.stage.errors import ConcordError, DataError, ParamsError
 from concord.stage.params import suggest
 
 
@@ -52,3 +54,21 @@ def find(name: str, role: Role) -> Callable[..., Any]:
             f"define it as {function}{role.signature}"
         ) from None
     return named  # type: ignore[no-any-return]
+
+
+def call(function: Callable[..., Any], name: str, role: Role, given: str, *arguments: Any) -> Any:
+    """The result of a function of the user.
+
+    Raises DataError if it raises an error, with the line that did, and `given`: its arguments, in
+    words.
+    """
+    try:
+        return function(*arguments)
+    except ConcordError:
+        raise
+    except Exception as error:
+        *_, line = traceback.extract_tb(error.__traceback__)[:2]  # this function, then the user's
+        raise DataError(
+            f"the {role.name} {name} raised {type(error).__name__} ({error}) in line "
+            f"{line.lineno} of {Path(line.filename).name}, on {given}; fix the function"
+        ) from error

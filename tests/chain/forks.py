@@ -7,6 +7,7 @@ from its working directory.
 """
 
 import atexit
+import contextlib
 import gc
 import importlib
 import json
@@ -139,7 +140,8 @@ def serve(address: str, owner: int) -> dict[str, Any]:
             os.close(done)
             if client in events.get_map():
                 events.unregister(client)
-                client.sendall(str(code if code >= 0 else 128 - code).encode())
+                with contextlib.suppress(BrokenPipeError):  # it was killed meanwhile
+                    client.sendall(str(code if code >= 0 else 128 - code).encode())
             client.close()
 
 

@@ -1,4 +1,4 @@
-"""The blocks of the tutorial "your own data".
+"""The blocks of a tutorial.
 
 A block with a title is a file; a `bash` block is run.
 """
@@ -23,9 +23,9 @@ class Block(NamedTuple):
     text: str
 
 
-def blocks() -> list[Block]:
-    """The fenced blocks, in order."""
-    parts = BLOCK.findall(PAGE.read_text(encoding="utf-8"))
+def blocks(text: str) -> list[Block]:
+    """The fenced blocks of a page or a part of it, in order."""
+    parts = BLOCK.findall(text)
     titles = [re.search(r'title="([^"]+)"', info) for _, info, _ in parts]
     return [
         Block(language, title[1] if title else None, text)
@@ -34,9 +34,12 @@ def blocks() -> list[Block]:
 
 
 def follow(project: Path, shell: Callable[[str], str]) -> dict[str, str]:
-    """Writes every file and runs every command in `project`; command -> its output."""
+    """Writes every file and runs every command of the tutorial "your own data" in `project`.
+
+    Returns the output of each command.
+    """
     output: dict[str, str] = {}
-    for block in blocks():
+    for block in blocks(PAGE.read_text(encoding="utf-8")):
         if block.title is not None:
             (project / block.title).write_text(block.text, encoding="utf-8")
         elif block.language == "bash":

@@ -136,6 +136,25 @@ def test_run_of_another_recipe_works_in_a_clone(
     assert f"in {project / 'runs/x'}" in result.output
 
 
+def test_a_short_params_yaml(
+    project: Path, started: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`run` works in a clone; what needs DVC says what to do; `use` does it."""
+    (project / "dvc.yaml").write_text("stages: {sft: {cmd: x, params: [seeds]}}\n")
+    calls = clones(monkeypatch, project / "runs/params")
+    output = concord("run").output
+    assert "params.yaml is a short recipe, so it runs in a clone. `concord use params" in output
+    assert calls == [("params.yaml", [])]
+    started.clear()
+    for command in ("status", "report"):
+        result = concord(command)
+        assert result.exit_code == 1
+        assert "which DVC cannot read. `concord use params.yaml` writes every" in result.stderr
+    assert concord("check").exit_code == 0
+    assert concord("use", "params.yaml").exit_code == 0
+    assert started == [("flows.recipe", "params.yaml"), ("flows.use_recipe", "params.yaml")]
+
+
 def test_demo_runs_the_tiny_recipe_and_ends_with_the_page(
     project: Path, started: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:

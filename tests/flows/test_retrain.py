@@ -1,5 +1,7 @@
 """Scheduled retraining on a project of two stages: accepted, idle, refused, failed, killed."""
 
+import errno
+import json
 import os
 import re
 import shutil
@@ -15,6 +17,7 @@ import httpx
 import pytest
 
 from concord import release
+from concord.stage.errors import DiskError
 from flows import inputs, retrain_state, retraining, workspace, workspace_stages
 from flows.look import look_for_new
 from flows.retrain_state import State
@@ -189,6 +192,23 @@ def test_a_missing_folder_fails_in_one_sentence(released: Path, tmp_path: Path) 
     assert history(project) == ["accepted", "failed"]
 
 
+def test_a_short_params_yaml_is_refused_before_any_work(released: Path, tmp_path: Path) -> None:
+    """DVC could not even check out the data. The history has the sentence, not its first line."""
+    project = copy(released, tmp_path / "copy")
+    graph = (
+        (project / "dvc.yaml").read_text().replace("    outs: [models", "    params: [sft]\n&", 1)
+    )
+    (project / "dvc.yaml").write_text(graph.replace("&", "    outs: [models"))
+    commit(project, "A stage reads what params.yaml lacks")
+    with pytest.raises(
+        workspace.WorkspaceError, match=r"has no sft, which dvc\.yaml .* `concord use params\.yaml`"
+    ):
+        run(project, align=("false",))
+    last = json.loads((project / retrain_state.HISTORY).read_text().splitlines()[-1])
+    assert last["outcome"] == "failed"
+    assert last["reason"].endswith("and commit the result.")
+
+
 def killed(act: Callable[[], Any]) -> None:
     """Runs `act` in a process of its own, which must be killed by it."""
     child = os.fork()
@@ -264,7 +284,7 @@ def test_stages_end_with_a_run_that_is_killed_and_the_lock_is_free_then(
         assert not alive(int(pid.read_text()))
 
 
-def test_a_second_run_says_so_and_ends(
+def test_a_second_run_is_skipped_and_recorded(
     released: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     project = copy(released, tmp_path / "copy")
@@ -278,13 +298,33 @@ def test_a_second_run_says_so_and_ends(
         assert holder.stdout.readline() == "held\n"
         with retrain_state.lock(project, wait=0) as held:
             assert held is None
-        lines = history(project)
         monkeypatch.setattr(retraining, "lock", lambda root: retrain_state.lock(root, wait=0.3))
-        assert run(project).reason == retraining.BUSY
-        assert history(project) == lines
+        outcome = run(project)
+        assert (outcome.outcome, outcome.reason) == ("skipped", retraining.BUSY)
+        assert history(project) == ["accepted", "skipped"]
         holder.kill()
     with retrain_state.lock(project, wait=1) as held:
         assert held is not None, "the kernel frees the lock of a holder that was killed"
+
+
+def test_a_full_disk_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also if the history cannot be written any more."""
+
+    def full(*_: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device", "runs/retrain-state.json")
+
+    monkeypatch.setattr(retraining, "_retrain", full)
+    with pytest.raises(DiskError, match=r"No space left .*retrain-state.*Free some space"):
+        run(tmp_path)
+    assert history(tmp_path) == ["failed"]
+    monkeypatch.setattr(retraining, "add_to_history", full)
+    with pytest.raises(DiskError, match="No space left"):
+        run(tmp_path)
+    other = OSError(errno.ENOEXEC, "Exec format error", "git")
+    monkeypatch.setattr(retraining, "add_to_history", lambda *_: None)
+    monkeypatch.setattr(retraining, "_retrain", lambda *_: (_ for _ in ()).throw(other))
+    with pytest.raises(OSError, match="Exec format"):
+        run(tmp_path)
 
 
 def test_a_file_that_is_still_written_waits(released: Path, tmp_path: Path) -> None:

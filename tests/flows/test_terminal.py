@@ -29,3 +29,15 @@ def test_a_server_of_the_project_keeps_its_leases_on_disk(monkeypatch: pytest.Mo
     monkeypatch.chdir(ROOT)
     concurrency = Settings().server.concurrency
     assert concurrency.lease_storage == "prefect.server.concurrency.lease_storage.filesystem"
+
+
+def test_a_temporary_server_that_is_too_slow_is_one_sentence(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def start(_: object) -> None:
+        raise RuntimeError("Timed out while attempting to connect.\nstdout: ...")
+
+    monkeypatch.setattr("prefect.server.api.server.SubprocessASGIServer.start", start)
+    with pytest.raises(terminal.ServerError, match=r"not start within .* s \(Timed out") as error:
+        terminal.start_temporary_server()
+    assert "\n" not in str(error.value)

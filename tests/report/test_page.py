@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from concord.report import page
+from concord.report.charts import SHAPES
 from concord.report.reports import Reports
 from concord.stage import outputs
 from tests.reports_fixture import POLICIES, params
@@ -129,3 +130,25 @@ def test_without_checks_the_page_has_no_such_part(reported: Path) -> None:
     html = page.render(params(), Path("reports"))
     assert 'id="checks"' not in html
     assert 'href="#checks"' not in html
+
+
+def test_the_page_begins_with_what_was_gained_and_lost(reported: Path) -> None:
+    html = page.render(params(), Path("reports"))
+    assert html.index('<section id="result">') < html.index('<section id="fronts">')
+    (section,) = re.findall(r'<section id="result">.*?</section>', html, re.DOTALL)
+    assert section.count("▲ +") == 7  # every objective of the fixture
+    gate = outputs.read_json("reports/gate.json")
+    assert gate["accepted"] == ("Gate: accepted." in section)
+    for row in gate["gates"]:
+        assert (f"<li><b>{row['name']}</b>" in section) == (row["holds"] is False)
+
+
+def test_columns_of_baselines_that_no_head_has_are_left_out() -> None:
+    none = dict.fromkeys(page.BASELINES)
+    heads = [{"baselines": none}, {"baselines": {**none, "author": {"value": 0.6}}}]
+    assert page.shown_baselines(heads) == {"author": "author only"}
+    assert page.shown_baselines(heads[:1]) == {}
+
+
+def test_policies_are_told_apart_by_marks_as_well_as_colours() -> None:
+    assert len(set(SHAPES)) == len(SHAPES)

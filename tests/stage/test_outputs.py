@@ -1,12 +1,18 @@
 """Outputs are written atomically, and tables survive a round trip."""
 
+import contextlib
+import errno
 import json
 import os
+import random
 import stat
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from safetensors.numpy import save_file
 
@@ -132,3 +138,43 @@ def test_a_missing_file_names_the_stage_to_run(tmp_path: Path) -> None:
     for reader in (outputs.read_table, outputs.read_json):
         with pytest.raises(DataError, match="x does not exist; run the stage that writes it"):
             reader(tmp_path / "x")
+
+
+def _table(path: Path) -> bytes:
+    outputs.write_table(path, pd.DataFrame({"a": ["x" * n for n in range(99)], "b": range(99)}))
+    return path.read_bytes()
+
+
+def test_damaged_tables_are_named(tmp_path: Path) -> None:
+    """Cut, or with other bytes: every table is read, or refused in one sentence."""
+    file, draw, refused = tmp_path / "t.parquet", random.Random(0), 0
+    content = _table(file)
+    for number in range(300):
+        damaged = bytearray(content[: draw.randrange(len(content)) if number % 3 == 0 else None])
+        for _ in range(3):
+            where = draw.randrange(min(len(damaged), 600)) if damaged else 0
+            damaged[-where - 1 : len(damaged) - where] = bytes([draw.randrange(256)])
+        file.write_bytes(damaged)
+        with contextlib.suppress(DataError):
+            outputs.read_table(file)
+            continue
+        refused += 1
+    assert refused > 200
+
+
+@pytest.mark.parametrize(
+    "error", [PermissionError(errno.EACCES, "Permission denied"), pa.ArrowMemoryError("8 GiB")]
+)
+def test_what_is_not_damage_is_not_called_damage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """Else its message would say to delete the file."""
+    _table(tmp_path / "t.parquet")
+    monkeypatch.setattr(pq.ParquetFile, "read", Mock(side_effect=error))
+    with pytest.raises(type(error)):
+        outputs.read_table(tmp_path / "t.parquet")
+
+
+def test_the_error_of_a_stage_is_not_hidden_by_cleaning_up(tmp_path: Path) -> None:
+    with pytest.raises(FileExistsError), outputs.directory(tmp_path / "out") as folder:
+        folder.rename(tmp_path / "elsewhere").mkdir()

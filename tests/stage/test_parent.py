@@ -16,7 +16,7 @@ from concord.stage.closure import ROOT
 STAGE = """
 import os, time
 from pathlib import Path
-from concord.stage.errors import command
+from concord.stage.command import command
 
 def main() -> None:
     Path("new").write_text(str(os.getpid()))

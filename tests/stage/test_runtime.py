@@ -6,13 +6,8 @@ import numpy
 import pytest
 import torch
 
-from concord.stage.errors import (
-    TEMPORARY,
-    ConcordError,
-    ParamsError,
-    UnreachableError,
-    command,
-)
+from concord.stage.command import TEMPORARY, command
+from concord.stage.errors import ConcordError, ParamsError, UnreachableError
 from concord.stage.params import Runtime
 from concord.stage.runtime import start
 

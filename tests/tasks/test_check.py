@@ -564,6 +564,37 @@ def test_the_file_of_a_custom_verifier_must_be_a_dep_of_check(
     assert "even.py" not in listings["sft"]
 
 
+def test_an_edit_of_a_function_reruns_the_stages_that_call_it(
+    sandbox: Params, root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """DVC runs `check` after the edit; the listings that changed are those of these stages."""
+    verifier = "def is_even(response, reference): return 1.0"
+    judge = "def grade(messages, answer): return 1.0"
+    texts = {"edited_verifier": verifier, "edited_labels": judge, "edited_evaluation": judge}
+    for name, text in texts.items():
+        (root / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(root)
+    kind = {"kind": "function", "function": "edited_labels:grade"}
+    edited = _edited(sandbox, "process_labels/judges", {"mine": kind})
+    edited = _edited(edited, "process_labels/objectives/helpful", {"judge": "mine"})
+    edited = _edited(edited, "objectives/math_accuracy/verifier", "edited_verifier:is_even")
+    kind = {"kind": "function", "function": "edited_evaluation:grade"}
+    edited = _edited(edited, "evaluate/judge", {"judges": {"helpful": kind}})
+    stages = {name: key for name, key in check.STAGES.items() if name != "check"}
+
+    def changed(name: str) -> set[str]:
+        before = code.listings(edited, stages, root)
+        (root / f"{name}.py").write_text(texts[name].replace("1.0", "0.25"))
+        after = code.listings(edited, stages, root)
+        return {stage.partition("@")[0] for stage in after if after[stage] != before[stage]}
+
+    assert changed("edited_labels") == {"process_labels"}
+    assert changed("edited_evaluation") == {"evaluate", "candidate"}
+    scoring = changed("edited_verifier")
+    assert {"anchors", "rollouts", "evaluate"} <= scoring
+    assert scoring.isdisjoint({"ingest", "prepare", "sft", "front", "gate", "report"})
+
+
 def _with_judge(sandbox: Params, **judge: Any) -> Params:
     """Params in which a custom judge labels `helpful`."""
     edited = _edited(

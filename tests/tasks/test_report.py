@@ -53,11 +53,12 @@ def test_page_shows_everything_and_loads_nothing(page: str) -> None:
     assert "default-src 'none'" in page
     assert "prefers-color-scheme:dark" in page
     sections = [
+        "result",
         "fronts",
-        "policies",
         "control",
-        "hacking",
         "example",
+        "policies",
+        "hacking",
         "rewards",
         "checks",
         "training",
@@ -66,7 +67,7 @@ def test_page_shows_everything_and_loads_nothing(page: str) -> None:
         "claims",
     ]
     assert parsed.ids == sections
-    assert parsed.links == [f"#{name}" for name in sections]
+    assert parsed.links == [*(f"#{name}" for name in sections), "#choice"]
     for text in [
         *POLICIES,
         *OBJECTIVES,

@@ -3,6 +3,7 @@
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,16 @@ from concord.annotations.record import Record, Rejection
 from concord.stage.errors import DataError
 
 DELIMITERS = (",", ";", "\t", "|")
+SEPARATOR = re.compile(r"\ufeff?\"?sep=.\"?\s*")
+"""The line with which Excel names the delimiter, before the header."""
 csv.field_size_limit(2**31 - 1)
 
 
 def csv_file(path: Path, file: str = "") -> Iterator[Record]:
     """Yields the rows of a CSV file with a header. Values are strings; empty ones become null.
 
-    The delimiter is the one of `DELIMITERS` that is most frequent in the header. Names of columns
+    The delimiter is the one of `DELIMITERS` that is most frequent in the header; a line `sep=;`
+    before the header is skipped. Names of columns
     lose the spaces around them, and a column without a name is called `column <number>`.
     `Record.line` is the last line of the row. A row is rejected if it has more or fewer values than
     the header, or bytes that are not UTF-8. Raises DataError if two columns have the same name, or
@@ -27,6 +31,10 @@ def csv_file(path: Path, file: str = "") -> Iterator[Record]:
     with readable(path), open_binary(path) as stream:
         lines = Lines(io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline=""))
         first = lines.first()
+        require_csv(first, path)
+        if SEPARATOR.fullmatch(first):
+            next(lines)
+            first = lines.first() or first
         delimiter = delimiter_of(first)
         blank = " \t\r\n".replace(delimiter, "")
         reader = csv.reader(lines, delimiter=delimiter, strict=True)
@@ -44,13 +52,13 @@ def csv_file(path: Path, file: str = "") -> Iterator[Record]:
                 lines.require_one(path, delimiter, len(names), is_error=True)
                 detail = f"is not valid CSV: {error}"
                 raw = "".join(lines.taken)
-                yield Record(reader.line_num, raw, None, Rejection("wrong_type", "line", detail))
+                yield Record(lines.number, raw, None, Rejection("wrong_type", "line", detail))
                 continue
             if not "".join(lines.taken).strip(blank):
                 continue
             if len(lines.taken) > 1:
                 lines.require_one(path, delimiter, len(names), is_error=False)
-            yield _row(reader.line_num, names, values, file)
+            yield _row(lines.number, names, values, file)
 
 
 class Lines:
@@ -106,6 +114,12 @@ class Lines:
                 f"{self.number}, and the lines between look like rows of their own; close the "
                 "quote where its value ends, or double each quote within a value"
             )
+
+
+def require_csv(first: str, path: Path) -> None:
+    """Raises DataError if the first line is JSON."""
+    if first.lstrip("\ufeff \t")[:2] in ('{"', "[{", "{'"):
+        raise DataError(f"source {path} is JSON, not CSV; give it the extension .jsonl or .json")
 
 
 def delimiter_of(first: str) -> str:

@@ -20,7 +20,7 @@ SPACE = re.compile(r"[ \t\r\n]*")
 FIRST_KEY = re.compile(r'\{\s*("(?:[^"\\\r\n]|\\.)*")\s*:')
 ROWS_KEYS = (
     *("data", "rows", "examples", "instances", "items", "records", "entries", "samples"),
-    *("train", "validation", "test"),
+    *("train", "validation", "test", "pairs", "comparisons", "preferences", "dataset", "results"),
 )
 """Keys under which one object over the whole file holds its rows."""
 STRICT = json.JSONDecoder(object_pairs_hook=unique_keys)
@@ -175,6 +175,11 @@ def rows_key(value: dict[str, Any], path: Path) -> str | None:
             f"rows alone, for example with `jq -c '.{keys[0]}[]'`"
         )
     parts = list(value.values())
+    if _are_columns(parts):
+        raise DataError(
+            f"source {path} is one JSON object, a table by columns; write one object per row with "
+            "to_json(orient='records', lines=True)"
+        )
     if not keys and len(parts) > 1 and all(isinstance(part, dict) and part for part in parts):
         names = parts[0].keys()
         if all(part.keys() == names for part in parts):
@@ -185,6 +190,16 @@ def rows_key(value: dict[str, Any], path: Path) -> str | None:
                 f"source {path} is one JSON object, {what}; write one object per row with {how}"
             )
     return keys[0] if keys else None
+
+
+def _are_columns(parts: list[Any]) -> bool:
+    """Whether values are columns: three or more lists of one length, of texts and numbers."""
+    return (
+        len(parts) > 2
+        and all(isinstance(part, list) and len(part) > 1 for part in parts)
+        and len({len(part) for part in parts}) == 1
+        and not any(isinstance(item, list | dict) for part in parts for item in part)
+    )
 
 
 def _are_rows(value: Any) -> bool:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from concord.annotations.filetypes.columnar import arrow_batches
 from concord.annotations.filetypes.content import BOM, open_binary, readable
-from concord.annotations.filetypes.csv_tables import delimiter_of
+from concord.annotations.filetypes.csv_tables import SEPARATOR, delimiter_of
 from concord.stage.errors import DataError
 
 BLOCK = 2**20
@@ -81,10 +81,14 @@ def csv_rows(path: Path) -> int:
     import pandas as pd
 
     with readable(path), open_binary(path) as stream:
-        first = stream.readline().decode("latin-1").split("\r")[0]
+        first = stream.readline().removeprefix(BOM).decode("latin-1").split("\r")[0]
+        named = SEPARATOR.fullmatch(first) is not None
+        first = stream.readline().decode("latin-1") if named else first
     with readable(path), open_binary(path) as stream:
         if stream.read(len(BOM)) != BOM:
             stream.seek(0)
+        if named:
+            stream.readline()
         text = io.TextIOWrapper(stream, "latin-1", newline="")
         try:
             chunks: Iterator[pd.DataFrame] = pd.read_csv(

@@ -32,19 +32,11 @@ from pydantic.dataclasses import dataclass
 from concord.annotations.dialogues import Turn, turns
 from concord.annotations.fields import given, is_empty, shorten, text, truth
 from concord.annotations.judgements import author, comparison
+from concord.annotations.meanings import SIDES, WORDS, side
 from concord.annotations.record import RowError
 from concord.annotations.shapes import Shape
 from concord.stage.params import FORBID
 
-WINNERS = {
-    "model_a": "a",
-    "model_b": "b",
-    "a": "a",
-    "b": "b",
-    "tie": "tie",
-    "tie (bothbad)": "tie",
-    "both_bad": "tie",
-}
 JUDGES = ("judge", "judge_hash", "evaluation_session_id")
 """Keys that say who judged, in different releases."""
 FLAGS = {"winner_model_a": "a", "winner_model_b": "b", "winner_tie": "tie"}
@@ -68,9 +60,9 @@ class Options:
 def annotations(row: dict[str, Any], options: Options) -> Iterator[dict[str, Any]]:
     """Yields the comparison of a row."""
     one, other = conversation(row, "a"), conversation(row, "b")
-    for side, dialogue in (("a", one), ("b", other)):
+    for name, dialogue in (("a", one), ("b", other)):
         if not dialogue or dialogue[-1]["role"] != "assistant":
-            column = f"conversation_{side}"
+            column = f"conversation_{name}"
             raise RowError("roles_do_not_alternate", column, "does not end with an assistant turn")
     if one[:-1] != other[:-1]:
         detail = "the conversations differ before the last answer"
@@ -91,14 +83,14 @@ def judge(row: dict[str, Any]) -> str | None:
     return None if key is None else str(row[key])
 
 
-def conversation(row: dict[str, Any], side: str) -> list[Turn]:
+def conversation(row: dict[str, Any], name: str) -> list[Turn]:
     """The conversation with one of the two models."""
-    if row.get(f"conversation_{side}") is not None:
-        return turns(row, f"conversation_{side}")
-    asked, answered = texts_of(row, "prompt"), texts_of(row, f"response_{side}")
+    if row.get(f"conversation_{name}") is not None:
+        return turns(row, f"conversation_{name}")
+    asked, answered = texts_of(row, "prompt"), texts_of(row, f"response_{name}")
     if len(asked) != len(answered):
         detail = f"has {len(answered)} answers to {len(asked)} prompts"
-        raise RowError("wrong_type", f"response_{side}", detail)
+        raise RowError("wrong_type", f"response_{name}", detail)
     dialogue: list[Turn] = []
     for question, answer in zip(asked, answered, strict=True):
         dialogue.append({"role": "user", "content": question})
@@ -123,15 +115,15 @@ def winner(row: dict[str, Any]) -> str:
     """Which model won: a, b or tie. Raises RowError."""
     if any(key in row for key in FLAGS) and "winner" not in row:
         named = [
-            side for key, side in FLAGS.items() if not is_empty(row.get(key)) and truth(row, key)
+            won for key, won in FLAGS.items() if not is_empty(row.get(key)) and truth(row, key)
         ]
         if len(named) != 1:
             detail = f"exactly one of {', '.join(FLAGS)} must be 1, but {len(named)} are"
             raise RowError("off_scale", "winner_model_a", detail)
         return named[0]
     given(row, "winner")
-    said = text(row, "winner").strip().casefold()
-    if said not in WINNERS:
-        detail = f"is {shorten(row['winner'])}; allowed: {', '.join(WINNERS)}"
+    said = side(text(row, "winner"))
+    if said not in SIDES:
+        detail = f"is {shorten(said)}; allowed: {', '.join(WORDS)}"
         raise RowError("off_scale", "winner", detail)
-    return WINNERS[said]
+    return said

@@ -21,13 +21,20 @@ The places may be paths: `a: reply.text` reads a nested key, and `responses: ans
 `values: {rating: {poor: 1, good: 4}}`. An empty rating, label or preference is a missing label,
 which is left out and counted.
 
+Several labels in one row become one annotation each with `objectives`: the objective, and the
+column with its label. With `kind: comparison`, `objectives: {helpful: more_helpful, harmless:
+safer}` reads two preferences about the same pair.
+
+A row of ratings or binary labels may hold a list of answers and a list of labels: with `columns:
+{response: generations, rating: ratings}`, each answer becomes an annotation.
+
 If the interchange format requires a number or a list and the column holds text, as in CSV, the text
 is parsed: numbers like 0.5, .5 or 1e-3, lists as JSON. A label may also be true or false. A
 preference may also be A, model_a, response_a, left or a kind of tie. A prompt that is a transcript
 is split into turns, and context in other columns is added (`concord.annotations.context`).
 
-Makes one annotation of `kind` per row. The group of a row without `group_id` is its first user
-turn.
+Makes one annotation of `kind` per row, or one per objective. The group of a row without `group_id`
+is its first user turn.
 
 Options:
 - `kind`: the kind of annotation: prompt, demonstration, comparison, rating, ranking, binary or
@@ -36,6 +43,7 @@ Options:
   none.
 - `prompt`: the column whose text is the only user turn. Default: null, which requires `messages`.
 - `system`: the content of a system turn before `prompt`. Default: null, no system turn.
+- `objectives`: objective -> the column with its label, for rows with several labels. Default: none.
 - `values`: key of the interchange format -> value in the column -> value to read. Default: none.
 - `tools`: what becomes of rows with tool calls: `reject`, or `text`, which keeps these turns as
   text. Default: reject.
@@ -49,17 +57,40 @@ from typing import Any, Literal
 
 from pydantic.dataclasses import dataclass
 
+from concord.annotations.columns import MISSING, at
 from concord.annotations.context import with_context
 from concord.annotations.dialogues import Tools, group_id, spoken, turns
-from concord.annotations.fields import NUMBER, is_empty, shorten, wrong_type
+from concord.annotations.fields import NUMBER, is_empty, items, shorten, wrong_type
 from concord.annotations.interchange import FIELDS
-from concord.annotations.meanings import WORDS
+from concord.annotations.meanings import side
 from concord.annotations.record import RowError, unique_keys
 from concord.stage.params import FORBID, suggest
 
 NUMBERS = ("rating", "label", "margin")
 LISTS = ("messages", "scale", "responses", "ranks", "steps", "labels")
 BOOLEANS = {"true": 1, "false": 0}
+LABELS = {
+    "comparison": "preferred",
+    "rating": "rating",
+    "ranking": "ranks",
+    "binary": "label",
+    "steps": "labels",
+}
+"""Kind of annotation -> the key of its label."""
+SHARED = ("group_id", "messages", "finish_reason")
+JUDGED = ("objective", "annotator")
+KEYS = {
+    "prompt": ("domain", "reference"),
+    "demonstration": ("response", "domain", "author"),
+    "comparison": (*JUDGED, "a", "b", "preferred", "margin", "authors"),
+    "rating": (*JUDGED, "response", "rating", "scale", "author"),
+    "ranking": (*JUDGED, "responses", "ranks", "authors"),
+    "binary": (*JUDGED, "response", "label", "author"),
+    "steps": ("objective", "steps", "labels", "label_kind"),
+}
+"""Kind of annotation -> the keys that it has. Other columns are ignored."""
+SINGLE = ("rating", "binary")
+"""Kinds with one answer, of which a row may hold a list."""
 
 
 @dataclass(frozen=True, config=FORBID)
@@ -71,9 +102,11 @@ class Options:
     constants: dict[str, Any] = field(default_factory=dict)
     """Key of the interchange format -> value in every row. Replaces the column."""
     prompt: str | None = None
-    """The column whose text is the prompt; null if `messages` contains it."""
+    """The column, or path, whose text is the prompt; null if `messages` contains it."""
     system: str | None = None
     """The content of a system turn before `prompt`; null for none."""
+    objectives: dict[str, str] = field(default_factory=dict)
+    """Objective -> the column with its label, for rows with several labels."""
     values: dict[str, dict[str, Any]] = field(default_factory=dict)
     """Key of the interchange format -> value in the column -> value to read."""
     tools: Tools = "reject"
@@ -82,6 +115,12 @@ class Options:
     """Columns with context that is dropped."""
 
     def __post_init__(self) -> None:
+        if self.objectives and self.kind not in LABELS:
+            raise ValueError(
+                f"objectives: a {self.kind} has no label; use one of the kinds {', '.join(LABELS)}"
+            )
+        if self.objectives and "objective" in self.constants:
+            raise ValueError("constants.objective: `objectives` names them; remove one of the two")
         allowed = [key for key in FIELDS if key != "kind"]
         for name, key in [
             *(("constants", key) for key in self.constants),
@@ -97,41 +136,82 @@ class Options:
             )
 
 
-def annotations(row: dict[str, Any], options: Options) -> Iterator[dict[str, Any]]:
-    """Yields the annotation of a row."""
-    annotation = {
+def annotations(row: dict[str, Any], options: Options) -> Iterator[dict[str, Any] | RowError]:
+    """Yields the annotations of a row."""
+    if options.kind in SINGLE and isinstance(row.get("response"), list):
+        for part in parts(row, LABELS[options.kind]):
+            yield from annotations(part, options)
+        return
+    if not options.objectives:
+        yield annotation(row, options)
+    for objective, column in options.objectives.items():
+        try:
+            label = {LABELS[options.kind]: at_path(row, column), "objective": objective}
+            yield annotation(row | label, options)
+        except RowError as error:
+            yield error
+
+
+def parts(row: dict[str, Any], label: str) -> Iterator[dict[str, Any]]:
+    """The row once for each of its answers, with the label and the author of the answer."""
+    answers = items(row, "response")
+    listed = {"response": answers} | {
+        key: items(row, key) for key in (label, "author") if isinstance(row.get(key), list)
+    }
+    if label not in listed or len({len(values) for values in listed.values()}) > 1:
+        given = len(listed[label]) if label in listed else 0
+        raise wrong_type(label, f"one per answer ({len(answers)})", f"{given} values")
+    for values in zip(*listed.values(), strict=True):
+        yield row | dict(zip(listed, values, strict=True))
+
+
+def at_path(row: dict[str, Any], column: str) -> Any:
+    """The value in a column, which may be nested. Raises RowError if the row has none."""
+    value = at(row, column)
+    if value is MISSING:
+        raise RowError("missing_key", column, f"there is no `{column}`")
+    return value
+
+
+def annotation(row: dict[str, Any], options: Options) -> dict[str, Any]:
+    """The annotation of a row with one label."""
+    made = {
         key: converted(key, translated(key, row[key], options.values))
-        for key in FIELDS
+        for key in (*SHARED, *KEYS[options.kind])
         if key in row
     }
-    annotation = {**annotation, **options.constants, "kind": options.kind}
+    made = {**made, **options.constants, "kind": options.kind}
+    ignore = options.ignore
     if options.prompt is not None:
-        prompt = spoken(row, options.prompt, options.tools)
+        asked = {options.prompt: at_path(row, options.prompt)}
+        ignore = [*ignore, options.prompt.partition(".")[0]]
+        prompt = spoken(row | asked, options.prompt, options.tools)
         system = [] if options.system is None else [{"role": "system", "content": options.system}]
-        annotation["messages"] = [*system, *prompt]
-    elif annotation.get("messages") is not None:
-        annotation["messages"] = spoken(annotation, "messages", options.tools)
-    if annotation.get("messages") is not None:
-        annotation["messages"] = with_context(
-            row, annotation["messages"], options.ignore, options.tools
-        )
-    if annotation.get("group_id") is None:
-        annotation["group_id"] = group_id(turns(annotation, "messages"))
-    yield annotation
+        made["messages"] = [*system, *prompt]
+    elif made.get("messages") is not None:
+        made["messages"] = spoken(made, "messages", options.tools)
+    if made.get("messages") is not None:
+        made["messages"] = with_context(row, made["messages"], ignore, options.tools)
+    if made.get("group_id") is None:
+        made["group_id"] = group_id(turns(made, "messages"))
+    return made
 
 
 def translated(key: str, value: Any, values: dict[str, dict[str, Any]]) -> Any:
     """The value that `values` gives for what a column says. Raises RowError for other values.
 
+    Of a list, each item is translated.
+
     Examples:
         >>> translated("preferred", 0, {"preferred": {"0": "b", "1": "a"}})
         'b'
     """
-    if key not in values or is_empty(value):
+    if key not in values or (is_empty(value) and str(value) not in values[key]):
         return value
-    said = (
-        str(int(value)) if isinstance(value, bool | float) and value == int(value) else str(value)
-    )
+    if isinstance(value, list):
+        return [translated(key, item, values) for item in value]
+    is_whole = isinstance(value, bool) or (isinstance(value, float) and value.is_integer())
+    said = str(int(value)) if is_whole else str(value)
     for word in (str(value), said, str(value).strip(), str(value).lower()):
         if word in values[key]:
             return values[key][word]
@@ -155,7 +235,7 @@ def converted(key: str, value: Any) -> Any:
     if key == "labels" and isinstance(value, list):
         return [int(item) if isinstance(item, bool) else item for item in value]
     if key == "preferred" and isinstance(value, str):
-        return WORDS.get(value.strip().casefold(), value)
+        return side(value)
     if key in LISTS and isinstance(value, list) and any(isinstance(item, dict) for item in value):
         return objects_in(key, value)
     if key in NUMBERS and is_empty(value):

@@ -56,18 +56,31 @@ from pydantic.dataclasses import dataclass
 from concord.annotations import solutions
 from concord.annotations.context import with_context
 from concord.annotations.dialogues import Tools, Turn, answer_turns, group_id, spoken
-from concord.annotations.fields import given, is_empty, items, number, required, text, texts, truth
+from concord.annotations.fields import (
+    given,
+    is_empty,
+    items,
+    number,
+    person,
+    required,
+    text,
+    texts,
+    truth,
+)
+from concord.annotations.meanings import plain
 from concord.annotations.record import RowError
 from concord.annotations.shapes import DOMAIN, OBJECTIVE, Row, Shape
 from concord.annotations.transcripts import transcript
 from concord.stage.params import FORBID
 
-ANSWERS = {"response", "responses", "answer", "answers", "completion", "completions", "chosen"}
+ANSWERS = {"response", "answer", "completion", "chosen", "rejected", "output", "generation"}
+"""Words in the names of columns with answers."""
 
 
 def is_unanswered(row: Row) -> bool:
     """Whether a row has a prompt and no answer."""
-    return ANSWERS.isdisjoint(row)
+    words = {word for name in row for word in plain(name).split("_")}
+    return words.isdisjoint({*ANSWERS, *(f"{word}s" for word in ANSWERS), "a", "b", "preferred"})
 
 
 LABELLED = {"objective": OBJECTIVE}
@@ -113,7 +126,7 @@ def annotations(row: dict[str, Any], options: Options) -> Iterator[dict[str, Any
     """Yields the annotation of a row."""
     annotation = {**convert(row, options), "objective": options.objective}
     messages = with_context(row, annotation["messages"], options.ignore, options.tools)
-    annotator = options.annotator if is_empty(row.get("annotator")) else text(row, "annotator")
+    annotator = options.annotator if is_empty(row.get("annotator")) else person(row)
     yield {
         **annotation,
         "messages": messages,

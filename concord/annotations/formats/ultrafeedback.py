@@ -31,7 +31,6 @@ from typing import Annotated, Any, Literal
 from pydantic import Field
 from pydantic.dataclasses import dataclass
 
-from concord.annotations.dialogues import parsed
 from concord.annotations.fields import given, integer, items, mapping, text
 from concord.annotations.interchange import content_hash
 from concord.annotations.record import RowError
@@ -64,8 +63,6 @@ class Options:
 
 def annotations(row: dict[str, Any], options: Options) -> Iterator[dict[str, Any] | RowError]:
     """Yields the ratings of the answers, and the instruction as a prompt."""
-    if isinstance(row.get("completions"), str):
-        row = row | {"completions": parsed(row["completions"], "completions")}
     instruction, completions = text(row, "instruction"), items(row, "completions")
     prompt = {
         "group_id": content_hash(instruction),

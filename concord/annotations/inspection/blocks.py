@@ -16,6 +16,8 @@ from concord.annotations.shapes import DOMAIN
 CORRECT = "correct"
 """Name of the objective of prompts with references."""
 CHECKED = "the final answer equals the reference"
+GENERIC = ("train", "test", "validation", "valid", "dev", "data")
+"""Names of files that do not tell data sets apart."""
 WORDING = {
     "comparison": "preferred by the people who compared answers",
     "rating": "rated higher",
@@ -74,13 +76,17 @@ def domain_of(survey: Survey) -> str:
 
 
 def source_name(path: Path) -> str:
-    """The file's name as the name of a source.
+    """The file's name as the name of a source, with its folder's if it says nothing, like test.
 
     Examples:
+        >>> source_name(Path("hh-rlhf/test.jsonl.gz"))
+        'hh_rlhf_test'
         >>> source_name(Path("data/My pairs-2.jsonl.gz"))
         'my_pairs_2'
     """
     stem = path.name.split(".")[0]
+    if stem.lower() in GENERIC and path.parent.name:
+        stem = f"{path.parent.name} {stem}"
     name = re.sub(r"[^a-z0-9]+", "_", stem.lower()).strip("_")
     return name if name[:1].isalpha() else f"source_{name}".rstrip("_")
 

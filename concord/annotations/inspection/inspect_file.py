@@ -14,7 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from concord.annotations import files, reader
+from concord.annotations.fields import shorten
+from concord.annotations.filetypes.csv_tables import delimiter_of
 from concord.annotations.inspection import inspection_page
+from concord.annotations.inspection.names import judges
 from concord.annotations.inspection.recognition import (
     Way,
     folder_format,
@@ -24,12 +27,15 @@ from concord.annotations.inspection.recognition import (
     ways_to_read,
 )
 from concord.annotations.inspection.survey import Survey, first_rows, survey
-from concord.annotations.inspection.table_guess import looks_like_data
+from concord.annotations.inspection.unknown_table import Table, leaves, looks_like_data
 from concord.annotations.quarantine import REASONS
-from concord.stage.errors import DataError, ParamsError, command
+from concord.stage.command import command
+from concord.stage.errors import DataError, ParamsError
 from concord.stage.params import read, suggest
 
 SPEC_ENDINGS = (".yaml", ".yml")
+SAID = 3
+"""Number of values of a column that are shown."""
 NOTHING = "nothing of {path} can be read"
 
 
@@ -93,15 +99,40 @@ def explained(path: Path, rows: Sequence[dict[str, Any]]) -> str:
         if first is None or first.rejection is None:
             return f"{NOTHING.format(path=path)}: it has no rows; a CSV file has a header first"
         said = f"line {first.line}: {first.rejection.detail}"
+        if first.rejection.reason == "not_json" and delimited(first.raw):
+            said += "; if it is CSV, give it the extension .csv"
         return f"{NOTHING.format(path=path)}: none of its first rows is an object; {said}"
     hint = ""
     names = list(dict.fromkeys(key for row in rows for key in row))
     if looks_like_data(names):
         hint = "The first line looks like values. If the file has no header, add one."
+    if unclear := not_understood(rows):
+        hint = unclear
     parent = folder_format(path.parent)
     if parent is not None:
         hint = f"Its folder is in the format `{parent}`: inspect {path.parent}."
     return inspection_page.unread(path, rows, nearest(rows), hint).rstrip("\n")
+
+
+def delimited(line: str) -> bool:
+    """Whether a line looks like the header of a CSV file."""
+    return "{" not in line and line.count(delimiter_of(line)) > 0
+
+
+def not_understood(rows: Sequence[dict[str, Any]]) -> str:
+    """What the columns hold that judge answers, if there are any; else nothing."""
+    table = Table(rows, leaves(rows))
+    lines = []
+    for column in filter(judges, table.columns):
+        said = table.distinct(column)[:SAID] or [str(value) for value in table.values(column)[:1]]
+        if said:
+            lines.append(f"{column} holds {', '.join(map(shorten, said))}")
+    if not lines:
+        return ""
+    return (
+        f"Not understood: {'; '.join(lines)}. Say what they mean: options: {{values: {{KEY: "
+        "{VALUE IN THE FILE: VALUE TO READ}}}"
+    )
 
 
 def reasons(result: Survey) -> str:

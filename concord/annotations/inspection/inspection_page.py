@@ -32,7 +32,8 @@ def page(path: Path, best: Sequence[Way], survey: Survey) -> str:
     ]
     blocks = recipe_blocks(path, way, survey)
     paste = [
-        "For a recipe. The names of objectives and domains are yours to choose.",
+        "For a recipe. The names of objectives and domains are yours to choose. One name in two",
+        "sources means the same quality.",
         "",
         as_yaml(blocks).rstrip("\n"),
     ]

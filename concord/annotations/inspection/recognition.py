@@ -27,6 +27,8 @@ TABLE = "table"
 ALMOST = 0.3
 """A more particular form is preferred if it reads at least this share of what another one reads."""
 HALF = 0.5
+MOST_GUESSED = 4
+"""The weight of a guess is at most this."""
 LEAST_KEYS = 2
 """A form is recognised under other names only if at least this many of its keys are there."""
 
@@ -89,10 +91,15 @@ def proposals(rows: Sequence[Row]) -> Iterator[Way]:
                 options = shape.options_for(named)
                 said = (f"the names of the columns: {', '.join(names.values())}",)
                 yield Way(name, options, names, shape.keys, shape.weight(), guessed=said)
-    guess = table_guess.guess(rows, columns)
+    guess = table_guess.guess(rows)
     if guess is not None:
         yield Way(
-            TABLE, guess.options, guess.columns, guess.keys, len(guess.keys), guessed=guess.said
+            TABLE,
+            guess.options,
+            guess.columns,
+            guess.keys,
+            min(len(guess.keys), MOST_GUESSED),
+            guessed=guess.said,
         )
 
 
@@ -187,7 +194,12 @@ def nearest(rows: Sequence[Row]) -> Nearest | None:
         present = tuple(head for head in heads if head in columns)
         missing = tuple(head for head in heads if head not in columns)
         share = len(present) / len(heads) if heads else 0.0
-        if missing and share >= HALF and (best is None or (share, len(present)) > best[:2]):
+        if (
+            missing
+            and len(present) >= LEAST_KEYS
+            and share >= HALF
+            and (best is None or (share, len(present)) > best[:2])
+        ):
             best = (share, len(present), Nearest(name, present, missing))
     return best[2] if best else None
 

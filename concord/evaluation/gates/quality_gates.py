@@ -78,11 +78,7 @@ def _means(gate: str, params: MeansGate, compared: Compared, names: Sequence[str
         {name: params.margin_of(name) for name in names},
         params.error_rate,
     )
-    settings: dict[str, Any] = {
-        "margin": params.margin,
-        "error_rate": params.error_rate,
-        "required": params.required,
-    }
+    settings = _settings(params)
     if not rows:
         judged = compared.candidate.samples.filter(like="gold.").notna().any(axis=None)
         if judged or not names:
@@ -109,11 +105,7 @@ def hypervolume(
     champion = compared.champion.name
     text = f"hypervolume of each domain on held-out prompts, candidate and {champion}"
     fronts = compared.candidate.front, compared.champion.front
-    settings: dict[str, Any] = {
-        "margin": params.margin,
-        "error_rate": params.error_rate,
-        "required": params.required,
-    }
+    settings = _settings(params)
     if fronts[0] is None or fronts[1] is None:
         who = champion if fronts[0] is not None else "the candidate"
         return Row("hypervolume", text, f"{who} has no {FRONT}", None, **settings)
@@ -136,6 +128,11 @@ def hypervolume(
         domain, row = min(figures.items(), key=lambda item: item[1]["lower_bound"])
         why = f"lowest in {domain}, at worst {row['lower_bound']:+.1%} of {-params.margin:+.0%}"
     return Row("hypervolume", text, why, not failed, figures, **settings)
+
+
+def _settings(params: MeansGate | HypervolumeGate | ConstraintsGate) -> dict[str, Any]:
+    """What params.yaml says of a gate, for its row."""
+    return {name: getattr(params, name) for name in ("margin", "error_rate", "required")}
 
 
 def shared_points(candidate: Sequence[str], champion: Sequence[str]) -> list[tuple[str, str]]:
@@ -211,11 +208,7 @@ def _volumes(
 def constraints(params: ConstraintsGate, compared: Compared) -> Row:
     """The owner's constraints hold for the candidate's answers to held-out prompts."""
     text = "select.at_least and select.max_kl, on the candidate's answers to held-out prompts"
-    settings: dict[str, Any] = {
-        "margin": params.margin,
-        "error_rate": params.error_rate,
-        "required": params.required,
-    }
+    settings = _settings(params)
     given = compared.candidate.constraints or {}
     if not given.get("at_least") and given.get("max_kl") is None:
         return Row("constraints", text, "none is set", None, **settings)

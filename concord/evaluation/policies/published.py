@@ -169,19 +169,26 @@ class Published:
 
     def sentence(self) -> str:
         """What the candidate does, misses included."""
+        return f"{'; '.join(part for part in (self.gains(), self.comparison()) if part)}."
+
+    def gains(self) -> str:
+        """How many objectives the candidate raises over the SFT model, and which it lowers."""
         subject = "the published model" if self.gate["accepted"] else "the refused candidate"
         split = SPLITS[self.results["conditions"]["protocol"]]
         higher = sum(row.change.low > 0 for row in self.rows)
         lower = [row.objective for row in self.rows if row.change.high < 0]
-        text = (
+        return (
             f"On {split}, {subject} raises {higher} of {len(self.rows)} objectives over "
             f"{self.reference} (95 % intervals) and lowers {', '.join(lower) or 'none'}"
         )
+
+    def comparison(self) -> str:
+        """In how many objectives the best rival is above and below the candidate; or empty."""
         if not self.rival:
-            return f"{text}."
+            return ""
         ahead = sum(row.lead is not None and row.lead.high < 0 for row in self.rows)
         behind = sum(row.lead is not None and row.lead.low > 0 for row in self.rows)
         return (
-            f"{text}; {self.rival}, trained at the same weights and not steerable, is above it in "
-            f"{ahead} and below it in {behind}."
+            f"{self.rival}, trained at the same weights and not steerable, is above it in "
+            f"{ahead} and below it in {behind}"
         )

@@ -15,7 +15,8 @@ from concord.evaluation.policies.locked import LOCKED
 from concord.evaluation.policies.protocol import EQUAL
 from concord.sandbox.world import World
 from concord.stage import outputs
-from concord.stage.errors import DataError, command
+from concord.stage.command import command
+from concord.stage.errors import DataError
 
 
 def regraded(samples: pd.DataFrame) -> pd.DataFrame:

@@ -22,7 +22,8 @@ from concord.evaluation.rewards.scored_file import LabelledFile, heads_and_label
 from concord.evaluation.rewards.scoring import CHANCE, MODEL, Figure, figures_of
 from concord.evaluation.rewards.trained_models import open_model
 from concord.stage import outputs, runtime
-from concord.stage.errors import DataError, ParamsError, command
+from concord.stage.command import command
+from concord.stage.errors import DataError, ParamsError
 from concord.stage.params import Runtime, read, section
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)

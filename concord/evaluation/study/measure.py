@@ -26,7 +26,7 @@ from concord.lm.load import load_causal, load_tokenizer
 from concord.objectives import objectives_of
 from concord.sandbox.world import World
 from concord.stage import outputs, progress, runtime
-from concord.stage.errors import command
+from concord.stage.command import command
 from concord.stage.params import Runtime, read, section
 from concord.stage.paths import POLICIES, SFT
 

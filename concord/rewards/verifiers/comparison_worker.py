@@ -2,9 +2,9 @@ r"""The program of the comparison process: whether expressions of LaTeX are equa
 
 It reads lines of JSON, `[questions, seconds]`. A question is (relation, left, right, tolerance).
 It replies to each line with `[verdicts, CPU seconds, fault]`. The verdicts are null if they took
-more than `seconds` of CPU time, or too much memory. The fault is the traceback of an error of this
-file, else null. Each line is answered by a fork, which is killed at a limit; the next fork starts
-from the same warm state.
+more than `seconds` of CPU time, or too much memory. The fault is the traceback of an error that is
+no property of the texts, else null. Each line is answered by a fork, which is killed at a limit;
+the next fork starts from the same warm state.
 
 Expressions are parsed as LaTeX only, because sympy's parser of plain expressions calls `eval`.
 """
@@ -42,8 +42,12 @@ WARM = [
 """Questions that warm the process up: sympy and the parser load much of their code lazily."""
 RELATIONS = ("equal", "multiple", "positive multiple")
 FAULT = b"!"
-"""First byte of the reply of a fork that failed by a fault of this file."""
+"""First byte of the reply of a fork that failed by a fault of the comparison."""
 Question = tuple[str, str, str, str]
+
+
+UNDECIDED = (MemoryError, RecursionError, ArithmeticError, NotImplementedError)
+"""What sympy raises if it cannot compute a value, or not within the limits of the process."""
 
 
 class UnreadableError(Exception):
@@ -51,19 +55,15 @@ class UnreadableError(Exception):
 
 
 def holds(relation: str, left: str, right: str, tolerance: str) -> bool:
-    """Whether two expressions are in a relation; False if the parser or sympy fails on them.
+    """Whether two expressions are in a relation; False if they cannot be read or computed.
 
     Relations: `equal`, for numbers up to the fraction `tolerance`; `multiple`, one is the other
-    times a number other than 0; `positive multiple`. Raises the errors of this file, which are
-    faults of ours and no property of the text.
+    times a number other than 0; `positive multiple`. Any other error is raised: it is a fault of
+    ours and no property of the text.
     """
     try:
         return _holds(relation, expression(left), expression(right), tolerance)
-    except (MemoryError, RecursionError, UnreadableError):
-        return False
-    except Exception as error:
-        if traceback.extract_tb(error.__traceback__)[-1].filename == __file__:
-            raise
+    except (UnreadableError, *UNDECIDED):
         return False
 
 
@@ -85,7 +85,7 @@ def _holds(relation: str, one: Any, other: Any, tolerance: str) -> bool:
 def expression(text: str) -> Any:
     """The sympy object that a text of LaTeX means. Decimals are exact.
 
-    Raises UnreadableError if it means no object of sympy, and what the parser raises.
+    Raises UnreadableError if the parser fails on it, or it means no object of sympy.
     """
     import re
 
@@ -96,11 +96,12 @@ def expression(text: str) -> Any:
     config = NormalizationConfig(
         basic_latex=True, malformed_operators=True, nits=True, boxed="none"
     )
-    text = normalize_latex(text, config)
-    parsed = latex2sympy(text, is_real=True, convert_degrees=False, normalization_config=None)
-    if not hasattr(parsed, "doit"):
-        raise UnreadableError(text)
-    return parsed.doit()
+    try:
+        normal = normalize_latex(text, config)
+        parsed = latex2sympy(normal, is_real=True, convert_degrees=False, normalization_config=None)
+        return parsed.doit()
+    except Exception as error:  # the parser raises all kinds for text that is no mathematics
+        raise UnreadableError(text) from error
 
 
 def _fraction(match: Any) -> str:

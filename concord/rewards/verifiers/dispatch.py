@@ -11,9 +11,8 @@ params.yaml names a built-in verifier, `verifier: math_answer`, or a custom one 
     def is_even(response: str, reference: str | None) -> float:
         return float(response.strip()[-1:] in tuple("02468"))
 
-A custom verifier may return any number in [0, 1]. Its time and memory are not limited. Its file
-must be a dep of `check` in dvc.yaml, so that an edit reruns the stages that score with it; `check`
-refuses it otherwise. The code of an installed package is not tracked.
+A custom verifier may return any number in [0, 1]. Its time and memory are not limited. An edit of
+its file reruns the stages that score with it. The code of an installed package is not tracked.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from numbers import Real
 import numpy as np
 
 from concord.stage import plugins, user_function
-from concord.stage.errors import ConcordError, DataError, ParamsError
+from concord.stage.errors import DataError, ParamsError
 from concord.stage.params import suggest
 
 Verifier = Callable[[str, str | None], float]
@@ -45,7 +44,7 @@ def score_all(name: str, responses: Sequence[str], references: Sequence[str | No
 
     Raises:
         ParamsError: there is no verifier `name`.
-        DataError: the verifier raises an exception or returns an invalid score.
+        DataError: a custom verifier raises an exception, or a verifier returns an invalid score.
 
     Examples:
         >>> score_all("exact_match", ["Paris", "Rome"], ["paris", "Paris"]).tolist()
@@ -81,15 +80,10 @@ def _built_in(name: str) -> Verifier:
 
 def _score(name: str, verifier: Verifier, response: str, reference: str | None) -> float:
     pair = f"the response {response[:200]!r} with the reference {reference!r}"
-    try:
+    if ":" in name:
+        score = user_function.call(verifier, name, ROLE, pair, response, reference)
+    else:  # an error of a built-in verifier is a bug, so it keeps its traceback
         score = verifier(response, reference)
-    except ConcordError:
-        raise
-    except Exception as error:
-        raise DataError(
-            f"the verifier {name} raised {type(error).__name__} ({error}) on {pair}; "
-            "fix the verifier"
-        ) from error
     number = float(score) if isinstance(score, Real | np.bool_) else None
     if number is None or not (0 <= number <= 1 or (math.isnan(number) and reference is None)):
         raise DataError(

@@ -28,6 +28,17 @@ def read(folder: Path, row: dict[str, Any], **options: Any) -> Record:
     return record
 
 
+def read_all(
+    folder: Path, row: dict[str, Any], columns: dict[str, str] | None = None, **options: Any
+) -> list[Record]:
+    """The annotations of a row of JSON Lines; `constants` are those of a comparison by default."""
+    path = folder / "rows.jsonl"
+    path.write_text(json.dumps(row), encoding="utf-8")
+    constants = {"annotator": "crowd"} | ({} if "objectives" in options else JUDGED)
+    given_options = {"prompt": "question", "constants": constants, **options}
+    return list(reader.read("table", path, given_options, columns or {}))
+
+
 def converted_rows(record: Record) -> list[dict[str, Any]]:
     assert record.row is not None, record.rejection
     return interchange.rows(record.row)
@@ -192,9 +203,48 @@ def test_numbers_are_parsed_from_their_text(number: float) -> None:
 def test_invalid_rows_are_rejected(
     tmp_path: Path, row: dict[str, Any], reason: str, column: str
 ) -> None:
-    rejection = read(tmp_path, row, kind="rating", prompt="question").rejection
+    kinds = {"label": "binary", "margin": "comparison", "steps": "steps", "labels": "steps"}
+    rejection = read(tmp_path, row, kind=kinds.get(column, "rating"), prompt="question").rejection
     assert rejection is not None
     assert (rejection.reason, rejection.column) == (reason, column)
+
+
+def test_columns_of_other_kinds_are_ignored(tmp_path: Path) -> None:
+    """Here `label` says which answer is better, and `steps` is how long it took."""
+    row = {"question": "Q?", "a": "x", "b": "y", "label": "A>B", "steps": 3, "winner": "a"}
+    record = read_all(tmp_path, row, columns={"preferred": "winner"}, kind="comparison")[0]
+    assert record.rejection is None
+
+
+def test_each_objective_has_a_column_with_its_label(tmp_path: Path) -> None:
+    row = {"question": "Q?", "a": "x", "b": "y", "more_helpful": "b", "safer": "tie?"}
+    named = {"helpful": "more_helpful", "harmless": "safer", "brief": "shorter"}
+    first, second, third = read_all(tmp_path, row, kind="comparison", objectives=named)
+    (pair,) = converted_rows(first)
+    assert (pair["objective"], pair["chosen"]) == ("helpful", "y")
+    with pytest.raises(RowError, match="off_scale"):
+        converted_rows(second)
+    assert third.rejection is not None
+    assert (third.rejection.reason, third.rejection.column) == ("missing_key", "shorter")
+
+
+def test_objectives_need_labels(tmp_path: Path) -> None:
+    with pytest.raises(ParamsError, match="a prompt has no label"):
+        read_all(tmp_path, {"question": "Q?"}, kind="prompt", objectives={"helpful": "x"})
+
+
+def test_each_answer_of_a_list_is_rated(tmp_path: Path) -> None:
+    row = {"question": "Q?", "answers": [{"text": "x", "score": 4}, {"text": "y", "score": 1}]}
+    columns = {"response": "answers[].text", "rating": "answers[].score"}
+    constants = {"objective": "helpful", "annotator": "x", "scale": [0, 4]}
+    records = read_all(tmp_path, row, columns, kind="rating", constants=constants)
+    rated = [row for record in records for row in converted_rows(record)]
+    assert [(row["response"], row["rating"]) for row in rated] == [("x", 1.0), ("y", 0.25)]
+    row["answers"] = [{"text": "x", "score": 4}, {"text": "y"}]
+    good, bad = read_all(tmp_path, row, columns, kind="rating", constants=constants)
+    assert good.rejection is None
+    with pytest.raises(RowError, match="no_label"):
+        converted_rows(bad)
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import Mock
 
 import psutil
 import pytest
@@ -126,6 +127,28 @@ UNREADABLE = ["\\frac{1}{", "}{", "\\begin{pmatrix}1&2\\\\3\\end{pmatrix}", "\\l
 @pytest.mark.parametrize("text", UNREADABLE)
 def test_what_the_parser_cannot_read_is_not_equal(text: str) -> None:
     assert not comparison_worker.holds("equal", text, "2", "0")
+
+
+@pytest.mark.parametrize("text", UNREADABLE)
+def test_what_the_parser_cannot_read_has_no_meaning(text: str) -> None:
+    with pytest.raises(comparison_worker.UnreadableError):
+        comparison_worker.expression(text)
+
+
+def test_an_error_within_sympy_is_a_fault_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a wrong call, for instance. It would read as a wrong answer."""
+    question = ("equal", "x+1", "x+2", "0")
+    monkeypatch.setattr(comparison_worker, "_coordinate", lambda *_: ("a", "b"))
+    with pytest.raises(TypeError, match="invalid input"):
+        comparison_worker.holds(*question)
+    _, _, fault = comparison_worker._answer([question], 5.0)
+    assert fault is not None
+    assert "sympy" in fault.splitlines()[-3]
+
+
+def test_a_value_that_sympy_cannot_compute_is_not_equal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(comparison_worker, "_is_zero", Mock(side_effect=NotImplementedError))
+    assert not comparison_worker.holds("equal", "x+1", "x+2", "0")
 
 
 def test_a_fault_of_the_comparison_is_no_wrong_answer(monkeypatch: pytest.MonkeyPatch) -> None:

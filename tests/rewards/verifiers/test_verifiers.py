@@ -350,8 +350,8 @@ def test_an_invalid_verifier_name(custom: str, name: str, message: str) -> None:
     [
         (
             "fails",
-            r"my_checks:fails raised KeyError \('no such thing'\) on the response 'x' .* 'y'; "
-            "fix the verifier",
+            r"my_checks:fails raised KeyError \('no such thing'\) in line \d+ of my_checks.py, on "
+            r"the response 'x' .* 'y'; fix the function",
         ),
         (
             "double",
@@ -365,3 +365,10 @@ def test_an_invalid_verifier_name(custom: str, name: str, message: str) -> None:
 def test_an_invalid_score_is_an_error(custom: str, name: str, message: str) -> None:
     with pytest.raises(DataError, match=message):
         dispatch.score_all(f"{custom}:{name}", ["x"], ["y"])
+
+
+def test_an_error_of_a_built_in_verifier_is_a_bug(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It keeps its traceback, and nobody is asked to fix a verifier of Concord."""
+    monkeypatch.setattr("concord.rewards.verifiers.math_answer.final_answer", None)
+    with pytest.raises(TypeError):
+        dispatch.score_all("math_answer", ["x"], ["y"])

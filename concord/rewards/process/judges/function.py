@@ -5,8 +5,8 @@ process_labels:
     polite: {kind: function, function: "my_judges:polite"}
 
 The function, here `polite` in `my_judges.py` in the root of the project, takes the messages of the
-prompt and the answer, and returns a number from 0 (bad) to 1 (good). Its file must be a dep of
-`check` in dvc.yaml, so that an edit of it reruns the stages that call it.
+prompt and the answer, and returns a number from 0 (bad) to 1 (good). An edit of its file reruns the
+stages that call it.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from pydantic.dataclasses import dataclass
 
 from concord.lm.chat import Messages
 from concord.stage import user_function
-from concord.stage.errors import ConcordError, DataError, ParamsError
+from concord.stage.errors import DataError, ParamsError
 from concord.stage.params import FORBID
 
 Grade = Callable[[Messages, str], float]
@@ -68,18 +68,11 @@ class FunctionJudge:
         return np.array([self._verdict(*pair) for pair in pairs], dtype=float)
 
     def _verdict(self, messages: Messages, answer: str) -> float:
-        try:
-            verdict = self.grade(messages, answer)
-        except ConcordError:
-            raise
-        except Exception as error:
-            raise DataError(
-                f"the judge {self.name} raised {type(error).__name__} ({error}) on the answer "
-                f"{answer[:200]!r}; fix the function"
-            ) from error
+        given = f"the answer {answer[:200]!r}"
+        verdict: float = user_function.call(self.grade, self.name, ROLE, given, messages, answer)
         if not isinstance(verdict, Real) or not 0 <= verdict <= 1 or math.isnan(verdict):
             raise DataError(
-                f"the judge {self.name} returned {verdict!r} for the answer {answer[:200]!r}; it "
+                f"the judge {self.name} returned {verdict!r} for {given}; it "
                 "must return a number from 0 to 1"
             )
         return float(verdict)

@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from concord.stage import errors
-from concord.stage.errors import ParamsError, command
+from concord.stage.command import command
+from concord.stage.errors import ParamsError
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +43,7 @@ def test_a_full_disk_behind_the_error_of_a_library(monkeypatch: pytest.MonkeyPat
     error = RuntimeError("PytorchStreamWriter failed writing file data/0")
     with pytest.raises(RuntimeError):
         failing(error)
-    monkeypatch.setattr(errors, "LITTLE", 2**80)
+    monkeypatch.setattr("concord.stage.command.LITTLE", 2**80)
     with pytest.raises(SystemExit, match="DiskError"):
         failing(error)
 
