@@ -10,8 +10,9 @@
 The candidate is the checkpoint that would be published (stage `candidate`). Each gate is a function
 of `concord.evaluation.gates` and a row of the verdict, with a margin and an error rate of its own:
 what was compared, the figures, whether it holds, and why. The candidate is accepted if no required
-gate fails. A gate that cannot be tested says so, and refuses nothing; but two models that were not
-measured in the same way on the same prompts are not comparable, and the candidate is refused.
+gate fails. A gate that cannot be tested says so, and refuses nothing. Two models that were not
+measured in the same way are not comparable, and the candidate is refused. The test split grows with
+the data, so the two are compared on the prompts that both answered.
 
 The champion is the content of `reports/candidate` when a model was published, copied to
 models/champion; without one it is the SFT model. The verdict is a metric: a refusal does not fail
@@ -116,9 +117,10 @@ def rows(
 
     yield (comparable := quality_gates.comparable(compared))
     if comparable.holds:
-        yield quality_gates.objectives(params.objectives, compared)
-        yield quality_gates.verifiers(params.verifiers, compared)
-        yield quality_gates.hypervolume(params.hypervolume, compared, reference_point)
+        paired = compared.paired()
+        yield quality_gates.objectives(params.objectives, paired)
+        yield quality_gates.verifiers(params.verifiers, paired)
+        yield quality_gates.hypervolume(params.hypervolume, paired, reference_point)
     yield quality_gates.constraints(params.constraints, compared)
     yield watched_gates.hacking(params.hacking, compared)
     measured = check_figures.of_candidate(checks, compared.objectives)

@@ -139,8 +139,28 @@ def test_other_conditions_and_other_prompts_are_refused() -> None:
     assert not row(result, "comparable")["holds"]
     assert {gate["name"] for gate in result["gates"]}.isdisjoint({"objectives", "hypervolume"})
     assert "locked_seed is 1, was 2" in result["verdict"]
-    write(CHAMPION, samples(0.1, 0.1, prompts=99))
-    assert "1 prompts are answered by only one of them" in verdict()["verdict"]
+    write(Path("reports/candidate"), samples(0.1, 0.1).iloc[:49])
+    assert "the candidate answered 49 of its 100 prompts of values" in verdict()["verdict"]
+
+
+def test_a_test_split_that_grew_is_compared_on_the_prompts_of_both() -> None:
+    """The candidate is worse on the prompts of both, and better on its own ones alone."""
+    names = [f"p{index}" for index in range(100)]
+    champion, candidate = samples(0.6, 0.6), samples(0.5, 0.6)
+    own = candidate["prompt_id"].isin(names[90:])
+    candidate.loc[own, "gold.helpful"] += 5.0
+    write(CHAMPION, champion[champion["prompt_id"].isin(names[:90])], "the champion")
+    write(Path("reports/candidate"), candidate)
+    grown = verdict()
+    both = {"candidate": 100, "champion": 90, "both": 90}
+    assert row(grown, "comparable")["figures"] == {"values": both}
+    assert "the prompts that both answered: 90 in values" in row(grown, "comparable")["why"]
+    assert "helpful -0.1" in grown["verdict"]
+    assert row(grown, "hypervolume")["figures"]["values"]["change"] < -0.1
+    write(Path("reports/candidate"), candidate[~own])
+    alone = verdict()
+    for name in ("objectives", "hypervolume"):
+        assert row(alone, name) == row(grown, name)
 
 
 def test_a_candidate_that_hacks_a_reward_is_refused() -> None:

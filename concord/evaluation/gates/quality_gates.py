@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 from typing import Any
 
@@ -12,7 +12,13 @@ import numpy as np
 import pandas as pd
 
 from concord.evaluation.gates.gate_params import ConstraintsGate, HypervolumeGate, MeansGate
-from concord.evaluation.gates.sides import FRONT, Side, differences
+from concord.evaluation.gates.sides import (
+    FRONT,
+    Side,
+    differences,
+    obstacles,
+    on_shared_prompts,
+)
 from concord.evaluation.gates.verdict import PASSES, Row
 from concord.evaluation.metrics import Clusters
 from concord.evaluation.policies import front, noninferiority
@@ -45,13 +51,44 @@ class Compared:
         """Domain -> its objectives."""
         return by_domain({name: o.domain for name, o in self.objectives.items()})
 
+    def paired(self) -> Compared:
+        """The same, with the candidate and the champion on the prompts that both answered."""
+        candidate, champion = on_shared_prompts(self.candidate, self.champion)
+        return replace(self, candidate=candidate, champion=champion)
+
 
 def comparable(compared: Compared) -> Row:
-    """Whether the candidate and the champion were measured in the same way."""
-    reasons = differences(compared.candidate, compared.champion)
+    """Whether the candidate and the champion were measured in the same way, and on what."""
+    reasons = obstacles(compared.candidate, compared.champion)
     name = compared.champion.name
-    why = f"not comparable with {name} ({'; '.join(reasons)})" if reasons else "the same"
-    return Row("comparable", f"how the candidate and {name} were measured", why, not reasons)
+    text = f"how the candidate and {name} were measured"
+    if reasons:
+        return Row("comparable", text, f"not comparable with {name} ({'; '.join(reasons)})", False)
+    figures = {
+        domain: {"candidate": answered, "champion": before, "both": both}
+        for domain, (answered, before, both) in _prompts(compared).items()
+    }
+    why = "in the same way, on the same prompts"
+    if any(len({*each.values()}) > 1 for each in figures.values()):
+        counts = ", ".join(f"{each['both']} in {domain}" for domain, each in figures.items())
+        why = f"in the same way; compared on the prompts that both answered: {counts}"
+    return Row("comparable", text, why, True, figures)
+
+
+def _prompts(compared: Compared) -> dict[str, tuple[int, int, int]]:
+    """Domain -> number of prompts of the candidate, of the champion, and of both."""
+    paired = compared.paired()
+    sides = compared.candidate, compared.champion, paired.candidate
+    counts = [side.samples.groupby("domain")["prompt_id"].nunique() for side in sides]
+    domains = sorted({*counts[0].index, *counts[1].index})
+    return {
+        domain: (
+            int(counts[0].get(domain, 0)),
+            int(counts[1].get(domain, 0)),
+            int(counts[2].get(domain, 0)),
+        )
+        for domain in domains
+    }
 
 
 def objectives(params: MeansGate, compared: Compared) -> Row:

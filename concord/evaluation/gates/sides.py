@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,9 @@ RESULTS, ANSWERS, FRONT, DATA = "results.json", "samples.parquet", "front.parque
 LABELS = "labels.parquet"
 """The files of a candidate, and of the champion: its results, its judged answers, the judged units
 of its policy at every weight, the figures of its data, and the keys of its labels."""
+PROMPT, GROUP = ["domain", "prompt_id"], ["domain", "group_id"]
+LEAST_SHARED = 0.5
+"""Share of the champion's prompts that the candidate must have answered, in every domain."""
 
 
 @dataclass(frozen=True)
@@ -99,16 +102,68 @@ def front_units(held_out: pd.DataFrame, domains: Mapping[str, Sequence[str]]) ->
     return table.reindex(columns=["domain", "point", "group_id", *gold])
 
 
-def differences(candidate: Side, champion: Side) -> list[str]:
-    """Why the two cannot be compared; empty if they can."""
-    reasons = [
-        f"{name} is {candidate.conditions.get(name)}, was {champion.conditions.get(name)}"
-        for name in sorted({*candidate.conditions, *champion.conditions})
-        if candidate.conditions.get(name) != champion.conditions.get(name)
-    ]
-    keys = ["domain", "prompt_id"]
-    one, two = (frame[keys].value_counts() for frame in (candidate.samples, champion.samples))
-    unshared = len(one.index.symmetric_difference(two.index))
-    if unshared or not one.sort_index().equals(two.sort_index()):
+def differences(one: Side, other: Side) -> list[str]:
+    """Why two models were not measured in the same way on the same prompts; empty if they were."""
+    reasons = _other_conditions(one, other)
+    left, right = _answers(one), _answers(other)
+    unshared = len(left.index.symmetric_difference(right.index))
+    if unshared or not left.sort_index().equals(right.sort_index()):
         reasons.append(f"{unshared} prompts are answered by only one of them")
     return reasons
+
+
+def obstacles(candidate: Side, champion: Side) -> list[str]:
+    """Why the two cannot be compared on the prompts that both answered; empty if they can.
+
+    The test split grows with the data, so the champion did not answer all prompts of the candidate.
+    In every domain, the candidate must have answered `LEAST_SHARED` of the champion's.
+    """
+    reasons = _other_conditions(candidate, champion)
+    new, old = _answers(candidate), _answers(champion)
+    for domain, prompts in old.groupby(level="domain"):
+        shared = prompts.index.intersection(new.index)
+        if len(shared) < LEAST_SHARED * len(prompts):
+            reasons.append(
+                f"the candidate answered {len(shared)} of its {len(prompts)} prompts of {domain}; "
+                "raise evaluate.prompts"
+            )
+        elif not new[shared].equals(old[shared]):
+            reasons.append(f"the numbers of answers to a prompt of {domain} differ")
+    return reasons
+
+
+def on_shared_prompts(candidate: Side, champion: Side) -> tuple[Side, Side]:
+    """Both models on the prompts, and for the fronts on the groups, that both have."""
+    shared = _answers(candidate).index.intersection(_answers(champion).index)
+    sides = [
+        replace(side, samples=side.samples[_keys(side.samples, PROMPT).isin(shared)])
+        for side in (candidate, champion)
+    ]
+    if candidate.front is not None and champion.front is not None:
+        fronts = [candidate.front, champion.front]
+        groups = [_keys(front, GROUP) for front in fronts]
+        both = groups[0].intersection(groups[1])
+        sides = [
+            replace(side, front=front[keys.isin(both)])
+            for side, front, keys in zip(sides, fronts, groups, strict=True)
+        ]
+    return sides[0], sides[1]
+
+
+def _other_conditions(one: Side, other: Side) -> list[str]:
+    return [
+        f"{name} is {one.conditions.get(name)}, was {other.conditions.get(name)}"
+        for name in sorted({*one.conditions, *other.conditions})
+        if one.conditions.get(name) != other.conditions.get(name)
+    ]
+
+
+def _answers(side: Side) -> pd.Series[int]:
+    """The number of answers to each prompt."""
+    return side.samples[PROMPT].value_counts()
+
+
+def _keys(table: pd.DataFrame, columns: list[str]) -> pd.MultiIndex:
+    import pandas as pd
+
+    return pd.MultiIndex.from_frame(table[columns])
