@@ -43,9 +43,6 @@ from concord.stage.paths import (
 )
 from concord.steering.checkpoint import digest, write
 
-OF_SECTION = {REWARDS: "reward_models", PROCESS_REWARD: "process_reward", ANCHORS: "anchors"}
-"""Output of a stage that runs only with a section of params.yaml -> the section."""
-
 
 @dataclass(frozen=True, config=FORBID)
 class ExportParams:
@@ -69,7 +66,7 @@ def run(params: ExportParams, base: Model, all_params: Mapping[str, Any]) -> boo
         write(policy, choice["weights"], params.dtype, folder, choice["strength"])
         check_evaluated(folder, record.results)
         tokenizer = load_tokenizer(folder)
-        hashes = lineage(policy, all_params)
+        hashes = lineage(policy)
         card = cards.card(record, data, base, tokenizer, target, hashes, params.benchmark)
         outputs.write_text(folder / CARD, card)
         outputs.write_text(
@@ -91,18 +88,10 @@ def check_evaluated(folder: Path, results: Any) -> None:
         )
 
 
-def lineage(policy: Path, params: Mapping[str, Any]) -> dict[str, str]:
-    """Path -> SHA-256 of every input of the model.
-
-    A clone can still have outputs of stages that its recipe `params` no longer has; they are left
-    out, as are paths that do not exist.
-    """
-    steps = {PREPARED: None, SFT: None, **OF_SECTION, policy: None}
-    return {
-        step.as_posix(): digest(step)
-        for step, key in steps.items()
-        if step.exists() and (key is None or key in params)
-    }
+def lineage(policy: Path) -> dict[str, str]:
+    """Path -> SHA-256 of every input of the model. Paths that do not exist are left out."""
+    steps = [PREPARED, SFT, REWARDS, PROCESS_REWARD, ANCHORS, policy]
+    return {step.as_posix(): digest(step) for step in steps if step.exists()}
 
 
 def _only_a_card(path: Path, text: str) -> None:

@@ -144,21 +144,6 @@ def test_card_has_weights_figures_and_lineage(policy: MultiHeadCausalLM, base: M
     assert "GGUF" not in text
 
 
-def test_the_lineage_leaves_out_what_the_recipe_lacks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """As after the section `process_reward` was removed from the recipe of a clone."""
-    monkeypatch.chdir(tmp_path)
-    steps = ["data/prepared", "models/process_reward", "models/rewards", "models/policies/a"]
-    for step in steps:
-        outputs.write_text(f"{step}/file", step)
-    policy, params = Path("models/policies/a"), {"reward_models": {"values": {}}}
-    assert [*export.lineage(policy, params)] == [steps[0], *steps[2:]]
-    assert [*export.lineage(policy, params | {"process_reward": {}})] == [
-        *(steps[0], steps[2], steps[1], steps[3])
-    ]
-
-
 def test_a_stranger_can_use_the_card(policy: MultiHeadCausalLM, base: Model) -> None:
     """The code runs as it stands, the prompt format is that of the template, and every section that
     a reader needs is there.
