@@ -3,12 +3,13 @@
 import ast
 import re
 from collections import defaultdict
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from concord.stage import plugins
-from concord.stage.closure import ROOT, source_of
+from concord.stage.closure import ROOT
 
 ORDER = [
     "stage",
@@ -40,40 +41,55 @@ EVERYTHING = [
 ]
 
 
+@cache
+def tree_of(file: Path) -> ast.Module:
+    return ast.parse(file.read_text(encoding="utf-8"))
+
+
 def module_of(file: Path) -> str:
     return ".".join(file.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
+@cache
 def imported(file: Path) -> set[str]:
     """Modules of this project that a file imports, including imports in functions and for types."""
     modules = set()
-    for module, names in source_of(file).imports:
-        if module.partition(".")[0] in ("concord", "tasks", "flows", "benchmarks", "tests"):
+    for node in ast.walk(tree_of(file)):
+        if isinstance(node, ast.ImportFrom):
+            assert node.module, f"{file}:{node.lineno}: a relative import"
+            assert not node.level, f"{file}:{node.lineno}: a relative import"
             modules |= {
-                module,
+                node.module,
                 *(
-                    f"{module}.{name}"
-                    for name in names
-                    if (ROOT / f"{module.replace('.', '/')}/{name}.py").is_file()
+                    f"{node.module}.{alias.name}"
+                    for alias in node.names
+                    if (ROOT / f"{node.module.replace('.', '/')}/{alias.name}.py").is_file()
                 ),
             }
-    return modules
+        elif isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+    projects = ("concord", "tasks", "flows", "benchmarks", "tests")
+    return {module for module in modules if module.partition(".")[0] in projects}
 
 
 def package(module: str) -> str:
     return module.split(".")[1] if module.count(".") else ""
 
 
-@pytest.mark.parametrize("file", LIBRARY, ids=lambda file: str(file.relative_to(ROOT)))
-def test_packages_import_only_themselves_and_lower_packages(file: Path) -> None:
-    here = module_of(file)
-    outside = {module for module in imported(file) if not module.startswith("concord")}
-    assert not outside, f"{here} is library code and imports {sorted(outside)}"
-    if package(here) in ANYWHERE or not package(here):
-        return
-    allowed = ORDER[: ORDER.index(package(here)) + 1]
-    up = {module for module in imported(file) if package(module) and package(module) not in allowed}
-    assert not up, f"{here} imports {sorted(up)}, which is above it; allowed: {', '.join(allowed)}"
+def test_packages_import_only_themselves_and_lower_packages() -> None:
+    bad = []
+    for file in LIBRARY:
+        here = module_of(file)
+        outside = {module for module in imported(file) if not module.startswith("concord")}
+        if outside:
+            bad.append(f"{here} is library code and imports {sorted(outside)}")
+        if package(here) in ANYWHERE or not package(here):
+            continue
+        allowed = ORDER[: ORDER.index(package(here)) + 1]
+        up = {each for each in imported(file) if package(each) and package(each) not in allowed}
+        if up:
+            bad.append(f"{here} imports {sorted(up)}, which is above it; allowed: {allowed}")
+    assert not bad, "\n".join(bad)
 
 
 def test_every_package_is_listed() -> None:
@@ -113,11 +129,11 @@ def test_there_are_no_circular_imports() -> None:
         visit(module, ())
 
 
+@cache
 def run_time(file: Path) -> set[str]:
     """Imports at the top of a file, without those under TYPE_CHECKING."""
-    body = ast.parse(file.read_text(encoding="utf-8")).body
     modules = set()
-    for node in body:
+    for node in tree_of(file).body:
         if isinstance(node, ast.ImportFrom) and node.module:
             modules |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
         elif isinstance(node, ast.Import):
@@ -138,7 +154,7 @@ def test_module_names_are_unique() -> None:
 def test_names_of_parameter_classes_are_unique() -> None:
     names = defaultdict(list)
     for file in EVERYTHING:
-        for node in ast.parse(file.read_text(encoding="utf-8")).body:
+        for node in tree_of(file).body:
             if isinstance(node, ast.ClassDef) and node.name.endswith(("Params", "Job")):
                 names[node.name].append(module_of(file))
     assert not {name: modules for name, modules in names.items() if len(modules) > 1}
@@ -154,8 +170,7 @@ def test_paths_of_outputs_are_defined_once() -> None:
     for file in EVERYTHING:
         if module_of(file) == "concord.stage.paths":
             continue
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
+        for node in ast.walk(tree_of(file)):
             if (
                 isinstance(node, ast.Constant)
                 and isinstance(node.value, str)
@@ -173,13 +188,12 @@ def test_tasks_has_no_subfolders() -> None:
 
 def test_no_method_is_named_outside_its_file() -> None:
     """Docstrings may mention a method as an example; code may not."""
-    for name in plugins.names("concord.policies.methods"):
-        for file in EVERYTHING:
-            if file.stem == name or name in ("reference",):
-                continue
-            tree = ast.parse(file.read_text(encoding="utf-8"))
-            values = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant)}
-            assert name not in values - {"dpo"}, f"{file} knows the method {name}"
+    methods = set(plugins.names("concord.policies.methods")) - {"reference", "dpo"}
+    for file in EVERYTHING:
+        nodes = ast.walk(tree_of(file))
+        values = {node.value for node in nodes if isinstance(node, ast.Constant)}
+        named = values & methods - {file.stem}
+        assert not named, f"{file} knows the methods {sorted(named)}"
 
 
 HEAVY = {
@@ -204,19 +218,19 @@ def heavy(file: Path, seen: set[Path]) -> bool:
     return False
 
 
-@pytest.mark.parametrize("file", EVERYTHING, ids=lambda file: str(file.relative_to(ROOT)))
-def test_imports_in_functions_shorten_the_start_up(file: Path) -> None:
+def test_imports_in_functions_shorten_the_start_up() -> None:
     """A module of this project is imported in a function only if it imports a heavy package."""
-    tree = ast.parse(file.read_text(encoding="utf-8"))
     light = []
-    for function in (node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)):
-        for node in ast.walk(function):
-            if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith(
-                ("concord", "tasks", "flows")
-            ):
-                continue
-            modules = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-            files = [ROOT / f"{str(module).replace('.', '/')}.py" for module in modules]
-            if not any(heavy(path, set()) for path in files):
-                light.append(f"{node.lineno}: {node.module}")
-    assert not light, "import these at the top: " + ", ".join(light)
+    for file in EVERYTHING:
+        all_nodes = list(ast.walk(tree_of(file)))
+        for function in (node for node in all_nodes if isinstance(node, ast.FunctionDef)):
+            for node in ast.walk(function):
+                if not isinstance(node, ast.ImportFrom) or not (node.module or "").startswith(
+                    ("concord", "tasks", "flows")
+                ):
+                    continue
+                modules = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+                files = [ROOT / f"{str(module).replace('.', '/')}.py" for module in modules]
+                if not any(heavy(path, set()) for path in files):
+                    light.append(f"{file.relative_to(ROOT)}:{node.lineno}: {node.module}")
+    assert not light, "import these at the top:\n" + "\n".join(light)
