@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 
 from tests.chain import hermetic
-from tests.chain.forks import Forks
+from tests.chain.forks import EXECUTABLE, Forks
 from tests.chain.tree import FORKED, copy_project, dvc, environment, make
 from tests.chain.tutorial import follow
 
@@ -110,7 +110,8 @@ class Runs:
 
     def _tutorial(self, project: Path, cache: Path) -> str:
         copy_project(project, cache, recorded=True)
-        env = environment(PREFECT_HOME=self.prefect_home, CI="true")
+        forks = {EXECUTABLE: str(self.forks.python)}
+        env = environment(PREFECT_HOME=self.prefect_home, CI="true", **forks)
         return json.dumps(
             follow(project, lambda text: self._run(project, ["bash", "-euc", text], env))
         )

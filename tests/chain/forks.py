@@ -47,13 +47,16 @@ LIBRARIES = (
 )
 KINDS = ("-m", "-c")
 SERVE = "--serve"
+EXECUTABLE = "FORKED_EXECUTABLE"
+"""Environment variable: the `sys.executable` of a fork. With the path of the `python` that forks,
+processes that it starts are forks, too."""
 SOCKET = "socket"
 """Name of the file in the folder of `python` that exists when the server accepts requests."""
 ENDED = "the owner has ended"
 
 
 class Forks:
-    """The server, and the folder with its `python`. It ends with the process `owner`.
+    """The server, and the folder with its `python` and `concord`. It ends with the process `owner`.
 
     Args:
         folder: a new folder. All processes that name the same folder share the server.
@@ -69,11 +72,11 @@ class Forks:
     def start(self) -> None:
         """Starts the server and returns when it accepts requests."""
         self._socket.parent.mkdir(parents=True)
-        self.python.write_text(
-            f'#!/bin/sh\nexec "{sys.executable}" -I -S "{__file__}" "{sys.executable}" '
-            f'"{self._socket}" "$@"\n'
-        )
-        self.python.chmod(self.python.stat().st_mode | stat.S_IXUSR)
+        client = f'"{sys.executable}" -I -S "{__file__}" "{sys.executable}" "{self._socket}"'
+        scripts = {self.python: "", self.python.with_name("concord"): "-m flows.cli "}
+        for script, module in scripts.items():
+            script.write_text(f'#!/bin/sh\nexec {client} {module}"$@"\n')
+            script.chmod(script.stat().st_mode | stat.S_IXUSR)
         command = [sys.executable, __file__, SERVE, str(self._socket), str(self._owner)]
         self._server = subprocess.Popen(command)
         while not self._socket.exists():
@@ -150,6 +153,7 @@ def execute(cwd: str, env: dict[str, str], arguments: list[str]) -> int:
     os.chdir(cwd)
     os.environ.clear()
     os.environ.update(env)
+    sys.executable = env.get(EXECUTABLE, sys.executable)
     warnings.resetwarnings()
     warnings.simplefilter("ignore")
     try:
