@@ -183,7 +183,7 @@ def good_or_bad(said: Collection[str]) -> dict[str, int] | None:
 
 
 def written_ratings(said: Collection[str]) -> tuple[dict[str, float], list[float]] | None:
-    """Rating in words -> number, and the scale; None if one of them is no number in words.
+    """Rating in words -> number, and the scale; None if one of them is not a number in words.
 
     Examples:
         >>> written_ratings(["1 star", "4 stars"])

@@ -22,11 +22,10 @@ def csv_file(path: Path, file: str = "") -> Iterator[Record]:
     """Yields the rows of a CSV file with a header. Values are strings; empty ones become null.
 
     The delimiter is the one of `DELIMITERS` that is most frequent in the header; a line `sep=;`
-    before the header is skipped. Names of columns
-    lose the spaces around them, and a column without a name is called `column <number>`.
-    `Record.line` is the last line of the row. A row is rejected if it has more or fewer values than
-    the header, or bytes that are not UTF-8. Raises DataError if two columns have the same name, or
-    a quote is not closed, so that rows cannot be told apart.
+    before the header is skipped. Names of columns lose the spaces around them, and a column without
+    a name is called `column <number>`. `Record.line` is the last line of the row. A row is rejected
+    if it has more or fewer values than the header, or bytes that are not UTF-8. Raises DataError if
+    two columns have the same name, or a quote is not closed, so that rows cannot be told apart.
     """
     with readable(path), open_binary(path) as stream:
         lines = Lines(io.TextIOWrapper(stream, "utf-8-sig", "surrogateescape", newline=""))

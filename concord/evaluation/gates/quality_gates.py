@@ -64,31 +64,22 @@ def comparable(compared: Compared) -> Row:
     text = f"how the candidate and {name} were measured"
     if reasons:
         return Row("comparable", text, f"not comparable with {name} ({'; '.join(reasons)})", False)
-    figures = {
-        domain: {"candidate": answered, "champion": before, "both": both}
-        for domain, (answered, before, both) in _prompts(compared).items()
+    sides = {
+        "candidate": compared.candidate,
+        "champion": compared.champion,
+        "both": compared.paired().candidate,
     }
+    prompts = {
+        which: side.samples.groupby("domain")["prompt_id"].nunique()
+        for which, side in sides.items()
+    }
+    counts = pd.DataFrame(prompts).fillna(0).astype(int)
     why = "in the same way, on the same prompts"
-    if any(len({*each.values()}) > 1 for each in figures.values()):
-        counts = ", ".join(f"{each['both']} in {domain}" for domain, each in figures.items())
-        why = f"in the same way; compared on the prompts that both answered: {counts}"
+    if (counts.nunique(axis=1) > 1).any():
+        shared = ", ".join(f"{count} in {domain}" for domain, count in counts["both"].items())
+        why = f"in the same way; compared on the prompts that both answered: {shared}"
+    figures = {str(domain): count for domain, count in counts.to_dict("index").items()}
     return Row("comparable", text, why, True, figures)
-
-
-def _prompts(compared: Compared) -> dict[str, tuple[int, int, int]]:
-    """Domain -> number of prompts of the candidate, of the champion, and of both."""
-    paired = compared.paired()
-    sides = compared.candidate, compared.champion, paired.candidate
-    counts = [side.samples.groupby("domain")["prompt_id"].nunique() for side in sides]
-    domains = sorted({*counts[0].index, *counts[1].index})
-    return {
-        domain: (
-            int(counts[0].get(domain, 0)),
-            int(counts[1].get(domain, 0)),
-            int(counts[2].get(domain, 0)),
-        )
-        for domain in domains
-    }
 
 
 def objectives(params: MeansGate, compared: Compared) -> Row:
