@@ -36,8 +36,9 @@ def start(runtime: Runtime, seed: int) -> "torch.device":
     numpy.random.seed(seed % 2**32)
     torch.manual_seed(seed)
     device = _device(runtime.device)
-    # On CUDA only a warning: some kernels have no deterministic implementation.
-    torch.use_deterministic_algorithms(True, warn_only=device.type != "cpu")
+    # On CUDA only a warning: some kernels have no deterministic implementation. Unlike
+    # use_deterministic_algorithms, this does not import the compiler, which takes a second.
+    torch.set_deterministic_debug_mode("error" if device.type == "cpu" else "warn")
     # By default, determinism also fills all new memory, which makes elementwise operations up to
     # twice as slow. It only matters to code that reads memory before writing it.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

@@ -6,6 +6,7 @@ cost of fitting the model.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from concord.evaluation.rewards.head_quality import grade_quality, quality
 from concord.evaluation.rewards.trust import agreement, head_diagnostics
 from concord.rewards.outcome.reward_model import RewardModel, complete
 from concord.stage import outputs
+from concord.stage.finished_parts import part
 from concord.stage.paths import REGULARISATION, REPORTS, REWARDS
 
 
@@ -36,8 +38,9 @@ def outcome_report(
     strengths = chosen_strengths(REWARDS / group)
     report: dict[str, Any] = {}
     for column, name in enumerate(model.objectives):
+        head_report = partial(_head_report, group, name, model, candidates, count)
         report[name] = {
-            **_head_report(group, name, model, candidates, count),
+            **part("head", [group, name], head_report),
             "gradient_cosine": cosines.get(name, {}),
             **timing,
             "heads": len(model.objectives),
