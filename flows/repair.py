@@ -6,9 +6,11 @@ DVC trusts a file in its cache by its name and mode, and hashes it only once. Th
 files in the cache that dvc.lock and the .dvc files name. The flow does so before it runs, and again
 for every stage that DVC restored from the cache.
 
-An incomplete dvc.lock, which DVC writes in place, is replaced by the last complete one.
+An incomplete dvc.lock, which DVC writes in place, is replaced by the last complete one. Incomplete
+entries of the run cache, with which DVC ends as `'outs'`, are removed.
 """
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -30,7 +32,11 @@ from flows.stage import exclusive_run
 LOCK = Path("dvc.lock")
 KEPT = Path(".dvc/tmp/dvc.lock.complete")
 """A copy of the last complete dvc.lock."""
+CHECKED = Path(".dvc/tmp/run-cache.checked")
+"""An empty file. Entries of the run cache that are older were complete."""
 SECONDS_TO_WRITE = 1.0
+HASH_DIGITS = 64
+"""Length of the name of an entry of the run cache, a SHA-256; others are unfinished."""
 Log = Callable[[str], None]
 
 
@@ -59,6 +65,8 @@ def repair(log: Log, stages: Collection[str] | None = None) -> list[str]:
     if stages is None:
         _restore_lock(log)
     cache = _cache(Path.cwd())
+    if stages is None:
+        _remove_incomplete_runs(cache.parents[1] / "runs", log)
     outs = [out for name, entry in _entries().items() for out in entry if _is_one(name, stages)]
     damaged = [one for out in outs for one in _damaged(out, cache)]
     for one in damaged:
@@ -98,6 +106,33 @@ def _restore_lock(log: Log) -> None:
     if KEPT.is_file():
         shutil.copyfile(KEPT, LOCK)
     log("dvc.lock was incomplete and is restored; stages that it lacks come from the cache")
+
+
+def _remove_incomplete_runs(runs: Path, log: Log) -> None:
+    """Removes the entries of the run cache that do not have the hash that is their name.
+
+    An entry says which outputs a stage made from which inputs; without it, the stage runs again.
+    """
+    from dvc.utils import dict_sha256
+
+    since = CHECKED.stat().st_mtime if CHECKED.is_file() else 0.0
+    began = time.time()
+    for entry in sorted(runs.glob("??/*/*")):
+        if len(entry.name) != HASH_DIGITS or entry.stat().st_mtime < since:
+            continue
+        try:
+            content = read(entry)
+            intact = dict_sha256(content, exclude=["size", "nfiles"]) == entry.name
+        except (ParamsError, AttributeError, TypeError):
+            intact = False
+        if not intact:
+            entry.unlink(missing_ok=True)
+            log(
+                f"{entry}: this entry of the run cache is incomplete; removed, the stage runs again"
+            )
+    CHECKED.parent.mkdir(parents=True, exist_ok=True)
+    CHECKED.touch()
+    os.utime(CHECKED, (began, began))
 
 
 def _is_complete(lock: Path) -> bool:

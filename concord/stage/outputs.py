@@ -82,10 +82,16 @@ def write_text(path: str | Path, text: str) -> None:
 
 
 def write_json(path: str | Path, content: Any) -> None:
-    """Writes sorted, indented JSON. NumPy values become Python values; NaN and inf become null."""
-    write_text(
-        path, json.dumps(_plain(content), sort_keys=True, indent=1, ensure_ascii=False) + "\n"
-    )
+    """Writes sorted, indented JSON. NumPy values become Python values; NaN and inf become null.
+
+    The content is on the disk before the file has its name, so that a power cut cannot leave half
+    of it. Reports are not in the cache, and the history of choices cannot be made again.
+    """
+    text = json.dumps(_plain(content), sort_keys=True, indent=1, ensure_ascii=False) + "\n"
+    with file(path) as partial, partial.open("w", encoding="utf-8") as stream:
+        stream.write(text)
+        stream.flush()
+        os.fsync(stream.fileno())
 
 
 def read_json(path: str | Path) -> Any:

@@ -1,5 +1,6 @@
 """Damaged files of the cache are found by their hash before they are used, and made again."""
 
+import os
 import shutil
 from pathlib import Path
 
@@ -93,3 +94,31 @@ def test_an_incomplete_lock_file_is_restored(ran: Path) -> None:
         read_graph()
     repair(print)
     assert LOCK.read_text() == whole
+
+
+def test_incomplete_entry_of_the_run_cache_is_removed(ran: Path) -> None:
+    log: list[str] = []
+    dvc(ran, "repro", "apart")
+    repair(log.append)
+    (entry,) = (ran / ".dvc/cache/runs").glob("??/*/*")
+    whole = entry.read_text()
+    assert log == []
+    entry.write_text(whole[: whole.index("outs:")])  # still YAML, and DVC ends with KeyError
+    (ran / "dvc.lock").unlink()
+    (ran / "apart.txt").unlink()
+    repair(log.append)
+    assert not entry.exists()
+    assert [line for line in log if "run cache" in line]
+    dvc(ran, "repro", "apart")
+    assert entry.read_text() == whole
+
+
+def test_older_entries_of_the_run_cache_are_not_read_again(ran: Path) -> None:
+    dvc(ran, "repro", "apart")
+    repair(print)
+    (entry,) = (ran / ".dvc/cache/runs").glob("??/*/*")
+    when = entry.stat().st_mtime - 3600
+    entry.write_text("unreadable")
+    os.utime(entry, (when, when))
+    repair(print)
+    assert entry.exists()
