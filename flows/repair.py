@@ -113,7 +113,7 @@ def _remove_incomplete_runs(runs: Path, log: Log) -> None:
 
     An entry says which outputs a stage made from which inputs; without it, the stage runs again.
     """
-    from dvc.utils import dict_sha256
+    from dvc.utils import dict_sha256  # type: ignore[import-untyped]
 
     since = CHECKED.stat().st_mtime if CHECKED.is_file() else 0.0
     began = time.time()
@@ -127,9 +127,9 @@ def _remove_incomplete_runs(runs: Path, log: Log) -> None:
             intact = False
         if not intact:
             entry.unlink(missing_ok=True)
-            log(
-                f"{entry}: this entry of the run cache is incomplete; removed, the stage runs again"
-            )
+            with contextlib.suppress(OSError):  # it has other entries
+                entry.parent.rmdir()  # in an empty folder, DVC ends with an error
+            log(f"{entry}: this entry of the run cache is incomplete; removed, its stage runs")
     CHECKED.parent.mkdir(parents=True, exist_ok=True)
     CHECKED.touch()
     os.utime(CHECKED, (began, began))
