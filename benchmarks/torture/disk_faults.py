@@ -110,7 +110,9 @@ def damaged(project: SmallProject, draw: random.Random, damage: Damage) -> str:
         require(code == 0 and "is damaged" in output, f"not found: {output[-200:]}")
         code, output = project.run("repro")
         require(code == 0, f"repro of {stage}: {output[-300:]}")
-        require(tree.hashes(project.folder) == before, f"{stage}: other hashes")
+        after = tree.hashes(project.folder)
+        other = sorted(path for path in before if after.get(path) != before[path])
+        require(not other, f"{stage}: other hashes: {other}")
     except BaseException:
         file.parent.mkdir(exist_ok=True)
         file.unlink(missing_ok=True)
