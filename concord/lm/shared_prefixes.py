@@ -116,11 +116,23 @@ def read(
     pad: int,
     pool: Callable[[list[int], States], T],
     batch_size: int = 64,
+    asked: Sequence[Any] | None = None,
+    keep: Callable[[str, Any, Callable[[], T]], T] = part,
 ) -> Iterator[tuple[list[int], T]]:
     """What `pool` makes of the states of a batch of sequences, with the indices of the sequences.
 
     On a CPU a batch is a group with a common prefix, elsewhere it has sequences of similar length.
-    Each batch is a finished part of the stage.
+
+    Args:
+        model: the backbone.
+        sequences: token ids.
+        pad: the token id for padding.
+        pool: called with the indices of a batch and its states.
+        batch_size: most sequences per batch.
+        asked: per sequence, what decides the result beside the ids; None if nothing does.
+        keep: keeps the result of each batch: by default it is a finished part of the stage. With
+            `concord.stage.kept_results` it outlives the stage. On a CPU the groups of the prompts
+            that there were stay the same when prompts are added.
     """
     reporter, done = progress.Reporter(len(sequences), "features"), 0
     batches: Iterable[tuple[list[int], int]]
@@ -134,8 +146,9 @@ def read(
         return pool(rows, states(model, suffixes, sequences[rows[0]][:shared], pad))
 
     for rows, shared in batches:
-        batch = [sequences[row] for row in rows]
-        yield rows, part("features", batch, partial(pooled, rows, shared))
+        ids = [sequences[row] for row in rows]
+        request = ids if asked is None else [ids, [asked[row] for row in rows]]
+        yield rows, keep("features", request, partial(pooled, rows, shared))
         done += len(rows)
         reporter(done)
 

@@ -42,21 +42,21 @@ class FinishedParts:
         """The result of the next part: from its file, or else from `make`; see `part`."""
         name = f"{self._next:06d}-{label}"
         file, within = self._folder / f"{name}.part", FinishedParts(self._folder / name)
-        requested = _encoded(request)
+        requested = encoded(request)
         content = _content(file, requested)
         if content is None:
             content = self._made(within, make)
             _write(file, requested, content)
             shutil.rmtree(within._folder, ignore_errors=True)
         self._next += 1
-        return cast(T, json.loads(content, object_hook=_restored))
+        return cast(T, restored(content))
 
     @staticmethod
     def _made(within: FinishedParts, make: Callable[[], T]) -> bytes:
         """The encoded result of `make`, whose own parts are kept in `within`."""
         token = _active.set(within)
         try:
-            return _encoded(make())
+            return encoded(make())
         finally:
             _active.reset(token)
 
@@ -125,7 +125,8 @@ def _checksum(requested: bytes, content: bytes) -> bytes:
     return hashlib.sha256(requested + b"\n" + content).hexdigest().encode()
 
 
-def _encoded(value: Any) -> bytes:
+def encoded(value: Any) -> bytes:
+    """A result as bytes; its types are those that `part` accepts."""
     return json.dumps(value, default=_plain).encode()
 
 
@@ -137,6 +138,11 @@ def _plain(value: Any) -> Any:
         raise TypeError(f"{type(value).__name__} cannot be kept as a part; see `part`")
     content = base64.b64encode(np.ascontiguousarray(value).tobytes()).decode()
     return {ARRAY: value.dtype.str, "shape": list(value.shape), "bytes": content}
+
+
+def restored(content: bytes) -> Any:
+    """The result from the bytes that `encoded` made of it."""
+    return json.loads(content, object_hook=_restored)
 
 
 def _restored(entry: dict[str, Any]) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -23,6 +23,8 @@ from concord.stage import outputs
 from concord.stage.errors import ModelError
 from concord.stage.finished_parts import part
 
+Keep = Callable[[str, Any, Callable[[], Any]], Any]
+"""Keeps the results of batches, as `concord.stage.finished_parts.part` does."""
 Pooling = Literal["last", "mean"]
 """How hidden states are pooled.
 
@@ -81,10 +83,13 @@ class Probe:
         weight = self.heads["weight"].astype(float)
         return np.asarray(features.astype(float) @ weight.T + self.heads["bias"], dtype=np.float32)
 
-    def features(self, encoded: Sequence[list[int]], batch_size: int = 64) -> np.ndarray:
+    def features(
+        self, encoded: Sequence[list[int]], batch_size: int = 64, keep: Keep = part
+    ) -> np.ndarray:
         """Features float32 `(n, features)` of sequences of token ids.
 
-        Features are ordered by pooling, then by layer.
+        Features are ordered by pooling, then by layer. `keep` is as in
+        `concord.lm.shared_prefixes.read`.
         """
         import torch
 
@@ -103,7 +108,7 @@ class Probe:
                 states += [hidden.mean(layer, starts) for layer in self.layers]
             return np.asarray(torch.cat(states, dim=1).cpu())
 
-        for rows, features in read(model, encoded, pad, pooled, batch_size):
+        for rows, features in read(model, encoded, pad, pooled, batch_size, keep=keep):
             table[rows] = features
         return table
 

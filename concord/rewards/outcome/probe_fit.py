@@ -3,30 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import transformers
 
 from concord.lm import shared_prefixes as prefixes
 from concord.rewards.outcome import probe as probes
 from concord.rewards.outcome.examples import Example, Scales
 from concord.rewards.outcome.head_fit import LabelBatch, Thresholds, label_batch, losses
 from concord.rewards.outcome.probe import Probe, weights_hash
-from concord.stage import outputs
 from concord.stage.errors import ModelError
+from concord.stage.kept_results import KeptResults
 
 Strength = float | np.ndarray
 """L2 penalty: one number for all heads, or `(heads,)`."""
 
 
 class Features:
-    """Features of many sequences, cached in a folder.
+    """Features of many sequences, kept in a folder (`kept_features`).
 
-    The cache is used while backbone, layers, pooling, code and sequences are unchanged. Each
-    distinct sequence is computed once.
+    Each distinct sequence is computed once.
     """
 
     def __init__(
@@ -35,51 +35,28 @@ class Features:
         texts = list(dict.fromkeys(tuple(sequence) for sequence in sequences))
         self._row = {text: row for row, text in enumerate(texts)}
         settings = f"{list(probe.layers)} {list(probe.pooling)}"
-        key = cache_key(backbone, probe.backbone, settings, texts)
-        self._table = cached(folder, key, lambda: probe.features([list(text) for text in texts]))
+        with kept_features(folder, backbone, probe.backbone, settings) as kept:
+            self._table = probe.features([list(text) for text in texts], keep=kept.part)
 
     def lookup(self, sequences: Iterable[Sequence[int]]) -> np.ndarray:
         """Features float32 `(n, features)` of sequences that were given to the constructor."""
         return self._table[[self._row[tuple(sequence)] for sequence in sequences]]
 
 
-def cache_key(path: Path, model: Any, settings: str, texts: Iterable[Sequence[int]]) -> str:
-    """A hash of everything that features depend on.
+def kept_features(folder: Path, backbone: Path, model: Any, settings: str) -> KeptResults:
+    """The features in a folder, for the same backbone, settings, code, libraries and machine setup.
 
     Args:
-        path: folder of the backbone.
+        folder: where they are.
+        backbone: folder of the backbone.
         model: the backbone.
         settings: what is read of it.
-        texts: the ids of the sequences, in the order of the rows.
     """
     code = [Path(str(module.__file__)).read_bytes() for module in (probes, prefixes)]
-    described = f"{weights_hash(path)} {settings} {model.dtype} {model.device.type}"
-    digest = hashlib.blake2b(b" ".join([described.encode(), *code]), digest_size=16)
-    for text in texts:
-        digest.update(np.array([len(text), *text], dtype=np.int64).tobytes())
-    return digest.hexdigest()
-
-
-def cached(folder: Path, key: str, compute: Callable[[], np.ndarray]) -> np.ndarray:
-    """The table in `folder` if it has this key; else the table that is computed, which is kept.
-
-    A damaged table is computed again.
-    """
-    from safetensors import SafetensorError, safe_open
-    from safetensors.numpy import save_file
-
-    file = folder / "features.safetensors"
-    if file.is_file():
-        try:
-            with safe_open(file, "numpy") as stored:
-                if (stored.metadata() or {}).get("key") == key:
-                    return np.asarray(stored.get_tensor("features"))
-        except (SafetensorError, OSError):
-            print(f"{file} is damaged; the features are computed again")
-    table = compute()
-    with outputs.directory(folder) as target:
-        save_file({"features": table}, target / file.name, {"key": key})
-    return table
+    decisive = [weights_hash(backbone), settings, str(model.dtype), model.device.type]
+    decisive += [str(torch.get_num_threads()), torch.__version__, transformers.__version__]
+    digest = hashlib.blake2b(b" ".join([" ".join(decisive).encode(), *code]), digest_size=16)
+    return KeptResults(folder / "features.sqlite", digest.hexdigest())
 
 
 class LinearFit:

@@ -16,7 +16,7 @@ from scipy.special import expit  # type: ignore[import-untyped]
 from concord.lm.chat import Messages
 from concord.lm.frozen import check_layers
 from concord.lm.types import Tokenizer
-from concord.rewards.outcome.probe import dtype_of, load_heads, save_heads
+from concord.rewards.outcome.probe import Keep, dtype_of, load_heads, save_heads
 from concord.rewards.process.process_model import ProcessRewardModel, windows
 from concord.stage.finished_parts import part
 
@@ -66,25 +66,31 @@ class StepProbe(ProcessRewardModel):
             results[index][inside] = self.score_states(tables[window])
         return results
 
-    def states(self, pieces: Sequence[Window], batch_size: int = 64) -> list[np.ndarray]:
-        """The states at the ends of the steps of each window, float32 `(steps, features)`."""
+    def states(
+        self, pieces: Sequence[Window], batch_size: int = 64, keep: Keep = part
+    ) -> list[np.ndarray]:
+        """The states at the ends of the steps of each window, float32 `(steps, features)`.
+
+        `keep` is as in `concord.lm.shared_prefixes.read`.
+        """
         import torch
 
         from concord.lm.shared_prefixes import States, read
 
         results: list[np.ndarray] = [np.zeros(0)] * len(pieces)
         model, sequences = self.model.base_model, [list(ids) for ids, _ in pieces]
+        ends = [list(each) for _, each in pieces]
         pad = self.tokenizer.pad_token_id
 
         def at_ends(rows: list[int], hidden: States) -> list[np.ndarray]:
             counts = [len(pieces[row][1]) for row in rows]
             owner = torch.arange(len(rows)).repeat_interleave(torch.tensor(counts))
-            ends = torch.tensor([end for row in rows for end in pieces[row][1]])
-            where = owner.to(model.device), ends.to(model.device)
+            positions = torch.tensor([end for row in rows for end in pieces[row][1]])
+            where = owner.to(model.device), positions.to(model.device)
             table = torch.cat([hidden.at(layer, *where) for layer in self.layers], dim=1)
             return np.split(table.cpu().numpy(), np.cumsum(counts)[:-1])
 
-        for rows, tables in read(model, sequences, pad, at_ends, batch_size):
+        for rows, tables in read(model, sequences, pad, at_ends, batch_size, ends, keep):
             for row, table in zip(rows, tables, strict=True):
                 results[row] = table
         return results

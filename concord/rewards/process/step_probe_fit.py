@@ -20,7 +20,7 @@ from concord.lm.frozen import load_frozen
 from concord.lm.types import Tokenizer
 from concord.rewards.outcome.examples import Scale, Scales
 from concord.rewards.outcome.head_fit import LabelBatch, Thresholds
-from concord.rewards.outcome.probe_fit import LinearFit, Strength, cache_key, cached
+from concord.rewards.outcome.probe_fit import LinearFit, Strength, kept_features
 from concord.rewards.outcome.regularisation import Choice, Part, choose
 from concord.rewards.process.process_fit import labelled_answers
 from concord.rewards.process.process_model import training_rows
@@ -162,6 +162,5 @@ def states_of(
     model: StepProbe, pieces: Sequence[Window], backbone: Path, cache: Path
 ) -> np.ndarray:
     """The states of all windows, float32 `(steps, features)`, kept in the folder `cache`."""
-    flat = [(*ids, -1, *ends) for ids, ends in pieces]
-    key = cache_key(backbone, model.model, f"steps {list(model.layers)}", flat)
-    return cached(cache, key, lambda: np.concatenate(model.states(pieces)))
+    with kept_features(cache, backbone, model.model, f"steps {list(model.layers)}") as kept:
+        return np.concatenate(model.states(pieces, keep=kept.part))

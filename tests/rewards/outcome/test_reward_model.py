@@ -8,6 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from concord.lm import shared_prefixes
 from concord.lm.batches import encode_all
 from concord.lm.chat import encode
 from concord.lm.load import load_causal
@@ -304,20 +305,41 @@ def test_features_are_computed_once_until_something_changes(
 ) -> None:
     probe_model = load(probe)
     assert isinstance(probe_model, Probe)
-    sequences, computed_rows = [[5, 6, 7], [8, 9], [5, 6, 7]], []
-    compute = probe_model.features
-    monkeypatch.setattr(
-        probe_model,
-        "features",
-        lambda encoded: (computed_rows.append(len(encoded)), compute(encoded))[1],
-    )
-    first = Features(probe_model, tiny_model, sequences, tmp_path / "kept").lookup(sequences)
+    sequences = [[5, 6, 7], [8, 9], [5, 6, 7]]
+    read: list[list[int]] = []
+    states = shared_prefixes.states
+
+    def counted(model: Any, suffixes: Any, prefix: Any, pad: int) -> Any:
+        read.extend([*prefix, *suffix] for suffix in suffixes)
+        return states(model, suffixes, prefix, pad)
+
+    monkeypatch.setattr(shared_prefixes, "states", counted)
+    kept, damaged = tmp_path / "kept", tmp_path / "kept/features.sqlite"
+    first = Features(probe_model, tiny_model, sequences, kept).lookup(sequences)
     np.testing.assert_array_equal(first[0], first[2])
+    assert read == [[5, 6, 7], [8, 9]]
+    again = Features(probe_model, tiny_model, sequences, kept).lookup(sequences)
+    np.testing.assert_array_equal(again, first)
+    assert len(read) == 2
+    more = [[4], *sequences, [7, 9]]  # as if prompts were added
+    grown = Features(probe_model, tiny_model, more, kept).lookup(sequences)
+    np.testing.assert_array_equal(grown, first)
+    assert read[2:] == [[4], [7, 9]]
+    joined = [*more, [8, 9, 9]]  # joins the group of [8, 9], whose numbers may differ in a bit
+    resumed = Features(probe_model, tiny_model, joined, kept).lookup(joined)
+    assert read[4:] == [[8, 9], [8, 9, 9]]
+    fresh = Features(probe_model, tiny_model, joined, tmp_path / "fresh").lookup(joined)
+    np.testing.assert_array_equal(resumed, fresh)
+    read.clear()
+    Features(probe_model, tiny_model, sequences, kept)  # forgets what it did not ask for
+    Features(probe_model, tiny_model, more, kept)
+    assert read == [[8, 9], [4], [7, 9]]
+    read.clear()
+    damaged.write_bytes(damaged.read_bytes()[:5000])
     np.testing.assert_array_equal(
-        Features(probe_model, tiny_model, sequences, tmp_path / "kept").lookup(sequences), first
+        Features(probe_model, tiny_model, sequences, kept).lookup(sequences), first
     )
-    assert computed_rows == [2]
-    Features(probe_model, tiny_model, [*sequences, [4]], tmp_path / "kept")
+    assert len(read) == 2
     probe_model.layers = [1, 1]
-    Features(probe_model, tiny_model, sequences, tmp_path / "kept")
-    assert computed_rows == [2, 3, 2]
+    Features(probe_model, tiny_model, sequences, kept)
+    assert len(read) == 4

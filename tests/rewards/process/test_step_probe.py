@@ -137,7 +137,9 @@ def test_equal_answers_are_read_once(
     tokens = []
     read = shared_prefixes.read
     monkeypatch.setattr(
-        shared_prefixes, "read", lambda *given: (tokens.append(len(given[1])), read(*given))[1]
+        shared_prefixes,
+        "read",
+        lambda *given, **more: (tokens.append(len(given[1])), read(*given, **more))[1],
     )
     one, two, three = probe.score_all([MESSAGES] * 3, [STEPS, STEPS[:1], STEPS])
     assert tokens == [2]
@@ -162,7 +164,7 @@ def test_heads_are_refitted_from_cached_states(
     monkeypatch.setattr(
         "concord.rewards.process.process_quality.quality", lambda *_: {}
     )  # it scores new answers
-    monkeypatch.setattr(StepProbe, "states", lambda *_: pytest.fail("read again"))
+    monkeypatch.setattr(shared_prefixes, "states", lambda *_: pytest.fail("read again"))
     run(**PROBE, l2=5.0)
 
 
@@ -174,16 +176,14 @@ def test_a_changed_backbone_is_refused(project: Path) -> None:
         load("models/process_reward")
 
 
-def test_soft_labels_are_fitted_to_their_mean(tiny_model: Path, tiny_tokenizer: Any) -> None:
+def test_soft_labels_are_fitted_to_their_mean(
+    tiny_model: Path, tiny_tokenizer: Any, tmp_path: Path
+) -> None:
     """With a strong penalty every score is the mean label of its head."""
     tiny_tokenizer.model_max_length = 64
-    settings = StepProbeSettings([1], "float32", 1e9, tiny_model, "cpu", Path("work/none"))
+    settings = StepProbeSettings([1], "float32", 1e9, tiny_model, "cpu", tmp_path / "kept")
     frame = answers(40)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "concord.rewards.process.step_probe_fit.cached", lambda _, __, compute: compute()
-        )
-        model, chosen = fit_step_probe(frame, ["right", "brief"], tiny_tokenizer, settings)
+    model, chosen = fit_step_probe(frame, ["right", "brief"], tiny_tokenizer, settings)
     assert chosen is None
     scores = model.score(MESSAGES, ["1x. "])[0]
     brief = frame[frame["objective"] == "brief"]["labels"].map(lambda each: each[0])
