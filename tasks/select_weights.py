@@ -166,6 +166,7 @@ def updated_history(choice: Mapping[str, Any]) -> list[Mapping[str, Any]]:
     history: list[Mapping[str, Any]] = (
         outputs.read_json(CHOICE)["history"] if CHOICE.is_file() else []
     )
+    choice = outputs.plain(choice)  # as in the file, where NaN is null
     return history if history and history[-1] == choice else [*history, choice]
 
 

@@ -87,7 +87,7 @@ def write_json(path: str | Path, content: Any) -> None:
     The content is on the disk before the file has its name, so that a power cut cannot leave half
     of it. Reports are not in the cache, and the history of choices cannot be made again.
     """
-    text = json.dumps(_plain(content), sort_keys=True, indent=1, ensure_ascii=False) + "\n"
+    text = json.dumps(plain(content), sort_keys=True, indent=1, ensure_ascii=False) + "\n"
     with file(path) as partial, partial.open("w", encoding="utf-8") as stream:
         stream.write(text)
         stream.flush()
@@ -199,13 +199,14 @@ def _partial(target: Path) -> Path:
     return target.with_name(f".{target.name}.partial")
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """The content as `write_json` writes it and `read_json` reads it."""
     if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if hasattr(value, "tolist"):  # numpy arrays and scalars
-        return _plain(value.tolist())
+        return plain(value.tolist())
     if isinstance(value, float) and not math.isfinite(value):
         return None
     return value

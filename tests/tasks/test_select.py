@@ -151,6 +151,15 @@ def test_history_keeps_each_choice_once() -> None:
     assert [entry["rule"] for entry in history] == ["weighted_sum", "chebyshev", "weighted_sum"]
 
 
+def test_a_choice_without_every_figure_is_kept_once() -> None:
+    write([{**row, "proxy.math_accuracy": 0.5} for row in POINTS])
+    choose()
+    before = Path("reports/select.json").read_bytes()
+    choose()
+    assert b"null" in before
+    assert Path("reports/select.json").read_bytes() == before
+
+
 def test_the_owner_is_told_when_nothing_changes() -> None:
     first = choose(weights=WEIGHTS, max_kl=0.5)
     second = choose(weights=WEIGHTS, max_kl=0.501)
