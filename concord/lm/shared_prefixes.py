@@ -17,7 +17,7 @@ from transformers import DynamicCache
 
 from concord.lm.batches import batches_by_length, pad_sequences
 from concord.stage import progress
-from concord.stage.finished_parts import part
+from concord.stage.finished_parts import Keep, part
 
 T = TypeVar("T")
 
@@ -117,7 +117,7 @@ def read(
     pool: Callable[[list[int], States], T],
     batch_size: int = 64,
     asked: Sequence[Any] | None = None,
-    keep: Callable[[str, Any, Callable[[], T]], T] = part,
+    keep: Keep = part,
 ) -> Iterator[tuple[list[int], T]]:
     """What `pool` makes of the states of a batch of sequences, with the indices of the sequences.
 

@@ -28,6 +28,8 @@ from concord.stage import outputs, resume
 from concord.stage.paths import WORK
 
 T = TypeVar("T")
+Keep = Callable[[str, Any, Callable[[], Any]], Any]
+"""Keeps results: `part`, or another function with its arguments."""
 ARRAY = "numpy array"
 """Key of the dtype of an array in a file; the other keys are `shape` and `bytes`."""
 

@@ -45,12 +45,12 @@ class KeptResults:
         self._written = time.monotonic()
         file.parent.mkdir(parents=True, exist_ok=True)
         try:
-            self._base = _opened(file)
-            self._kept = {bytes(key) for (key,) in self._base.execute("SELECT key FROM results")}
+            self._base, self._kept = _opened(file)
         except sqlite3.DatabaseError:
             print(f"{file} is damaged; what it kept is computed again")
-            file.unlink()
-            self._base, self._kept = _opened(file), set()
+            for part in (file, file.with_name(f"{file.name}-journal")):
+                part.unlink(missing_ok=True)
+            self._base, self._kept = _opened(file)
 
     def __enter__(self) -> KeptResults:
         return self
@@ -85,8 +85,8 @@ class KeptResults:
     def _content(self, key: bytes) -> bytes | None:
         """The encoded result; None if it is damaged."""
         try:
-            found = self._base.execute("SELECT content FROM results WHERE key = ?", (key,))
-            stored = bytes(found.fetchone()[0])
+            rows = self._base.execute("SELECT content FROM results WHERE key = ?", (key,))
+            stored = bytes(rows.fetchone()[0])
         except (sqlite3.DatabaseError, TypeError):
             stored = b""
         if hashlib.sha256(stored[HASH:]).digest() == stored[:HASH]:
@@ -95,7 +95,12 @@ class KeptResults:
         return None
 
 
-def _opened(file: Path) -> sqlite3.Connection:
+def _opened(file: Path) -> tuple[sqlite3.Connection, set[bytes]]:
+    """The open file, and the keys of its results."""
     base = sqlite3.connect(file)
-    base.execute("CREATE TABLE IF NOT EXISTS results (key BLOB PRIMARY KEY, content BLOB)")
-    return base
+    try:
+        base.execute("CREATE TABLE IF NOT EXISTS results (key BLOB PRIMARY KEY, content BLOB)")
+        return base, {bytes(key) for (key,) in base.execute("SELECT key FROM results")}
+    except sqlite3.DatabaseError:
+        base.close()
+        raise

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -21,10 +21,8 @@ from concord.lm.load import load_tokenizer
 from concord.lm.types import Tokenizer
 from concord.stage import outputs
 from concord.stage.errors import ModelError
-from concord.stage.finished_parts import part
+from concord.stage.finished_parts import Keep, part
 
-Keep = Callable[[str, Any, Callable[[], Any]], Any]
-"""Keeps the results of batches, as `concord.stage.finished_parts.part` does."""
 Pooling = Literal["last", "mean"]
 """How hidden states are pooled.
 

@@ -16,9 +16,9 @@ from scipy.special import expit  # type: ignore[import-untyped]
 from concord.lm.chat import Messages
 from concord.lm.frozen import check_layers
 from concord.lm.types import Tokenizer
-from concord.rewards.outcome.probe import Keep, dtype_of, load_heads, save_heads
+from concord.rewards.outcome.probe import dtype_of, load_heads, save_heads
 from concord.rewards.process.process_model import ProcessRewardModel, windows
-from concord.stage.finished_parts import part
+from concord.stage.finished_parts import Keep, part
 
 Window = tuple[tuple[int, ...], tuple[int, ...]]
 """Token ids, and the positions at which steps are read."""
