@@ -12,7 +12,8 @@ of `concord.evaluation.gates` and a row of the verdict, with a margin and an err
 what was compared, the figures, whether it holds, and why. The candidate is accepted if no required
 gate fails. A gate that cannot be tested says so, and refuses nothing. Two models that were not
 measured in the same way are not comparable, and the candidate is refused. The test split grows with
-the data, so the two are compared on the prompts that both answered.
+the data, so the two are compared on the prompts that both answered. Under the protocol `judged`,
+the judge of the candidate judges the answers of the champion once more.
 
 The champion is the content of `reports/candidate` when a model was published, copied to
 models/champion; without one it is the SFT model. The verdict is a metric: a refusal does not fail
@@ -38,6 +39,7 @@ from concord.evaluation.gates.gate_params import (
     MeansGate,
 )
 from concord.evaluation.gates.verdict import summary, verdict
+from concord.evaluation.policies.judge_params import JudgeParams
 from concord.evaluation.policies.protocol import by_domain
 from concord.objectives import check_weights, objectives_of
 from concord.prepared.check_params import Check, read_checks
@@ -49,7 +51,9 @@ from concord.stage.paths import CANDIDATE, PREPARED, REPORTS
 if TYPE_CHECKING:
     from concord.evaluation.gates.data_gate import NewLabels
     from concord.evaluation.gates.quality_gates import Compared
+    from concord.evaluation.gates.sides import Side
     from concord.evaluation.gates.verdict import Row
+    from concord.objectives import Objective
 
 
 @dataclass(frozen=True, config=FORBID)
@@ -93,12 +97,25 @@ def run(
     check_weights(params.verifiers.margins, objectives, "gate.verifiers.margins")
     domains = by_domain({name: objective.domain for name, objective in objectives.items()})
     sft = sides.reference(all_params["select"]["reference"], domains)
+    candidate = sides.side(CANDIDATE)
     champion = sides.published(Path(params.champion)) or sft
-    compared = Compared(sides.side(CANDIDATE), champion, sft, objectives)
+    compared = Compared(candidate, _judged_alike(candidate, champion, objectives), sft, objectives)
     added = new_labels(PREPARED, labelled, champion)
     content = verdict(champion.name, [*rows(params, compared, checks, reference_point, added)])
     outputs.write_json(REPORTS / "gate.json", content)
     return content
+
+
+def _judged_alike(candidate: Side, champion: Side, objectives: Mapping[str, Objective]) -> Side:
+    """The champion, judged as the candidate was, if the two can be compared at all."""
+    from concord.evaluation.gates.same_judge import judged_alike
+    from concord.evaluation.gates.sides import obstacles
+    from concord.evaluation.policies.run_protocol import embeddings, labels_of
+
+    if candidate.conditions["protocol"] != "judged" or obstacles(candidate, champion):
+        return champion
+    embed = embeddings(JudgeParams(**candidate.conditions["judge"]))
+    return judged_alike(candidate, champion, objectives, labels_of("test"), embed)
 
 
 def rows(

@@ -13,7 +13,6 @@ import pandas as pd
 
 from concord.evaluation.gates.gate_params import ConstraintsGate, HypervolumeGate, MeansGate
 from concord.evaluation.gates.sides import (
-    FRONT,
     Side,
     differences,
     obstacles,
@@ -135,8 +134,9 @@ def hypervolume(
     fronts = compared.candidate.front, compared.champion.front
     settings = _settings(params)
     if fronts[0] is None or fronts[1] is None:
-        who = champion if fronts[0] is not None else "the candidate"
-        return Row("hypervolume", text, f"{who} has no {FRONT}", None, **settings)
+        side = compared.candidate if fronts[0] is None else compared.champion
+        who = "the candidate" if fronts[0] is None else champion
+        return Row("hypervolume", text, f"{who} {side.why_no_front}", None, **settings)
     figures = {}
     for domain, names in compared.domains.items():
         point = [reference if isinstance(reference, int | float) else reference[n] for n in names]

@@ -43,6 +43,8 @@ class Side:
     """`at_least` and `max_kl` of the choice of its weights."""
     labels: np.ndarray | None = None
     """The keys of its labels (`concord.prepared.label_keys`); None if they were not kept."""
+    why_no_front: str = f"has no {FRONT}"
+    """What is said of the model if its front is None."""
 
 
 def side(folder: Path) -> Side:
