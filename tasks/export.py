@@ -74,9 +74,29 @@ def run(params: ExportParams, base: Model, all_params: Mapping[str, Any]) -> boo
         )
     if gate["accepted"]:
         _only_a_card(REFUSED, cards.published(gate))
-    elif not ALIGNED.exists():
-        _only_a_card(ALIGNED, cards.nothing_published(gate))
+    else:
+        _leave_published(gate)
     return bool(gate["accepted"])
+
+
+def _leave_published(gate: Mapping[str, Any]) -> None:
+    """Leaves models/aligned as it is, or says there that nothing was published.
+
+    Raises DataError if the published model is incomplete: it would be recorded like that.
+    """
+    present = {file.name for file in ALIGNED.glob("*")}
+    if not present:
+        _only_a_card(ALIGNED, cards.nothing_published(gate))
+    elif present != {CARD}:
+        absent = sorted({CARD, "config.json", "tokenizer.json"} - present)
+        if not list(ALIGNED.glob("*.safetensors")):
+            absent.append("its weights (*.safetensors)")
+        if absent:
+            raise DataError(
+                f"{ALIGNED}, the published model, lacks {', '.join(absent)}. The candidate was "
+                f"refused, so it cannot take its place. Restore it with `dvc pull {ALIGNED}`, or "
+                f"from a release (`dvc get . {ALIGNED} --rev aligned@v1.2.0`), or delete the folder"
+            )
 
 
 def check_evaluated(folder: Path, results: Any) -> None:

@@ -256,6 +256,28 @@ def test_a_first_refusal_publishes_no_model(policy: MultiHeadCausalLM, base: Mod
     assert "refused: harmless -0.2" in text
 
 
+def test_an_empty_folder_is_no_published_model(policy: MultiHeadCausalLM, base: Model) -> None:
+    """`flows.repair` removes damaged files, and leaves the folder."""
+    Path("models/aligned").mkdir(parents=True)
+    decide(accepted=False)
+    export_run(base)
+    assert "No model has been published" in Path("models/aligned/README.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
+def test_an_incomplete_published_model_is_not_recorded(
+    policy: MultiHeadCausalLM, base: Model, name: str
+) -> None:
+    assert export_run(base)
+    Path("models/aligned", name).unlink()
+    decide(accepted=False)
+    with pytest.raises(DataError, match=r"the published model, lacks .*dvc pull"):
+        export_run(base)
+    decide(accepted=True)
+    assert export_run(base)
+    assert Path("models/aligned", name).is_file()
+
+
 def test_only_the_evaluated_checkpoint_is_written(policy: MultiHeadCausalLM, base: Model) -> None:
     with torch.no_grad():
         policy.heads[0] += 1e-6
