@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from concord.evaluation.metrics import Clusters, Interval, interval
-from concord.evaluation.policies import judged, run_protocol
+from concord.evaluation.policies import answer_judge, judged, likelihood
 from concord.evaluation.policies.judge_params import JudgeParams
 from concord.evaluation.policies.protocol import Judged, by_domain, operating_points
 from concord.lm.load import load_causal, load_tokenizer
@@ -83,12 +83,12 @@ def judge(
     test, validation = (outputs.read_table(PREPARED / f"{table}.parquet") for table in PROMPTS)
     return judged.judge(
         policy,
-        judged.JudgedData(test, run_protocol.labels_of("test"), validation),
+        judged.JudgedData(test, likelihood.labels_of("test"), validation),
         objectives_of(params),
         names,
         {"held_out": points},
         judged.JudgedSettings(judge_params, prompts, 1, 1, max_new_tokens, BOOTSTRAP, 0),
-        run_protocol.embeddings(judge_params),
+        answer_judge.embeddings(judge_params.embeddings),
     )
 
 

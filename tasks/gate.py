@@ -39,7 +39,6 @@ from concord.evaluation.gates.gate_params import (
     MeansGate,
 )
 from concord.evaluation.gates.verdict import summary, verdict
-from concord.evaluation.policies.judge_params import JudgeParams
 from concord.evaluation.policies.protocol import by_domain
 from concord.objectives import check_weights, objectives_of
 from concord.prepared.check_params import Check, read_checks
@@ -110,11 +109,12 @@ def _judged_alike(candidate: Side, champion: Side, objectives: Mapping[str, Obje
     """The champion, judged as the candidate was, if the two can be compared at all."""
     from concord.evaluation.gates.same_judge import judged_alike
     from concord.evaluation.gates.sides import obstacles
-    from concord.evaluation.policies.run_protocol import embeddings, labels_of
+    from concord.evaluation.policies.answer_judge import embeddings
+    from concord.evaluation.policies.likelihood import labels_of
 
     if candidate.conditions["protocol"] != "judged" or obstacles(candidate, champion):
         return champion
-    embed = embeddings(JudgeParams(**candidate.conditions["judge"]))
+    embed = embeddings(candidate.conditions["judge"]["embeddings"])
     return judged_alike(candidate, champion, objectives, labels_of("test"), embed)
 
 

@@ -244,10 +244,10 @@ def test_a_probe_is_refitted_from_cached_features(
     job = {"architecture": "probe", "layers": [1, 2], "training": None}
     run(_job(**job, l2=1.0))
     monkeypatch.setattr(
-        "concord.rewards.outcome.probe.Probe.features", lambda *_: pytest.fail("computed again")
+        "concord.lm.shared_prefixes.states", lambda *_: pytest.fail("computed again")
     )
     run(_job(**job, l2=5.0))
-    assert (Path("work/features/values/features.safetensors")).is_file()
+    assert (Path("work/features/values/features.sqlite")).is_file()
 
 
 def test_a_probe_chooses_its_regularisation_and_says_so(

@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from concord.evaluation.gates.sides import Side, on_shared_prompts
-from concord.evaluation.policies import judged
-from concord.evaluation.policies.judge_params import JudgeParams
+from concord.evaluation.policies.answer_judge import fitted
 from concord.evaluation.policies.protocol import by_domain
 
 if TYPE_CHECKING:
@@ -47,22 +46,22 @@ def judged_alike(
         labels: the held-out labels, to which the judge of the candidate was fitted.
         embed: its sentence embeddings; None without.
     """
-    params = JudgeParams(**candidate.conditions["judge"])
-    fitted = {
+    params = candidate.conditions["judge"]
+    rated = {
         name: one.domain
         for name, one in objectives.items()
-        if one.verifier is None and name not in params.judges
+        if one.verifier is None and name not in params["judges"]
     }
     samples = on_shared_prompts(candidate, champion)[1].samples.copy()
-    for domain, names in by_domain(fitted).items():
+    for domain, names in by_domain(rated).items():
         prompts = candidate.samples[candidate.samples["domain"] == domain]
         answers = samples[samples["domain"] == domain]
         if prompts.empty or answers.empty:
             continue
-        judge = judged.fitted(labels, prompts, domain, names, params, embed)
+        judge = fitted(labels, prompts, domain, names, params["folds"], embed)
         for name, scores in judge.scores(answers).items():
             samples.loc[answers.index, f"gold.{name}"] = scores
-    columns = [f"gold.{name}" for name in fitted]
+    columns = [f"gold.{name}" for name in rated]
     before = champion.samples.loc[samples.index, columns].to_numpy(float)
     if np.allclose(samples[columns].to_numpy(float), before, rtol=0, atol=1e-9, equal_nan=True):
         return champion

@@ -18,7 +18,9 @@ import pandas as pd
 from concord.annotations.interchange import content_hash
 from concord.evaluation.metrics import mean_interval
 from concord.evaluation.policies import likelihood
+from concord.lm import fetch
 from concord.stage.errors import DataError
+from concord.stage.paths import MINILM
 
 if TYPE_CHECKING:
     from scipy.sparse import spmatrix  # type: ignore[import-untyped]
@@ -111,6 +113,37 @@ class AnswerJudge:
         product = answers * questions
         norm = np.linalg.norm(product, axis=1, keepdims=True)
         return np.hstack([answers, product / np.maximum(norm, 1e-9)])
+
+
+def fitted(
+    labels: likelihood.Labels,
+    prompts: pd.DataFrame,
+    domain: str,
+    names: Sequence[str],
+    folds: int,
+    embed: Embed | None,
+) -> AnswerJudge:
+    """The judge of a domain, fitted to all held-out labels.
+
+    The folds depend on the groups that have labels or are in `prompts`.
+    """
+    rated = likelihood.labelled_answers(labels, domain, names)
+    groups = {*rated["group_id"], *prompts["group_id"]}
+    return AnswerJudge(rated, names, fold_of(groups, min(folds, len(groups))), embed)
+
+
+def embeddings(wanted: bool) -> Embed | None:
+    """The sentence embeddings of the judge; None if they are not wanted.
+
+    Raises ModelError if their model is missing, or another one.
+    """
+    if not wanted:
+        return None
+    from concord.lm.sentence_embeddings import SentenceEmbeddings
+
+    model = SentenceEmbeddings(MINILM)
+    fetch.verify(MINILM / "model.safetensors", fetch.MINILM_WEIGHTS)
+    return model.embed
 
 
 def agreement(

@@ -21,7 +21,7 @@ import pandas as pd
 
 from concord.evaluation.metrics import Clusters, interval
 from concord.evaluation.policies import likelihood, locked, named_judges
-from concord.evaluation.policies.answer_judge import AnswerJudge, Embed, fold_of
+from concord.evaluation.policies.answer_judge import Embed, fitted
 from concord.evaluation.policies.judge_params import JudgeParams
 from concord.evaluation.policies.protocol import Judged, Point, Sampler
 from concord.objectives import Objective
@@ -108,7 +108,7 @@ def judge(
         for name, values in named_judges.scores(named, answers).items():
             answers[f"gold.{name}"] = values
         if rated := [name for name in members if name not in verified and name not in named]:
-            judging = fitted(data.labels, prompts, domain, rated, settings.judge, embed)
+            judging = fitted(data.labels, prompts, domain, rated, settings.judge.folds, embed)
             agreement |= judging.agreement(settings.bootstrap, settings.seed)
             answers = answers.assign(
                 **{f"gold.{name}": values for name, values in judging.scores(answers).items()}
@@ -172,21 +172,6 @@ def held_out_prompts(table: pd.DataFrame, domain: str, count: int) -> pd.DataFra
             "Raise prepare.test, or add a source with such prompts."
         )
     return rows
-
-
-def fitted(
-    labels: likelihood.Labels,
-    prompts: pd.DataFrame,
-    domain: str,
-    names: Sequence[str],
-    params: JudgeParams,
-    embed: Embed | None,
-) -> AnswerJudge:
-    """The judge of a domain, fitted to all held-out labels."""
-    rated = likelihood.labelled_answers(labels, domain, names)
-    groups = {*rated["group_id"], *prompts["group_id"]}
-    folds = fold_of(groups, min(params.folds, len(groups)))
-    return AnswerJudge(rated, names, folds, embed)
 
 
 def _verify(answers: pd.DataFrame, verifier: str) -> np.ndarray:

@@ -24,7 +24,9 @@ import pandas as pd
 from concord.annotations.interchange import content_hash
 from concord.evaluation.policies.protocol import EQUAL, Judged, Point, Sampler
 from concord.prepared import pairs as preferences
+from concord.stage import outputs
 from concord.stage.errors import DataError
+from concord.stage.paths import PREPARED
 
 MEASURE = (
     "pair accuracy of human-labelled answers by log-probability per token, "
@@ -33,6 +35,8 @@ MEASURE = (
 """What is measured, for the report."""
 KEYS = ["prompt_id", "response"]
 """What identifies an answer."""
+LABELLED = ("ratings", "pairs")
+"""Folders of `data/prepared` with labels of answers, in the order of `Labels`."""
 ANSWER = ["messages", "group_id", *KEYS]
 
 
@@ -44,6 +48,12 @@ class Labels:
     """Ratings, ranks and binary labels."""
     pairs: pd.DataFrame
     """Pairs. Those that were derived from ratings are not read, because the ratings are."""
+
+
+def labels_of(split: str) -> Labels:
+    """The prepared labels of a split."""
+    tables = (outputs.read_table(PREPARED / f"{name}/{split}.parquet") for name in LABELLED)
+    return Labels(*tables)
 
 
 def judge(

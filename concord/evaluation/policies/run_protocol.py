@@ -23,20 +23,17 @@ from pydantic.dataclasses import dataclass
 
 from concord.evaluation.policies.judge_params import JudgeParams
 from concord.evaluation.policies.protocol import DEFAULT, EQUAL, Judged, by_domain
-from concord.lm import fetch
 from concord.lm.load import load_causal, load_tokenizer
 from concord.objectives import objectives_of
 from concord.rewards.vector.reward_vector import RewardVector
 from concord.sandbox.world import World
 from concord.stage import outputs
 from concord.stage.params import FORBID, Runtime, Seeds
-from concord.stage.paths import ANCHORS, MINILM, PREPARED, REWARDS, SFT
+from concord.stage.paths import ANCHORS, PREPARED, REWARDS, SFT
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from concord.evaluation.policies.answer_judge import Embed
-    from concord.evaluation.policies.likelihood import Labels
     from concord.evaluation.policies.protocol import Point
     from concord.steering.steered import Steered
 
@@ -49,8 +46,6 @@ INPUTS = (
     *(SFT, REWARDS, ANCHORS),
 )
 """What a protocol may read besides the policy, if the recipe makes it."""
-LABELLED = ("ratings", "pairs")
-"""Folders of `data/prepared` with labels of answers, in the order of `likelihood.Labels`."""
 
 
 @dataclass(frozen=True, config=FORBID)
@@ -259,19 +254,11 @@ def _likelihood(
     splits = {"held_out": "test", "validation": "validation"}
     groups = {"test": job.params.prompts, "validation": job.params.validation_prompts}
     by_split = {splits[name]: values for name, values in points.items()}
-    labels = {split: labels_of(split) for split in by_split}
+    labels = {split: likelihood.labels_of(split) for split in by_split}
     names = by_domain(
         {name: point.domain for point in points["held_out"] for name in point.weights}
     )
     return likelihood.judge(policy, labels, groups, names, by_split)
-
-
-def labels_of(split: str) -> Labels:
-    """The prepared labels of a split."""
-    from concord.evaluation.policies.likelihood import Labels
-
-    tables = (outputs.read_table(PREPARED / f"{name}/{split}.parquet") for name in LABELLED)
-    return Labels(*tables)
 
 
 def _judged(
@@ -281,7 +268,7 @@ def _judged(
     all_params: Mapping[str, Any],
     device: Any,
 ) -> Judged:
-    from concord.evaluation.policies import judged, locked, named_judges
+    from concord.evaluation.policies import answer_judge, judged, likelihood, locked, named_judges
     from concord.rewards.vector.anchors import Anchors
 
     params = job.params
@@ -302,26 +289,12 @@ def _judged(
     )
     return judged.judge(
         policy,
-        judged.JudgedData(prompts, labels_of("test"), validation),
+        judged.JudgedData(prompts, likelihood.labels_of("test"), validation),
         objectives_of(all_params),
         by_domain(objectives),
         points,
         settings,
-        embeddings(params.judging),
+        answer_judge.embeddings(params.judging.embeddings),
         locked.Proxies(vector.names, vector, Anchors.load(ANCHORS)),
         named_judges.load(params.judging.judges, device, job.settings.dtype),
     )
-
-
-def embeddings(params: JudgeParams) -> Embed | None:
-    """The sentence embeddings of the judge; None without.
-
-    Raises ModelError if their model is missing, or another one.
-    """
-    if not params.embeddings:
-        return None
-    from concord.lm.sentence_embeddings import SentenceEmbeddings
-
-    model = SentenceEmbeddings(MINILM)
-    fetch.verify(MINILM / "model.safetensors", fetch.MINILM_WEIGHTS)
-    return model.embed

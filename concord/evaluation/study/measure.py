@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from concord.evaluation.policies.protocol import Point
-from concord.evaluation.policies.run_protocol import labels_of
 from concord.evaluation.study.recipe import REFERENCE, Cell, StudyParams, Variant, cells, variants
 from concord.lm.load import load_causal, load_tokenizer
 from concord.objectives import objectives_of
@@ -117,7 +116,8 @@ def labelled_pairs(policy: Steered, cell: Cell, scale: float, study: StudyParams
     from concord.steering.steered import Steered
 
     names = list(cell.weights)
-    rated = likelihood.labelled_answers(labels_of("test"), cell.domain, names, study.prompts)
+    labels = likelihood.labels_of("test")
+    rated = likelihood.labelled_answers(labels, cell.domain, names, study.prompts)
     merged = policy.at(cell.weights, scale)
     at_scale = Steered(merged, policy.reference, policy.tokenizer, policy.sampling)
     point = Point("", cell.domain, cell.weights)

@@ -11,7 +11,7 @@ from concord.evaluation.gates.gate_params import HypervolumeGate
 from concord.evaluation.gates.quality_gates import Compared, hypervolume
 from concord.evaluation.gates.same_judge import judged_alike
 from concord.evaluation.gates.sides import Side, front_units
-from concord.evaluation.policies import judged
+from concord.evaluation.policies.answer_judge import fitted
 from concord.evaluation.policies.judge_params import JudgeParams
 from concord.evaluation.policies.likelihood import Labels
 from concord.objectives import Objective
@@ -59,7 +59,7 @@ def side(name: str, kind: list[bool], known: Labels) -> Side:
             "length": 4.0,
         }
     )
-    judge = judged.fitted(known, samples, "chat", ["kind"], PARAMS, None)
+    judge = fitted(known, samples, "chat", ["kind"], PARAMS.folds, None)
     samples["gold.kind"] = judge.scores(samples)["kind"]
     front = front_units(samples, {"chat": ["kind", "right"]})
     return Side(name, {"protocol": "judged", "judge": asdict(PARAMS)}, samples, front)

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from concord.evaluation.policies import judged
+from concord.evaluation.policies.answer_judge import fitted
 from concord.evaluation.policies.judge_params import JudgeParams
 from concord.evaluation.policies.likelihood import Labels
 from concord.evaluation.policies.protocol import Point
@@ -140,5 +141,5 @@ def test_with_few_groups_each_is_a_fold() -> None:
     )
     labels = Labels(pd.DataFrame(rows), none)
     prompts = pd.DataFrame({"group_id": list("abc")})
-    judge = judged.fitted(labels, prompts, "qa", ["kind"], JudgeParams(folds=5), None)
+    judge = fitted(labels, prompts, "qa", ["kind"], 5, None)
     assert sorted(judge.folds.values()) == [0, 1, 2]
