@@ -39,7 +39,9 @@ def one(project: SmallProject, stage: str, draw: random.Random) -> str:
     expected = outputs_of(project.folder, stage)
     before = (project.folder / "dvc.lock").read_bytes()
     try:
-        return _one(project, stage, draw, expected)
+        seen = _one(project, stage, draw, expected)
+        project.complete_lock(before)
+        return seen
     except BaseException:
         project.kill()
         (project.folder / "dvc.lock").write_bytes(before)
