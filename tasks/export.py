@@ -80,14 +80,14 @@ def run(params: ExportParams, base: Model, all_params: Mapping[str, Any]) -> boo
 
 
 def _leave_published(gate: Mapping[str, Any]) -> None:
-    """Leaves models/aligned as it is, or says there that nothing was published.
+    """Leaves models/aligned as it is, or says there that nothing was published, and why.
 
     Raises DataError if the published model is incomplete: it would be recorded like that.
     """
     present = {file.name for file in ALIGNED.glob("*")}
-    if not present:
+    if present <= {CARD}:  # the card of an earlier refusal, which a power cut may have damaged
         _only_a_card(ALIGNED, cards.nothing_published(gate))
-    elif present != {CARD}:
+    else:
         absent = sorted({CARD, "config.json", "tokenizer.json"} - present)
         if not list(ALIGNED.glob("*.safetensors")):
             absent.append("its weights (*.safetensors)")

@@ -257,11 +257,16 @@ def test_a_first_refusal_publishes_no_model(policy: MultiHeadCausalLM, base: Mod
 
 
 def test_an_empty_folder_is_no_published_model(policy: MultiHeadCausalLM, base: Model) -> None:
-    """`flows.repair` removes damaged files, and leaves the folder."""
-    Path("models/aligned").mkdir(parents=True)
+    """`flows.repair` removes damaged files, and leaves the folder; a power cut cuts the card."""
+    card = Path("models/aligned/README.md")
+    card.parent.mkdir(parents=True)
     decide(accepted=False)
     export_run(base)
-    assert "No model has been published" in Path("models/aligned/README.md").read_text()
+    whole = card.read_text()
+    assert "No model has been published" in whole
+    card.write_text(whole[:20])
+    export_run(base)
+    assert card.read_text() == whole
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json", "tokenizer.json"])
