@@ -84,9 +84,7 @@ def _one(project: SmallProject, stage: str, draw: random.Random, expected: dict[
     actual = outputs_of(project.folder, stage)
     other = sorted(path for path in expected if actual.get(path) != expected[path])
     require(not other, f"other hashes: {other}")
-    what = ("power cut" if power_cut else "kill") + (
-        f" {repaired}".rstrip(", ") if repaired else ""
-    )
+    what = ("power cut" if power_cut else "kill") + repaired
     if not running:
         return f"{what} after the end, same hashes"
     return f"{what}, {'resumed' if 'resuming' in output else 'run again'}, same hashes"
